@@ -1,0 +1,47 @@
+"""The `missioncontrol` command: each subcommand lives in `missioncontrol_nb.commands` and is imported when it is asked for."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from streaming.errors import MissionControlError
+
+COMMANDS = {
+    "aggregate": "Sum pings from files into the grouped dataset.",
+    "dashboard": "Publish the dashboard of a dataset.",
+    "demo": "Watch a simulated fleet stream through the whole of Mission Control.",
+    "releases": "Show or refresh the release calendar.",
+    "simulate": "Make pings or months of grouped rows of a fleet that behaves like the real one.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and help, and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return import_module(f"missioncontrol_nb.commands.{name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="missioncontrol-nb")
+def group() -> None:
+    """Tells within moments of a release whether it crashes more than it should, where, and how sure we are."""
+
+
+def main() -> None:
+    """Runs the command line; what the reader can fix is one line on stderr and exit code 1."""
+    try:
+        group(standalone_mode=True)
+    except MissionControlError as error:
+        click.echo(f"missioncontrol: {error}", err=True)
+        sys.exit(1)

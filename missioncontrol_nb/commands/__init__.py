@@ -1,0 +1,1 @@
+"""The subcommands of `missioncontrol`, one module each, every one with a click command named `command`."""

@@ -1,0 +1,1 @@
+"""Pings in, grouped dataset out."""
