@@ -1,4 +1,4 @@
-"""The `missioncontrol` command: each subcommand lives in `missioncontrol_nb.commands` and is imported when it is asked for."""
+"""The `missioncontrol` command; each subcommand lives in `missioncontrol_nb.commands`, imported when asked for."""
 
 import sys
 from importlib import import_module
@@ -20,14 +20,17 @@ class LazyGroup(click.Group):
     """Knows its commands by name and help, and imports one only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of that name, imported now."""
         if name not in COMMANDS:
             return None
         return import_module(f"missioncontrol_nb.commands.{name}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list without importing a command."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
