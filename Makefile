@@ -1,0 +1,49 @@
+# Everything a checkout needs stays in it: the environment in .venv, downloads of tests in .cache.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+PORT ?= 8866
+MINUTES ?=
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check setup chromium lock benchmarks clean
+
+help: ## Say what can be made.
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
+
+demo: setup ## Watch a release go wrong while pings stream in (PORT=8866, MINUTES= for ever).
+	@exec $(BIN)/missioncontrol demo --port $(PORT) $(if $(MINUTES),--minutes $(MINUTES))
+
+test: setup chromium check ## Run the checks and all tests.
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Format, lint, types, notebook hygiene: every warning is an error.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+setup: .venv/.complete ## Make the environment in .venv, as requirements.lock has it.
+
+.venv/.complete: requirements.lock pyproject.toml hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up .venv: the first time takes a minute or two"
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --compile-bytecode --editable .
+	@touch $@
+
+chromium: setup ## Find a Chromium for the browser tests, or install one.
+	@$(BIN)/python -m tests.browser.chromium
+
+lock: setup ## Resolve the dependencies anew into requirements.lock.
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade --group dev --output-file requirements.lock pyproject.toml
+
+benchmarks: setup chromium ## Measure ingestion and pages, each beside its rival (about 15 minutes).
+	@$(BIN)/python benchmarks/ingest.py
+	@$(BIN)/python benchmarks/pages.py
+
+clean: ## Remove what was made: the environment, caches, builds.
+	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
