@@ -1,1 +1,51 @@
-"""Mission Control for data scientists."""
+"""Mission Control for data scientists: load the grouped dataset, rate it, chart it, watch releases.
+
+Nothing is imported before it is used; pyspark never is.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from missioncontrol_nb import dashboard, monitor, releases
+    from missioncontrol_nb.aggregator import Aggregator
+    from missioncontrol_nb.charts import rate_chart
+    from missioncontrol_nb.loader import Dataset, load
+    from missioncontrol_nb.rates import rates
+    from missioncontrol_nb.releases import load_calendar
+    from streaming.errors import MissionControlError
+
+__all__ = [
+    "Aggregator",
+    "Dataset",
+    "MissionControlError",
+    "dashboard",
+    "load",
+    "load_calendar",
+    "monitor",
+    "rate_chart",
+    "rates",
+    "releases",
+]
+
+_MODULES = ("dashboard", "monitor", "rates", "releases")  # `rates` is a module that can be called
+_HOMES = {
+    "Aggregator": "missioncontrol_nb.aggregator",
+    "Dataset": "missioncontrol_nb.loader",
+    "MissionControlError": "streaming.errors",
+    "load": "missioncontrol_nb.loader",
+    "load_calendar": "missioncontrol_nb.releases",
+    "rate_chart": "missioncontrol_nb.charts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"missioncontrol_nb.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'missioncontrol_nb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

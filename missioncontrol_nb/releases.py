@@ -1,4 +1,4 @@
-"""The release calendar: which version went out on which channel and day, how versions sort, which builds are official."""
+"""The release calendar: what went out when on which channel, how versions sort, which builds are official."""
 
 import json
 import os
