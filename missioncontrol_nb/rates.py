@@ -1,4 +1,4 @@
-"""Counts into rates per 1000 usage hours with exact intervals, changes between releases, and how complete an hour is."""
+"""Rates per 1000 usage hours with exact intervals, changes between releases, and how complete an hour is."""
 
 import sys
 from collections.abc import Sequence
@@ -160,7 +160,7 @@ def _arrived_by(delays: "pd.DataFrame") -> tuple[Array, Array]:
     from streaming.contract import DELAY_BUCKET_EDGES_HOURS
 
     by_edge = delays.groupby("delay_hours")["usage_hours"].sum()
-    edges = np.array([edge for edge in DELAY_BUCKET_EDGES_HOURS])
+    edges = np.array(DELAY_BUCKET_EDGES_HOURS)
     hours = by_edge.reindex(edges, fill_value=0.0).to_numpy(float)
     total = hours.sum()
     shares = np.cumsum(hours) / total if total > 0 else np.full(len(hours), np.nan)

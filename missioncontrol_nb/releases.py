@@ -307,7 +307,7 @@ def _from_documents(documents: Iterable[Any]) -> Calendar:
 
 def _numbers_and_dates(entries: Iterable[Any]) -> dict[str, str]:
     """Version to date of the entries of product-details' firefox.json."""
-    return {str(entry.get("version")): entry.get("date") for entry in entries if isinstance(entry, dict)}
+    return {str(entry.get("version")): str(entry.get("date")) for entry in entries if isinstance(entry, dict)}
 
 
 def _saved_release(row: Any) -> Release:

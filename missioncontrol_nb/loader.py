@@ -1,0 +1,430 @@
+"""The grouped dataset as pandas frames: filters and columns pushed down to its files, sums made where they are read."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from missioncontrol_nb.selection import Selection, Time, Values, as_utc, select
+from streaming import contract
+from streaming.errors import MissionControlError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    from missioncontrol_nb.releases import Calendar
+
+FILTERS = tuple(dict.fromkeys((*contract.DIMENSIONS, *contract.EXPERIMENT_DIMENSIONS)))
+ARGUMENTS = ("measures", "by", "every", "since", "until", "official")
+DELAY_COLUMNS = ("application", "channel", "os_name", "submission_hour", "delay_hours", "usage_hours")
+BUILD_COLUMNS = ("channel", "version", "display_version", "build_id")
+# What says who we are to an object store; without any of it the store's client asks the cloud's metadata address
+# and hangs where there is none.
+S3_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_FORCE_CREDENTIAL_LOAD",
+    "AWS_SKIP_SIGNATURE",
+)
+_TRUNCATIONS = {"1h": "hour", "1d": "day"}
+_HISTORY_STEPS = (10, 100, None)
+_COLOURS = re.compile("\\x1b\\[[0-9;]*m")
+
+
+def load(
+    dataset: str | Path,
+    since: Time = None,
+    until: Time = None,
+    *,
+    channel: Values = None,
+    os_name: Values = None,
+    application: Values = None,
+    version: Values = None,
+    display_version: Values = None,
+    build_id: Values = None,
+    country: Values = None,
+    os_version: Values = None,
+    architecture: Values = None,
+    experiment_id: Values = None,
+    experiment_branch: Values = None,
+    measures: str | Iterable[str] | None = None,
+    by: str | Iterable[str] = (),
+    every: str | None = "1h",
+    official: "Calendar | None" = None,
+    storage_options: Mapping[str, str] | None = None,
+    **unknown: Any,
+) -> "pd.DataFrame":
+    """The sums of a dataset: one row per window and combination of the `by` columns, sorted by them.
+
+    dataset: a folder or `s3://` URL with the dataset's tables (credentials from AWS_* variables or
+    storage_options), or a Parquet file, or folder of them, of the older layout (see `older_layout`).
+    since, until: windows that start in [since, until); ISO text or datetimes, UTC unless they say otherwise.
+    Filters take one value or several. measures: None is all. by: dimensions to keep apart. every: `5min`, `1h`,
+    `1d`, or None for one sum over the whole interval. official: only builds that this calendar knows as official.
+    Filtering or grouping by `experiment_id` or `experiment_branch` counts a ping once per experiment it is in.
+
+    Columns: `window_start` (datetime64[us, UTC]; absent for every=None), the `by` columns, `count` (pings, int),
+    `usage_hours` (hours, float), the measures (events, int). A window in which there is nothing is absent. Raises
+    MissionControlError for unknown names, channels, systems and applications, and where there is no dataset.
+    """
+    from missioncontrol_nb import older_layout
+
+    filters: dict[str, Values] = {
+        "channel": channel,
+        "os_name": os_name,
+        "application": application,
+        "version": version,
+        "display_version": display_version,
+        "build_id": build_id,
+        "country": country,
+        "os_version": os_version,
+        "architecture": architecture,
+        "experiment_id": experiment_id,
+        "experiment_branch": experiment_branch,
+    }
+    _check_unknown(unknown)
+    selection = select(since, until, filters, by=by, measures=measures, every=every)
+    if older_layout.is_older(dataset):
+        return older_layout.load_older(dataset, selection, official)
+    opened = Dataset(dataset, storage_options)
+    if not opened.tables():
+        names = ", ".join(table.name for table in contract.TABLES)
+        raise MissionControlError(f"{dataset} holds none of a dataset's tables ({names}) yet")
+    return opened.load_selection(selection, official)
+
+
+class Dataset:
+    """A grouped dataset, its tables held open: what a dashboard queries again and again.
+
+    A table that is not there yet is empty, and is looked for at each `refresh`. What is loaded is the state of
+    the last refresh. Safe for the threads of one process.
+    """
+
+    def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
+        """url: folder or `s3://` URL. Raises MissionControlError where there is no folder, or no credentials."""
+        self.url = str(url).rstrip("/")
+        self._options = dict(storage_options or {})
+        self._tables: dict[str, DeltaTable] = {}
+        self._data_up_to: tuple[int, datetime | None] | None = None
+        self._lock = RLock()
+        if "://" not in self.url:
+            _check_folder(Path(self.url))
+        elif self.url.startswith(("s3://", "s3a://")):
+            _check_s3_credentials(self._options)
+
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables that are there now."""
+        return tuple(table.name for table in contract.TABLES if self._open(table) is not None)
+
+    def load(
+        self,
+        since: Time = None,
+        until: Time = None,
+        *,
+        measures: str | Iterable[str] | None = None,
+        by: str | Iterable[str] = (),
+        every: str | None = "1h",
+        official: "Calendar | None" = None,
+        **filters: Values,
+    ) -> "pd.DataFrame":
+        """The sums, as `missioncontrol_nb.load` of this dataset gives them, with its arguments."""
+        _check_unknown({name: value for name, value in filters.items() if name not in FILTERS})
+        selection = select(since, until, filters, by=by, measures=measures, every=every)
+        return self.load_selection(selection, official)
+
+    def load_selection(self, selection: Selection, official: "Calendar | None" = None) -> "pd.DataFrame":
+        """The sums of a request that has been put into one form."""
+        table = contract.EXPERIMENT_ERROR_AGGREGATES if selection.is_about_experiments else contract.ERROR_AGGREGATES
+        _check_dimensions(selection, table, official)
+        selection.check_closed_values()
+        with self._lock:
+            measures = selection.measures_among(self._measures_of(table))
+            where = _conditions(selection)
+            if official is not None:
+                where = [*where, self._official_condition(where, official)]
+            return self._frame(table, _sum_query(selection, measures, where), _sum_schema(selection, measures))
+
+    def load_delays(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
+        """How late usage hours came, by submission hour in [since, until): what `rates.completeness` takes.
+
+        filters: `application`, `channel`, `os_name`. Columns: those, `submission_hour`, `delay_hours` (upper edge
+        of the bucket, the last one infinite), `usage_hours`.
+        """
+        selection = select(since, until, filters)
+        selection.check_dimensions(DELAY_COLUMNS[:3])
+        selection.check_closed_values()
+        keys = ", ".join(DELAY_COLUMNS[:-1])
+        query = (
+            f"SELECT {keys}, sum(usage_hours) AS usage_hours FROM data "
+            f"WHERE {_all(_conditions(selection, 'submission_hour'))} GROUP BY {keys} ORDER BY {keys}"
+        )
+        with self._lock:
+            return self._frame(contract.REPORTING_DELAYS, query, _schema(DELAY_COLUMNS))
+
+    def load_rejected(self, since: Time = None, until: Time = None) -> "pd.DataFrame":
+        """What was not counted, in windows of [since, until): columns `document_type`, `reason`, `count`."""
+        selection = select(since, until)
+        query = (
+            f"SELECT document_type, reason, sum(count) AS count FROM data WHERE {_all(_conditions(selection))} "
+            "GROUP BY document_type, reason ORDER BY document_type, reason"
+        )
+        with self._lock:
+            return self._frame(contract.REJECTED_PINGS, query, _schema(("document_type", "reason", "count")))
+
+    def versions(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
+        """The builds in use: `channel`, `version`, `display_version`, `build_id`, `first_window`, `last_window`
+        (starts of windows, UTC), `count` (pings), `usage_hours`. filters: as for `load`.
+        """
+        import pyarrow as pa
+
+        selection = select(since, until, filters)
+        selection.check_dimensions(contract.DIMENSIONS)
+        selection.check_closed_values()
+        keys = ", ".join(BUILD_COLUMNS)
+        query = (
+            f"SELECT {keys}, min(window_start) AS first_window, max(window_start) AS last_window, "
+            f"sum(count) AS count, sum(usage_hours) AS usage_hours "
+            f"FROM data WHERE {_all(_conditions(selection))} GROUP BY {keys} ORDER BY {keys}"
+        )
+        moment = contract.arrow_type("window_start")
+        schema = pa.schema(
+            [
+                *_schema(BUILD_COLUMNS),
+                ("first_window", moment),
+                ("last_window", moment),
+                *_schema(("count", "usage_hours")),
+            ]
+        )
+        with self._lock:
+            return self._frame(contract.ERROR_AGGREGATES, query, schema)
+
+    def data_up_to(self) -> datetime | None:
+        """The newest submission in what is loaded (UTC): what the newest commit that says so says; None without."""
+        with self._lock:
+            table = self._open(contract.ERROR_AGGREGATES)
+            if table is None:
+                return None
+            version = table.version()
+            if self._data_up_to is None or self._data_up_to[0] != version:
+                self._data_up_to = (version, _newest_submission(table))
+            return self._data_up_to[1]
+
+    def refresh(self) -> bool:
+        """Turns to the newest commits; True if there is one that was not known yet. Costs milliseconds."""
+        with self._lock:
+            newer = [self._is_newer(table) for table in contract.TABLES]
+        return any(newer)
+
+    def _is_newer(self, table: contract.Table) -> bool:
+        """Whether the newest commit of a table, which is now turned to, was not known yet."""
+        handle = self._tables.get(table.name)
+        if handle is None:
+            return self._open(table) is not None
+        version = handle.version()
+        try:
+            handle.update_incremental()
+        except _delta_errors():  # a table that was made anew under the handle
+            self._tables.pop(table.name)
+            return self._open(table) is not None
+        return handle.version() != version
+
+    def _open(self, table: contract.Table) -> "DeltaTable | None":
+        """The handle of a table; None when it is not there yet."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        with self._lock:
+            if table.name in self._tables:
+                return self._tables[table.name]
+            location = f"{self.url}/{table.name}"
+            if "://" not in self.url and not Path(location, "_delta_log").is_dir():
+                return None
+            with _said_as(f"{location} cannot be read"):
+                try:
+                    self._tables[table.name] = DeltaTable(location, storage_options=self._options or None)
+                except TableNotFoundError as error:
+                    if "scheme" in str(error):
+                        raise
+            return self._tables.get(table.name)
+
+    def _measures_of(self, table: contract.Table) -> tuple[str, ...]:
+        """The measures that a table has: a dataset made before one was declared lacks it."""
+        handle = self._open(table)
+        if handle is None:
+            return contract.MEASURE_NAMES
+        columns = {field.name for field in handle.schema().fields}
+        return tuple(name for name in contract.MEASURE_NAMES if name in columns)
+
+    def _official_condition(self, where: Sequence[str], calendar: "Calendar") -> str:
+        """The condition that a build is one of the official builds among those that meet the other conditions."""
+        columns = ("channel", "display_version", "build_id")
+        names = ", ".join(columns)
+        query = f"SELECT DISTINCT {names} FROM data WHERE {_all(where)}"
+        builds = self._frame(contract.ERROR_AGGREGATES, query, _schema(columns))
+        names_by_channel: dict[str, list[str]] = {}
+        for channel, display_version, build_id in builds.itertuples(index=False):
+            if calendar.is_official(display_version, channel, build_id):
+                names_by_channel.setdefault(channel, []).append(f"{display_version} {build_id}")
+        build = "display_version || ' ' || build_id"
+        return _any(
+            f"({_is_among('channel', [channel])} AND {_is_among(build, names)})"
+            for channel, names in sorted(names_by_channel.items())
+        )
+
+    def _frame(self, table: contract.Table, query: str, schema: "pa.Schema") -> "pd.DataFrame":
+        """What a query of a table, named `data` there, gives; read again once when its files were compacted away."""
+        if self._open(table) is None:
+            return schema.empty_table().to_pandas()
+        try:
+            result = self._run(table, query)
+        except _delta_errors():
+            self._tables.pop(table.name)
+            with _said_as(f"{self.url}/{table.name} cannot be read"):
+                result = self._run(table, query)
+        return result.select(schema.names).cast(schema).to_pandas()
+
+    def _run(self, table: contract.Table, query: str) -> "pa.Table":
+        """The rows of a query, by the engine that deltalake brings: summing there moves no row to Python."""
+        import pyarrow as pa
+        from deltalake import QueryBuilder
+
+        handle = self._open(table)
+        if handle is None:
+            raise MissionControlError(f"{self.url}/{table.name} is gone")
+        return pa.table(QueryBuilder().register("data", handle).execute(query).read_all())
+
+
+def _delta_errors() -> tuple[type[Exception], ...]:
+    """What deltalake raises when it cannot read; broken code below raises neither."""
+    from deltalake.exceptions import DeltaError
+
+    return (DeltaError, OSError)
+
+
+@contextmanager
+def _said_as(what: str) -> Iterator[None]:
+    """Says a failure to read in one line."""
+    try:
+        yield
+    except _delta_errors() as error:
+        lines = [line.strip(" \t↳") for line in _COLOURS.sub("", str(error)).splitlines()]
+        raise MissionControlError(f"{what}: {' '.join(lines)[:500]}") from error
+
+
+def _check_unknown(filters: Iterable[str]) -> None:
+    for name in filters:
+        raise unknown_name("filter", name, (*FILTERS, *ARGUMENTS))
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise MissionControlError(f"there is no dataset at {folder}: no such folder")
+    if (folder / "_delta_log").is_dir():
+        raise MissionControlError(f"{folder} is one table; give the dataset's folder, {folder.parent}")
+
+
+def _check_s3_credentials(options: Mapping[str, str]) -> None:
+    given = {name.upper() for name in options} | {f"AWS_{name.upper()}" for name in options} | set(os.environ)
+    if given.isdisjoint(S3_CREDENTIALS):
+        raise MissionControlError(
+            "there are no credentials for s3://; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+            "AWS_FORCE_CREDENTIAL_LOAD=true for those of AWS_PROFILE or of the machine"
+        )
+
+
+def _check_dimensions(selection: Selection, table: contract.Table, official: "Calendar | None") -> None:
+    known = set(table.keys) - set(contract.WINDOW_COLUMNS)
+    everywhere = known | set(contract.DIMENSIONS)
+    selection.check_dimensions(everywhere)
+    missing = [name for name in selection.dimensions if name not in known]
+    if selection.is_about_experiments and (missing or official is not None):
+        what = ", ".join(missing) or "official builds"
+        raise MissionControlError(
+            f"experiments are counted by {', '.join(contract.EXPERIMENT_DIMENSIONS)} only, not by {what}"
+        )
+
+
+def _schema(columns: Iterable[str]) -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema([(column, contract.arrow_type(column)) for column in columns])
+
+
+def _sum_schema(selection: Selection, measures: Sequence[str]) -> "pa.Schema":
+    window = ("window_start",) if selection.every else ()
+    return _schema((*window, *selection.by, "count", "usage_hours", *measures))
+
+
+def _sum_query(selection: Selection, measures: Sequence[str], where: Sequence[str]) -> str:
+    """The SQL of a request. HAVING: without it, a sum over nothing at all is a row of nulls."""
+    keys = [_name(name) for name in selection.by]
+    columns = list(keys)
+    if selection.every:
+        unit = _TRUNCATIONS.get(selection.every)
+        columns.insert(0, f"date_trunc('{unit}', window_start) AS window_start" if unit else "window_start")
+    places = ", ".join(str(place) for place in range(1, len(columns) + 1))
+    columns += [f"sum({_name(name)}) AS {_name(name)}" for name in ("count", "usage_hours", *measures)]
+    grouped = f"GROUP BY {places} HAVING count(*) > 0 ORDER BY {places}" if places else "HAVING count(*) > 0"
+    return f"SELECT {', '.join(columns)} FROM data WHERE {_all(where)} {grouped}"
+
+
+def _conditions(selection: Selection, time_column: str = "window_start") -> list[str]:
+    """The conditions on the rows. Those on submission_date let whole partitions be left unread."""
+    conditions = [_is_among(_name(name), values) for name, values in selection.filters.items()]
+    if selection.since:
+        conditions.append(f"submission_date >= {_date(selection.since)}")
+        conditions.append(f"{time_column} >= {_moment(selection.since)}")
+    if selection.until:
+        conditions.append(f"submission_date <= {_date(selection.until)}")
+        conditions.append(f"{time_column} < {_moment(selection.until)}")
+    return conditions
+
+
+def _all(conditions: Iterable[str]) -> str:
+    return " AND ".join(conditions) or "TRUE"
+
+
+def _any(conditions: Iterable[str]) -> str:
+    joined = " OR ".join(conditions)
+    return f"({joined})" if joined else "FALSE"
+
+
+def _is_among(expression: str, values: Iterable[str]) -> str:
+    listed = ", ".join(_text(value) for value in values)
+    return f"{expression} IN ({listed})" if listed else "FALSE"
+
+
+def _text(value: str) -> str:
+    """An SQL literal: in this dialect a quote is doubled, and nothing else is special."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(name: str) -> str:
+    """An SQL identifier; names are checked against the contract before they come here."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _date(moment: datetime) -> str:
+    return f"DATE '{moment:%Y-%m-%d}'"
+
+
+def _moment(moment: datetime) -> str:
+    microseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return f"arrow_cast({microseconds}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+
+
+def _newest_submission(table: "DeltaTable") -> datetime | None:
+    """What the newest commit that names a newest submission says; compaction's commits name none."""
+    for limit in _HISTORY_STEPS:
+        for commit in table.history(limit):
+            if contract.DATA_UP_TO in commit:
+                return as_utc(contract.DATA_UP_TO, commit[contract.DATA_UP_TO])
+    return None

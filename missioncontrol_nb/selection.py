@@ -1,0 +1,132 @@
+"""What to load: the names, values and times of a request, checked and in one form."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from streaming import contract
+from streaming.errors import MissionControlError, unknown_name
+
+Time = str | date | datetime | None
+Values = str | Iterable[str] | None
+
+EVERY = {"5min": contract.WINDOW, "1h": timedelta(hours=1), "1d": timedelta(days=1)}
+EXPERIMENT_NAMES = ("experiment_id", "experiment_branch")
+CLOSED_VALUES = {
+    "application": contract.APPLICATIONS,
+    "channel": contract.CHANNELS,
+    "os_name": contract.OPERATING_SYSTEMS,
+}
+ALWAYS_LOADED = ("count", "usage_hours")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A request: windows that start in [since, until), rows whose dimensions are among `filters`, summed by `by`.
+
+    measures: None means all there are. every: a key of EVERY, or None for one sum over the whole interval.
+    """
+
+    since: datetime | None
+    until: datetime | None
+    filters: Mapping[str, tuple[str, ...]]
+    by: tuple[str, ...]
+    measures: tuple[str, ...] | None
+    every: str | None
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions it names, each once."""
+        return tuple(dict.fromkeys((*self.by, *self.filters)))
+
+    @property
+    def is_about_experiments(self) -> bool:
+        """Whether it asks for the sums of pings in experiments rather than of all pings."""
+        return not set(EXPERIMENT_NAMES).isdisjoint(self.dimensions)
+
+    def measures_among(self, known: Collection[str]) -> tuple[str, ...]:
+        """The measures to load from what has those of `known`. Raises MissionControlError for another one."""
+        for name in self.measures or ():
+            if name not in known:
+                raise unknown_name("measure", name, known)
+        return tuple(known) if self.measures is None else self.measures
+
+    def check_dimensions(self, known: Collection[str]) -> None:
+        """Raises MissionControlError for a dimension that is not one of the known."""
+        for name in self.dimensions:
+            if name not in known:
+                raise unknown_name("dimension", name, known)
+
+    def check_closed_values(self) -> None:
+        """Raises MissionControlError for a channel, system or application that no dataset has."""
+        for name, values in self.filters.items():
+            for value in values:
+                if name in CLOSED_VALUES and value not in CLOSED_VALUES[name]:
+                    raise unknown_name(name, value, CLOSED_VALUES[name])
+
+
+def select(
+    since: Time = None,
+    until: Time = None,
+    filters: Mapping[str, Values] | None = None,
+    *,
+    by: str | Iterable[str] = (),
+    measures: str | Iterable[str] | None = None,
+    every: str | None = None,
+) -> Selection:
+    """A request from what a person writes: one name or several, times as ISO text, dates or datetimes (UTC).
+
+    Raises MissionControlError for what is neither, for an unknown `every`, and for an interval that ends before
+    it starts.
+    """
+    if every is not None and every not in EVERY:
+        raise unknown_name("every", every, EVERY)
+    start, end = as_utc("since", since), as_utc("until", until)
+    if start and end and end < start:
+        raise MissionControlError(f"until ({end:%Y-%m-%d %H:%M}) lies before since ({start:%Y-%m-%d %H:%M})")
+    named = None if measures is None else _texts("measures", measures)
+    return Selection(
+        since=start,
+        until=end,
+        filters={name: _texts(name, values) for name, values in (filters or {}).items() if values is not None},
+        by=_texts("by", by),
+        measures=None if named is None else tuple(name for name in named if name not in ALWAYS_LOADED),
+        every=every,
+    )
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    """One text or several as a tuple without repetition."""
+    several = (values,) if isinstance(values, str) or not isinstance(values, Iterable) else tuple(values)
+    for value in several:
+        if not isinstance(value, str):
+            raise MissionControlError(f"{name} takes text or several texts, like '56.0', not {value!r}")
+    return tuple(dict.fromkeys(str(value) for value in several))
+
+
+def as_utc(name: str, moment: Any) -> datetime | None:
+    """A time in UTC, which is what one without an offset is in. Raises MissionControlError for what is no time."""
+    if moment is None:
+        return None
+    if isinstance(moment, str):
+        moment = _from_iso(name, moment)
+    elif isinstance(moment, date) and not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time())
+    if not isinstance(moment, datetime) or moment != moment:  # NaT is a datetime that equals nothing
+        raise _no_time(name, moment)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise _no_time(name, moment) from error
+
+
+def _from_iso(name: str, text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise _no_time(name, text) from error
+
+
+def _no_time(name: str, moment: Any) -> MissionControlError:
+    return MissionControlError(f"{name} takes an ISO time like '2017-10-07T14:00' (UTC) or a datetime, not {moment!r}")
