@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FILTERS = tuple(dict.fromkeys((*contract.DIMENSIONS, *contract.EXPERIMENT_DIMENSIONS)))
 ARGUMENTS = ("measures", "by", "every", "since", "until", "official")
 DELAY_COLUMNS = ("application", "channel", "os_name", "submission_hour", "delay_hours", "usage_hours")
+OFFICIAL_COLUMNS = ("channel", "display_version", "build_id")
 BUILD_COLUMNS = ("channel", "version", "display_version", "build_id")
 # What says who we are to an object store; without any of it the store's client asks the cloud's metadata address
 # and hangs where there is none.
@@ -147,10 +149,11 @@ class Dataset:
         selection.check_closed_values()
         with self._lock:
             measures = selection.measures_among(self._measures_of(table))
-            where = _conditions(selection)
-            if official is not None:
-                where = [*where, self._official_condition(where, official)]
-            return self._frame(table, _sum_query(selection, measures, where), _sum_schema(selection, measures))
+            if official is None:
+                return self._rows(table, _sum_query(selection, measures), _sum_schema(selection, measures)).to_pandas()
+            by_build = replace(selection, by=tuple(dict.fromkeys((*selection.by, *OFFICIAL_COLUMNS))))
+            rows = self._rows(table, _sum_query(by_build, measures), _sum_schema(by_build, measures))
+        return _summed_again(_only_official(rows, official), _sum_schema(selection, measures)).to_pandas()
 
     def load_delays(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
         """How late usage hours came, by submission hour in [since, until): what `rates.completeness` takes.
@@ -167,7 +170,7 @@ class Dataset:
             f"WHERE {_all(_conditions(selection, 'submission_hour'))} GROUP BY {keys} ORDER BY {keys}"
         )
         with self._lock:
-            return self._frame(contract.REPORTING_DELAYS, query, _schema(DELAY_COLUMNS))
+            return self._rows(contract.REPORTING_DELAYS, query, _schema(DELAY_COLUMNS)).to_pandas()
 
     def load_rejected(self, since: Time = None, until: Time = None) -> "pd.DataFrame":
         """What was not counted, in windows of [since, until): columns `document_type`, `reason`, `count`."""
@@ -177,7 +180,7 @@ class Dataset:
             "GROUP BY document_type, reason ORDER BY document_type, reason"
         )
         with self._lock:
-            return self._frame(contract.REJECTED_PINGS, query, _schema(("document_type", "reason", "count")))
+            return self._rows(contract.REJECTED_PINGS, query, _schema(("document_type", "reason", "count"))).to_pandas()
 
     def versions(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
         """The builds in use: `channel`, `version`, `display_version`, `build_id`, `first_window`, `last_window`
@@ -204,7 +207,7 @@ class Dataset:
             ]
         )
         with self._lock:
-            return self._frame(contract.ERROR_AGGREGATES, query, schema)
+            return self._rows(contract.ERROR_AGGREGATES, query, schema).to_pandas()
 
     def data_up_to(self) -> datetime | None:
         """The newest submission in what is loaded (UTC): what the newest commit that says so says; None without."""
@@ -263,33 +266,17 @@ class Dataset:
         columns = {field.name for field in handle.schema().fields}
         return tuple(name for name in contract.MEASURE_NAMES if name in columns)
 
-    def _official_condition(self, where: Sequence[str], calendar: "Calendar") -> str:
-        """The condition that a build is one of the official builds among those that meet the other conditions."""
-        columns = ("channel", "display_version", "build_id")
-        names = ", ".join(columns)
-        query = f"SELECT DISTINCT {names} FROM data WHERE {_all(where)}"
-        builds = self._frame(contract.ERROR_AGGREGATES, query, _schema(columns))
-        names_by_channel: dict[str, list[str]] = {}
-        for channel, display_version, build_id in builds.itertuples(index=False):
-            if calendar.is_official(display_version, channel, build_id):
-                names_by_channel.setdefault(channel, []).append(f"{display_version} {build_id}")
-        build = "display_version || ' ' || build_id"
-        return _any(
-            f"({_is_among('channel', [channel])} AND {_is_among(build, names)})"
-            for channel, names in sorted(names_by_channel.items())
-        )
-
-    def _frame(self, table: contract.Table, query: str, schema: "pa.Schema") -> "pd.DataFrame":
+    def _rows(self, table: contract.Table, query: str, schema: "pa.Schema") -> "pa.Table":
         """What a query of a table, named `data` there, gives; read again once when its files were compacted away."""
         if self._open(table) is None:
-            return schema.empty_table().to_pandas()
+            return schema.empty_table()
         try:
             result = self._run(table, query)
         except _delta_errors():
             self._tables.pop(table.name)
             with _said_as(f"{self.url}/{table.name} cannot be read"):
                 result = self._run(table, query)
-        return result.select(schema.names).cast(schema).to_pandas()
+        return result.select(schema.names).cast(schema)
 
     def _run(self, table: contract.Table, query: str) -> "pa.Table":
         """The rows of a query, by the engine that deltalake brings: summing there moves no row to Python."""
@@ -363,7 +350,33 @@ def _sum_schema(selection: Selection, measures: Sequence[str]) -> "pa.Schema":
     return _schema((*window, *selection.by, "count", "usage_hours", *measures))
 
 
-def _sum_query(selection: Selection, measures: Sequence[str], where: Sequence[str]) -> str:
+def _only_official(rows: "pa.Table", calendar: "Calendar") -> "pa.Table":
+    """The rows whose build is official. There are few builds, so each is asked about once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    builds = rows.group_by(list(OFFICIAL_COLUMNS)).aggregate([]).to_pylist()
+    official = [
+        build for build in builds if calendar.is_official(build["display_version"], build["channel"], build["build_id"])
+    ]
+    if len(official) == len(builds):
+        return rows
+    names = [" ".join(build[column] for column in OFFICIAL_COLUMNS) for build in official]
+    of_rows = pc.binary_join_element_wise(*(rows[column] for column in OFFICIAL_COLUMNS), " ")
+    return rows.filter(pc.is_in(of_rows, pa.array(names, pa.string())))
+
+
+def _summed_again(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
+    """Rows that were summed by more keys than those of the schema, summed by those; in the order they came in."""
+    sums = [name for name in schema.names if name in contract.COUNTS]
+    keys = [name for name in schema.names if name not in sums]
+    if not len(rows) or set(rows.column_names) == set(schema.names):
+        return rows.select(schema.names)
+    summed = rows.group_by(keys, use_threads=False).aggregate([(name, "sum") for name in sums])
+    return summed.rename_columns([name.removesuffix("_sum") for name in summed.column_names]).select(schema.names)
+
+
+def _sum_query(selection: Selection, measures: Sequence[str]) -> str:
     """The SQL of a request. HAVING: without it, a sum over nothing at all is a row of nulls."""
     keys = [_name(name) for name in selection.by]
     columns = list(keys)
@@ -373,7 +386,7 @@ def _sum_query(selection: Selection, measures: Sequence[str], where: Sequence[st
     places = ", ".join(str(place) for place in range(1, len(columns) + 1))
     columns += [f"sum({_name(name)}) AS {_name(name)}" for name in ("count", "usage_hours", *measures)]
     grouped = f"GROUP BY {places} HAVING count(*) > 0 ORDER BY {places}" if places else "HAVING count(*) > 0"
-    return f"SELECT {', '.join(columns)} FROM data WHERE {_all(where)} {grouped}"
+    return f"SELECT {', '.join(columns)} FROM data WHERE {_all(_conditions(selection))} {grouped}"
 
 
 def _conditions(selection: Selection, time_column: str = "window_start") -> list[str]:
@@ -390,11 +403,6 @@ def _conditions(selection: Selection, time_column: str = "window_start") -> list
 
 def _all(conditions: Iterable[str]) -> str:
     return " AND ".join(conditions) or "TRUE"
-
-
-def _any(conditions: Iterable[str]) -> str:
-    joined = " OR ".join(conditions)
-    return f"({joined})" if joined else "FALSE"
 
 
 def _is_among(expression: str, values: Iterable[str]) -> str:

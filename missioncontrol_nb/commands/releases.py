@@ -1,0 +1,55 @@
+"""`missioncontrol releases`: show the release calendar, refresh its snapshot."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from missioncontrol_nb import releases
+from missioncontrol_nb.selection import as_utc
+from streaming import contract
+
+
+@click.group()
+def command() -> None:
+    """Show or refresh the release calendar."""
+
+
+@command.command()
+@click.option(
+    "--channel", type=click.Choice(contract.CHANNELS), multiple=True, help="Only this channel; may be repeated."
+)
+@click.option("--at", metavar="TIME", help="What was out at this time, ISO 8601, UTC. Default: now.")
+@click.option("--last", type=click.IntRange(1), default=5, show_default=True, help="How many releases of a channel.")
+@click.option("--releases", "source", metavar="FILE|FOLDER|URL", help="Another calendar than the snapshot.")
+def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None) -> None:
+    """List what is out on each channel, highest version first."""
+    moment = as_utc("--at", at) or datetime.now(UTC)
+    calendar = releases.load_calendar(source)
+    for name in channel or contract.CHANNELS:
+        for release in calendar.on(name, moment)[:last]:
+            click.echo(f"{release.channel:8} {release.version:12} {release.date}")
+
+
+@command.command()
+@click.option(
+    "--from",
+    "source",
+    metavar="URL|FOLDER",
+    default=releases.PRODUCT_DETAILS,
+    show_default=True,
+    help="Mozilla's product-details, or a copy of it.",
+)
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write. Default: the packaged snapshot, or one in your own folder if that is not writable.",
+)
+def update(source: str, target: Path | None) -> None:
+    """Refresh the snapshot of the release calendar that is used where no other is given."""
+    click.echo(f"Reading {source} ...", err=True)
+    calendar = releases.load_calendar(source)
+    path = target or releases.snapshot_to_refresh()
+    calendar.save(path)
+    click.echo(f"{len(calendar.releases)} releases up to {calendar.newest_date} written to {path}")
