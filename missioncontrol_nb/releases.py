@@ -137,17 +137,13 @@ class Calendar:
         if built is None or not is_version(display_version) or channel not in contract.CHANNELS:
             return False
         version = _display(display_version, channel)
-        candidates = self._meant_by(version, channel)
-        if not candidates:
-            return self._is_about_to_be_listed(version, channel, built)
-        return any(release.date - BUILT_AT_MOST <= built <= self._last_build(release) for release in candidates)
-
-    def _meant_by(self, version: str, channel: str) -> list[Release]:
-        """The releases that builds of a channel with this display version can be builds of."""
-        return self._meant.get((channel, version), [])
+        candidates = self._meant.get((channel, version), [])
+        in_time = any(release.date - BUILT_AT_MOST <= built <= self._last_build(release) for release in candidates)
+        return in_time or self._is_about_to_be_listed(version, channel, built)
 
     @cached_property
     def _meant(self) -> dict[tuple[str, str], list[Release]]:
+        """The releases that builds of a channel with a display version can be builds of."""
         meant: dict[tuple[str, str], list[Release]] = {}
         for release in self.releases:
             meant.setdefault((release.channel, release.version), []).append(release)
@@ -236,7 +232,7 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
     if source is None:
         return _snapshot()
     text = str(source)
-    if text.endswith(".json"):
+    if text.endswith(".json") or Path(text).is_file():
         calendar = _from_documents([_read(text)])
     else:
         folder = text.rstrip("/") + "/"
@@ -268,10 +264,12 @@ def snapshot_to_refresh() -> Path:
 
 def _read(location: str) -> Any:
     """The JSON document at a path or http URL."""
+    from http.client import HTTPException
+
     try:
         return json.loads(_fetch(location) if "://" in location else Path(location).read_bytes())
-    except OSError as error:
-        reason = getattr(error, "reason", None) or error.strerror or error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise MissionControlError(f"the release calendar {location} cannot be read: {reason}") from error
     except ValueError as error:
         raise MissionControlError(f"the release calendar {location} is not JSON: {error}") from error
