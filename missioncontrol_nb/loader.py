@@ -107,7 +107,7 @@ class Dataset:
     """A grouped dataset, its tables held open: what a dashboard queries again and again.
 
     A table that is not there yet is empty, and is looked for at each `refresh`. What is loaded is the state of
-    the last refresh. Safe for the threads of one process.
+    the last refresh, unless its files were removed since. Safe for the threads of one process.
     """
 
     def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
@@ -116,6 +116,7 @@ class Dataset:
         self._options = dict(storage_options or {})
         self._tables: dict[str, DeltaTable] = {}
         self._data_up_to: tuple[int, datetime | None] | None = None
+        self._is_reopened = False  # since the last refresh, because files were gone
         self._lock = RLock()
         if "://" not in self.url:
             _check_folder(Path(self.url))
@@ -224,7 +225,8 @@ class Dataset:
         """Turns to the newest commits; True if there is one that was not known yet. Costs milliseconds."""
         with self._lock:
             newer = [self._is_newer(table) for table in contract.TABLES]
-        return any(newer)
+            is_reopened, self._is_reopened = self._is_reopened, False
+        return is_reopened or any(newer)
 
     def _is_newer(self, table: contract.Table) -> bool:
         """Whether the newest commit of a table, which is now turned to, was not known yet."""
@@ -272,10 +274,10 @@ class Dataset:
             return schema.empty_table()
         try:
             result = self._run(table, query)
-        except _delta_errors():
+        except MissionControlError:
             self._tables.pop(table.name)
-            with _said_as(f"{self.url}/{table.name} cannot be read"):
-                result = self._run(table, query)
+            self._is_reopened = True
+            result = self._run(table, query)
         return result.select(schema.names).cast(schema)
 
     def _run(self, table: contract.Table, query: str) -> "pa.Table":
@@ -286,11 +288,12 @@ class Dataset:
         handle = self._open(table)
         if handle is None:
             raise MissionControlError(f"{self.url}/{table.name} is gone")
-        return pa.table(QueryBuilder().register("data", handle).execute(query).read_all())
+        with _said_as(f"{self.url}/{table.name} cannot be read"):
+            return pa.table(QueryBuilder().register("data", handle).execute(query).read_all())
 
 
 def _delta_errors() -> tuple[type[Exception], ...]:
-    """What deltalake raises when it cannot read; broken code below raises neither."""
+    """What deltalake raises when it cannot read."""
     from deltalake.exceptions import DeltaError
 
     return (DeltaError, OSError)
@@ -301,7 +304,10 @@ def _said_as(what: str) -> Iterator[None]:
     """Says a failure to read in one line."""
     try:
         yield
-    except _delta_errors() as error:
+    except Exception as error:
+        # A file that is gone while its rows are read is a bare Exception; subclasses of it are bugs of ours.
+        if not isinstance(error, _delta_errors()) and type(error) is not Exception:
+            raise
         lines = [line.strip(" \t↳") for line in _COLOURS.sub("", str(error)).splitlines()]
         raise MissionControlError(f"{what}: {' '.join(lines)[:500]}") from error
 
@@ -421,7 +427,7 @@ def _name(name: str) -> str:
 
 
 def _date(moment: datetime) -> str:
-    return f"DATE '{moment:%Y-%m-%d}'"
+    return f"DATE '{moment.date().isoformat()}'"  # strftime writes the year 1 as 1
 
 
 def _moment(moment: datetime) -> str:
