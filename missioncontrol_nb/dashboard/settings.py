@@ -1,0 +1,60 @@
+"""What a dashboard shows, and how it reaches the kernel of a visitor: through the environment, read only here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from streaming.errors import MissionControlError
+
+PREFIX = "MISSIONCONTROL_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which dataset (folder or URL), which release calendar (None: the packaged snapshot), and when it looks again.
+
+    `stale_after_seconds`: older data is shown as stopped. `refresh_seconds`: how often new data is looked for.
+    """
+
+    dataset: str
+    releases: str | None = None
+    stale_after_seconds: float = 600.0
+    refresh_seconds: float = 5.0
+
+    def to_environment(self) -> dict[str, str]:
+        """The environment variables that say the same."""
+        values = {
+            "DATASET": self.dataset,
+            "RELEASES": self.releases or "",
+            "STALE_AFTER_SECONDS": repr(self.stale_after_seconds),
+            "REFRESH_SECONDS": repr(self.refresh_seconds),
+        }
+        return {PREFIX + name: value for name, value in values.items()}
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """What `to_environment` wrote; raises MissionControlError where no dataset is named or a number is none."""
+        given = os.environ if environment is None else environment
+        if not given.get(f"{PREFIX}DATASET"):
+            raise MissionControlError(
+                f"no dataset is named: start with `missioncontrol dashboard --dataset URL`, or set {PREFIX}DATASET"
+            )
+        return cls(
+            dataset=given[f"{PREFIX}DATASET"],
+            releases=given.get(f"{PREFIX}RELEASES") or None,
+            stale_after_seconds=_seconds(given, "STALE_AFTER_SECONDS", cls.stale_after_seconds),
+            refresh_seconds=_seconds(given, "REFRESH_SECONDS", cls.refresh_seconds),
+        )
+
+
+def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
+    text = given.get(PREFIX + name)
+    if not text:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise MissionControlError(f"{PREFIX}{name} should be a number of seconds above 0, but is {text!r}")
+    return seconds

@@ -1,0 +1,361 @@
+// Draws one Vega-Lite specification from binary columns, and updates it in place. Vega comes from one shared file.
+
+const BUNDLE = "missioncontrol/static/vega.js";
+const DAY = 24 * 3600 * 1000; // Vega's row numbers pass 2^32 some day: embed anew
+const CLEAN_AFTER = 2000; // removed rows after which the look-up tables of Vega are rid of their nulls
+const COLOUR = /var\((--[\w-]+)\)/g;
+
+// ---------- Vega, once a page ----------
+
+function bundleUrl() {
+  const config = JSON.parse(document.getElementById("jupyter-config-data")?.textContent || "{}");
+  const folder = config.fullLabextensionsUrl || `${config.baseUrl || "/"}lab/extensions`;
+  return new URL(`${folder}/${BUNDLE}`, document.baseURI).href;
+}
+
+function bundleFromKernel(model) {
+  return new Promise((resolve, reject) => {
+    const answer = (message, buffers) => {
+      if (message.do !== "bundle") return;
+      model.off("msg:custom", answer);
+      const url = URL.createObjectURL(new Blob([buffers[0]], { type: "text/javascript" }));
+      import(url).then(resolve, reject);
+    };
+    model.on("msg:custom", answer);
+    model.send({ want: "bundle" });
+  });
+}
+
+// Relay and Project keep a look-up table in which every removed row leaves a null for ever.
+function dropNulls(transform) {
+  const evaluate = transform.prototype.transform;
+  transform.prototype.transform = function (parameters, pulse) {
+    const result = evaluate.call(this, parameters, pulse);
+    this.removed = (this.removed || 0) + (pulse.rem?.length || 0);
+    if (this.removed > CLEAN_AFTER && this.value && !Array.isArray(this.value)) {
+      this.value = Object.fromEntries(Object.entries(this.value).filter(([, row]) => row));
+      this.removed = 0;
+    }
+    return result;
+  };
+}
+
+function loadVega(model) {
+  globalThis.missioncontrolVega ??= import(bundleUrl())
+    .catch(() => bundleFromKernel(model))
+    .then((bundle) => {
+      dropNulls(bundle.vega.transforms.relay);
+      dropNulls(bundle.vega.transforms.project);
+      return bundle;
+    })
+    .catch((error) => {
+      delete globalThis.missioncontrolVega;
+      throw error;
+    });
+  return globalThis.missioncontrolVega;
+}
+
+// ---------- data ----------
+
+function bytes(view) {
+  return view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
+}
+
+function codes(view, length) {
+  const size = length ? view.byteLength / length : 4;
+  return size === 8 ? new Float64Array(bytes(view)) : size === 1 ? new Int8Array(bytes(view)) : new Int32Array(bytes(view));
+}
+
+function reader(column, length) {
+  if (column.labels) {
+    const numbers = codes(column.codes, length);
+    return { length: numbers.length, at: (i) => column.labels[numbers[i]] ?? null };
+  }
+  const numbers = new Float64Array(bytes(column));
+  return { length: numbers.length, at: (i) => (Number.isFinite(numbers[i]) ? numbers[i] : null) };
+}
+
+function rows(columns) {
+  const plain = Object.values(columns).find((column) => !column.labels);
+  const names = Object.keys(columns);
+  const readers = names.map((name) => reader(columns[name], plain ? plain.byteLength / 8 : 0));
+  return Array.from({ length: readers[0]?.length ?? 0 }, (_, i) => {
+    const row = {};
+    for (let k = 0; k < names.length; k++) row[names[k]] = readers[k].at(i);
+    return row;
+  });
+}
+
+function tables(columns) {
+  return Object.fromEntries(Object.entries(columns).map(([name, table]) => [name, rows(table)]));
+}
+
+// ---------- specification ----------
+
+// Times are epoch milliseconds already: Vega-Lite's toDate formulas would only copy, and leak, every row.
+function keepNumbers(scope) {
+  for (const data of scope.data || []) {
+    if (data.format?.parse) {
+      for (const [field, type] of Object.entries(data.format.parse)) if (type === "date") delete data.format.parse[field];
+    }
+    data.transform = data.transform?.filter((step) => !(step.type === "formula" && /^toDate\(/.test(step.expr)));
+  }
+  (scope.marks || []).forEach(keepNumbers);
+  return scope;
+}
+
+function resolve(node, colour, width) {
+  if (typeof node === "string") {
+    if (node === "mc:width") return width;
+    return node.replace(COLOUR, (_, name) => colour(name));
+  }
+  if (Array.isArray(node)) return node.map((item) => resolve(item, colour, width));
+  if (node && typeof node === "object") {
+    return Object.fromEntries(
+      Object.entries(node).map(([key, value]) => [
+        key,
+        key === "width" && value === "container" ? width : resolve(value, colour, width),
+      ]),
+    );
+  }
+  return node;
+}
+
+function wantsWidth(spec) {
+  return /"mc:width"|"width":"container"/.test(JSON.stringify(spec));
+}
+
+// ---------- the line of figures above the chart ----------
+
+function escape(text) {
+  const span = document.createElement("span");
+  span.textContent = text;
+  return span.innerHTML.replaceAll('"', "&quot;");
+}
+
+function moment(readout, x) {
+  if (readout.kind === "age") return `+${x < 48 ? `${+x.toFixed(1)} h` : `${+(x / 24).toFixed(1)} d`}`;
+  return `${new Date(x).toUTCString().slice(0, 22)} UTC`;
+}
+
+function usage(hours) {
+  if (hours == null) return "";
+  return `, ${hours >= 10000 ? `${Math.round(hours / 1000)} k h` : `${Math.round(hours)} h`}`;
+}
+
+function figures(series, row) {
+  const key = `<span class="mc-key ${escape(series.class || "")}">${escape(series.name)}</span>`;
+  const value = row.rate == null ? "–" : row.rate.toFixed(2);
+  const interval = row.lower == null || row.upper == null ? "" : ` (${row.lower.toFixed(2)} to ${row.upper.toFixed(2)})`;
+  const late = row.complete === 0 || row.complete === false ? ", incomplete" : "";
+  return `<span>${key} <b>${value}</b>${interval}${usage(row.usage_hours)}${late}</span>`;
+}
+
+function readoutHtml(readout, data, x) {
+  const here = (data[readout.dataset] || []).filter((row) => row[readout.x] === x);
+  const spans = (readout.series || []).map((series, i) => {
+    const row = here.find((candidate) => candidate.series === i || candidate.series === series.name);
+    return row ? figures(series, row) : "";
+  });
+  return `<b>${moment(readout, x)}</b>${spans.join("")}`;
+}
+
+// ---------- one chart ----------
+
+class Drawing {
+  constructor(model, el) {
+    this.model = model;
+    this.el = el;
+    this.tail = Promise.resolve();
+    this.line = Object.assign(document.createElement("p"), { className: "mc-readout" });
+    this.box = Object.assign(document.createElement("div"), { className: "mc-chart" });
+    this.box.setAttribute("role", "img");
+    this.box.dataset.mcEmbeds = 0;
+    this.box.dataset.mcUpdates = 0;
+    el.append(this.line, this.box);
+    this.listen();
+    this.schedule();
+  }
+
+  listen() {
+    const { model } = this;
+    this.changed = () => this.schedule();
+    this.restyled = () => {
+      this.themed = true;
+      this.schedule();
+    };
+    for (const name of ["spec", "columns", "summary", "readout"]) model.on(`change:${name}`, this.changed);
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    this.dark.addEventListener("change", this.restyled);
+    this.themes = new MutationObserver(this.restyled);
+    const attributes = { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "data-jp-theme-name"] };
+    const themed = [document.documentElement, document.body, this.el.closest(".mc")].filter(Boolean);
+    for (const node of themed) this.themes.observe(node, attributes);
+    this.sizes = new ResizeObserver(this.changed);
+    this.sizes.observe(this.box);
+    this.box.addEventListener("mc-export", (event) => this.save(event.detail));
+  }
+
+  schedule() {
+    if (this.pending) return;
+    this.pending = true;
+    this.tail = this.tail.then(async () => {
+      this.pending = false;
+      try {
+        if (!this.removed) await this.draw();
+      } catch (error) {
+        console.error(error);
+        this.box.dataset.mcError = String(error);
+        if (!this.view) this.box.textContent = "This chart could not be drawn.";
+      }
+    });
+  }
+
+  async draw() {
+    const { model } = this;
+    const spec = model.get("spec");
+    this.box.setAttribute("aria-label", model.get("summary"));
+    this.tell();
+    if (!Object.keys(spec).length) return this.clear();
+    const width = Math.floor(this.box.clientWidth);
+    if (!width) return undefined; // not laid out yet: the ResizeObserver comes back
+    const old = !this.view || this.spec !== spec || this.themed || Date.now() - this.embeddedAt > DAY;
+    if (old) return this.embed(spec, width);
+    if (this.columns !== model.get("columns")) await this.update();
+    if (this.fluid) await this.fit(width);
+    return undefined;
+  }
+
+  async embed(spec, width) {
+    const colours = getComputedStyle(this.box);
+    const key = JSON.stringify(resolve(spec, (name) => colours.getPropertyValue(name).trim(), 0));
+    this.themed = false;
+    if (this.view && key === this.key && Date.now() - this.embeddedAt <= DAY) {
+      this.spec = spec;
+      return this.update();
+    }
+    const { embed } = await loadVega(this.model);
+    const host = document.createElement("div");
+    host.setAttribute("aria-hidden", "true");
+    host.style.cssText = "position: absolute; visibility: hidden";
+    this.box.append(host);
+    this.columns = this.model.get("columns");
+    this.data = tables(this.columns);
+    const plot = Math.max(40, this.plot || width - 60);
+    const ready = resolve(spec, (name) => colours.getPropertyValue(name).trim(), plot);
+    ready.datasets = { ...ready.datasets, ...this.data };
+    ready.config = { ...ready.config, aria: false };
+    let result;
+    try {
+      result = await embed(host, ready, { ast: true, actions: false, renderer: "canvas", tooltip: false, patch: keepNumbers });
+    } catch (error) {
+      host.remove();
+      throw error;
+    }
+    this.replace(result, host, { spec, key, plot });
+    if (this.fluid) await this.fit(width);
+    host.style.cssText = "";
+    this.box.dataset.mcEmbeds = +this.box.dataset.mcEmbeds + 1;
+    if (!globalThis.missioncontrolDrawn) globalThis.missioncontrolDrawn = performance.now();
+    return undefined;
+  }
+
+  replace(result, host, { spec, key, plot }) {
+    this.clear(host);
+    Object.assign(this, { view: result.view, host, spec, key, plot, embeddedAt: Date.now(), fluid: wantsWidth(spec) });
+    this.view.cleanThreshold = 500;
+    this.widths = (result.vgSpec.signals || [])
+      .filter((signal) => /width$/i.test(signal.name) && signal.value === plot)
+      .map((signal) => signal.name);
+    if (result.vgSpec.width === plot) this.widths.push("width");
+    try {
+      this.view.addSignalListener("hover", (_, value) => this.point(value));
+    } catch {
+      // a chart without a parameter of that name has no figures to read out
+    }
+  }
+
+  async update() {
+    this.columns = this.model.get("columns");
+    this.data = tables(this.columns);
+    for (const [name, table] of Object.entries(this.data)) this.view.data(name, table);
+    await this.view.runAsync();
+    this.tell();
+    this.box.dataset.mcUpdates = +this.box.dataset.mcUpdates + 1;
+  }
+
+  // The axes' labels take what they need; the plot gets the rest of the box.
+  async fit(width) {
+    for (let round = 0; round < 3; round++) {
+      const canvas = this.host.querySelector("canvas");
+      const over = Math.ceil(parseFloat(canvas.style.width) || canvas.width) - width;
+      if (over === 0 || (over < 0 && over > -2)) return;
+      this.plot = Math.max(40, this.plot - over);
+      for (const name of this.widths) this.view.signal(name, this.plot);
+      await this.view.runAsync();
+    }
+  }
+
+  point(value) {
+    const readout = this.model.get("readout");
+    const x = value && typeof value === "object" ? value[readout.x]?.[0] : value;
+    this.x = x == null ? null : +x;
+    this.tell();
+  }
+
+  tell() {
+    const readout = this.model.get("readout");
+    this.line.hidden = !Object.keys(readout).length;
+    const html = this.x == null || !this.data ? readout.quiet || "" : readoutHtml(readout, this.data, this.x);
+    if (this.shown !== html) this.line.innerHTML = this.shown = html;
+  }
+
+  async save({ format, filename }) {
+    if (!this.view) return;
+    const link = document.createElement("a");
+    const ground = getComputedStyle(this.box).getPropertyValue("--mc-surface").trim() || "#ffffff";
+    const blob = await (format === "svg" ? this.svg(ground) : this.png(ground));
+    link.href = URL.createObjectURL(blob);
+    link.download = filename;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+
+  async svg(ground) {
+    const text = await this.view.toSVG();
+    const filled = text.replace(/(<svg[^>]*>)/, `$1<rect width="100%" height="100%" fill="${ground}"/>`);
+    return new Blob([filled], { type: "image/svg+xml" });
+  }
+
+  async png(ground) {
+    const drawn = await this.view.toCanvas(2);
+    const canvas = Object.assign(document.createElement("canvas"), { width: drawn.width, height: drawn.height });
+    const context = canvas.getContext("2d");
+    context.fillStyle = ground;
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(drawn, 0, 0);
+    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  }
+
+  clear(keep) {
+    this.view?.finalize();
+    this.view = this.spec = undefined;
+    for (const child of [...this.box.childNodes]) if (child !== keep) child.remove();
+  }
+
+  remove() {
+    this.removed = true;
+    for (const name of ["spec", "columns", "summary", "readout"]) this.model.off(`change:${name}`, this.changed);
+    this.dark.removeEventListener("change", this.restyled);
+    this.themes.disconnect();
+    this.sizes.disconnect();
+    this.tail.then(() => this.clear());
+  }
+}
+
+export default {
+  render({ model, el }) {
+    const drawing = new Drawing(model, el);
+    return () => drawing.remove();
+  },
+};

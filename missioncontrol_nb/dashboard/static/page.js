@@ -1,0 +1,165 @@
+// What a page needs once: its URL, links, clipboard, downloads, the kernel's heartbeat and the clock of freshness.
+
+const BEAT_MS = 2000;
+const hosted = () => document.body.dataset.voila !== undefined; // in JupyterLab the address bar is not ours
+let ahead = 0; // server's clock minus this machine's, in milliseconds
+
+// ---------- URL ----------
+
+function showUrl(model, search, how) {
+  const current = hosted() ? location.search : model.get("search");
+  if (search === current) return;
+  if (hosted()) history[how](null, "", location.pathname + search + location.hash);
+}
+
+function goTo(model, search) {
+  showUrl(model, search, "pushState");
+  model.set("search", search);
+  model.save_changes();
+  scrollTo(0, 0);
+}
+
+function followUrl(model) {
+  model.set("search", location.search);
+  model.save_changes();
+}
+
+// ---------- clicks ----------
+
+function plainClick(event) {
+  return event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+}
+
+async function copy(text) {
+  if (navigator.clipboard && isSecureContext) return navigator.clipboard.writeText(text);
+  const area = Object.assign(document.createElement("textarea"), { value: text });
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+  return undefined;
+}
+
+function confirmOn(button, text) {
+  if (button.dataset.mcWas !== undefined) return;
+  button.dataset.mcWas = button.textContent;
+  button.textContent = text;
+  setTimeout(() => {
+    button.textContent = button.dataset.mcWas;
+    delete button.dataset.mcWas;
+  }, 1500);
+}
+
+function exportChart(button, format) {
+  const charts = [...button.closest(".mc").querySelectorAll(".mc-chart[data-mc-embeds]")];
+  const chart = charts.find((candidate) => candidate.querySelector("canvas") && candidate.clientWidth);
+  const filename = `${button.dataset.mcFilename || "missioncontrol"}.${format}`;
+  chart?.dispatchEvent(new CustomEvent("mc-export", { detail: { format, filename } }));
+}
+
+function act(model, button) {
+  const action = button.dataset.mcAction;
+  if (action === "copy-link") copy(location.href).then(() => confirmOn(button, "Copied"));
+  else if (action === "copy-text") copy(button.dataset.mcText || "").then(() => confirmOn(button, "Copied"));
+  else if (action === "png" || action === "svg") exportChart(button, action);
+  else model.send({ action });
+}
+
+function onClick(model, event) {
+  const target = event.target.closest?.(".mc a[href^='?'], .mc [data-mc-action]");
+  if (!target || !plainClick(event)) return;
+  event.preventDefault();
+  if (target.dataset.mcAction) act(model, target);
+  else goTo(model, target.getAttribute("href"));
+}
+
+// ---------- what Python asks for ----------
+
+function download(filename, mime, buffer) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([buffer], { type: mime }));
+  link.download = filename;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+function onMessage(model, message, buffers) {
+  if (message.do === "push") showUrl(model, message.search, "pushState");
+  if (message.do === "replace") showUrl(model, message.search, "replaceState");
+  if (message.do === "download") download(message.filename, message.mime, buffers[0]);
+  if (message.do === "beat") {
+    ahead = Math.abs(message.now - Date.now()) > 2000 ? message.now - Date.now() : 0;
+    dispatchEvent(new CustomEvent("mc:beat"));
+  }
+}
+
+// ---------- freshness ----------
+
+function age(seconds) {
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 48 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+function clock(ms) {
+  const text = new Date(ms).toISOString();
+  const today = new Date(Date.now() + ahead).toISOString();
+  return text.slice(0, 10) === today.slice(0, 10) ? text.slice(11, 19) : `${text.slice(0, 10)} ${text.slice(11, 19)}`;
+}
+
+function tick() {
+  for (const span of document.querySelectorAll(".mc-fresh[data-mc-up-to]")) {
+    const upTo = Number(span.dataset.mcUpTo);
+    if (!upTo) continue;
+    const seconds = Math.max(0, (Date.now() + ahead - upTo) / 1000);
+    const stale = seconds > Number(span.dataset.mcStaleAfter || Infinity);
+    const text = `${stale ? "Data stopped at" : "Data up to"} ${clock(upTo)} UTC · ${age(seconds)} ago`;
+    span.classList.toggle("mc-stale", stale);
+    if (span.textContent !== text) span.textContent = text;
+  }
+}
+
+// ---------- the one page ----------
+
+function measure(model) {
+  if (model.get("viewport") === innerWidth) return;
+  model.set("viewport", innerWidth);
+  model.save_changes();
+}
+
+function start(model, stopped) {
+  const on = (target, name, handler, options) => target.addEventListener(name, handler, { ...options, signal: stopped });
+  let resizing;
+  on(document, "click", (event) => onClick(model, event), { capture: true });
+  on(window, "resize", () => {
+    clearTimeout(resizing);
+    resizing = setTimeout(() => measure(model), 150);
+  });
+  if (hosted()) on(window, "popstate", () => followUrl(model));
+  const timers = [setInterval(() => model.send({ beat: 1 }), BEAT_MS), setInterval(tick, 1000)];
+  stopped.addEventListener("abort", () => timers.forEach(clearInterval));
+}
+
+export default {
+  initialize({ model }) {
+    const stop = new AbortController();
+    const retitle = () => {
+      if (hosted() && model.get("title")) document.title = model.get("title");
+    };
+    model.on("msg:custom", (message, buffers) => onMessage(model, message, buffers));
+    model.on("change:title", retitle);
+    if (hosted()) model.set("search", location.search);
+    model.set("viewport", innerWidth);
+    model.set("opened", true);
+    model.save_changes();
+    model.send({ beat: 1 });
+    retitle();
+    tick();
+    start(model, stop.signal);
+    return () => stop.abort();
+  },
+  render({ el }) {
+    el.style.display = "none";
+  },
+};
