@@ -17,7 +17,21 @@ CHANNELS = ("release", "beta", "aurora", "nightly", "esr")
 APPLICATIONS = ("Firefox", "Fennec")
 OPERATING_SYSTEMS = ("Windows_NT", "Darwin", "Linux", "Android")
 DOCUMENT_TYPES = ("main", "crash", "core")
+ARCHITECTURES = (  # as clients spell them: desktop builds, then Android's
+    *("x86", "x86-64", "arm", "aarch64", "ppc", "ppc64", "ppc64le", "s390", "s390x", "mips", "mips64", "sparc"),
+    *("sparc64", "riscv64", "loongarch64"),
+    *("armeabi", "armeabi-v7a", "arm64-v8a", "x86_64"),
+)
 UNKNOWN_COUNTRY = "??"
+COUNTRIES = frozenset(  # ISO 3166-1 alpha-2
+    "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ "
+    "CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO "
+    "FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE "
+    "JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO "
+    "MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW "
+    "PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM "
+    "TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW".split()
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,43 @@ COUNTS = ("usage_hours", "count", *MEASURE_NAMES)
 # Upper edges, in hours, of the delay buckets of `reporting_delays`; a row carries the edge, the last one is open.
 DELAY_BUCKET_EDGES_HOURS = (0.25, 0.5, 1.0, 2.0, 3.0, 6.0, 12.0, 24.0, 48.0, 72.0, 168.0, float("inf"))
 
+# Why a ping, or a file of them, is not counted. In order of precedence: a ping with several faults is counted under the
+# first of them that stands here.
+REASONS = {
+    "file_vanished": "The file was gone when it was to be read.",
+    "file_unreadable": "The file could not be opened or read.",
+    "file_corrupt": "The compressed file is cut short or damaged; what stood before the damage was counted.",
+    "empty": "The document or file is empty.",
+    "too_large": "The document is larger than a ping can be (8 MiB).",
+    "not_json": "The document is not JSON: cut short, not UTF-8, NaN, a lone surrogate, or no text at all.",
+    "too_deep": "The document is nested deeper than any ping.",
+    "not_an_object": "The document is JSON but not an object.",
+    "document_type": "The document is neither a main, nor a crash, nor a core ping.",
+    "wrong_type": "A value that is read has another type than the ping's schema says, or is beyond any number.",
+    "too_long": "A name that is read is longer than 200 characters.",
+    "submission_time": "The time of submission is no time, or not in this century.",
+    "version": "The version is missing or not of a version's form.",
+    "display_version": "A display version is not of a version's form.",
+    "build_id": "The build id is missing or not of the form YYYYMMDDHHMMSS.",
+    "histogram": "A histogram's values are not counts by bucket.",
+    "count_negative": "A count is negative.",
+    "count_absurd": "A count is above 90,000: more than one a second for the longest use that a ping can report.",
+    "experiment": "An experiment's id or branch is not of a known form, or there are more than 100 of them.",
+    "nothing_to_count": "The ping has no payload.",
+    "process_type": "The crash is neither of the main nor of a content process; main pings count the others.",
+    "usage_missing": "The ping does not say for how long it was used.",
+    "usage_negative": "The length of use is negative.",
+    "use_time": "The start of the use is not a time.",
+    "uri_missing": "A core ping without metadata.uri: its application, build and channel stand nowhere else.",
+    "application": "The application is missing or not one that is counted.",
+    "channel": "The channel is missing or not a known one.",
+    "os_name": "The operating system is missing, not a known one, or not Android for a core ping.",
+    "os_version": "The operating system's version is missing or does not begin with a number.",
+    "architecture": "The architecture is missing or not a known one.",
+    "build_in_future": "The build is newer than the ping's submission.",
+    "build_too_old": "The build is more than six months older than the ping's submission.",
+}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -133,6 +184,7 @@ def schema(table: Table) -> "pa.Schema":
     return pa.schema([(column, arrow_type(column)) for column in (*table.keys, *table.sums)])
 
 
+FILE_REJECTS = "file_rejects"  # no table of the dataset, see partial_schema
 PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in TABLES for key in table.keys))
 
 
@@ -140,14 +192,17 @@ PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in TABLES for key in table
 def partial_schema() -> "pa.Schema":
     """The schema of partial sums: the rows of all tables in one, `table` naming the one a row belongs to.
 
-    Keys and sums that a row's table lacks are null. `newest_submission` is the latest submission behind a row; it
-    is the greatest that counts, and it goes into no table (see DATA_UP_TO).
+    Keys and sums that a row's table lacks are null. Three columns go into no table: `newest_submission` is the latest
+    submission behind a row (the greatest counts, see DATA_UP_TO); `bytes` the size of the documents behind it, each
+    counted once; `file` names the file in rows of FILE_REJECTS, which count rejects by file and reason for the log.
     """
     import pyarrow as pa
 
     fields = [
         *((key, pa.string() if key == "table" else arrow_type(key)) for key in PARTIAL_KEYS),
+        ("file", pa.string()),
         *((column, arrow_type(column)) for column in COUNTS),
         ("newest_submission", pa.timestamp("us", tz="UTC")),
+        ("bytes", pa.int64()),
     ]
     return pa.schema(fields)

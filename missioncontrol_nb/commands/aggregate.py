@@ -1,0 +1,215 @@
+"""`missioncontrol aggregate`: pings in, grouped dataset out."""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from streaming.job import AggregateSettings, Batch, Progress, Summary
+
+_BAD_FILES_SHOWN = 10  # of a micro-batch
+_EXAMPLES = """
+\b
+Examples:
+  missioncontrol aggregate pings/ --dataset data/
+  missioncontrol aggregate 'pings/2017-10-*.jsonl.gz' --dataset data/ --json
+  missioncontrol aggregate ping.json --dataset data/ --channel beta --country DE
+  missioncontrol aggregate pings/ --dataset data/ --follow
+  missioncontrol aggregate s3://bucket/pings --dataset s3://bucket/data --checkpoint state/
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("source")
+@click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset; made if need be.")
+@click.option("--follow", is_flag=True, help="Keep watching for new files until Ctrl-C; a line per micro-batch.")
+@click.option("--json", "as_json", is_flag=True, help="Say what was read as one JSON line on standard output.")
+@click.option("--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it.")
+@click.option("--checkpoint", metavar="FOLDER", help="What was read already.  [default: _checkpoint in the dataset]")
+@click.option("--recount", is_flag=True, help="Let a new checkpoint count a SOURCE that the dataset holds already.")
+@click.option(
+    "--trigger", type=click.FloatRange(0), default=1.0, show_default=True, metavar="SECONDS",
+    help="With --follow: how often to look for new files.",
+)  # fmt: skip
+@click.option(
+    "--batch-megabytes", type=click.IntRange(1), default=8192, show_default=True, metavar="MB",
+    help="How much a micro-batch reads at most.",
+)  # fmt: skip
+@click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
+@click.option("--country", help="For pings that do not say theirs: a code such as DE.")
+@click.option("--submitted-at", metavar="TIME", help="For pings without a submission time: ISO 8601, UTC.")
+def command(
+    source: str,
+    dataset: str,
+    follow: bool,
+    as_json: bool,
+    master: str,
+    checkpoint: str | None,
+    recount: bool,
+    trigger: float,
+    batch_megabytes: int,
+    channel: str | None,
+    country: str | None,
+    submitted_at: str | None,
+) -> None:
+    """Sum the pings in SOURCE into the grouped dataset.
+
+    SOURCE is a file, a folder (with all below it), a glob in quotes, or a URL such as s3://bucket/folder, of .json
+    files (a ping each), .jsonl (a ping a line), .jsonl.gz or .jsonl.zst. A file counts once, however often this runs,
+    and whenever it is killed. Write a file under a name that begins with . or _ or ends with .tmp, and rename it when
+    it is complete: such names are passed over.
+
+    What cannot be counted is counted as rejected, with its reason, and its file is named.
+    """
+    from streaming.job import AggregateSettings
+    from streaming.pings import Envelope
+
+    settings = AggregateSettings(
+        master=master,
+        checkpoint=checkpoint,
+        envelope=Envelope(channel, country, _moment(submitted_at)),
+        follow=follow,
+        trigger_seconds=trigger,
+        max_batch_bytes=batch_megabytes << 20,
+        recount=recount,
+    )
+    with _told_to_stop() as stop:
+        summary = _Output(as_json, follow).run(source, dataset, settings, stop)
+    if as_json:
+        click.echo(json.dumps(_as_record(summary)))
+    else:
+        click.echo(_as_text(summary), err=not follow)
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise MissionControlError(
+            f"expected --submitted-at as ISO 8601, such as 2017-10-02T14:05:00; got {text!r}"
+        ) from None
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+
+    def tell(*_: object) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Output:
+    """Says what happens: a progress bar, or a line per micro-batch; and what is wrong with which file."""
+
+    def __init__(self, as_json: bool, follow: bool) -> None:
+        self._lines_to = sys.stderr if as_json else sys.stdout
+        self._follow = follow
+        self._bar: tqdm | None = None
+
+    def run(self, source: str, dataset: str, settings: "AggregateSettings", stop: threading.Event) -> "Summary":
+        from tqdm import tqdm
+
+        from streaming.job import aggregate
+
+        self._bar = tqdm(
+            desc="Starting Spark", unit="B", unit_scale=True, file=sys.stderr, leave=False,
+            disable=None if not self._follow else True,
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}",
+        )  # fmt: skip
+        with self._bar:
+            return aggregate(
+                source,
+                dataset,
+                settings=settings,
+                on_start=self._on_start,
+                on_batch=self._on_batch,
+                on_progress=self._on_progress,
+                stop=stop,
+            )
+
+    def _on_start(self, seconds: float) -> None:
+        if self._follow:
+            self._write(f"Spark is up after {seconds:.1f} s; watching for files, Ctrl-C ends it", sys.stderr)
+        elif self._bar is not None:
+            self._bar.set_description("Reading pings")
+
+    def _on_progress(self, progress: "Progress") -> None:
+        if self._bar is not None and not self._follow:
+            self._bar.total = progress.total_bytes
+            self._bar.set_postfix_str(f", {progress.pings:,} pings", refresh=False)
+            self._bar.update(progress.done_bytes - self._bar.n)
+            self._bar.refresh()
+
+    def _on_batch(self, batch: "Batch") -> None:
+        for path in list(batch.bad_files)[:_BAD_FILES_SHOWN]:
+            self._write(f"rejected in {path}: {_counts(batch.bad_files[path])}", sys.stderr)
+        if len(batch.bad_files) > _BAD_FILES_SHOWN:
+            self._write(f"rejected in {len(batch.bad_files) - _BAD_FILES_SHOWN:,} more files", sys.stderr)
+        if self._follow:
+            up_to = f", data up to {batch.data_up_to:%H:%M:%S} UTC" if batch.data_up_to else ""
+            self._write(
+                f"batch {batch.number}: {_plural(batch.files, 'file')}, {_plural(batch.pings, 'ping')} "
+                f"({sum(batch.rejected.values()):,} rejected), {batch.bytes / 1e6:.1f} MB "
+                f"in {batch.seconds:.2f} s{up_to}",
+                self._lines_to,
+            )
+
+    def _write(self, line: str, file: "object") -> None:
+        from tqdm import tqdm
+
+        tqdm.write(line, file=file)
+        file.flush()  # type: ignore[attr-defined]
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _counts(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+
+
+def _as_record(summary: "Summary") -> dict[str, object]:
+    return {
+        "pings": summary.pings,
+        "accepted": summary.accepted,
+        "rejected": summary.rejected,
+        "bytes": summary.bytes,
+        "seconds": round(summary.seconds, 3),
+        "start_seconds": round(summary.start_seconds, 3),
+    }
+
+
+def _as_text(summary: "Summary") -> str:
+    """The run in a few lines; rates leave out Spark's start."""
+    from streaming.contract import REASONS
+
+    reading = max(summary.seconds - summary.start_seconds, 1e-9)
+    lines = [
+        f"{_plural(summary.pings, 'ping')}: {summary.accepted:,} accepted, {sum(summary.rejected.values()):,} rejected",
+        f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s ({summary.start_seconds:.1f} s of it Spark's start)",
+        f"{summary.pings / reading:,.0f} pings/s, {summary.bytes / 1e6 / reading:,.1f} MB/s since Spark was up",
+    ]
+    lines += [f"  {count:>8,} {reason}: {REASONS[reason]}" for reason, count in summary.rejected.items()]
+    return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""What a job remembers between runs: who it is, which files it has seen, Spark's own notes; one local folder.
+
+One job at a time holds a checkpoint: its lock is kept by the job and by its Spark, so that a Spark that outlives a
+killed job by a moment is waited for. A checkpoint belongs to one source and one dataset, and must agree with what the
+dataset says was committed; where it does not, counting on would lose pings or double them.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from streaming.errors import MissionControlError
+from streaming.sources import FileLog
+from streaming.table import TableWriter
+
+LOCK_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder, the name that its job's transactions bear, and the open lock."""
+
+    folder: Path
+    app: str
+    is_new: bool
+    lock: BinaryIO
+
+    @property
+    def log_path(self) -> Path:
+        """Which files belong to which micro-batch: see FileLog."""
+        return self.folder / "files.log"
+
+    @property
+    def spark(self) -> Path:
+        """What Spark keeps of the stream."""
+        return self.folder / "spark"
+
+    @property
+    def scratch(self) -> Path:
+        """For files of this run alone; empty at its start."""
+        return self.folder / "scratch"
+
+    @property
+    def spark_log(self) -> Path:
+        """What Spark has to say."""
+        return self.scratch / "spark.log"
+
+
+@contextmanager
+def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpoint]:
+    """The checkpoint in a folder, made when it is not there, ours until the end.
+
+    Raises MissionControlError when it belongs to another source or dataset, or when another job holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("ab")
+    except OSError as error:
+        raise MissionControlError(f"cannot write the checkpoint {str(folder)!r}: {error.strerror}") from error
+    with lock:
+        _wait_for(lock, folder)
+        identity, is_new = _identity(folder, source, dataset)
+        checkpoint = Checkpoint(folder, f"missioncontrol {identity['id']}", is_new, lock)
+        shutil.rmtree(checkpoint.scratch, ignore_errors=True)
+        checkpoint.scratch.mkdir()
+        try:
+            yield checkpoint
+        finally:
+            shutil.rmtree(checkpoint.scratch, ignore_errors=True)
+
+
+def _wait_for(lock: BinaryIO, folder: Path) -> None:
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise MissionControlError(
+                    f"another job is running with the checkpoint {str(folder)!r}: stop it, or name another --checkpoint"
+                ) from None
+        time.sleep(0.05)
+
+
+def _identity(folder: Path, source: str, dataset: str) -> tuple[Mapping[str, str], bool]:
+    """Who the checkpoint is, and whether it is new."""
+    path = folder / "checkpoint.json"
+    wanted = {"source": source, "dataset": dataset}
+    if path.is_file():
+        identity = json.loads(path.read_text())
+        for what, value in wanted.items():
+            if identity[what] != value:
+                raise MissionControlError(
+                    f"the checkpoint {str(folder)!r} belongs to the {what} {identity[what]!r}, not to {value!r}: "
+                    "name another one with --checkpoint"
+                )
+        return identity, False
+    if (folder / "files.log").exists() or (folder / "spark").exists():
+        raise MissionControlError(
+            f"the checkpoint {str(folder)!r} has lost its checkpoint.json: restore it, or name another --checkpoint"
+        )
+    identity = {"id": str(uuid.uuid4()), **wanted}
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("w") as file:
+        json.dump(identity, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    return identity, True
+
+
+def source_app(source: str) -> str:
+    """The name under which a dataset remembers that it holds pings of a source."""
+    return f"missioncontrol source {source}"
+
+
+def check_against(checkpoint: Checkpoint, log: FileLog, writers: list[TableWriter], source: str, recount: bool) -> None:
+    """Raises MissionControlError when checkpoint and dataset do not know of the same micro-batches.
+
+    recount: a new checkpoint may count a source that the dataset holds already.
+    """
+    committed = max((writer.transaction(checkpoint.app) for writer in writers), key=_or_none, default=None)
+    last = -1 if committed is None else committed
+    if len(log) - 2 <= last <= len(log) - 1:
+        if last >= 0 or len(log) or recount:
+            return
+        if any(writer.transaction(source_app(source)) is not None for writer in writers):
+            raise MissionControlError(
+                f"the dataset holds pings from {source!r} already, but the checkpoint that knows which files they were "
+                f"in is not {str(checkpoint.folder)!r}: name it with --checkpoint, or, to count all of them (again), "
+                "add --recount"
+            )
+        return
+    raise MissionControlError(
+        f"the checkpoint {str(checkpoint.folder)!r} knows {len(log)} micro-batches and the dataset {last + 1}: one of "
+        "them was lost or restored from an older copy. Restore the other, or start both anew"
+    )
+
+
+def _or_none(number: int | None) -> int:
+    return -1 if number is None else number

@@ -1,0 +1,316 @@
+"""The job: a source, summed, appended. Each micro-batch lands in the dataset exactly once, whenever it is killed."""
+
+import logging
+import re
+import threading
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streaming import contract
+from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
+from streaming.errors import MissionControlError
+from streaming.pings import Envelope
+from streaming.session import spark_session
+from streaming.sources import MAX_BATCH_BYTES, FileLog, PingFiles, check_source, envelope_options, list_files
+from streaming.table import TableWriter, check_credentials, is_remote, normal_url
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class AggregateSettings:
+    """How to run. trigger_seconds: how often to look for new files when following.
+
+    checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
+    the dataset holds already. max_batch_bytes: how much a micro-batch reads at most.
+    """
+
+    master: str = "local[*]"
+    checkpoint: str | None = None
+    envelope: Envelope = field(default_factory=Envelope)
+    follow: bool = False
+    trigger_seconds: float = 1.0
+    max_batch_bytes: int = MAX_BATCH_BYTES
+    recount: bool = False
+    java_home: Path | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch that was appended. rejected: by reason; bad_files: reasons by file; bytes: of documents."""
+
+    number: int
+    files: int
+    pings: int
+    rejected: dict[str, int]
+    bad_files: dict[str, dict[str, int]]
+    bytes: int
+    seconds: float
+    data_up_to: datetime | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """File bytes read and to be read, the pings counted so far."""
+
+    done_bytes: int
+    total_bytes: int
+    pings: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run read. seconds: all of it; start_seconds: until Spark was up; bytes: of documents, unpacked."""
+
+    pings: int
+    accepted: int
+    rejected: dict[str, int]
+    bytes: int
+    seconds: float
+    start_seconds: float
+    batches: int
+
+
+def aggregate(
+    source: str,
+    dataset: str,
+    *,
+    settings: AggregateSettings | None = None,
+    on_start: Callable[[float], None] = lambda seconds: None,
+    on_batch: Callable[[Batch], None] = lambda batch: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_commit: Callable[[str, int], None] = lambda table, batch: None,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Sum the pings of a source into a dataset: those that are there, or with settings.follow until stop is set.
+
+    on_start: told the seconds until Spark was up; on_batch, on_progress: told what is done, from other threads;
+    on_commit: told each table and batch as it is appended. Safe to repeat: what the checkpoint knows is not read again.
+    Raises MissionControlError for what the caller can fix.
+    """
+    began = time.monotonic()
+    settings = settings or AggregateSettings()
+    source, dataset = normal_url(source), normal_url(dataset)
+    check_source(source)
+    check_credentials(dataset)
+    with open_checkpoint(_checkpoint_folder(dataset, settings), source, dataset) as checkpoint:
+        writers = [TableWriter(dataset, table) for table in contract.TABLES]
+        log = FileLog(checkpoint.log_path)
+        check_against(checkpoint, log, writers, source, settings.recount)
+        run = _Run(source, settings, checkpoint, log, writers, on_batch, on_commit, stop or threading.Event())
+        with spark_session(
+            settings.master, checkpoint.scratch, java_home=settings.java_home, held=checkpoint.lock
+        ) as spark:
+            start_seconds = time.monotonic() - began
+            on_start(start_seconds)
+            run.run(spark, on_progress)
+    return run.summary(time.monotonic() - began, start_seconds)
+
+
+def sum_partials(partials: "DataFrame") -> "DataFrame":
+    """Partial sums added up: one row for each table and combination of keys."""
+    from pyspark.sql import functions
+
+    sums = [functions.sum(column).alias(column) for column in (*contract.COUNTS, "bytes")]
+    newest = functions.max("newest_submission").alias("newest_submission")
+    return partials.groupBy(*contract.PARTIAL_KEYS, "file").agg(*sums, newest)
+
+
+def rows_of(table: contract.Table, sums: "pa.Table") -> "pa.Table":
+    """The rows of one table of the dataset, sorted by its keys.
+
+    Use is reported in whole seconds: rounding to them takes out what the order of adding put in.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = sums.filter(pc.equal(sums["table"], table.name)).select([*table.keys, *table.sums])
+    if "usage_hours" in table.sums:
+        hours = pc.divide(pc.round(pc.multiply(rows["usage_hours"], 3600.0)), 3600.0)
+        rows = rows.set_column(rows.schema.get_field_index("usage_hours"), "usage_hours", hours)
+    rows = rows.cast(contract.schema(table))
+    return pa.Table.from_batches(rows.sort_by([(key, "ascending") for key in table.keys]).to_batches(), rows.schema)
+
+
+def _checkpoint_folder(dataset: str, settings: AggregateSettings) -> Path:
+    if settings.checkpoint is None:
+        if is_remote(dataset):
+            raise MissionControlError(
+                f"the dataset {dataset!r} is not on this machine, and a checkpoint must be: name a local folder with "
+                "--checkpoint"
+            )
+        return Path(dataset) / "_checkpoint"
+    if is_remote(settings.checkpoint):
+        raise MissionControlError(f"expected a local folder as --checkpoint; got {settings.checkpoint!r}")
+    return Path(normal_url(settings.checkpoint))
+
+
+class _Run:
+    """One run of the stream: what it is told to do, and what it has done."""
+
+    def __init__(
+        self,
+        source: str,
+        settings: AggregateSettings,
+        checkpoint: Checkpoint,
+        log: FileLog,
+        writers: list[TableWriter],
+        on_batch: Callable[[Batch], None],
+        on_commit: Callable[[str, int], None],
+        stop: threading.Event,
+    ) -> None:
+        self._source, self._settings, self._checkpoint, self._log = source, settings, checkpoint, log
+        self._writers, self._on_batch, self._on_commit, self._stop = writers, on_batch, on_commit, stop
+        self._committing = threading.Lock()
+        self._error: Exception | None = None
+        self._done_bytes = self._bytes = self._accepted = self._batches = 0
+        self._rejected: Tally[str] = Tally()
+
+    def run(self, spark: "SparkSession", on_progress: Callable[[Progress], None]) -> None:
+        """Reads, sums and appends until there is no more, or until told to stop."""
+        if self._stop.is_set():
+            return
+        total = 0 if self._settings.follow else self._bytes_to_read()
+        with _quiet_py4j():
+            query = self._start(spark)
+            try:
+                while not self._stop.wait(_POLL_SECONDS) and query.isActive:
+                    on_progress(self._progress(spark, total))
+            finally:
+                self._end(query)
+        on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
+
+    def summary(self, seconds: float, start_seconds: float) -> Summary:
+        """What was read."""
+        rejected = dict(self._rejected.most_common())
+        return Summary(self._pings, self._accepted, rejected, self._bytes, seconds, start_seconds, self._batches)
+
+    @property
+    def _pings(self) -> int:
+        return self._accepted + self._rejected.total()
+
+    def _start(self, spark: "SparkSession") -> "StreamingQuery":
+        spark.dataSource.register(PingFiles)
+        options = {
+            "source": self._source,
+            "log": str(self._checkpoint.log_path),
+            "max_bytes": str(self._settings.max_batch_bytes),
+            "cores": str(spark.sparkContext.defaultParallelism),
+            **envelope_options(self._settings.envelope),
+        }
+        partials = spark.readStream.format(PingFiles.name()).options(**options).load()
+        stream = partials.writeStream.foreachBatch(self._append)
+        stream = stream.option("checkpointLocation", str(self._checkpoint.spark))
+        if self._settings.follow:
+            return stream.trigger(processingTime=f"{round(self._settings.trigger_seconds * 1000)} milliseconds").start()
+        return stream.trigger(availableNow=True).start()
+
+    def _append(self, partials: "DataFrame", number: int) -> None:
+        """Sums a micro-batch and appends it to each table, once however often it comes."""
+        began = time.monotonic()
+        sums = sum_partials(partials).toArrow()
+        data_up_to = _newest(sums)
+        with self._committing:
+            try:
+                for writer in self._writers:
+                    rows = rows_of(writer.table, sums)
+                    if len(rows):
+                        newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None
+                        writer.append(rows, number, self._checkpoint.app, newest, (source_app(self._source),))
+                        self._on_commit(writer.table.name, number)
+                self._take_note(sums, number, time.monotonic() - began, data_up_to)
+            except Exception as error:
+                self._error = error
+                raise
+
+    def _take_note(self, sums: "pa.Table", number: int, seconds: float, data_up_to: datetime | None) -> None:
+        rejects = _tally(sums, contract.REJECTED_PINGS.name)
+        accepted = sum(rows_of(contract.ERROR_AGGREGATES, sums)["count"].to_pylist())
+        size = sum(size or 0 for size in sums["bytes"].to_pylist())
+        self._log.refresh()
+        files = self._log.files(number, number + 1)
+        self._accepted += accepted
+        self._rejected.update(rejects)
+        self._bytes += size
+        self._batches += 1
+        self._done_bytes += sum(max(file.size, 0) for file in files)
+        rejected = dict(rejects.most_common())
+        bad_files = _bad_files(sums)
+        self._on_batch(
+            Batch(number, len(files), accepted + rejects.total(), rejected, bad_files, size, seconds, data_up_to)
+        )
+
+    def _bytes_to_read(self) -> int:
+        """The sizes of the files that the dataset does not hold."""
+        last = max(writer.transaction(self._checkpoint.app) or -1 for writer in self._writers)
+        unfinished = self._log.files(max(last, 0), len(self._log))
+        new = [file for file in list_files(self._source) if file.path not in self._log.seen]
+        return sum(max(file.size, 0) for file in [*unfinished, *new])
+
+    def _progress(self, spark: "SparkSession", total: int) -> Progress:
+        """What whole micro-batches and the finished tasks of the one that runs have read."""
+        return Progress(self._done_bytes, total, self._pings)
+
+    def _end(self, query: "StreamingQuery") -> None:
+        """Ends the stream between two commits, and raises what ended it before."""
+        with self._committing:
+            failure = query.exception() if not query.isActive else None
+            query.stop()
+        if self._error is not None:
+            raise self._error
+        if failure is not None:
+            said = re.search(r"MissionControlError: (.*)", str(failure))
+            raise MissionControlError(said[1]) if said else failure
+
+
+def _newest(sums: "pa.Table") -> datetime | None:
+    """The newest submission of the pings that count; not later than now, whatever a client's clock says."""
+    import pyarrow.compute as pc
+
+    counted = sums.filter(pc.equal(sums["table"], contract.ERROR_AGGREGATES.name))
+    newest = pc.max(counted["newest_submission"]).as_py()
+    return None if newest is None else min(newest.astimezone(UTC), datetime.now(UTC))
+
+
+def _tally(sums: "pa.Table", name: str) -> Tally[str]:
+    """Counts by reason of the rows of one kind."""
+    import pyarrow.compute as pc
+
+    rows = sums.filter(pc.equal(sums["table"], name))
+    tally: Tally[str] = Tally()
+    for reason, count in zip(rows["reason"].to_pylist(), rows["count"].to_pylist(), strict=True):
+        tally[reason] += count
+    return tally
+
+
+def _bad_files(sums: "pa.Table") -> dict[str, dict[str, int]]:
+    import pyarrow.compute as pc
+
+    rows = sums.filter(pc.equal(sums["table"], contract.FILE_REJECTS)).select(["file", "reason", "count"])
+    files: dict[str, dict[str, int]] = {}
+    for row in rows.sort_by([("file", "ascending"), ("reason", "ascending")]).to_pylist():
+        files.setdefault(row["file"], {})[row["reason"]] = row["count"]
+    return files
+
+
+@contextmanager
+def _quiet_py4j() -> Iterator[None]:
+    """Keeps py4j from printing what is raised anyway."""
+    logger = logging.getLogger("py4j")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

