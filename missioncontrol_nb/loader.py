@@ -38,6 +38,12 @@ S3_CREDENTIALS = (
 )
 _TRUNCATIONS = {"1h": "hour", "1d": "day"}
 _HISTORY_STEPS = (10, 100, None)
+# For many small files: more of them at a time than there are cores, and no page index, which is one more read of each.
+# Two weeks by 5 minutes out of 360 files on 2 cores: 0.18 s instead of 0.25 s.
+_ENGINE = {
+    "datafusion.execution.target_partitions": "8",
+    "datafusion.execution.parquet.enable_page_index": "false",
+}
 _COLOURS = re.compile("\\x1b\\[[0-9;]*m")
 
 
@@ -289,7 +295,7 @@ class Dataset:
         if handle is None:
             raise MissionControlError(f"{self.url}/{table.name} is gone")
         with _said_as(f"{self.url}/{table.name} cannot be read"):
-            return pa.table(QueryBuilder().register("data", handle).execute(query).read_all())
+            return pa.table(QueryBuilder(_ENGINE).register("data", handle).execute(query).read_all())
 
 
 def _delta_errors() -> tuple[type[Exception], ...]:
