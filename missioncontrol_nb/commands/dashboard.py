@@ -1,0 +1,62 @@
+"""`missioncontrol dashboard`: publish the dashboard of a dataset, read-only."""
+
+import click
+
+from missioncontrol_nb.dashboard.settings import Settings
+
+
+@click.command()
+@click.option(
+    "--dataset", required=True, metavar="URL", help="Folder or s3:// URL that `missioncontrol aggregate` fills."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True, help="0: any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--releases", metavar="FILE|FOLDER|URL", help="Another release calendar than the packaged snapshot.")
+@click.option(
+    "--pool", type=click.IntRange(0), default=2, show_default=True, help="Pages kept ready; each takes 0.2 GB."
+)
+@click.option("--base-url", default="/", show_default=True, help="Path below which a proxy shows this server.")
+@click.option("--name", "names", multiple=True, metavar="HOST", help="Host name a proxy passes on; may be repeated.")
+@click.option("--most-pages", type=click.IntRange(1), default=100, show_default=True, help="More at once get a 503.")
+@click.option("--verbose", is_flag=True, help="Log requests and kernels.")
+def command(
+    dataset: str,
+    port: int,
+    host: str,
+    releases: str | None,
+    pool: int,
+    base_url: str,
+    names: tuple[str, ...],
+    most_pages: int,
+    verbose: bool,
+) -> None:
+    """Publish the dashboard of a dataset until Ctrl-C.
+
+    Prints one URL when the first page is ready. Anyone who can reach the URL can read the dataset's sums; nobody can
+    change anything or run code. Put a proxy with log-in in front to show it beyond this machine. Probe URL/health: it
+    starts no kernel and answers 200 when a page is ready.
+
+    \b
+    missioncontrol dashboard --dataset demo/dataset
+    missioncontrol dashboard --dataset s3://bucket/dataset --port 8080 --pool 10 --name missioncontrol.example.org
+    """
+    from missioncontrol_nb.dashboard.server import serve
+    from missioncontrol_nb.loader import Dataset
+
+    Dataset(dataset)
+    if releases:
+        from missioncontrol_nb.releases import load_calendar
+
+        load_calendar(releases)
+    click.echo("Making the first page ready ...", err=True)
+    serve(
+        Settings(dataset, releases),
+        host,
+        port,
+        pool,
+        base_url=base_url,
+        names=names,
+        most_pages=most_pages,
+        on_ready=click.echo,
+        verbose=verbose,
+    )

@@ -1,0 +1,320 @@
+"""Publishes the dashboard read-only: Voilà on one notebook, with everything closed that it leaves open."""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import tornado.web
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_core.utils import ensure_async, run_sync
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.utils import url_path_join
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.netutil import bind_sockets
+from traitlets.config import Config
+from voila.app import Voila
+from voila.request_info_handler import RequestInfoSocketHandler
+from voila.tornado.handler import TornadoVoilaHandler
+
+from missioncontrol_nb.dashboard.settings import Settings
+from streaming.errors import MissionControlError
+
+PACKAGE = Path(__file__).parents[1]
+SHARE = PACKAGE / "share" / "jupyter"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HEALTH = "health"
+"""Path of the probe: 200 once a page is ready to be handed out, else 503; it starts no kernel."""
+
+# What a page's widgets need. Everything else (tracebacks, prints, warnings, logs) stays on the server.
+SHOWN_MESSAGES = frozenset(("status", "comm_open", "comm_msg", "comm_close", "comm_info_reply", "kernel_info_reply"))
+LABEXTENSIONS = ["@voila-dashboards/widgets-manager8", "@jupyter-widgets/jupyterlab-manager", "anywidget"]
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+CULL_AFTER_SECONDS = 120
+CULL_EVERY_SECONDS = 30
+
+
+def find_notebook(name: str = "dashboard") -> Path:
+    """The path of a notebook that comes along: in the wheel within the package, in a checkout beside it."""
+    places = [PACKAGE / "notebooks", PACKAGE.parent / "notebooks"]
+    for folder in places:
+        if (folder / f"{name}.ipynb").is_file():
+            return folder / f"{name}.ipynb"
+    raise MissionControlError(f"no notebook {name!r} in {' or '.join(map(str, places))}; install the package anew")
+
+
+def serve(
+    settings: Settings,
+    host: str = "127.0.0.1",
+    port: int = 8866,
+    pool: int = 2,
+    *,
+    base_url: str = "/",
+    names: Iterable[str] = (),
+    most_pages: int = 100,
+    notebook: Path | None = None,
+    on_ready: Callable[[str], None] = print,
+    verbose: bool = False,
+) -> None:
+    """Serves the dashboard until SIGINT or SIGTERM, then ends all kernels and returns.
+
+    `pool`: pages kept ready. `names`: further host names under which a proxy reaches this server. `most_pages`: more
+    than these at once are turned away. `on_ready` is called with the URL when the first page is ready. Raises
+    MissionControlError where the port is taken, before anything is started.
+    """
+    sockets = _listening_sockets(host, port)
+    port = sockets[0].getsockname()[1]
+    os.environ.update(settings.to_environment())
+    _prepend_jupyter_path(SHARE)
+    folder = tempfile.mkdtemp(prefix="mc-", dir=_short_temporary_folder())
+    try:
+        server = Server(config=_configuration(host, port, pool, base_url, names, folder, most_pages, verbose))
+        server.sockets, server.on_ready = sockets, on_ready
+        server.notebook_path = str(notebook or find_notebook())
+        server.initialize(argv=[])
+        signal.signal(signal.SIGINT, server._handle_signal_stop)
+        server.start()
+    finally:
+        for listening in sockets:
+            listening.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listening_sockets(host: str, port: int) -> list[socket.socket]:
+    try:
+        return bind_sockets(port, host)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MissionControlError(
+            f"cannot listen on {host}:{port} ({reason}); name another port with --port, or 0 for any free one"
+        ) from None
+
+
+def _prepend_jupyter_path(folder: Path) -> None:
+    before = os.environ.get("JUPYTER_PATH")
+    os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder), before] if before else [str(folder)])
+
+
+def _short_temporary_folder() -> str | None:
+    """Where kernels' sockets fit into the 107 bytes that a socket's path may have."""
+    return "/tmp" if len(tempfile.gettempdir()) > 30 and Path("/tmp").is_dir() else None
+
+
+def _configuration(
+    host: str, port: int, pool: int, base_url: str, names: Iterable[str], folder: str, most_pages: int, verbose: bool
+) -> Config:
+    names = list(names)
+    voila = {
+        "ip": host,
+        "port": port,
+        "port_retries": 0,
+        "base_url": url_path_join("/", base_url, "/"),
+        "open_browser": False,
+        "config_file_paths": [],
+        "connection_dir_root": folder,
+        "log_level": 20 if verbose else 40,
+        "kernel_websocket_connection_class": QuietConnection,
+        "tornado_settings": {
+            "headers": HEADERS,
+            "allow_remote_access": host not in LOOPBACK and not names,
+            "local_hostnames": ["localhost", *names],
+            "most_pages": most_pages,
+        },
+    }
+    page = {
+        "template": "missioncontrol",
+        "allow_template_override": "NO",
+        "allow_theme_override": "NO",
+        "file_allowlist": [],
+        "show_tracebacks": False,
+        "extension_allowlist": LABEXTENSIONS,
+        "extension_denylist": [],
+        "preheat_kernel": pool > 0,
+        "default_pool_size": pool,
+        "multi_kernel_manager_class": PatientKernelManager,
+        "kernel_spec_manager_class": OwnKernelSpecManager,
+    }
+    kernels = {
+        "buffer_offline_messages": False,
+        "cull_busy": True,
+        "cull_idle_timeout": CULL_AFTER_SECONDS,
+        "cull_interval": CULL_EVERY_SECONDS,
+    }
+    kernel = {"transport": "ipc", "autorestart": False, "shutdown_wait_time": 2.0}
+    sections = {
+        "Voila": voila,
+        "VoilaConfiguration": page,
+        "MappingKernelManager": kernels,
+        "KernelManager": kernel,
+        "NotebookNotary": {"db_file": ":memory:", "secret": os.urandom(32)},  # else it writes both to the home folder
+    }
+    return Config(sections)
+
+
+class Server(Voila):
+    """Voilà on sockets that are bound already, with fewer handlers and an orderly end."""
+
+    sockets: list[socket.socket]
+    on_ready: Callable[[str], None]
+
+    def init_handlers(self) -> list[Any]:
+        """Voilà's handlers without those that nobody needs, and ours before them."""
+        kept = [handler for handler in super().init_handlers() if handler[1] is not RequestInfoSocketHandler]
+        ours = [
+            (url_path_join(self.server_url, HEALTH), HealthHandler),
+            (url_path_join(self.server_url, r"voila/alive/(\w+-\w+-\w+-\w+-\w+)"), AliveHandler),
+        ]
+        return ours + [_hardened(handler) for handler in kept]
+
+    def listen(self) -> None:
+        """Serves until a signal comes, then ends every kernel."""
+        HTTPServer(self.app).add_sockets(self.sockets)
+        self.ioloop = IOLoop.current()
+        self.ioloop.add_callback(self._announce)
+        try:
+            self.ioloop.start()
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends every kernel, then removes their connection files."""
+        run_sync(self.kernel_manager.shutdown_all)(now=True)
+        shutil.rmtree(self.connection_dir, ignore_errors=True)
+
+    def ready_pages(self) -> int:
+        """How many pages wait, rendered, for a visitor."""
+        pools = getattr(self.kernel_manager, "_pools", {})
+        return sum(_is_rendered(task) for pool in pools.values() for task in pool)
+
+    async def _announce(self) -> None:
+        pools = getattr(self.kernel_manager, "_pools", {})
+        for task in [task for pool in pools.values() for task in pool]:
+            await (await task)["task"]
+        self.on_ready(self._url(self.ip))
+
+
+def _is_rendered(task: Any) -> bool:
+    return task.done() and not task.exception() and task.result()["task"].done()
+
+
+def _hardened(handler: tuple[Any, ...]) -> tuple[Any, ...]:
+    path, kind, *rest = handler
+    if kind is TornadoVoilaHandler:
+        return (path, LimitedPageHandler, *rest)
+    if issubclass(kind, tornado.web.StaticFileHandler) and not issubclass(kind, JupyterHandler):
+        return (path, type(f"Own{kind.__name__}", (HeadersMixin, kind), {}), *rest)
+    return handler
+
+
+class HeadersMixin:
+    """Gives Tornado's own handlers the headers that Jupyter's have."""
+
+    def set_default_headers(self) -> None:
+        """Called by Tornado for each answer."""
+        for name, value in HEADERS.items():
+            self.set_header(name, value)  # type: ignore[attr-defined]
+
+
+class LimitedPageHandler(TornadoVoilaHandler):
+    """A page, as long as there are not too many."""
+
+    async def get(self, path: str | None = None) -> None:
+        """Answers with the page; 404 for any other path, 503 when too many pages are open."""
+        if path:
+            raise tornado.web.HTTPError(404)
+        if len(self.kernel_manager.list_kernel_ids()) >= self.settings["most_pages"]:
+            raise tornado.web.HTTPError(503, reason="Too many pages are open, try again later")
+        await super().get(path)
+
+
+class HealthHandler(JupyterHandler):
+    """Says whether a page is ready, for probes."""
+
+    @tornado.web.authenticated
+    def get(self) -> None:
+        """200 and how many pages are ready, or 503 while the first is being made."""
+        voila = self.settings["voila"]
+        is_ready = voila.ready_pages() > 0 or not voila.voila_configuration.preheat_kernel
+        self.set_status(200 if is_ready else 503)
+        self.finish({"ready_pages": voila.ready_pages(), "kernels": len(self.kernel_manager.list_kernel_ids())})
+
+    head = get
+
+
+class AliveHandler(JupyterHandler):
+    """Tells a page's watchdog whether its kernel lives."""
+
+    @tornado.web.authenticated
+    async def get(self, kernel_id: str) -> None:
+        """204 when the kernel lives, 410 when it is gone for good."""
+        is_known = kernel_id in self.kernel_manager
+        is_alive = is_known and await ensure_async(self.kernel_manager.get_kernel(kernel_id).is_alive())
+        self.set_header("Cache-Control", "no-store")
+        self.set_status(204 if is_alive else 410)
+        self.finish()
+
+
+class QuietConnection(ZMQChannelsWebsocketConnection):
+    """Passes on what widgets need, and nothing that a callback printed, logged or raised."""
+
+    def handle_outgoing_message(self, stream: str, outgoing_msg: list[Any]) -> None:
+        """Called with each message of the kernel."""
+        _, parts = self.session.feed_identities(outgoing_msg)
+        if self.session.unpack(parts[1])["msg_type"] in SHOWN_MESSAGES:
+            super().handle_outgoing_message(stream, outgoing_msg)
+
+
+class PatientKernelManager(AsyncMappingKernelManager):
+    """Culls a kernel that no page is connected to, at the second sighting; a dead one at the first.
+
+    A preheated kernel may be long idle when it is handed out: without the second sighting it could be culled before
+    the visitor's browser has connected to it.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._seen_alone: set[str] = set()
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """Called for each kernel at each interval."""
+        if not await ensure_async(self.get_kernel(kernel_id).is_alive()):
+            await ensure_async(self.shutdown_kernel(kernel_id, now=True))
+        elif self._kernel_connections.get(kernel_id, 0):
+            self._seen_alone.discard(kernel_id)
+        elif kernel_id not in self._seen_alone:
+            self._seen_alone.add(kernel_id)
+        else:
+            await super().cull_kernel_if_idle(kernel_id)
+
+
+class OwnKernelSpecManager(KernelSpecManager):
+    """Knows one kernel: this Python with `missioncontrol_nb.dashboard.kernel`."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The one kernel, whatever name the notebook gives."""
+        argv = [sys.executable, "-P", "-m", "missioncontrol_nb.dashboard.kernel", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Mission Control", language="python", env={})
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """The names of kernels and their folders; ours has none."""
+        return {"python3": ""}
+
+    def get_all_specs(self) -> dict[str, Any]:
+        """All specifications by name."""
+        return {"python3": {"resource_dir": "", "spec": self.get_kernel_spec("python3").to_dict()}}
