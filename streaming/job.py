@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,11 +92,12 @@ def aggregate(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_commit: Callable[[str, int], None] = lambda table, batch: None,
     stop: threading.Event | None = None,
+    spark: "SparkSession | None" = None,
 ) -> Summary:
     """Sum the pings of a source into a dataset: those that are there, or with settings.follow until stop is set.
 
     on_start: told the seconds until Spark was up; on_batch, on_progress: told what is done, from other threads;
-    on_commit: told each table and batch as it is appended. Safe to repeat: what the checkpoint knows is not read again.
+    on_commit: told each table and batch as it is appended; spark: a session to use instead of one of its own. Safe to repeat: what the checkpoint knows is not read again.
     Raises MissionControlError for what the caller can fix.
     """
     began = time.monotonic()
@@ -109,13 +110,19 @@ def aggregate(
         log = FileLog(checkpoint.log_path)
         check_against(checkpoint, log, writers, source, settings.recount)
         run = _Run(source, settings, checkpoint, log, writers, on_batch, on_commit, stop or threading.Event())
-        with spark_session(
-            settings.master, checkpoint.scratch, java_home=settings.java_home, held=checkpoint.lock
-        ) as spark:
+        with _session(spark, settings, checkpoint) as session:
             start_seconds = time.monotonic() - began
             on_start(start_seconds)
-            run.run(spark, on_progress)
+            run.run(session, on_progress)
     return run.summary(time.monotonic() - began, start_seconds)
+
+
+def _session(
+    given: "SparkSession | None", settings: AggregateSettings, checkpoint: Checkpoint
+) -> AbstractContextManager["SparkSession"]:
+    if given is not None:
+        return nullcontext(given)
+    return spark_session(settings.master, checkpoint.scratch, java_home=settings.java_home, held=checkpoint.lock)
 
 
 def sum_partials(partials: "DataFrame") -> "DataFrame":
@@ -265,13 +272,13 @@ class _Run:
     def _end(self, query: "StreamingQuery") -> None:
         """Ends the stream between two commits, and raises what ended it before."""
         with self._committing:
-            failure = query.exception() if not query.isActive else None
+            failure = str(query.exception() or "") if not query.isActive else ""  # Spark must live to tell
             query.stop()
         if self._error is not None:
             raise self._error
-        if failure is not None:
-            said = re.search(r"MissionControlError: (.*)", str(failure))
-            raise MissionControlError(said[1]) if said else failure
+        if failure:
+            said = re.search(r"MissionControlError: (.*)", failure)
+            raise MissionControlError(said[1]) if said else RuntimeError(failure)
 
 
 def _newest(sums: "pa.Table") -> datetime | None:

