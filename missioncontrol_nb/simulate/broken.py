@@ -1,0 +1,95 @@
+"""The broken pings of the simulated fleet: what is wrong with them, how often, and how to break a sound one."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way for a ping to be broken. reason: as the dataset names it; share: of all pings.
+
+    break_it: makes the bytes of a broken ping from a sound document of that kind, which it may change.
+    """
+
+    reason: str
+    document_type: str
+    share: float
+    break_it: Callable[[Document], bytes]
+
+
+def _encoded(document: Document) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _cut_short(document: Document) -> bytes:
+    encoded = _encoded(document)
+    return encoded[: len(encoded) * 2 // 3]
+
+
+def _from_another_channel(document: Document) -> bytes:
+    document["application"]["channel"] = document["environment"]["settings"]["update"]["channel"] = "default"
+    document["normalized_channel"] = "Other"
+    return _encoded(document)
+
+
+def _of_another_application(document: Document) -> bytes:
+    document["application"]["name"] = document["environment"]["build"]["applicationName"] = "SeaMonkey"
+    document["normalized_app_name"] = "Other"
+    return _encoded(document)
+
+
+def _from_another_system(document: Document) -> bytes:
+    document["environment"]["system"]["os"]["name"] = "FreeBSD"
+    document["normalized_os"] = "Other"
+    return _encoded(document)
+
+
+def _of_an_old_build(document: Document) -> bytes:
+    build_id = document["environment"]["build"]["buildId"]
+    old = f"{int(build_id[:4]) - 1}{build_id[4:6]}01{build_id[8:]}"
+    document["environment"]["build"]["buildId"] = document["application"]["buildId"] = old
+    return _encoded(document)
+
+
+def _with_negative_length(document: Document) -> bytes:
+    document["payload"]["info"]["subsessionLength"] = -3600
+    return _encoded(document)
+
+
+def _with_length_as_text(document: Document) -> bytes:
+    document["payload"]["info"]["subsessionLength"] = str(document["payload"]["info"]["subsessionLength"])
+    return _encoded(document)
+
+
+def _with_negative_count(document: Document) -> bytes:
+    histogram = {"range": [1, 2], "bucket_count": 3, "histogram_type": 4, "values": {"0": -1}, "sum": 0}
+    document["payload"]["histograms"]["SLOW_SCRIPT_NOTICE_COUNT"] = histogram
+    return _encoded(document)
+
+
+def _of_another_process(document: Document) -> bytes:
+    document["payload"]["processType"] = "gmplugin"
+    return _encoded(document)
+
+
+def _without_uri(document: Document) -> bytes:
+    del document["metadata"]["uri"]
+    return _encoded(document)
+
+
+FAULTS = (
+    Fault("channel", "main", 0.0012, _from_another_channel),
+    Fault("build_too_old", "main", 0.0006, _of_an_old_build),
+    Fault("process_type", "crash", 0.0004, _of_another_process),
+    Fault("not_json", "main", 0.0003, _cut_short),
+    Fault("application", "main", 0.0003, _of_another_application),
+    Fault("os_name", "main", 0.0002, _from_another_system),
+    Fault("usage_negative", "main", 0.0002, _with_negative_length),
+    Fault("wrong_type", "main", 0.0001, _with_length_as_text),
+    Fault("count_negative", "main", 0.0001, _with_negative_count),
+    Fault("uri_missing", "core", 0.0002, _without_uri),
+)
