@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import compress
 from typing import Any
 from zlib import crc32
 
@@ -51,7 +52,7 @@ NIGHTLY_QUICK, NIGHTLY_SLOW = 0.80, 0.20
 NIGHTLY_QUICK_DAYS, NIGHTLY_SLOW_DAYS = 0.35, 1.6
 UPDATE_SPEED = {"Windows_NT": 1.0, "Darwin": 1.25, "Linux": 1.1, "Android": 0.6}
 BETA_SPEED = 2.0
-LEAST_SHARE = 0.004  # of a channel and platform; builds with less are as good as gone
+LEAST_SHARE = 0.005  # of a channel and platform; builds with less are as good as gone
 
 # From the end of a session to the arrival of its ping, by the buckets of `reporting_delays`: some are sent as Firefox
 # closes, most when it is started again. Within a bucket all delays are equally likely.
@@ -149,11 +150,19 @@ class Expected:
 
     def rates(self, measure: str) -> Array:
         """Events per usage hour; of crashes per used hour, of what main pings report per reported hour."""
+        rates = self._sound_rates(measure) * self._badness(measure)
+        if measure == "main_crashes":  # a startup crash is one of the main process
+            rates = rates + self._sound_rates("startup_crashes") * (self._badness("startup_crashes") - 1)
+        return rates
+
+    @cached_property
+    def startup_share(self) -> Array:
+        """How many of the crashes of the main process are startup crashes."""
+        return self.rates("startup_crashes") / self.rates("main_crashes")
+
+    def _sound_rates(self, measure: str) -> Array:
         rates = np.array([self.fleet.rate(build, measure) for build in self.builds])[:, None] / 1000
-        rates = np.broadcast_to(rates, self.used_hours.shape)
-        if measure in CRASH_MEASURES:
-            rates = rates * self._early
-        return rates * self._badness(measure)
+        return rates * (self._early if measure in CRASH_MEASURES else np.ones(self.used_hours.shape))
 
     @cached_property
     def _early(self) -> Array:
@@ -239,8 +248,8 @@ class Fleet:
         start = first_window - LONGEST_DELAY_WINDOWS
         builds, used_hours = self._use(start, windows + LONGEST_DELAY_WINDOWS)
         reported_hours = _arrivals(used_hours)
-        is_there = ((reported_hours > 0) | (used_hours[:, LONGEST_DELAY_WINDOWS:] > 0)).any(axis=1)
-        found = tuple(build for build, there in zip(builds, is_there, strict=True) if there)
+        is_there = np.any((reported_hours > 0) | (used_hours[:, LONGEST_DELAY_WINDOWS:] > 0), axis=1)
+        found = tuple(compress(builds, is_there))
         return Expected(self, found, first_window, used_hours[is_there], reported_hours[is_there])
 
     def _use(self, first_window: int, windows: int) -> tuple[tuple[Build, ...], Array]:
@@ -251,8 +260,8 @@ class Fleet:
         used: list[Array] = []
         for group, share in self._groups:
             shares = _shares(group, starts)
-            is_used = (shares > 0).any(axis=1)
-            builds += [build for build, there in zip(group, is_used, strict=True) if there]
+            is_used = np.any(shares > 0, axis=1)
+            builds += compress(group, is_used)
             used.append(shares[is_used] * (hours * share))
         return tuple(builds), np.concatenate(used)
 
@@ -293,10 +302,10 @@ def _shares(builds: Sequence[Build], starts: Array) -> Array:
     shares = at_least - np.concatenate([at_least[1:], np.zeros((1, len(hourly)))])
     shares[shares < LEAST_SHARE] = 0.0
     shares /= shares.sum(axis=0)
-    is_used = shares.any(axis=1)
     fine = np.zeros((len(builds), len(starts)))
-    for row in np.flatnonzero(is_used):
-        fine[row] = np.interp(starts, hourly, shares[row]) * (starts >= builds[row].out)
+    for row, build in enumerate(builds):
+        if np.any(shares[row]):
+            fine[row] = np.interp(starts, hourly, shares[row]) * (starts >= build.out)
     return fine
 
 
@@ -319,7 +328,7 @@ def _updated(age_days: Array, quick: float, quick_days: float, slow: float, slow
 
 
 def _remaining_kernel() -> Array:
-    """How long, in windows, an hour of use waits for the end of its session, which is LENGTH_SHAPE 2 gamma distributed."""
+    """How long, in windows, an hour of use waits for the end of its session; this is for LENGTH_SHAPE 2."""
     lengths = np.arange(16 * 3600 / WINDOW_SECONDS + 1) * WINDOW_SECONDS / 3600 * LENGTH_SHAPE / MEAN_LENGTH_HOURS
     is_going_on = np.exp(-lengths) * (1 + lengths / 2)
     return -np.diff(is_going_on) / (1 - is_going_on[-1])

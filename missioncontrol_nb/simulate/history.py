@@ -1,4 +1,4 @@
-"""Months of the simulated fleet, written straight into a grouped dataset: what aggregating its pings would have given."""
+"""Months of the simulated fleet, written straight into a dataset: what aggregating its pings would have given."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,6 @@ import numpy as np
 from missioncontrol_nb.simulate import broken, people
 from missioncontrol_nb.simulate.builds import Build
 from missioncontrol_nb.simulate.fleet import (
-    CRASH_MEASURES,
     LENGTH_SHAPE,
     MEAN_LENGTH_HOURS,
     PING_MEASURES,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 DAYS_AT_A_TIME = 5
 # Pings of one build and window that differ in country and the like share a row: it stands for a group of them, so that
 # months are a million rows. Their shares are right over the hours, not within each window.
-PINGS_A_ROW = 600
+PINGS_A_ROW = 800
 PING_DISPERSION = 40.0  # shapes of gamma distributions: the variance is mean + mean² / shape
 CRASH_DISPERSION = 8.0
 EVENT_DISPERSION = 3.0
@@ -68,7 +67,7 @@ def write_history(
     check_is_new(dataset)
     spans = _spans(until, days)
     with ThreadPoolExecutor(2) as workers:
-        parts = workers.map(lambda span: _draw(fleet, *span, until), spans)
+        parts = workers.map(lambda span: _draw(fleet, span, until), spans)
         return _write(dataset, parts, spans, until, on_progress)
 
 
@@ -119,8 +118,9 @@ def _write(
     return Written(rows, pings, rejected, since, until)
 
 
-def _draw(fleet: Fleet, first: int, last: int, until: datetime) -> dict[contract.Table, "pa.Table"]:
-    """The rows of the windows from first to last, exclusive, by table."""
+def _draw(fleet: Fleet, span: tuple[int, int], until: datetime) -> dict[contract.Table, "pa.Table"]:
+    """The rows of the windows of a span, by table."""
+    first, last = span
     rng = fleet.generator("history", first - fleet.weeks * 7 * WINDOWS_A_DAY)
     expected = fleet.expect(first, last - first)
     elapsed = np.clip((until.timestamp() - expected.starts) / WINDOW_SECONDS, 0, 1)
@@ -142,9 +142,9 @@ def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) ->
     seconds = np.round(rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600))
     rows: Columns = {"build": build, "window": window, "usage_hours": seconds / 3600}
     used = expected.used_hours[build, window] * parts
-    for measure in CRASH_MEASURES:
+    for measure in ("main_crashes", "content_crashes", "content_shutdown_crashes"):
         rows[measure] = _events(rng, used * expected.rates(measure)[build, window], CRASH_DISPERSION)
-    rows["startup_crashes"] = np.minimum(rows["startup_crashes"], rows["main_crashes"])
+    rows["startup_crashes"] = rng.binomial(rows["main_crashes"], expected.startup_share[build, window])
     for measure in PING_MEASURES:
         rows[measure] = _events(rng, rows["usage_hours"] * expected.rates(measure)[build, window], EVENT_DISPERSION)
     rows["count"] = pings + _crash_pings(rows)
