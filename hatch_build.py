@@ -8,7 +8,7 @@ import vl_convert
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 BUNDLE = "missioncontrol_nb/share/jupyter/labextensions/missioncontrol/static/vega.js"
-EXPORTS = "export const embed = vegaEmbed; export { vega };"
+EXPORTS = "export const embed = vegaEmbed;"
 
 
 def make_bundle(root: Path) -> Path:

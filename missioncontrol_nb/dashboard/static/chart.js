@@ -26,7 +26,16 @@ function bundleFromKernel(model) {
   });
 }
 
-// Relay and Project keep a look-up table in which every removed row leaves a null for ever.
+// Relay and Project keep a look-up table in which every removed row leaves a null for ever. Vega's classes are reached
+// through a view, for the bundle does not export them.
+function cureLeaks(view) {
+  const { relay, project } = view._runtime.transforms;
+  if (relay.isCured) return;
+  relay.isCured = true;
+  dropNulls(relay);
+  dropNulls(project);
+}
+
 function dropNulls(transform) {
   const evaluate = transform.prototype.transform;
   transform.prototype.transform = function (parameters, pulse) {
@@ -43,11 +52,6 @@ function dropNulls(transform) {
 function loadVega(model) {
   globalThis.missioncontrolVega ??= import(bundleUrl())
     .catch(() => bundleFromKernel(model))
-    .then((bundle) => {
-      dropNulls(bundle.vega.transforms.relay);
-      dropNulls(bundle.vega.transforms.project);
-      return bundle;
-    })
     .catch((error) => {
       delete globalThis.missioncontrolVega;
       throw error;
@@ -237,6 +241,7 @@ class Drawing {
     const { embed } = await loadVega(this.model);
     const host = document.createElement("div");
     host.setAttribute("aria-hidden", "true");
+    host.append(document.createElement("div"));
     host.style.cssText = "position: absolute; visibility: hidden";
     this.box.append(host);
     this.columns = this.model.get("columns");
@@ -247,7 +252,7 @@ class Drawing {
     ready.config = { ...ready.config, aria: false };
     let result;
     try {
-      result = await embed(host, ready, { ast: true, actions: false, renderer: "canvas", tooltip: false, patch: keepNumbers });
+      result = await embed(host.firstChild, ready, { ast: true, actions: false, renderer: "canvas", tooltip: false, patch: keepNumbers });
     } catch (error) {
       host.remove();
       throw error;
@@ -263,7 +268,9 @@ class Drawing {
   replace(result, host, { spec, key, plot }) {
     this.clear(host);
     Object.assign(this, { view: result.view, host, spec, key, plot, embeddedAt: Date.now(), fluid: wantsWidth(spec) });
+    for (const part of host.querySelectorAll(".vega-embed, canvas")) part.style.display = "block";
     this.view.cleanThreshold = 500;
+    cureLeaks(this.view);
     this.widths = (result.vgSpec.signals || [])
       .filter((signal) => /width$/i.test(signal.name) && signal.value === plot)
       .map((signal) => signal.name);
