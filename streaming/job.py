@@ -97,7 +97,8 @@ def aggregate(
     """Sum the pings of a source into a dataset: those that are there, or with settings.follow until stop is set.
 
     on_start: told the seconds until Spark was up; on_batch, on_progress: told what is done, from other threads;
-    on_commit: told each table and batch as it is appended; spark: a session to use instead of one of its own. Safe to repeat: what the checkpoint knows is not read again.
+    on_commit: told each table and batch as it is appended; spark: a session to use instead of one of its own.
+    Safe to repeat: what the checkpoint knows is not read again.
     Raises MissionControlError for what the caller can fix.
     """
     began = time.monotonic()

@@ -4,9 +4,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -126,14 +128,31 @@ def _start(master: str, folder: Path, output: BinaryIO, held: BinaryIO | None) -
     try:
         gateway = launch_gateway(conf, popen)
         SparkContext._ensure_initialized(gateway=gateway)
-        return SparkSession.builder.config(conf=conf).getOrCreate()
+        with _own_ctrl_c():
+            return SparkSession.builder.config(conf=conf).getOrCreate()
     except PySparkRuntimeError as error:
-        raise MissionControlError(f"Spark did not start: {_last_words(folder / 'spark.log') or error}") from None
+        reason = _last_words(folder / "spark.log") or str(error)
+        raise MissionControlError(f"Spark did not start with --master {master!r}: {reason}") from None
     except Exception as error:
         _shut_gateway()
         said = str(error).splitlines()
         reason = next((line for line in said if "Exception: " in line), said[0] if said else repr(error))
         raise MissionControlError(f"Spark did not start with --master {master!r}: {reason.strip()}") from None
+
+
+@contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Keeps Spark from making Ctrl-C its own; one that comes meanwhile is heard after."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _settings(master: str, folder: Path) -> dict[str, str]:
@@ -253,7 +272,7 @@ def _last_words(log: Path) -> str:
     """The line of Spark's log that says best what went wrong."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"exception|error", line, re.IGNORECASE)]
-    return (telling or lines or [""])[0 if telling else -1]
+    return re.sub(r'^Exception in thread "\w+" [\w.$]+: ', "", (telling or lines[-1:] or [""])[0])
 
 
 def scratch_folder() -> Path:

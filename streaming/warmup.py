@@ -1,4 +1,4 @@
-"""Makes Spark start in half the time: has Java keep the classes of a small run of the job (python -m streaming.warmup)."""
+"""Makes Spark start in half the time: Java keeps the classes of a small run of the job. `python -m streaming.warmup`."""
 
 import os
 import subprocess

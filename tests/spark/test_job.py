@@ -1,0 +1,253 @@
+"""What `missioncontrol aggregate` makes of good and bad files, in one run and in several."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+import zstandard
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from streaming import contract
+from streaming.errors import MissionControlError
+from streaming.job import AggregateSettings, Batch, Summary, aggregate
+from streaming.session import find_java, java_version, wheel_java
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, table_sums
+
+MISSIONCONTROL = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
+
+
+@pytest.fixture
+def pings(tmp_path: Path) -> Path:
+    folder = tmp_path / "pings"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return tmp_path / "dataset"
+
+
+def lines(*documents: bytes) -> bytes:
+    return b"".join(document + b"\n" for document in documents)
+
+
+def run(spark: SparkSession, pings: Path | str, dataset: Path, **settings: object) -> Summary:
+    return aggregate(str(pings), str(dataset), settings=AggregateSettings(**settings), spark=spark)  # type: ignore[arg-type]
+
+
+def counted(dataset: Path) -> int:
+    """The pings that the dataset holds."""
+    place = contract.ERROR_AGGREGATES.sums.index("count")
+    return sum(sums[place] for sums in table_sums(dataset, contract.ERROR_AGGREGATES).values())
+
+
+def test_pings_of_every_kind_of_file_land_in_their_windows(spark: SparkSession, pings: Path, dataset: Path) -> None:
+    (pings / "one.json").write_bytes(json.dumps(json.loads(crash_ping(1)), indent=2).encode())
+    (pings / "deep").mkdir()
+    (pings / "deep" / "lines.jsonl").write_bytes(lines(crash_ping(2), main_ping(2, hours=3)))
+    (pings / "packed.jsonl.gz").write_bytes(gzip.compress(lines(crash_ping(3))) + gzip.compress(lines(crash_ping(7))))
+    (pings / "packed.jsonl.zst").write_bytes(zstandard.compress(lines(crash_ping(8), crash_ping(8))))
+    summary = run(spark, pings, dataset)
+    assert (summary.pings, summary.accepted, summary.rejected) == (7, 7, {})
+
+    def key(minute: int) -> tuple[object, ...]:
+        start = datetime(2017, 10, 2, 14, minute, tzinfo=UTC)
+        dimensions = ("Firefox", "release", "56.0", "56.0", "20170926190823", "Windows_NT", "10.0", "x86-64", "DE")
+        return (date(2017, 10, 2), start, start.replace(minute=minute + 5), *dimensions)
+
+    sums = table_sums(dataset, contract.ERROR_AGGREGATES)
+    places = [contract.COUNTS.index(name) for name in ("usage_hours", "count", "main_crashes")]
+    assert {group: tuple(row[place] for place in places) for group, row in sums.items()} == {
+        key(0): (3 * 3600, 4, 3),
+        key(5): (0, 3, 3),
+    }
+    assert (
+        DeltaTable(str(dataset / "error_aggregates")).history(1)[0][contract.DATA_UP_TO].startswith("2017-10-02T14:08")
+    )
+
+
+def test_bad_files_are_counted_and_named_and_harm_no_neighbour(spark: SparkSession, pings: Path, dataset: Path) -> None:
+    packed = gzip.compress(lines(*(crash_ping(minute, noise=os.urandom(20_000).hex()) for minute in range(4))))
+    cases: dict[str, tuple[bytes, int, dict[str, int]]] = {
+        "truncated.json": (crash_ping()[:100], 0, {"not_json": 1}),
+        "truncated.jsonl": (lines(crash_ping()) + crash_ping()[:100], 1, {"not_json": 1}),
+        "wrong_type.json": (crash_ping(payload=7), 0, {"wrong_type": 1}),
+        "nan.json": (crash_ping().replace(b'"main"', b"NaN"), 0, {"not_json": 1}),
+        "long.jsonl": (lines(crash_ping(noise="x" * 10_000_000), crash_ping()), 1, {"too_large": 1}),
+        "empty.json": (b"", 0, {"empty": 1}),
+        "empty.jsonl": (b"", 0, {"empty": 1}),
+        "blank.jsonl": (b"\n \r\n", 0, {"empty": 1}),
+        "empty.jsonl.gz": (b"", 0, {"empty": 1}),
+        "binary.json": (bytes(range(256)), 0, {"not_json": 1}),
+        "half.jsonl.gz": (packed[: len(packed) // 2], 1, {"file_corrupt": 1}),
+        "text.jsonl.gz": (b"no gzip", 0, {"file_corrupt": 1}),
+        "text.jsonl.zst": (b"no zstandard", 0, {"file_corrupt": 1}),
+        "mark.jsonl": (b"\xef\xbb\xbf" + crash_ping() + b"\r\n\r\n" + crash_ping() + b"\r\n", 2, {}),
+        "good.jsonl": (lines(crash_ping(), crash_ping()), 2, {}),
+    }
+    for name, (content, _, _) in cases.items():
+        (pings / name).write_bytes(content)
+    (pings / "loop.json").symlink_to(pings / "loop.json")
+    (pings / ".hidden.json").write_bytes(b"unfinished")
+    (pings / "_unfinished.jsonl").write_bytes(b"unfinished")
+    (pings / "ping.json.tmp").write_bytes(b"unfinished")
+    batches: list[Batch] = []
+    summary = aggregate(str(pings), str(dataset), spark=spark, on_batch=batches.append)
+    expected = {str(pings / name): rejected for name, (_, _, rejected) in cases.items() if rejected}
+    assert batches[0].bad_files == expected | {str(pings / "loop.json"): {"file_unreadable": 1}}
+    assert summary.accepted == sum(accepted for _, accepted, _ in cases.values()) == counted(dataset)
+    assert sum(summary.rejected.values()) == len(expected) + 1
+    assert set(summary.rejected) <= set(contract.REASONS)
+
+
+def test_file_that_vanished_is_counted_once_and_its_neighbours_too(
+    spark: SparkSession, pings: Path, dataset: Path
+) -> None:
+    from streaming.checkpoint import open_checkpoint
+    from streaming.sources import FileLog, list_files
+
+    (pings / "stays.json").write_bytes(crash_ping())
+    (pings / "goes.json").write_bytes(crash_ping())
+    with open_checkpoint(dataset / "_checkpoint", str(pings), str(dataset)) as checkpoint:
+        FileLog(checkpoint.log_path).append(list_files(str(pings)))
+    (pings / "goes.json").unlink()
+    summary = run(spark, pings, dataset)
+    assert (summary.accepted, summary.rejected) == (1, {"file_vanished": 1})
+    assert run(spark, pings, dataset).pings == 0
+
+
+def test_what_was_counted_is_not_counted_again_and_what_is_new_is(
+    spark: SparkSession, pings: Path, dataset: Path
+) -> None:
+    (pings / "a.json").write_bytes(crash_ping())
+    assert run(spark, pings, dataset).pings == 1
+    assert run(spark, pings, dataset).pings == 0
+    late = pings / "older.json"
+    late.write_bytes(crash_ping())
+    os.utime(late, (0, 0))
+    assert run(spark, pings, dataset).pings == 1
+    assert counted(dataset) == 2
+
+
+def test_micro_batches_are_as_large_as_they_may_be(spark: SparkSession, pings: Path, dataset: Path) -> None:
+    for number in range(4):
+        (pings / f"{number}.json").write_bytes(crash_ping())
+    assert run(spark, pings, dataset, max_batch_bytes=2 * len(crash_ping())).batches == 2
+    assert counted(dataset) == 4
+
+
+def test_large_file_of_lines_is_shared_between_tasks_and_nothing_is_lost(
+    spark: SparkSession, pings: Path, dataset: Path
+) -> None:
+    from streaming.sources import list_files, share_out
+
+    ping = crash_ping(noise="x" * 40_000)
+    (pings / "large.jsonl").write_bytes(lines(*[ping] * 600))
+    shares = share_out(list_files(str(pings)), cores=4)
+    assert len(shares) == 4
+    assert sum(piece.end - piece.start for share in shares for piece in share) == 600 * (len(ping) + 1)
+    assert run(spark, pings, dataset).accepted == 600
+
+
+def test_second_checkpoint_adds_its_own_source_and_is_no_replay(
+    spark: SparkSession, tmp_path: Path, dataset: Path
+) -> None:
+    for name, minutes in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pings.jsonl").write_bytes(lines(*[crash_ping()] * minutes))
+        run(spark, tmp_path / name, dataset, checkpoint=str(tmp_path / f"checkpoint-{name}"))
+    assert counted(dataset) == 3
+
+
+def test_lost_or_foreign_checkpoints_are_refused(
+    spark: SparkSession, tmp_path: Path, pings: Path, dataset: Path
+) -> None:
+    (pings / "a.json").write_bytes(crash_ping())
+    (tmp_path / "other").mkdir()
+    run(spark, pings, dataset)
+    with pytest.raises(MissionControlError, match="belongs to the source"):
+        run(spark, tmp_path / "other", dataset)
+    with pytest.raises(MissionControlError, match="belongs to the dataset"):
+        run(spark, pings, tmp_path / "elsewhere", checkpoint=str(dataset / "_checkpoint"))
+    with pytest.raises(MissionControlError, match="holds pings from .* already"):
+        run(spark, pings, dataset, checkpoint=str(tmp_path / "new"))
+    (dataset / "_checkpoint" / "files.log").unlink()
+    with pytest.raises(MissionControlError, match="knows 0 micro-batches and the dataset 1"):
+        run(spark, pings, dataset)
+    assert counted(dataset) == 1
+    assert run(spark, pings, dataset, checkpoint=str(tmp_path / "again"), recount=True).pings == 1
+    assert counted(dataset) == 2
+
+
+def test_loss_of_sparks_own_notes_counts_nothing_twice(spark: SparkSession, pings: Path, dataset: Path) -> None:
+    import shutil
+
+    for number in range(3):
+        (pings / f"{number}.json").write_bytes(crash_ping(number))
+        run(spark, pings, dataset)
+    before = dataset_sums(dataset)
+    shutil.rmtree(dataset / "_checkpoint" / "spark")
+    run(spark, pings, dataset)
+    assert dataset_sums(dataset) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere", "--dataset", "data"], "no such file or folder"),
+        (["notes.txt", "--dataset", "data"], "expected a file that ends in"),
+        ([".", "--dataset", "notes.txt"], "notes.txt"),
+        ([".", "--dataset", "s3://bucket/data"], "no credentials"),
+        (["s3://bucket/pings", "--dataset", "data"], "no credentials"),
+        ([".", "--dataset", "data", "--channel", "relaese"], "release"),
+        ([".", "--dataset", "data", "--submitted-at", "noon"], "ISO 8601"),
+        ([".", "--dataset", "data", "--master", "moon"], "--master 'moon'"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "notes.txt").write_text("no pings")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    done = subprocess.run(
+        [*MISSIONCONTROL, "aggregate", *arguments],
+        cwd=tmp_path,
+        env=environment | {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.startswith("missioncontrol: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_job_runs_on_the_java_of_the_wheel(tmp_path: Path, pings: Path, dataset: Path) -> None:
+    (pings / "a.json").write_bytes(crash_ping())
+    code = (
+        "from pathlib import Path; from streaming.job import *; from streaming.session import wheel_java\n"
+        f"settings = AggregateSettings(java_home=wheel_java(Path({str(tmp_path)!r})), master='local[1]')\n"
+        f"print(aggregate({str(pings)!r}, {str(dataset)!r}, settings=settings).accepted)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert (java_version(wheel_java(tmp_path)) or 0) >= 25
+
+
+def test_java_that_is_there_wins_and_an_old_one_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (8, 17):
+        home = tmp_path / str(version)
+        (home / "bin").mkdir(parents=True)
+        (home / "bin" / "java").touch()
+        (home / "release").write_text(f'JAVA_VERSION="{version}.0.1"\n')
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "17"))
+    assert find_java(tmp_path) == tmp_path / "17"
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "8"))
+    assert find_java(tmp_path) == tmp_path / "java"

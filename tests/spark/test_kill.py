@@ -1,0 +1,151 @@
+"""A job killed at any moment and started again counts every ping once; one told to stop leaves nothing behind."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from streaming import contract
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
+
+ROOT = Path(__file__).parents[2]
+KILLS = 20
+_JOB = """
+import os, signal, sys
+from streaming.job import AggregateSettings, aggregate
+source, dataset, table, batch = sys.argv[1:]
+def on_commit(done, number):
+    if (done, number) == (table, int(batch)):
+        os.kill(os.getpid(), signal.SIGKILL)
+aggregate(source, dataset, settings=AggregateSettings(max_batch_bytes=3000, master="local[2]"), on_commit=on_commit)
+"""
+
+
+def write_pings(folder: Path, name: str, documents: list[bytes]) -> None:
+    unfinished = folder / f".{name}"
+    unfinished.write_bytes(b"".join(document + b"\n" for document in documents))
+    unfinished.rename(folder / name)
+
+
+def some_pings(random_: random.Random, count: int) -> list[bytes]:
+    experiments = {"environment": {"system": {"os": {"name": "Darwin", "version": "16.7"}}, "experiments": {"a": "b"}}}
+    kinds = [
+        lambda minute: crash_ping(minute),
+        lambda minute: crash_ping(minute, payload={"processType": "content"}, country="FR"),
+        lambda minute: main_ping(minute, hours=random_.randrange(1, 5)),
+        lambda minute: main_ping(minute, **experiments),
+        lambda minute: crash_ping(minute)[:-5],
+    ]
+    return [random_.choice(kinds)(random_.randrange(60)) for _ in range(count)]
+
+
+def start(source: Path, dataset: Path, *options: str) -> subprocess.Popen[str]:
+    code = "from missioncontrol_nb.cli import main; main()"
+    command = [sys.executable, "-c", code, "aggregate", source, "--dataset", dataset, "--master", "local[2]", *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(source: Path, dataset: Path) -> dict[str, object]:
+    output, errors = start(source, dataset, "--json").communicate(timeout=120)
+    assert output, errors
+    return json.loads(output)
+
+
+def test_job_killed_at_random_moments_counts_every_ping_once(tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    random_ = random.Random(seed)
+    source, dataset, whole = tmp_path / "pings", tmp_path / "dataset", tmp_path / "whole"
+    source.mkdir()
+    for kill in range(KILLS):
+        for part in range(3):
+            write_pings(source, f"{kill}-{part}.jsonl", some_pings(random_, 5))
+        job = start(source, dataset, "--follow", "--trigger", "0", "--batch-megabytes", "1")
+        # From before Spark is up until some micro-batches are done, most of the time in the midst of them.
+        wait_or_end(job, random_.uniform(2, 9))
+        job.kill()
+        job.communicate()
+    finish(source, dataset)
+    finish(source, whole)
+    assert dataset_sums(dataset) == dataset_sums(whole)
+    assert total_pings(whole) == KILLS * 3 * 5
+
+
+def wait_or_end(job: subprocess.Popen[str], seconds: float) -> None:
+    try:
+        job.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+    raise AssertionError(job.communicate()[1])
+
+
+def total_pings(dataset: Path) -> int:
+    sums = dataset_sums(dataset)
+    accepted = sum(row[contract.COUNTS.index("count")] for row in sums[contract.ERROR_AGGREGATES.name].values())
+    return accepted + sum(row[0] for row in sums[contract.REJECTED_PINGS.name].values())
+
+
+@pytest.mark.parametrize("table", [table.name for table in contract.TABLES])
+def test_job_killed_between_two_tables_counts_every_ping_once(tmp_path: Path, table: str) -> None:
+    source, dataset, whole = tmp_path / "pings", tmp_path / "dataset", tmp_path / "whole"
+    source.mkdir()
+    random_ = random.Random(table)
+    for part in range(3):
+        every = [
+            crash_ping(),
+            main_ping(1),
+            main_ping(
+                2, environment={"experiments": {"a": "b"}, "system": {"os": {"name": "Linux", "version": "4.4"}}}
+            ),
+            b"{",
+        ]
+        write_pings(source, f"{part}.jsonl", every + some_pings(random_, 4))
+    killed = subprocess.run([sys.executable, "-c", _JOB, source, dataset, table, "1"], cwd=ROOT, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    finish(source, dataset)
+    finish(source, whole)
+    assert dataset_sums(dataset) == dataset_sums(whole)
+    assert total_pings(whole) == 3 * 8
+
+
+def test_follow_takes_new_files_and_ends_cleanly_when_told(tmp_path: Path) -> None:
+    source, dataset = tmp_path / "pings", tmp_path / "dataset"
+    source.mkdir()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        job = start(source, dataset, "--follow", "--trigger", "0.1")
+        assert job.stdout
+        write_pings(source, f"{number}.jsonl", [crash_ping(), b"nonsense"])
+        assert "1 file, 2 pings (1 rejected)" in job.stdout.readline()
+        children = psutil.Process(job.pid).children(recursive=True)
+        assert children
+        job.send_signal(number)
+        output, errors = job.communicate(timeout=60)
+        assert job.returncode == 0
+        assert "Traceback" not in errors
+        assert f"rejected in {source / f'{number}.jsonl'}: not_json 1" in errors
+        assert "2 pings: 1 accepted, 1 rejected" in output
+        assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert total_pings(dataset) == 4
+    assert not (dataset / "_checkpoint" / "scratch").exists()
+
+
+def test_second_job_waits_for_the_first_ones_checkpoint_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streaming import checkpoint
+    from streaming.errors import MissionControlError
+
+    monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.2)
+    with checkpoint.open_checkpoint(tmp_path / "checkpoint", "a", "b"):
+        began = time.monotonic()
+        with pytest.raises(MissionControlError, match="another job is running"):
+            checkpoint.open_checkpoint(tmp_path / "checkpoint", "a", "b").__enter__()
+    assert time.monotonic() - began >= 0.2
+    assert os.listdir(tmp_path / "checkpoint")
