@@ -40,7 +40,7 @@ def command(
     missioncontrol dashboard --dataset demo/dataset
     missioncontrol dashboard --dataset s3://bucket/dataset --port 8080 --pool 10 --name missioncontrol.example.org
     """
-    from missioncontrol_nb.dashboard.server import serve
+    from missioncontrol_nb.dashboard.server import Hosting, serve
     from missioncontrol_nb.loader import Dataset
 
     Dataset(dataset)
@@ -49,14 +49,5 @@ def command(
 
         load_calendar(releases)
     click.echo("Making the first page ready ...", err=True)
-    serve(
-        Settings(dataset, releases),
-        host,
-        port,
-        pool,
-        base_url=base_url,
-        names=names,
-        most_pages=most_pages,
-        on_ready=click.echo,
-        verbose=verbose,
-    )
+    hosting = Hosting(host, port, pool, base_url, names, most_pages, verbose=verbose)
+    serve(Settings(dataset, releases), hosting, on_ready=click.echo)

@@ -1,12 +1,14 @@
 """Publishes the dashboard read-only: Voilà on one notebook, with everything closed that it leaves open."""
 
+import logging
 import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-CULL_AFTER_SECONDS = 120
-CULL_EVERY_SECONDS = 30
 
 
 def find_notebook(name: str = "dashboard") -> Path:
@@ -59,32 +59,46 @@ def find_notebook(name: str = "dashboard") -> Path:
     raise MissionControlError(f"no notebook {name!r} in {' or '.join(map(str, places))}; install the package anew")
 
 
+@dataclass(frozen=True)
+class Hosting:
+    """Where and how pages are served.
+
+    `pool`: pages kept ready. `names`: further host names under which a proxy reaches this server. `most_pages`: more
+    than these at once are turned away. A kernel that no browser is connected to is ended `cull_after_seconds` after it
+    last said anything; this is looked at every `cull_every_seconds`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8866
+    pool: int = 2
+    base_url: str = "/"
+    names: tuple[str, ...] = ()
+    most_pages: int = 100
+    cull_after_seconds: int = 120
+    cull_every_seconds: int = 30
+    verbose: bool = False
+
+
 def serve(
     settings: Settings,
-    host: str = "127.0.0.1",
-    port: int = 8866,
-    pool: int = 2,
+    hosting: Hosting | None = None,
     *,
-    base_url: str = "/",
-    names: Iterable[str] = (),
-    most_pages: int = 100,
     notebook: Path | None = None,
     on_ready: Callable[[str], None] = print,
-    verbose: bool = False,
 ) -> None:
     """Serves the dashboard until SIGINT or SIGTERM, then ends all kernels and returns.
 
-    `pool`: pages kept ready. `names`: further host names under which a proxy reaches this server. `most_pages`: more
-    than these at once are turned away. `on_ready` is called with the URL when the first page is ready. Raises
-    MissionControlError where the port is taken, before anything is started.
+    `on_ready` is called with the URL when the first page is ready. Raises MissionControlError where the port is taken,
+    before anything is started. To be called in the main thread, once a process.
     """
-    sockets = _listening_sockets(host, port)
-    port = sockets[0].getsockname()[1]
+    hosting = hosting or Hosting()
+    sockets = _listening_sockets(hosting.host, hosting.port)
+    hosting = replace(hosting, port=sockets[0].getsockname()[1])
     os.environ.update(settings.to_environment())
     _prepend_jupyter_path(SHARE)
     folder = tempfile.mkdtemp(prefix="mc-", dir=_short_temporary_folder())
     try:
-        server = Server(config=_configuration(host, port, pool, base_url, names, folder, most_pages, verbose))
+        server = Server(config=_configuration(hosting, folder))
         server.sockets, server.on_ready = sockets, on_ready
         server.notebook_path = str(notebook or find_notebook())
         server.initialize(argv=[])
@@ -116,25 +130,22 @@ def _short_temporary_folder() -> str | None:
     return "/tmp" if len(tempfile.gettempdir()) > 30 and Path("/tmp").is_dir() else None
 
 
-def _configuration(
-    host: str, port: int, pool: int, base_url: str, names: Iterable[str], folder: str, most_pages: int, verbose: bool
-) -> Config:
-    names = list(names)
+def _configuration(hosting: Hosting, folder: str) -> Config:
     voila = {
-        "ip": host,
-        "port": port,
+        "ip": hosting.host,
+        "port": hosting.port,
         "port_retries": 0,
-        "base_url": url_path_join("/", base_url, "/"),
+        "base_url": url_path_join("/", hosting.base_url, "/"),
         "open_browser": False,
         "config_file_paths": [],
         "connection_dir_root": folder,
-        "log_level": 20 if verbose else 40,
+        "log_level": logging.INFO if hosting.verbose else logging.ERROR,
         "kernel_websocket_connection_class": QuietConnection,
         "tornado_settings": {
             "headers": HEADERS,
-            "allow_remote_access": host not in LOOPBACK and not names,
-            "local_hostnames": ["localhost", *names],
-            "most_pages": most_pages,
+            "allow_remote_access": hosting.host not in LOOPBACK and not hosting.names,
+            "local_hostnames": ["localhost", *hosting.names],
+            "most_pages": hosting.most_pages,
         },
     }
     page = {
@@ -145,16 +156,16 @@ def _configuration(
         "show_tracebacks": False,
         "extension_allowlist": LABEXTENSIONS,
         "extension_denylist": [],
-        "preheat_kernel": pool > 0,
-        "default_pool_size": pool,
+        "preheat_kernel": hosting.pool > 0,
+        "default_pool_size": hosting.pool,
         "multi_kernel_manager_class": PatientKernelManager,
         "kernel_spec_manager_class": OwnKernelSpecManager,
     }
     kernels = {
         "buffer_offline_messages": False,
         "cull_busy": True,
-        "cull_idle_timeout": CULL_AFTER_SECONDS,
-        "cull_interval": CULL_EVERY_SECONDS,
+        "cull_idle_timeout": hosting.cull_after_seconds,
+        "cull_interval": hosting.cull_every_seconds,
     }
     kernel = {"transport": "ipc", "autorestart": False, "shutdown_wait_time": 2.0}
     sections = {

@@ -269,6 +269,7 @@ class Drawing {
     this.clear(host);
     Object.assign(this, { view: result.view, host, spec, key, plot, embeddedAt: Date.now(), fluid: wantsWidth(spec) });
     for (const part of host.querySelectorAll(".vega-embed, canvas")) part.style.display = "block";
+    this.box.mcView = this.view;
     this.view.cleanThreshold = 500;
     cureLeaks(this.view);
     this.widths = (result.vgSpec.signals || [])

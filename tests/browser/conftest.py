@@ -1,0 +1,192 @@
+"""A real Chromium that may talk to this machine only, and real servers on free ports."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.chromium import FLAGS, find
+
+HERE = Path(__file__).parent
+NOTEBOOK = HERE / "notebooks" / "widgets.ipynb"
+THIS_MACHINE = {"127.0.0.1", "localhost", None}
+START_SECONDS = 180
+STOP_SECONDS = 30
+
+
+class OfflineBrowser:
+    """Opens pages, each in a fresh context, and records what they ask for."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.chromium = browser
+        self.requests: list[str] = []
+
+    def new_page(self, **options: object) -> Page:
+        context = self.chromium.new_context(**options)
+        context.set_default_timeout(30_000)
+        context.on("request", lambda request: self.requests.append(request.url))
+        return context.new_page()
+
+    def asked_elsewhere(self) -> list[str]:
+        return [url for url in self.requests if urlsplit(url).hostname not in THIS_MACHINE]
+
+    def close(self) -> None:
+        for context in self.chromium.contexts:
+            context.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = find()
+    if path is None:
+        pytest.fail("no Chromium: `make chromium` installs one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browser(chromium) -> Iterator[OfflineBrowser]:
+    """A browser for one test, which fails it when a page asks another host for anything."""
+    offline = OfflineBrowser(chromium)
+    yield offline
+    offline.close()
+    assert offline.asked_elsewhere() == []
+
+
+class Served(str):
+    """The URL of a running server; its process and its log."""
+
+    process: subprocess.Popen
+    log: Path
+
+    def kernels(self) -> list[psutil.Process]:
+        """The kernels of this server, alive now."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if is_kernel(child)]
+
+
+def is_kernel(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "missioncontrol_nb.dashboard.kernel" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20, every: float = 0.1) -> object:
+    """The first true value of the condition; fails when none comes in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(every)
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def wait_for(page: Page, expression: str, seconds: float = 20) -> object:
+    """The first true value of a JavaScript expression. Playwright's own wait needs eval, which our pages forbid."""
+    return wait_until(lambda: page.evaluate(expression), seconds)
+
+
+def first_url(process: subprocess.Popen) -> str | None:
+    """The URL that the server prints when its first page is ready; None when it ends before."""
+    stop = threading.Timer(START_SECONDS, process.kill)
+    stop.start()
+    try:
+        return next((line.strip() for line in process.stdout if line.startswith("http")), None)
+    finally:
+        stop.cancel()
+
+
+@contextmanager
+def running_server(command: list, log: Path, cwd: Path | None = None) -> Iterator[Served]:
+    """Starts the command with a free port, waits for its URL, ends it with SIGINT and expects exit code 0."""
+    command = [*map(str, command), "--port", str(free_port())]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MISSIONCONTROL_")}
+    with log.open("w") as errors, subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+    ) as process:  # fmt: skip
+        url = first_url(process)
+        assert url, log.read_text()
+        served = Served(url)
+        served.process, served.log = process, log
+        try:
+            yield served
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            try:
+                code = process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        assert code == 0, log.read_text()
+
+
+@pytest.fixture
+def serve(tmp_path) -> Callable[..., AbstractContextManager[Served]]:
+    """`with serve([command, ...], cwd=...) as url:` runs a server of ours; `--port` is appended."""
+
+    def start(command: list, cwd: Path | None = None) -> AbstractContextManager[Served]:
+        return running_server(command, tmp_path / "server.log", cwd)
+
+    return start
+
+
+@pytest.fixture
+def serve_notebook(serve) -> Callable[..., AbstractContextManager[Served]]:
+    """`with serve_notebook("--pool", 0) as url:` serves the test notebook with its own options."""
+
+    def start(*options: object) -> AbstractContextManager[Served]:
+        return serve([sys.executable, "-m", "tests.browser.serve_notebook", NOTEBOOK, *options], cwd=HERE.parents[1])
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def widgets_server(tmp_path_factory) -> Iterator[Served]:
+    """The test notebook, served for all tests of a module."""
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    command = [sys.executable, "-m", "tests.browser.serve_notebook", NOTEBOOK]
+    with running_server(command, log, HERE.parents[1]) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def simulated_dataset(tmp_path_factory) -> tuple[Path, Path]:
+    """A dataset of two simulated weeks, and the release calendar that goes with it."""
+    folder = tmp_path_factory.mktemp("simulated")
+    dataset, calendar = folder / "dataset", folder / "releases.json"
+    command = [Path(sys.executable).with_name("missioncontrol"), "simulate", "--history", dataset]
+    command += ["--days", "14", "--releases-to", calendar]
+    completed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return dataset, calendar
+
+
+@pytest.fixture(scope="session")
+def dashboard_server(simulated_dataset, tmp_path_factory) -> Iterator[Served]:
+    """The real dashboard over the simulated dataset, as `missioncontrol dashboard` serves it."""
+    dataset, calendar = simulated_dataset
+    log = tmp_path_factory.mktemp("dashboard") / "server.log"
+    command = [Path(sys.executable).with_name("missioncontrol"), "dashboard", "--dataset", dataset]
+    with running_server([*command, "--releases", calendar], log) as served:
+        yield served

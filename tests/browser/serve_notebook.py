@@ -1,0 +1,30 @@
+"""Serves a notebook of the tests as the dashboard is served: the same server, template and kernel."""
+
+import argparse
+from pathlib import Path
+
+from missioncontrol_nb.dashboard.server import Hosting, serve
+from missioncontrol_nb.dashboard.settings import Settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("notebook", type=Path)
+    for name, default in (("port", 0), ("pool", 1), ("most-pages", 100), ("cull-after", 120), ("cull-every", 30)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--base-url", default="/")
+    given = parser.parse_args()
+    hosting = Hosting(
+        port=given.port,
+        pool=given.pool,
+        base_url=given.base_url,
+        most_pages=given.most_pages,
+        cull_after_seconds=given.cull_after,
+        cull_every_seconds=given.cull_every,
+        verbose=True,
+    )
+    serve(Settings("unused"), hosting, notebook=given.notebook, on_ready=lambda url: print(url, flush=True))
+
+
+if __name__ == "__main__":
+    main()
