@@ -77,6 +77,7 @@ RATES = {
     "slow_script_page_count": 21.5,
 }
 CRASH_MEASURES = ("main_crashes", "startup_crashes", "content_crashes", "content_shutdown_crashes")
+CRASH_PINGS = ("main_crashes", "content_crashes", "content_shutdown_crashes")  # each is a ping; startup is of main
 PING_MEASURES = tuple(name for name in contract.MEASURE_NAMES if name not in CRASH_MEASURES)
 OS_FACTORS: dict[str, dict[str, float]] = {
     "Windows_NT": {},
@@ -90,6 +91,9 @@ CHANNEL_FACTORS = {"release": 1.0, "beta": 1.7, "nightly": 2.2, "esr": 0.55}
 UNOFFICIAL_FACTOR = 1.25
 EARLY_EXCESS, EARLY_DAYS = 0.35, 2.0  # early adopters crash this much more, less with the age of the version
 VERSION_SPREAD, PLATFORM_SPREAD, NIGHTLY_SPREAD = 0.03, 0.015, 0.06  # standard deviations of the logarithm
+
+# Counts vary more than Poisson's: the shapes of gamma distributions, so that the variance is mean + mean² / shape.
+PING_DISPERSION, CRASH_DISPERSION, EVENT_DISPERSION = 40.0, 8.0, 3.0
 
 
 @dataclass(frozen=True)

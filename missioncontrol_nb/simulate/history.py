@@ -13,8 +13,12 @@ import numpy as np
 from missioncontrol_nb.simulate import broken, people
 from missioncontrol_nb.simulate.builds import Build
 from missioncontrol_nb.simulate.fleet import (
+    CRASH_DISPERSION,
+    CRASH_PINGS,
+    EVENT_DISPERSION,
     LENGTH_SHAPE,
     MEAN_LENGTH_HOURS,
+    PING_DISPERSION,
     PING_MEASURES,
     WINDOW_SECONDS,
     WINDOWS_A_DAY,
@@ -34,9 +38,6 @@ DAYS_AT_A_TIME = 5
 # Pings of one build and window that differ in country and the like share a row: it stands for a group of them, so that
 # months are a million rows. Their shares are right over the hours, not within each window.
 PINGS_A_ROW = 800
-PING_DISPERSION = 40.0  # shapes of gamma distributions: the variance is mean + mean² / shape
-CRASH_DISPERSION = 8.0
-EVENT_DISPERSION = 3.0
 DELAY_DISPERSION = 60.0
 Columns = dict[str, Any]
 
@@ -142,7 +143,7 @@ def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) ->
     seconds = np.round(rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600))
     rows: Columns = {"build": build, "window": window, "usage_hours": seconds / 3600}
     used = expected.used_hours[build, window] * parts
-    for measure in ("main_crashes", "content_crashes", "content_shutdown_crashes"):
+    for measure in CRASH_PINGS:
         rows[measure] = _events(rng, used * expected.rates(measure)[build, window], CRASH_DISPERSION)
     rows["startup_crashes"] = rng.binomial(rows["main_crashes"], expected.startup_share[build, window])
     for measure in PING_MEASURES:
@@ -153,7 +154,7 @@ def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) ->
 
 
 def _crash_pings(rows: Columns) -> Array:
-    return rows["main_crashes"] + rows["content_crashes"] + rows["content_shutdown_crashes"]
+    return np.add.reduce([rows[measure] for measure in CRASH_PINGS])
 
 
 def _pieces(expected: Expected) -> tuple[Array, Array, Array]:
@@ -248,9 +249,7 @@ def _experiment_table(rng: np.random.Generator, expected: Expected, rows: Column
     tables = [contract.schema(contract.EXPERIMENT_ERROR_AGGREGATES).empty_table()]
     for experiment in people.EXPERIMENTS:
         is_on = np.array([experiment.is_on(build) for build in expected.builds])[rows["build"]]
-        starts = expected.starts[rows["window"]]
-        weeks = expected.fleet.weeks
-        is_on &= (starts >= experiment.begins_at(weeks)) & (starts < experiment.ends_at(weeks))
+        is_on &= experiment.is_running(expected.starts, expected.fleet.weeks)[rows["window"]]
         among = {name: values[is_on] for name, values in rows.items()}
         for branch in experiment.branches:
             drawn = _enrolled(rng, among, experiment.share / len(experiment.branches))

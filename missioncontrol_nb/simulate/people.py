@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from missioncontrol_nb.simulate.builds import PLAYED_RELEASE, Build
 from streaming import contract
@@ -57,13 +58,11 @@ class Experiment:
     ends: timedelta
     is_old_kind: bool = False
 
-    def begins_at(self, weeks: int) -> float:
-        """When it begins, played some weeks later, seconds since 1970."""
-        return (PLAYED_RELEASE + timedelta(weeks=weeks) + self.begins).timestamp()
-
-    def ends_at(self, weeks: int) -> float:
-        """When it ends, played some weeks later, seconds since 1970."""
-        return (PLAYED_RELEASE + timedelta(weeks=weeks) + self.ends).timestamp()
+    def is_running(self, moment: Any, weeks: int) -> Any:
+        """Whether it is on at a moment, or at each of an array of them, in seconds since 1970; played weeks later."""
+        release = PLAYED_RELEASE + timedelta(weeks=weeks)
+        is_begun = moment >= (release + self.begins).timestamp()
+        return is_begun & (moment < (release + self.ends).timestamp())
 
     def is_on(self, build: Build) -> bool:
         """Whether users of a build can be in it."""

@@ -1,0 +1,191 @@
+"""`missioncontrol simulate`: months of grouped rows, or live pings, of a fleet that behaves like the real one."""
+
+import re
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import click
+
+from streaming import contract
+from streaming.errors import MissionControlError
+
+DEFAULT_RATE = 40.0  # that of missioncontrol_nb.simulate.fleet, which is not imported only to show help
+DEFAULT_DAYS = 60
+_UNITS = {"min": "minutes", "h": "hours", "d": "days"}
+_AGO = re.compile(r"-(\d+(?:\.\d+)?)(min|h|d)")
+
+
+def moment_of(name: str, text: str | None, now: datetime) -> datetime:
+    """The moment that a time says, ISO 8601 or relative to now as in -12h; now without one.
+
+    Raises MissionControlError, with the option's name, for what is neither.
+    """
+    from missioncontrol_nb.selection import as_utc
+
+    ago = _AGO.fullmatch(text or "")
+    if ago:
+        return now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+    return as_utc(name, text) or now
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  missioncontrol simulate --history fleet
+  missioncontrol dashboard --dataset fleet --releases fleet/releases.json
+\b
+  missioncontrol simulate --history fleet --live pings --bad 56.0 --bad-since -12h --bad-os Windows_NT
+  missioncontrol simulate --live pings --rate 0 --pings 20000 --every 30
+"""
+)
+@click.option(
+    "--history", "dataset", metavar="DATASET", help="Write grouped rows into this dataset, which must be new."
+)
+@click.option("--days", type=click.IntRange(1, 150), default=DEFAULT_DAYS, show_default=True, help="How much history.")
+@click.option(
+    "--live",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write pings into files of this folder until Ctrl-C; with --history, from where that ends.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0),
+    default=DEFAULT_RATE,
+    show_default=True,
+    help="Pings a second of the whole fleet, on average over a week; fewer at night. "
+    "0 is as fast as this machine can, as if they had come in at the default rate until now.",
+)
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
+@click.option("--pings", "at_most", type=click.IntRange(1), help="Stop after the file that holds this many in all.")
+@click.option(
+    "--every", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds of pings that a file holds."
+)
+@click.option("--compress/--no-compress", "is_compressed", default=True, help="Files as .jsonl.gz (default) or .jsonl.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another fleet.")
+@click.option("--now", "now_text", metavar="TIME", help="Take this for now, ISO 8601. Same arguments, same pings.")
+@click.option("--bad", metavar="VERSION", help="A display version, such as 56.0 or 57.0b4, that goes wrong.")
+@click.option(
+    "--bad-since", metavar="TIME", default="-12h", show_default=True, help="ISO 8601, or ago: -30min, -12h, -2d."
+)
+@click.option("--bad-os", type=click.Choice(contract.OPERATING_SYSTEMS), help="Only on this system. Default: on all.")
+@click.option("--bad-channel", type=click.Choice(contract.CHANNELS), help="Only on this channel. Default: on all.")
+@click.option(
+    "--bad-measure",
+    type=click.Choice(contract.MEASURE_NAMES),
+    metavar="MEASURE",
+    default="content_crashes",
+    show_default=True,
+    help="What there is more of.",
+)
+@click.option("--bad-factor", type=float, default=1.8, show_default=True, help="How many times as many.")
+@click.option("--releases", metavar="FILE|FOLDER|URL", help="Another release calendar than the snapshot.")
+def command(
+    dataset: str | None,
+    folder: Path | None,
+    now_text: str | None,
+    seed: int,
+    rate: float,
+    releases: str | None,
+    days: int,
+    **options: Any,
+) -> None:
+    """Play the Firefox of October 2017 as if it were now.
+
+    Channels, platforms, versions and build ids come from the release calendar, every date later by whole weeks so that
+    56.0, of 28 September 2017, is two to nine days old. The shifted calendar is written into a local dataset as
+    releases.json: give it to the dashboard. History and live pings come from one model, so that one goes on where the
+    other ends.
+    """
+    from missioncontrol_nb.releases import load_calendar
+    from missioncontrol_nb.simulate import Fleet, weeks_until
+
+    if dataset is None and folder is None:
+        raise click.UsageError("say what to write: --history DATASET, --live FOLDER or both")
+    if folder is not None and not rate and options["at_most"] is None and options["minutes"] is None:
+        raise click.UsageError("--rate 0 needs an end: --pings or --minutes")
+    now = moment_of("--now", now_text, datetime.now(UTC))
+    fleet = Fleet(load_calendar(releases), weeks_until(now), seed, _bad(now, **options), rate or DEFAULT_RATE)
+    if dataset is not None:
+        _write_history(fleet, dataset, now, days)
+    if folder is not None:
+        _write_live(fleet, folder, now, not rate, **options)
+
+
+def _bad(now: datetime, **options: Any) -> list[Any]:
+    from missioncontrol_nb.simulate import Bad
+
+    if options["bad"] is None:
+        return []
+    since = moment_of("--bad-since", options["bad_since"], now)
+    slice_ = {"os_name": options["bad_os"], "channel": options["bad_channel"]}
+    return [Bad(options["bad"], since, options["bad_measure"], options["bad_factor"], **slice_)]
+
+
+def _write_history(fleet: Any, dataset: str, until: datetime, days: int) -> None:
+    from missioncontrol_nb.simulate.history import write_history
+
+    with click.progressbar(length=days, label="History, days") as bar:
+        written = write_history(fleet, dataset, until, days, lambda done, _: bar.update(done - bar.pos))
+    click.echo(
+        f"{written.rows:,} rows of {written.pings:,} pings, {written.since:%Y-%m-%d %H:%M} to "
+        f"{written.until:%Y-%m-%d %H:%M} UTC, are in {dataset}"
+    )
+    if "://" not in dataset:
+        calendar = Path(dataset) / "releases.json"
+        fleet.calendar.save(calendar)
+        click.echo(f"Look at it: missioncontrol dashboard --dataset {dataset} --releases {calendar}")
+
+
+def _write_live(fleet: Any, folder: Path, now: datetime, is_fast: bool, **options: Any) -> None:
+    from missioncontrol_nb.simulate.live import write_live
+
+    minutes, at_most = options["minutes"], options["at_most"]
+    length = timedelta(minutes=minutes) if minutes else timedelta(seconds=(at_most or 0) / DEFAULT_RATE)
+    start = now - length if is_fast else now
+    began = monotonic()
+    sent = write_live(
+        fleet,
+        folder,
+        start,
+        every=timedelta(seconds=options["every"]),
+        until=start + length if minutes else None,
+        at_most=at_most,
+        is_paced=not is_fast,
+        is_compressed=options["is_compressed"],
+        stop=_stopped_by_signals(),
+        on_progress=_progress_line(began),
+    )
+    seconds = monotonic() - began
+    broken = ", ".join(f"{reason} {count}" for reason, count in sorted(sent.broken.items())) or "none"
+    click.echo(
+        f"\n{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, in {sent.files:,} files, {sent.pings / seconds:,.0f} pings/s;"
+        f" broken on purpose: {broken}"
+    )
+
+
+def _stopped_by_signals() -> Event:
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _progress_line(began: float) -> Callable[[Any], None]:
+    """Writes how it goes: over and over into one line of a terminal, else every ten seconds."""
+    is_terminal = click.get_text_stream("stderr").isatty()
+    told = began
+
+    def tell(sent: Any) -> None:
+        nonlocal told
+        if monotonic() - told >= (0.5 if is_terminal else 10):
+            told = monotonic()
+            line = f"{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, {sent.pings / (told - began):,.0f} pings/s"
+            click.echo(f"\r{line}   " if is_terminal else line, err=True, nl=not is_terminal)
+
+    return tell
