@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from streaming import contract
-from streaming.errors import MissionControlError
 
 DEFAULT_RATE = 40.0  # that of missioncontrol_nb.simulate.fleet, which is not imported only to show help
 DEFAULT_DAYS = 60
@@ -85,6 +84,11 @@ Examples:
 )
 @click.option("--bad-factor", type=float, default=1.8, show_default=True, help="How many times as many.")
 @click.option("--releases", metavar="FILE|FOLDER|URL", help="Another release calendar than the snapshot.")
+@click.option(
+    "--releases-to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the shifted calendar. Default: releases.json in a local dataset.",
+)
 def command(
     dataset: str | None,
     folder: Path | None,
@@ -92,6 +96,7 @@ def command(
     seed: int,
     rate: float,
     releases: str | None,
+    releases_to: Path | None,
     days: int,
     **options: Any,
 ) -> None:
@@ -113,6 +118,12 @@ def command(
     fleet = Fleet(load_calendar(releases), weeks_until(now), seed, _bad(now, **options), rate or DEFAULT_RATE)
     if dataset is not None:
         _write_history(fleet, dataset, now, days)
+        if releases_to is None and "://" not in dataset:
+            releases_to = Path(dataset) / "releases.json"
+    if releases_to is not None:
+        fleet.calendar.save(releases_to)
+    if dataset is not None and releases_to is not None:
+        click.echo(f"Look at it: missioncontrol dashboard --dataset {dataset} --releases {releases_to}")
     if folder is not None:
         _write_live(fleet, folder, now, not rate, **options)
 
@@ -123,23 +134,20 @@ def _bad(now: datetime, **options: Any) -> list[Any]:
     if options["bad"] is None:
         return []
     since = moment_of("--bad-since", options["bad_since"], now)
-    slice_ = {"os_name": options["bad_os"], "channel": options["bad_channel"]}
-    return [Bad(options["bad"], since, options["bad_measure"], options["bad_factor"], **slice_)]
+    what = (options["bad_measure"], options["bad_factor"])
+    return [Bad(options["bad"], since, *what, os_name=options["bad_os"], channel=options["bad_channel"])]
 
 
 def _write_history(fleet: Any, dataset: str, until: datetime, days: int) -> None:
-    from missioncontrol_nb.simulate.history import write_history
+    from missioncontrol_nb.simulate.history import check_is_new, write_history
 
+    check_is_new(dataset)
     with click.progressbar(length=days, label="History, days") as bar:
         written = write_history(fleet, dataset, until, days, lambda done, _: bar.update(done - bar.pos))
     click.echo(
         f"{written.rows:,} rows of {written.pings:,} pings, {written.since:%Y-%m-%d %H:%M} to "
         f"{written.until:%Y-%m-%d %H:%M} UTC, are in {dataset}"
     )
-    if "://" not in dataset:
-        calendar = Path(dataset) / "releases.json"
-        fleet.calendar.save(calendar)
-        click.echo(f"Look at it: missioncontrol dashboard --dataset {dataset} --releases {calendar}")
 
 
 def _write_live(fleet: Any, folder: Path, now: datetime, is_fast: bool, **options: Any) -> None:
@@ -163,16 +171,18 @@ def _write_live(fleet: Any, folder: Path, now: datetime, is_fast: bool, **option
     )
     seconds = monotonic() - began
     broken = ", ".join(f"{reason} {count}" for reason, count in sorted(sent.broken.items())) or "none"
-    click.echo(
-        f"\n{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, in {sent.files:,} files, {sent.pings / seconds:,.0f} pings/s;"
-        f" broken on purpose: {broken}"
-    )
+    what = f"{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, in {sent.files:,} files"
+    click.echo(f"{what}, {sent.pings / seconds:,.0f} pings/s; broken on purpose: {broken}")
 
 
 def _stopped_by_signals() -> Event:
     stop = Event()
+
+    def tell(*_: object) -> None:
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, tell)
     return stop
 
 

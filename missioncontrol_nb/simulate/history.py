@@ -44,7 +44,7 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """What a history holds. until: the moment it reaches, UTC."""
+    """What a history holds. pings: that count; rejected: those that do not; until: the moment it reaches, UTC."""
 
     rows: int
     pings: int
@@ -60,12 +60,11 @@ def write_history(
     days: int = 60,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Written:
-    """Write the days up to a moment into the four tables of a dataset that is not there yet.
+    """Write the days up to a moment into the four tables of a dataset; what it holds already stays and adds up.
 
     It begins at midnight, UTC, `days` days before, and ends within the window of `until`, which holds its part.
-    on_progress: told the days done and all days. Raises MissionControlError when there is a dataset already.
+    on_progress: told the days done and all days. Raises MissionControlError where the dataset cannot be written.
     """
-    check_is_new(dataset)
     spans = _spans(until, days)
     with ThreadPoolExecutor(2) as workers:
         parts = workers.map(lambda span: _draw(fleet, span, until), spans)
