@@ -155,6 +155,8 @@ def run_from_json(folder: Path, cores: int) -> dict[str, float]:
 
 def run_stages(folder: Path) -> dict[str, float]:
     """Seconds per gigabyte of what a task does, a stage more each time, on one core and without Spark."""
+    import pyarrow  # noqa: F401 (once a worker, not once a gigabyte)
+
     from streaming.counting import Counter
     from streaming.pings import Envelope, decode
     from streaming.sources import BLOCK_BYTES, Piece, _read_blocks, count_pieces, list_files, read_documents

@@ -39,6 +39,7 @@ PIECE_BYTES = 256 << 20  # what one task reads at least, where there is as much
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
 BLOCK_BYTES = 1 << 20
 PACKED_BLOCK_BYTES = 64 << 10
+LINE_BUFFER_BYTES = 256 << 10
 LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is far too large for a ping anyway
 FLUSH_ROWS = 50_000
 REMOTE_ATTEMPTS = 5
@@ -365,6 +366,8 @@ def read_documents(piece: Piece) -> Iterator[bytes]:
     else:
         name, blocks = piece.path, _read_blocks(piece, BLOCK_BYTES)
     documents = _lines(blocks) if name.endswith(".jsonl") else _one_document(blocks)
+    if not packing.endswith(("gz", "zst")) and name.endswith(".jsonl") and not is_remote(piece.path):
+        documents = _local_lines(piece)
     first = piece.start == 0
     for line in documents:
         document = line.strip()
@@ -449,6 +452,19 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield from others[:-1]
             begun, size = [others[-1]], len(others[-1])
     yield b"".join(begun)
+
+
+def _local_lines(piece: Piece) -> Iterator[bytes]:
+    """As _lines, of a file on this machine: more than twice as fast."""
+    position = piece.start
+    with open(piece.path, "rb", buffering=LINE_BUFFER_BYTES) as stream:  # noqa: PTH123
+        stream.seek(position)
+        while position < piece.end and (line := stream.readline(LONGEST_DOCUMENT_BYTES)):
+            position += len(line)
+            yield line if position <= piece.end else line[: piece.end - position]
+            while len(line) == LONGEST_DOCUMENT_BYTES and not line.endswith(b"\n"):
+                line = stream.readline(LONGEST_DOCUMENT_BYTES)
+                position += len(line)
 
 
 def _one_document(blocks: Iterator[bytes]) -> Iterator[bytes]:
