@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -188,7 +189,7 @@ def _stopped_by_signals() -> Event:
 
 def _progress_line(began: float) -> Callable[[Any], None]:
     """Writes how it goes: over and over into one line of a terminal, else every ten seconds."""
-    is_terminal = click.get_text_stream("stderr").isatty()
+    is_terminal = sys.stderr.isatty()
     told = began
 
     def tell(sent: Any) -> None:

@@ -44,11 +44,11 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """What a history holds. pings: that count; rejected: those that do not; until: the moment it reaches, UTC."""
+    """What a history holds. pings: that count; rejected: those that do not, by reason; until: the moment it reaches."""
 
     rows: int
     pings: int
-    rejected: int
+    rejected: dict[str, int]
     since: datetime
     until: datetime
 
@@ -104,7 +104,8 @@ def _write(
 
     app = f"simulate-{uuid4()}"
     writers = {table: TableWriter(dataset, table) for table in contract.TABLES}
-    rows = pings = rejected = 0
+    rows = pings = 0
+    rejected: dict[str, int] = {}
     for batch, (span, part) in enumerate(zip(spans, parts, strict=True)):
         up_to = min(datetime.fromtimestamp(span[1] * WINDOW_SECONDS, UTC), until)
         for table, rows_of_table in part.items():
@@ -112,7 +113,9 @@ def _write(
             writers[table].append(rows_of_table, batch, app, data_up_to)
             rows += rows_of_table.num_rows
         pings += pc.sum(part[contract.ERROR_AGGREGATES]["count"]).as_py() or 0
-        rejected += pc.sum(part[contract.REJECTED_PINGS]["count"]).as_py() or 0
+        by_reason = part[contract.REJECTED_PINGS].group_by("reason").aggregate([("count", "sum")])
+        for row in by_reason.to_pylist():
+            rejected[row["reason"]] = rejected.get(row["reason"], 0) + row["count_sum"]
         on_progress((span[1] - spans[0][0]) // WINDOWS_A_DAY, (spans[-1][1] - spans[0][0]) // WINDOWS_A_DAY)
     since = datetime.fromtimestamp(spans[0][0] * WINDOW_SECONDS, UTC)
     return Written(rows, pings, rejected, since, until)

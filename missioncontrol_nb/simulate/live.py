@@ -41,17 +41,19 @@ def write_live(
     is_paced: bool = True,
     is_compressed: bool = True,
     stop: Event | None = None,
+    sent: Sent | None = None,
     on_progress: Callable[[Sent], None] = lambda sent: None,
 ) -> Sent:
     """Write the pings that come in from `start` on into files of a folder; a file appears whole, under its last name.
 
     A file holds what came in during `every`. until, at_most: when to end, after how many pings, which is looked at
     after each file; stop ends it too. is_paced: a file is written when its time has passed, else at once.
-    on_progress: told what was written, after each file. Raises MissionControlError where the folder cannot be written.
+    on_progress: told what was written, after each file; sent: adds up as well, for other threads to read.
+    Raises MissionControlError where the folder cannot be written.
     """
     stop = stop or Event()
     path = _made(Path(folder))
-    sent = Sent()
+    sent = Sent() if sent is None else sent
     for batch in batches(fleet, start, every):
         wait_seconds = (batch.end - datetime.now(UTC)).total_seconds() if is_paced else 0.0
         is_over = until is not None and batch.end > until

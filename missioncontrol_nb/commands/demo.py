@@ -1,0 +1,34 @@
+"""`missioncontrol demo`: watch a release go wrong while pings stream in."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True, help="0: any free one.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="End after so long. Default: at Ctrl-C.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Keep pings (30 MB a minute), dataset and logs here; an earlier demo's are replaced. "
+    "Default: a folder that goes away at the end.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another fleet.")
+def command(port: int, minutes: float | None, folder: Path | None, seed: int) -> None:
+    """Watch a release go wrong while pings stream in.
+
+    October 2017 is played as if it were now: two months of history of a simulated fleet, then 40 live pings a second
+    through the real Spark job into the dataset behind the dashboard. Firefox 56.0 is a few days old, and on Windows its
+    content processes crash far more often since twelve hours ago.
+
+    Prints one URL when the first page is ready. Ctrl-C, SIGTERM and the end of --minutes end everything that it
+    started; the last line says what went in and what was shown.
+
+    \b
+    missioncontrol demo
+    missioncontrol demo --port 0 --minutes 10 --folder demo
+    """
+    from missioncontrol_nb.demo import Settings, run
+
+    run(Settings(port, minutes, folder, seed), tell=click.echo)
