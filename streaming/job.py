@@ -182,7 +182,7 @@ class _Run:
         self._writers, self._on_batch, self._on_commit, self._stop = writers, on_batch, on_commit, stop
         self._committing = threading.Lock()
         self._error: Exception | None = None
-        self._done_bytes = self._bytes = self._accepted = self._batches = 0
+        self._done_bytes = self._shown_bytes = self._bytes = self._accepted = self._batches = 0
         self._rejected: Tally[str] = Tally()
 
     def run(self, spark: "SparkSession", on_progress: Callable[[Progress], None]) -> None:
@@ -267,8 +267,13 @@ class _Run:
         return sum(max(file.size, 0) for file in [*unfinished, *new])
 
     def _progress(self, spark: "SparkSession", total: int) -> Progress:
-        """What whole micro-batches and the finished tasks of the one that runs have read."""
-        return Progress(self._done_bytes, total, self._pings)
+        """What whole micro-batches and the finished tasks of the one that runs have read; the latter about."""
+        tracker = spark.sparkContext.statusTracker()
+        stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
+        shares = [stage.numCompletedTasks / stage.numTasks for stage in stages if stage]
+        running = min(self._settings.max_batch_bytes, max(total - self._done_bytes, 0))
+        self._shown_bytes = max(self._shown_bytes, self._done_bytes + round(running * (shares or [0])[0]))
+        return Progress(self._shown_bytes, total, self._pings)
 
     def _end(self, query: "StreamingQuery") -> None:
         """Ends the stream between two commits, and raises what ended it before."""

@@ -158,7 +158,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     options: dict[str, Any] = {}
     if url.startswith(("s3://", "s3a://")):
         options = {"config_kwargs": {"retries": {"max_attempts": 5, "mode": "standard"}}}
-    return fsspec.core.url_to_fs(url, **options)  # type: ignore[no-any-return]
+    return fsspec.core.url_to_fs(url, **options)
 
 
 def _list_remote(source: str) -> Iterator[Listed]:
@@ -382,7 +382,7 @@ def _open(path: str) -> IO[bytes]:
     if not is_remote(path):
         return open(path, "rb")  # noqa: PTH123
     filesystem, name = _filesystem(path)
-    return filesystem.open(name, "rb", block_size=8 * BLOCK_BYTES, cache_type="readahead")  # type: ignore[no-any-return]
+    return filesystem.open(name, "rb", block_size=8 * BLOCK_BYTES, cache_type="readahead")
 
 
 def _read_blocks(piece: Piece, size: int) -> Iterator[bytes]:
