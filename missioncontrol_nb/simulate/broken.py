@@ -76,8 +76,8 @@ def _of_another_process(document: Document) -> bytes:
     return _encoded(document)
 
 
-def _without_uri(document: Document) -> bytes:
-    del document["metadata"]["uri"]
+def _without_length(document: Document) -> bytes:
+    del document["durations"]
     return _encoded(document)
 
 
@@ -91,5 +91,5 @@ FAULTS = (
     Fault("usage_negative", "main", 0.0002, _with_negative_length),
     Fault("wrong_type", "main", 0.0001, _with_length_as_text),
     Fault("count_negative", "main", 0.0001, _with_negative_count),
-    Fault("uri_missing", "core", 0.0002, _without_uri),
+    Fault("usage_missing", "core", 0.0002, _without_length),
 )

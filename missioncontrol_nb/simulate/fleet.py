@@ -52,7 +52,7 @@ NIGHTLY_QUICK, NIGHTLY_SLOW = 0.80, 0.20
 NIGHTLY_QUICK_DAYS, NIGHTLY_SLOW_DAYS = 0.35, 1.6
 UPDATE_SPEED = {"Windows_NT": 1.0, "Darwin": 1.25, "Linux": 1.1, "Android": 0.6}
 BETA_SPEED = 2.0
-LEAST_SHARE = 0.005  # of a channel and platform; builds with less are as good as gone
+LEAST_SHARE = 0.005  # of a channel and platform; builds with less, after their first day, are as good as gone
 
 # From the end of a session to the arrival of its ping, by the buckets of `reporting_delays`: some are sent as Firefox
 # closes, most when it is started again. Within a bucket all delays are equally likely.
@@ -304,7 +304,8 @@ def _shares(builds: Sequence[Build], starts: Array) -> Array:
     adopted[0] = 1.0
     at_least = np.maximum.accumulate(adopted[::-1])[::-1]
     shares = at_least - np.concatenate([at_least[1:], np.zeros((1, len(hourly)))])
-    shares[shares < LEAST_SHARE] = 0.0
+    is_young = hourly - np.array([build.out for build in builds])[:, None] < 86400
+    shares[(shares < LEAST_SHARE) & ~is_young] = 0.0
     shares /= shares.sum(axis=0)
     fine = np.zeros((len(builds), len(starts)))
     for row, build in enumerate(builds):
