@@ -157,7 +157,7 @@ class _Output:
     def _on_progress(self, progress: "Progress") -> None:
         if self._bar is not None and not self._follow:
             self._bar.total = progress.total_bytes
-            self._bar.set_postfix_str(f", {progress.pings:,} pings", refresh=False)
+            self._bar.set_postfix_str(f"{progress.pings:,} pings", refresh=False)
             self._bar.update(progress.done_bytes - self._bar.n)
             self._bar.refresh()
 
