@@ -187,7 +187,7 @@ class _Run:
 
     def run(self, spark: "SparkSession", on_progress: Callable[[Progress], None]) -> None:
         """Reads, sums and appends until there is no more, or until told to stop."""
-        if self._stop.is_set():
+        if not self._await_first_file():
             return
         total = 0 if self._settings.follow else self._bytes_to_read()
         with _quiet_py4j():
@@ -198,6 +198,15 @@ class _Run:
             finally:
                 self._end(query)
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
+
+    def _await_first_file(self) -> bool:
+        """Whether there is or was a file to read: without one, Spark would begin with a micro-batch of none."""
+        while not self._stop.is_set():
+            if len(self._log) or list_files(self._source):
+                return True
+            if not self._settings.follow or self._stop.wait(self._settings.trigger_seconds):
+                break
+        return False
 
     def summary(self, seconds: float, start_seconds: float) -> Summary:
         """What was read."""
