@@ -1,43 +1,33 @@
 """The whole of Mission Control on one machine: a simulated fleet, the Spark job, the dashboard, and an orderly end."""
 
-import fcntl
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from missioncontrol_nb.demo.parts import Live, Server, descendants, end_aggregator, kill
+from missioncontrol_nb.demo.place import check_port, own_folder
 from streaming import contract
 from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
-    import psutil  # type: ignore[import-untyped]
-
     from missioncontrol_nb.aggregator import Aggregator
     from missioncontrol_nb.simulate import Bad, Fleet
     from missioncontrol_nb.simulate.history import Written
     from missioncontrol_nb.simulate.live import Sent
 
-HOST = "127.0.0.1"
 HISTORY_DAYS = 60
 BAD_VERSION, BAD_OS, BAD_MEASURE = "56.0", "Windows_NT", "content_crashes"
 BAD_FOR = timedelta(hours=12)
 BAD_EFFECT = 0.4  # on the rate since the release
-WORST_FACTOR = 6.0
+WORST_FACTOR = 8.0
 KEPT_PINGS = timedelta(minutes=10)
-MARKER = ".missioncontrol-demo"
-OWN_NAMES = (MARKER, "pings", "dataset", "releases.json", "dashboard.log")
 CATCH_UP_SECONDS = 8.0
-STOP_SECONDS = 15.0
 TOLD_EVERY_SECONDS = 10.0
 
 
@@ -65,7 +55,7 @@ def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
     check_port(settings.port)
     with ExitStack() as stack:
         stop = stack.enter_context(_stopped_by_signals())
-        folder = stack.enter_context(_folder(settings.folder))
+        folder = stack.enter_context(own_folder(settings.folder))
         demo = Demo(settings, folder, stop, tell)
         stack.callback(demo.end)
         try:
@@ -73,18 +63,6 @@ def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
             demo.watch()
         except Stopped:
             tell("Stopped before the first page was ready")
-
-
-def check_port(port: int) -> None:
-    """Raises MissionControlError when nobody can listen on a port of this machine; 0 is any free one."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise MissionControlError(
-                f"port {port} cannot be had ({error.strerror}); name another with --port, or 0 for any free one"
-            ) from None
 
 
 @contextmanager
@@ -101,33 +79,6 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _folder(folder: Path | None) -> Iterator[Path]:
-    """The demo's folder, empty and locked: the one that is named, which stays, or one that goes away."""
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="missioncontrol-", ignore_cleanup_errors=True) as name:
-            yield Path(name)
-        return
-    is_there = folder.is_dir()
-    names = {path.name for path in folder.iterdir()} if is_there else set()
-    if (folder.exists() and not is_there) or (names and MARKER not in names):
-        raise MissionControlError(f"{folder} is not a demo's folder and not empty: name another one with --folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / MARKER).open("a") as marker:
-        _lock(marker, folder)
-        for name in names.intersection(OWN_NAMES) - {MARKER}:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        yield folder
-
-
-def _lock(marker: IO[str], folder: Path) -> None:
-    try:
-        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise MissionControlError(f"another demo runs in {folder}: name another folder, or none") from None
 
 
 def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
@@ -204,7 +155,7 @@ class Demo:
         def on_progress(done: int, days: int) -> None:
             if self._stop.is_set():
                 raise Stopped
-            if done % 20 == 0 or done == days:
+            if done % 20 == 0 and done < days:
                 self._tell(f"History: {done} of {days} days")
 
         self._written = write_history(fleet, str(self._dataset), now, HISTORY_DAYS, on_progress)
@@ -258,7 +209,7 @@ class Demo:
 
     def end(self) -> None:
         """End every process that was started, and tell what went in and what was shown."""
-        started = _descendants()
+        started = descendants()
         if self._live is not None:
             self._live.end()
         if self._live is not None and self._written is not None and self._server is not None:
@@ -266,8 +217,8 @@ class Demo:
         if self._server is not None:
             self._server.end()
         if self._aggregator is not None:
-            _end_aggregator(self._aggregator)
-        _kill(started)
+            end_aggregator(self._aggregator)
+        kill(started)
 
     def _summary(self, sent: "Sent", written: "Written", server: "Server") -> str:
         counted, rejected = self._await_counted(sent, written)
@@ -291,105 +242,6 @@ class Demo:
             if is_done or monotonic() > gives_up or not self._aggregator.running:
                 return counted, rejected
             threading.Event().wait(0.2)
-
-
-class Live:
-    """The fleet's pings, written into files by a thread. error: what ended it before its time."""
-
-    def __init__(self, fleet: "Fleet", folder: Path, start: datetime) -> None:
-        from missioncontrol_nb.simulate.live import Sent
-
-        self._fleet, self._folder, self._from = fleet, folder, start
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="live pings", daemon=True)
-        self.sent = Sent()
-        self.error: Exception | None = None
-
-    def start(self) -> None:
-        """Begin, with what came in since the start that was named."""
-        self._thread.start()
-
-    def _write(self) -> None:
-        from missioncontrol_nb.simulate.live import write_live
-
-        try:
-            write_live(self._fleet, self._folder, self._from, stop=self._stop, sent=self.sent)
-        except Exception as error:  # whatever it is: the main thread tells it
-            self.error = error
-
-    def end(self) -> None:
-        """Write the file at hand, and no more."""
-        self._stop.set()
-        self._thread.join()
-
-
-class Server:
-    """The dashboard, in a process of its own. url: once the first page is ready."""
-
-    def __init__(self, dataset: Path, folder: Path, port: int) -> None:
-        self._log = folder / "dashboard.log"
-        program = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()", "dashboard", "--verbose"]
-        what = ["--dataset", str(dataset), "--releases", str(folder / "releases.json")]
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*program, *what, "--host", HOST, "--port", str(port)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,  # Ctrl-C is the demo's
-            )
-        self.url: str | None = None
-        threading.Thread(target=self._read_url, daemon=True).start()
-
-    def _read_url(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            for line in lines:
-                if line.startswith("http"):
-                    self.url = line.strip()
-
-    def last_lines(self, number: int = 15) -> list[str]:
-        """The end of its log."""
-        return self._log.read_text(errors="replace").splitlines()[-number:]
-
-    def page_visits(self) -> int:
-        """How many pages it handed out."""
-        lines = self._log.read_text(errors="replace").splitlines()
-        return sum(" 200 GET / " in line or " 200 GET /?" in line for line in lines)
-
-    def end(self) -> None:
-        """End it and its kernels."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-
-def _end_aggregator(aggregator: "Aggregator") -> None:
-    with suppress(MissionControlError):  # it had failed, which is told already
-        aggregator.stop()
-
-
-def _descendants() -> "list[psutil.Process]":
-    import psutil
-
-    return psutil.Process().children(recursive=True)
-
-
-def _kill(processes: "Sequence[psutil.Process]") -> None:
-    """Kill those that are still there, of these and what they started meanwhile."""
-    import psutil
-
-    for process in {*processes, *_descendants()}:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(list(processes), timeout=STOP_SECONDS)
 
 
 def _counts(dataset: Path) -> tuple[int, dict[str, int]]:

@@ -1,0 +1,123 @@
+"""The parts of a demo that run beside its main thread: live pings and the dashboard; and how all processes end."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from missioncontrol_nb.demo.place import HOST
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    import psutil  # type: ignore[import-untyped]
+
+    from missioncontrol_nb.aggregator import Aggregator
+    from missioncontrol_nb.simulate import Fleet
+
+STOP_SECONDS = 15.0
+
+
+class Live:
+    """The fleet's pings, written into files by a thread. error: what ended it before its time."""
+
+    def __init__(self, fleet: "Fleet", folder: Path, start: datetime) -> None:
+        from missioncontrol_nb.simulate.live import Sent
+
+        self._fleet, self._folder, self._from = fleet, folder, start
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="live pings", daemon=True)
+        self.sent = Sent()
+        self.error: Exception | None = None
+
+    def start(self) -> None:
+        """Begin, with what came in since the start that was named."""
+        self._thread.start()
+
+    def _write(self) -> None:
+        from missioncontrol_nb.simulate.live import write_live
+
+        try:
+            write_live(self._fleet, self._folder, self._from, stop=self._stop, sent=self.sent)
+        except Exception as error:  # whatever it is: the main thread tells it
+            self.error = error
+
+    def end(self) -> None:
+        """Write the file at hand, and no more."""
+        self._stop.set()
+        self._thread.join()
+
+
+class Server:
+    """The dashboard, in a process of its own. url: once the first page is ready."""
+
+    def __init__(self, dataset: Path, folder: Path, port: int) -> None:
+        self._log = folder / "dashboard.log"
+        program = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()", "dashboard", "--verbose"]
+        what = ["--dataset", str(dataset), "--releases", str(folder / "releases.json")]
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*program, *what, "--host", HOST, "--port", str(port)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C is the demo's
+            )
+        self.url: str | None = None
+        threading.Thread(target=self._read_url, daemon=True).start()
+
+    def _read_url(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                if line.startswith("http"):
+                    self.url = line.strip()
+
+    def last_lines(self, number: int = 15) -> list[str]:
+        """The end of its log."""
+        return self._log.read_text(errors="replace").splitlines()[-number:]
+
+    def page_visits(self) -> int:
+        """How many pages it handed out."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        return sum("Page handed out" in line for line in lines)
+
+    def end(self) -> None:
+        """End it and its kernels."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def end_aggregator(aggregator: "Aggregator") -> None:
+    """End the Spark job after the micro-batch that it is at."""
+    with suppress(MissionControlError):  # it had failed, which is told already
+        aggregator.stop()
+
+
+def descendants() -> "list[psutil.Process]":
+    """The processes that this one started, and those that they did."""
+    import psutil
+
+    return psutil.Process().children(recursive=True)
+
+
+def kill(processes: "Sequence[psutil.Process]") -> None:
+    """Kill those that are still there, of these and what they started meanwhile."""
+    import psutil
+
+    for process in {*processes, *descendants()}:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(list(processes), timeout=STOP_SECONDS)

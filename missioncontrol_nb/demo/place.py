@@ -1,0 +1,55 @@
+"""Where a demo runs: a port that is free, a folder that is its own."""
+
+import fcntl
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from streaming.errors import MissionControlError
+
+HOST = "127.0.0.1"
+MARKER = ".missioncontrol-demo"
+OWN_NAMES = (MARKER, "pings", "dataset", "releases.json", "dashboard.log")
+
+
+def check_port(port: int) -> None:
+    """Raises MissionControlError when nobody can listen on a port of this machine; 0 is any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise MissionControlError(
+                f"port {port} cannot be had ({error.strerror}); name another with --port, or 0 for any free one"
+            ) from None
+
+
+@contextmanager
+def own_folder(folder: Path | None) -> Iterator[Path]:
+    """The demo's folder, empty and locked: the one that is named, which stays, or one that goes away."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="missioncontrol-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    is_there = folder.is_dir()
+    names = {path.name for path in folder.iterdir()} if is_there else set()
+    if (folder.exists() and not is_there) or (names and MARKER not in names):
+        raise MissionControlError(f"{folder} is not a demo's folder and not empty: name another one with --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / MARKER).open("a") as marker:
+        _lock(marker, folder)
+        for name in names.intersection(OWN_NAMES) - {MARKER}:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield folder
+
+
+def _lock(marker: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise MissionControlError(f"another demo runs in {folder}: name another folder, or none") from None

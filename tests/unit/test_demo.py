@@ -1,0 +1,101 @@
+"""Where a demo runs, and what goes wrong in it."""
+
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner
+
+from missioncontrol_nb.commands.demo import command
+from missioncontrol_nb.demo import BAD_EFFECT, WORST_FACTOR, bad_release
+from missioncontrol_nb.demo.place import HOST, MARKER, check_port, own_folder
+from missioncontrol_nb.releases import load_calendar
+from missioncontrol_nb.simulate import Fleet, weeks_until
+from missioncontrol_nb.simulate.builds import PLAYED_RELEASE
+from missioncontrol_nb.simulate.fleet import WINDOW_SECONDS, window_of
+from streaming.errors import MissionControlError
+
+
+@pytest.mark.parametrize("age_days", [2, 4, 6, 8.9])
+def test_bad_release_is_so_bad_that_its_rate_since_the_release_shows_it(age_days):
+    now = PLAYED_RELEASE + timedelta(days=age_days)
+    sound = Fleet(load_calendar())
+    bad = bad_release(sound, now)
+    assert 1 < bad.factor <= WORST_FACTOR
+    effect = rate_since_release(Fleet(load_calendar(), bad=[bad]), now) / rate_since_release(sound, now) - 1
+    assert effect == pytest.approx(BAD_EFFECT, abs=0.05)
+
+
+def rate_since_release(fleet, now):
+    """Expected content crashes of 56.0 on Windows per hour that was used."""
+    first = int(PLAYED_RELEASE.timestamp() // WINDOW_SECONDS)
+    expected = fleet.expect(first, window_of(now) - first)
+    [place] = [
+        place
+        for place, build in enumerate(expected.builds)
+        if (build.channel, build.os_name, build.display_version) == ("release", "Windows_NT", "56.0")
+        and build.is_official
+    ]
+    used = expected.used_hours[place]
+    return (used * expected.rates("content_crashes")[place]).sum() / used.sum()
+
+
+def test_a_taken_port_is_said_before_anything_starts(tmp_path):
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(MissionControlError, match=f"port {port} .*--port"):
+            check_port(port)
+        result = CliRunner().invoke(command, ["--port", str(port), "--folder", str(tmp_path / "demo")])
+    assert isinstance(result.exception, MissionControlError)
+    assert result.output == ""
+    assert not (tmp_path / "demo").exists()
+    check_port(port)
+    check_port(0)
+
+
+def test_a_folder_that_was_not_named_goes_away():
+    with own_folder(None) as folder:
+        (folder / "pings").mkdir()
+    assert not folder.exists()
+
+
+def test_a_named_folder_stays_and_an_earlier_demos_parts_in_it_are_replaced(tmp_path):
+    named = tmp_path / "some" / "demo"
+    for _ in range(2):
+        with own_folder(named) as folder:
+            assert folder == named
+            assert [path.name for path in folder.iterdir()] == [MARKER] or (folder / "notes.txt").exists()
+            assert not (folder / "pings").exists()
+            (folder / "pings").mkdir()
+            (folder / "releases.json").write_text("{}")
+            (folder / "notes.txt").write_text("mine")
+    assert (named / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "pings").mkdir()
+    with pytest.raises(MissionControlError, match="not a demo's folder"), own_folder(tmp_path):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(MissionControlError, match="not a demo's folder"), own_folder(tmp_path / "file"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"pings", "file"}
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path):
+    with (
+        own_folder(tmp_path / "demo"),
+        pytest.raises(MissionControlError, match="another demo runs in"),
+        own_folder(tmp_path / "demo"),
+    ):
+        pass
+    with own_folder(tmp_path / "demo"):
+        pass
+
+
+def test_bad_release_is_bad_since_half_a_day():
+    now = datetime(2026, 11, 24, tzinfo=UTC)
+    fleet = Fleet(load_calendar(), weeks_until(now))
+    assert bad_release(fleet, now).since == now - timedelta(hours=12)
