@@ -30,7 +30,7 @@ BUILD_IDS = {
     "52.4.0esr": "20170922200134",
 }
 LEAD_DAYS = {"release": 4, "beta": 1, "esr": 5}
-RELEASE_HOURS = {"release": 13, "beta": 17, "esr": 13}  # UTC
+RELEASE_HOURS = {"release": 13, "beta": 6, "esr": 13}  # UTC
 NIGHTLY_HOURS = {"Android": (10,)}  # else at 10 and 22
 NIGHTLY_OUT_AFTER_HOURS = 3
 
