@@ -119,7 +119,7 @@ def _rebuilt(official: Build) -> Build:
     """The same version as a distribution or a stranger makes it: one to three days after it came out."""
     lag = timedelta(days=1, seconds=crc32(f"rebuilt {official.name}".encode()) % (2 * 86400))
     out = datetime.fromtimestamp(official.out, UTC) + lag
-    build_id = _as_build_id(out - timedelta(hours=11))
+    build_id = _as_build_id(out - timedelta(hours=5))
     return replace(official, build_id=build_id, is_official=False, is_throttled=False, out=out.timestamp())
 
 

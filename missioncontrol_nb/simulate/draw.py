@@ -68,21 +68,21 @@ class Sender:
 
     def _draw_means(self, expected: Expected) -> None:
         """The means that pings are drawn with: over-dispersed, as history's are."""
-        shape = expected.reported_hours.shape
-        self._reports = expected.reported_hours / MEAN_LENGTH_HOURS * self._gamma(PING_DISPERSION, shape)
+        rows = expected.rows
+        self._reports = expected.reported_hours / MEAN_LENGTH_HOURS * self._gamma(PING_DISPERSION * rows)
         self._crashes = np.array(
             [
-                expected.used_hours * expected.rates(measure) * self._gamma(CRASH_DISPERSION, shape)
+                expected.used_hours * expected.rates(measure) * self._gamma(CRASH_DISPERSION * rows)
                 for measure in CRASH_PINGS
             ]
         )
         self._events = np.array(
-            [expected.rates(measure) * self._gamma(EVENT_DISPERSION, shape) for measure in PING_MEASURES]
+            [expected.rates(measure) * self._gamma(EVENT_DISPERSION * rows) for measure in PING_MEASURES]
         )
         self._startup_share = expected.startup_share
 
-    def _gamma(self, shape: float, size: tuple[int, ...]) -> Array:
-        return self._rng.gamma(shape, 1 / shape, size)
+    def _gamma(self, shapes: Array) -> Array:
+        return self._rng.gamma(shapes, 1 / shapes)
 
     def covers(self, moment: datetime) -> bool:
         """Whether a moment is in its windows."""

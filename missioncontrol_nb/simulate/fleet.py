@@ -93,7 +93,11 @@ EARLY_EXCESS, EARLY_DAYS = 0.35, 2.0  # early adopters crash this much more, les
 VERSION_SPREAD, PLATFORM_SPREAD, NIGHTLY_SPREAD = 0.03, 0.015, 0.06  # standard deviations of the logarithm
 
 # Counts vary more than Poisson's: the shapes of gamma distributions, so that the variance is mean + mean² / shape.
-PING_DISPERSION, CRASH_DISPERSION, EVENT_DISPERSION = 40.0, 8.0, 3.0
+# That is of a row; the more rows a build's pings of a window make, the less their sum varies.
+PING_DISPERSION, CRASH_DISPERSION, EVENT_DISPERSION = 400.0, 8.0, 3.0
+# Pings of one build and window that differ in country and the like share a row: it stands for a group of them, so that
+# months are a million rows. Their shares are right over the hours, not within each window.
+PINGS_A_ROW = 800
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,11 @@ class Expected:
     def starts(self) -> Array:
         """When each window starts, seconds since 1970."""
         return (self.first_window + np.arange(self.used_hours.shape[1])) * WINDOW_SECONDS
+
+    @cached_property
+    def rows(self) -> Array:
+        """Into how many rows of the dataset the pings of a build and window are summed."""
+        return 1 + (self.reported_hours / MEAN_LENGTH_HOURS / PINGS_A_ROW).astype(int)
 
     def rates(self, measure: str) -> Array:
         """Events per usage hour; of crashes per used hour, of what main pings report per reported hour."""

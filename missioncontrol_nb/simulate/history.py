@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DAYS_AT_A_TIME = 5
-# Pings of one build and window that differ in country and the like share a row: it stands for a group of them, so that
-# months are a million rows. Their shares are right over the hours, not within each window.
-PINGS_A_ROW = 800
 DELAY_DISPERSION = 60.0
 Columns = dict[str, Any]
 
@@ -162,7 +159,7 @@ def _crash_pings(rows: Columns) -> Array:
 def _pieces(expected: Expected) -> tuple[Array, Array, Array]:
     """Build and window of each row to draw, and into how many rows that build's pings of the window are split."""
     build, window = np.nonzero((expected.reported_hours > 0) | (expected.used_hours > 0))
-    pieces = 1 + (expected.reported_hours[build, window] / MEAN_LENGTH_HOURS / PINGS_A_ROW).astype(int)
+    pieces = expected.rows[build, window]
     return np.repeat(build, pieces), np.repeat(window, pieces), np.repeat(pieces, pieces)
 
 

@@ -94,7 +94,8 @@ def test_sound_pings_are_valid_by_the_schemas_of_envelope_and_client(counted, sh
 def test_pings_have_the_size_of_real_ones(counted):
     sizes = {}
     for document in counted.first:
-        sizes.setdefault(kind_of(document), []).append(len(document))
+        if document.endswith(b"}"):  # one that is cut short does not
+            sizes.setdefault(kind_of(document), []).append(len(document))
     assert min(sizes["main"]) > 15_000
     assert max(sizes["main"]) < 70_000
     assert 3_000 < sum(sizes["crash"]) / len(sizes["crash"]) < 6_000
@@ -140,11 +141,7 @@ def test_android_has_crashes_of_its_one_process_only(counted):
 
 
 def test_pings_come_in_between_the_moments_and_in_order(counted):
-    times = [
-        json.loads(document)["submission_timestamp"]
-        for document in counted.first
-        if document.endswith(b"}")  # one that is cut short does not
-    ]
+    times = [json.loads(document)["submission_timestamp"] for document in counted.first if document.endswith(b"}")]
     assert times == sorted(times)
     assert times[0].startswith("2017-10-03T12:00:00.")
     assert times[-1] < "2017-10-03T12:10:00"
