@@ -39,6 +39,7 @@ HEALTH = "health"
 # What a page's widgets need. Everything else (tracebacks, prints, warnings, logs) stays on the server.
 SHOWN_MESSAGES = frozenset(("status", "comm_open", "comm_msg", "comm_close", "comm_info_reply", "kernel_info_reply"))
 LABEXTENSIONS = ["@voila-dashboards/widgets-manager8", "@jupyter-widgets/jupyterlab-manager", "anywidget"]
+FILL_AFTER_SECONDS = 5.0  # the next kernel starts when the page just handed out has been drawn, not beside it
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; "
@@ -173,6 +174,7 @@ def _configuration(hosting: Hosting, folder: str) -> Config:
         "VoilaConfiguration": page,
         "MappingKernelManager": kernels,
         "KernelManager": kernel,
+        "VoilaKernelManager": {"fill_delay": FILL_AFTER_SECONDS},
         "NotebookNotary": {"db_file": ":memory:", "secret": os.urandom(32)},  # else it writes both to the home folder
     }
     return Config(sections)

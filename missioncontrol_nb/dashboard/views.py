@@ -1,0 +1,233 @@
+"""The widgets of the three views, linked to the state; they decide nothing.
+
+A view has `controls`, that stay while data are read or fail to, and `content`, that shows the data. Widgets share
+one layout and one style model: what a page creates, its visitor waits for.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+
+import ipywidgets as widgets
+from traitlets import HasTraits, link
+
+from streaming import contract
+
+from . import words
+from .parts import CHANNEL_LABELS, PLATFORM_LABELS
+from .state import OLDER, State
+from .widgets import VegaChart
+
+Options = Sequence[tuple[str, object]]
+
+CHANNELS: Options = [(CHANNEL_LABELS[name], name) for name in contract.CHANNELS]
+PLATFORMS: Options = [(label, name) for name, label in PLATFORM_LABELS.items()]
+MEASURES: Options = [(measure.label, measure.name) for measure in contract.MEASURES]
+SHOWS: Options = [("Rate", "rate"), ("Count", "count")]
+PERIODS: Options = [("Since release", "since_release"), ("Last 24 h", "last_24h")]
+ORDERS: Options = [("Worst first", "worst"), ("By name", "name")]
+CUTS: Options = [("none", 0), ("1 % of rates", 1), ("5 % of rates", 5)]
+INTERVALS: Options = [("24 h", "24h"), ("48 h", "48h"), ("7 d", "7d"), ("14 d", "14d"), ("Custom", "custom")]
+TIMES: Options = [("Latest", "latest"), ("Since release", "since_release")]
+WINDOWS: Options = [("5 min", "5min"), ("Hour", "1h"), ("Day", "1d")]
+LINES: Options = [("Version", "version"), ("Build", "build")]
+BUILDS: Options = [("Official", True), ("All", False)]
+
+
+@cache
+def _plain_layout() -> widgets.Layout:
+    return widgets.Layout()
+
+
+@cache
+def _plain_style() -> widgets.DescriptionStyle:
+    return widgets.DescriptionStyle()
+
+
+def html(css: str = "") -> widgets.HTML:
+    """A place for a page's own HTML."""
+    return widgets.HTML(layout=_plain_layout(), style=_plain_style(), _dom_classes=css.split())
+
+
+def box(*children: widgets.Widget, css: str = "", across: bool = False) -> widgets.Box:
+    """Widgets below each other, or beside each other where the width allows."""
+    kind = widgets.HBox if across else widgets.VBox
+    return kind(children, layout=_plain_layout(), _dom_classes=css.split())
+
+
+def dropdown(state: HasTraits, name: str, label: str, options: Options) -> widgets.Dropdown:
+    """A list to choose one from, linked to the state's choice of that name."""
+    return _linked(widgets.Dropdown, state, name, label, options)
+
+
+def toggles(state: HasTraits, name: str, label: str, options: Options) -> widgets.ToggleButtons:
+    """Buttons side by side, one of them pressed, linked to the state's choice of that name."""
+    return _linked(widgets.ToggleButtons, state, name, label, options)
+
+
+def _linked(kind: type, state: HasTraits, name: str, label: str, options: Options) -> widgets.Widget:
+    control = kind(options=options, value=getattr(state, name), description=label, layout=_plain_layout())
+    link((state, name), (control, "value"))
+    return control
+
+
+def date_picker(state: HasTraits, name: str, label: str) -> widgets.DatePicker:
+    """A day, linked to the state's choice of that name."""
+    picker = widgets.DatePicker(description=label, layout=_plain_layout(), style=_plain_style())
+    link((state, name), (picker, "value"))
+    return picker
+
+
+class Controls:
+    """Rows of controls; on a phone one button that names their setting opens and closes them."""
+
+    def __init__(self, *rows: widgets.Box) -> None:
+        self._more = widgets.Button(layout=_plain_layout(), _dom_classes=["mc-more"])
+        self.widget = box(*rows, self._more, css="mc-controls")
+        self._more.on_click(self._toggle)
+
+    def name(self, setting: str) -> None:
+        """Says on the button what is set."""
+        self._more.description = setting
+
+    def _toggle(self, _button: widgets.Button) -> None:
+        open_ = "mc-open" in self.widget._dom_classes
+        (self.widget.remove_class if open_ else self.widget.add_class)("mc-open")
+
+
+class OverviewView:
+    """Channels by platforms, a card a platform; all of it HTML, its links change the state."""
+
+    def __init__(self) -> None:
+        self._body = html("mc-body")
+        self.controls: tuple[widgets.Widget, ...] = ()
+        self.content = (self._body,)
+
+    def show(self, markup: str) -> None:
+        """markup: the page's HTML."""
+        self._body.value = markup
+
+
+class TableView:
+    """Measures by version of one channel and platform."""
+
+    def __init__(self, state: State) -> None:
+        self._controls = Controls(
+            box(
+                dropdown(state, "channel", "Channel", CHANNELS),
+                dropdown(state, "os_name", "Platform", PLATFORMS),
+                toggles(state, "show", "Show", SHOWS),
+                toggles(state, "period", "Time", PERIODS),
+                toggles(state, "order", "Order", ORDERS),
+                across=True,
+            )
+        )
+        self._body = html("mc-body")
+        self.controls = (self._controls.widget,)
+        self.content = (self._body,)
+
+    def name(self, setting: str) -> None:
+        """Says in a few words what is set."""
+        self._controls.name(setting)
+
+    def show(self, markup: str) -> None:
+        """markup: table and what can be taken along, as HTML."""
+        self._body.value = markup
+
+
+class DetailView:
+    """One measure over time, version against version, with all its controls."""
+
+    def __init__(self, state: State) -> None:
+        self._days = box(
+            date_picker(state, "since", "First day"),
+            date_picker(state, "until", "Last day"),
+            css="mc-days",
+            across=True,
+        )
+        self._controls = Controls(*self._rows(state))
+        self._title = html("mc-title")
+        self._versions = Switches(state)
+        self.chart = VegaChart(layout=_plain_layout())
+        self._panel = box(
+            box(self._title, self._versions.widget, css="mc-chart-head", across=True), self.chart, css="mc-panel"
+        )
+        self._below = html("mc-body")
+        self.controls = (self._controls.widget,)
+        self.content = (self._panel, self._below)
+        state.observe(lambda change: self._show_days(change.new == "custom"), "interval")
+        self._show_days(state.interval == "custom")
+
+    def _rows(self, state: State) -> Iterable[widgets.Box]:
+        yield box(
+            dropdown(state, "channel", "Channel", CHANNELS),
+            dropdown(state, "os_name", "Platform", PLATFORMS),
+            dropdown(state, "measure", "Measure", MEASURES),
+            toggles(state, "show", "Show", SHOWS),
+            dropdown(state, "cut", "Leave out highest", CUTS),
+            toggles(state, "official", "Builds", BUILDS),
+            across=True,
+        )
+        yield box(
+            toggles(state, "interval", "Interval", INTERVALS),
+            self._days,
+            toggles(state, "time", "Time", TIMES),
+            toggles(state, "window", "Window", WINDOWS),
+            toggles(state, "line", "Line for each", LINES),
+            across=True,
+        )
+
+    def _show_days(self, shown: bool) -> None:
+        (self._days.remove_class if shown else self._days.add_class)("mc-gone")
+
+    def name(self, setting: str) -> None:
+        """Says in a few words what is set."""
+        self._controls.name(setting)
+
+    def show(self, title: str, lines: Sequence[tuple[str, str, str]], below: str) -> None:
+        """title, below: HTML over and under the chart. lines: (name, label, class) of every switchable line."""
+        self._title.value = title
+        self._versions.show(lines)
+        self._below.value = below
+
+
+class Switches:
+    """A checkbox a line of the chart: they are its legend."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._pool: list[widgets.Checkbox] = []
+        self._names: list[str] = []
+        self._showing = False
+        self.widget = box(css="mc-versions", across=True)
+        state.observe(lambda _: self._take_over(), "hidden")
+
+    def show(self, lines: Sequence[tuple[str, str, str]]) -> None:
+        """lines: (name, label, class); a box is checked unless the state hides its name."""
+        self._showing = True
+        while len(self._pool) < len(lines):
+            self._pool.append(self._checkbox())
+        self._names = [name for name, _, _ in lines]
+        for checkbox, (name, label, css) in zip(self._pool, lines, strict=False):
+            checkbox.description, checkbox._dom_classes = label, (css,)
+            checkbox.value = name not in self._state.hidden
+        self._showing = False
+        if len(self.widget.children) != len(lines):
+            self.widget.children = tuple(self._pool[: len(lines)])
+
+    def _checkbox(self) -> widgets.Checkbox:
+        checkbox = widgets.Checkbox(indent=False, layout=_plain_layout())
+        checkbox.observe(lambda _: self._tell(), "value")
+        return checkbox
+
+    def _take_over(self) -> None:
+        self._showing = True
+        for checkbox, name in zip(self._pool, self._names, strict=False):
+            checkbox.value = name not in self._state.hidden
+        self._showing = False
+
+    def _tell(self) -> None:
+        if self._showing:
+            return
+        shown = {name for checkbox, name in zip(self._pool, self._names, strict=False) if checkbox.value}
+        others = set(self._state.hidden) - set(self._names)
+        self._state.hidden = tuple(sorted(others | (set(self._names) - shown)))

@@ -1,0 +1,283 @@
+"""The sentences of the pages: what changed, where, by how much, how sure; plain text, no HTML.
+
+No verdicts: these words say what was counted and how sure that is, not whether it is acceptable.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from streaming import contract
+
+from ..monitor import (
+    Change,
+    ChannelSummary,
+    ChannelTable,
+    Detail,
+    MeasureSummary,
+    PlatformSummary,
+    Rate,
+    largest_change,
+)
+from .parts import (
+    CHANNEL_LABELS,
+    DASH,
+    PLATFORM_LABELS,
+    age_in_words,
+    percent,
+    percent_change,
+    percent_interval,
+    rate_and_interval,
+)
+from .state import Query
+
+MEASURE_LABELS = {measure.name: measure.label for measure in contract.MEASURES}
+CONTENT_MEASURES = ("content_crashes", "content_shutdown_crashes")
+
+
+def measure_label(name: str) -> str:
+    """ "Content crashes" """
+    return MEASURE_LABELS[name]
+
+
+def measure_words(name: str) -> str:
+    """The label inside a sentence: "content crashes", but "GPU crashes"."""
+    label = MEASURE_LABELS[name]
+    return label if label[:2].isupper() else label[0].lower() + label[1:]
+
+
+def measure_short(name: str) -> str:
+    """The label where there is little room: "content"."""
+    return measure_words(name).removesuffix(" crashes")
+
+
+def place(channel: str) -> str:
+    """The channel inside a sentence: "release", "ESR"."""
+    return "ESR" if channel == "esr" else channel
+
+
+# ---------- changes ----------
+def direction_of(change: Change) -> str:
+    """up or down for a change whose interval excludes none, level for one that includes it."""
+    if not change.excludes_none:
+        return "level"
+    return "up" if change.value > 0 else "down"
+
+
+def direction(row: MeasureSummary) -> str:
+    """As direction_of; early: too little usage to say; none: not measured, or nothing to compare with."""
+    if row.state == "too_little_usage":
+        return "early"
+    if row.state == "not_measured" or row.change is None:
+        return "none"
+    return direction_of(row.change)
+
+
+def percent_of(change: Change) -> str:
+    """ "+38 %" """
+    return percent_change(change.value, change.lower, change.upper)
+
+
+def sureness(change: Change) -> str:
+    """ "+31 to +45 %" """
+    return percent_interval(change.lower, change.upper)
+
+
+def change_and_interval(row: MeasureSummary) -> tuple[str, str]:
+    """("+38 %", "+31 to +45 %"), a dash where nothing can be compared."""
+    return (DASH, "") if row.change is None else (percent_of(row.change), sureness(row.change))
+
+
+def size(change: Change) -> str:
+    """ "38 % more", "12 % fewer"; "more" alone where there was none before"""
+    word = "more" if change.value > 0 else "fewer"
+    return f"{percent_of(change).lstrip('+−±')} {word}" if math.isfinite(change.value) else word
+
+
+def figure(rate: Rate | None) -> str:
+    """A rate with as many digits as it deserves, or a dash."""
+    return DASH if rate is None else rate_and_interval(rate.value, rate.lower, rate.upper)[0]
+
+
+# ---------- headlines: (state, sentence, the line under it) ----------
+Headline = tuple[str, str, str]
+
+
+def no_release_headline(channel: str) -> Headline:
+    """A channel on which nothing is out, or of which nothing has come."""
+    return (
+        "none",
+        f"No release on {place(channel)} has usage",
+        "Its cards fill by themselves when the first pings arrive.",
+    )
+
+
+def channel_headline(channel: ChannelSummary) -> Headline:
+    """The largest change of a channel's newest version on any platform."""
+    newest, previous = channel.newest, channel.previous
+    if previous is None:
+        return "early", f"{newest.version} on {place(channel.channel)} has no version before it", "Nothing to compare."
+    found = [(platform, row) for platform in channel.platforms if (row := largest_change(platform)) is not None]
+    if not found:
+        return _nothing_stands_out(channel)
+    found.sort(key=lambda pair: _weight(pair[1]), reverse=True)
+    platform, row = found[0]
+    sentence = (
+        f"{newest.version} on {place(channel.channel)}, {PLATFORM_LABELS[platform.os_name]}: {size(row.change)} "
+        f"{measure_words(row.measure)} than {previous.version} ({sureness(row.change)})"
+    )
+    others = [
+        f"{PLATFORM_LABELS[platform.os_name]} {measure_words(row.measure)} {percent_of(row.change)}"
+        for platform, row in found[1:]
+    ]
+    line = f"The largest change on other platforms: {', '.join(others)}." if others else "Nothing else stands out."
+    return direction(row), sentence, " ".join([line, *_too_little(channel)])
+
+
+def _weight(row: MeasureSummary) -> tuple[bool, float]:
+    """More crashes before fewer, then by size."""
+    return row.change.value > 0, abs(row.change.value)
+
+
+def _nothing_stands_out(channel: ChannelSummary) -> Headline:
+    newest, previous, where = channel.newest.version, channel.previous.version, place(channel.channel)
+    if all(platform.state != "measured" for platform in channel.platforms):
+        sentence = f"Not enough usage yet: {newest} on {where} has sent too little to compare with {previous}"
+        return "early", sentence, "Cards show what has come so far, with wide intervals."
+    sentence = f"No change from {previous} stands out: {newest} on {where}"
+    return "level", sentence, " ".join(["Every interval includes no change.", *_too_little(channel)])
+
+
+def _too_little(channel: ChannelSummary) -> list[str]:
+    names = [PLATFORM_LABELS[each.os_name] for each in channel.platforms if each.state == "too_little_usage"]
+    return [f"Not enough usage yet: {_list(names)}."] if names else []
+
+
+def _list(names: Sequence[str]) -> str:
+    """ "Linux", "Linux and Android", "macOS, Linux and Android" """
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+
+
+def table_headline(table: ChannelTable) -> Headline:
+    """The largest change of one channel and platform."""
+    where = f"on {place(table.channel)}, {PLATFORM_LABELS[table.os_name]}"
+    if table.newest is None:
+        return "none", f"No release {where} has usage", "The table fills by itself when the first pings arrive."
+    newest = table.newest.version
+    if table.previous is None:
+        return "early", f"{newest} {where} has no version before it", "Nothing to compare."
+    previous = table.previous.version
+    moved = sorted((row for row in table.rows if direction(row) in ("up", "down")), key=_weight, reverse=True)
+    if not moved and all(direction(row) in ("early", "none") for row in table.rows):
+        return "early", f"Not enough usage yet: {newest} {where}", "Rates are shown with wide intervals."
+    if not moved:
+        return "level", f"No change from {previous} stands out: {newest} {where}", _summary_line(table, [])
+    row = moved[0]
+    sentence = f"{newest} {where}: {size(row.change)} {measure_words(row.measure)} than {previous}"
+    return direction(row), f"{sentence} ({sureness(row.change)})", _summary_line(table, moved[1:])
+
+
+def _summary_line(table: ChannelTable, others: Sequence[MeasureSummary]) -> str:
+    said = [f"{measure_words(row.measure)} {percent_of(row.change)}" for row in others[:3]]
+    if len(others) > 3:
+        said.append(f"{len(others) - 3} more")
+    parts = [f"Also {', '.join(said)}."] if said else []
+    level = sum(direction(row) == "level" for row in table.rows)
+    if level:
+        parts.append(f"{level} {'measure shows' if level == 1 else 'measures show'} no clear change.")
+    return " ".join([*parts, *arrived(table.newest.version, table.adoption, table.completeness)])
+
+
+def arrived(version: str, adoption: float | None, completeness: Sequence[tuple[datetime, float]]) -> list[str]:
+    """How widely a version is used and how much of the newest hours has come."""
+    parts = [f"{version} is {percent(adoption)} of usage"] if adoption is not None else []
+    if completeness:
+        share = sum(share for _, share in completeness) / len(completeness)
+        parts.append(f"{percent(share)} of the newest {len(completeness)} hours has arrived")
+    return ["; ".join(parts) + "."] if parts else []
+
+
+# ---------- cards ----------
+def platform_reason(channel: ChannelSummary, platform: PlatformSummary, found: MeasureSummary | None) -> str:
+    """The line under a card's title."""
+    if found is not None:
+        return f"{measure_label(found.measure)}, the largest change"
+    if platform.state == "measured":
+        return f"Every interval includes no change from {channel.previous.version}"
+    return f"Not enough usage yet of {channel.newest.version}"
+
+
+def no_usage(channel: ChannelSummary, platform: PlatformSummary) -> str:
+    """Why a card is empty."""
+    return (
+        f"No ping from {channel.newest.version} on {PLATFORM_LABELS[platform.os_name]} has arrived. The first usually "
+        "come 10 to 40 minutes after release; this card fills by itself."
+    )
+
+
+def not_measured(measure: str, os_name: str) -> str:
+    """Why a measure has no figure."""
+    if os_name == "Android" and measure in CONTENT_MEASURES:
+        return "Firefox for Android runs no content processes."
+    return "No ping of this platform carries it."
+
+
+def sentence_to_copy(channel: ChannelSummary, now: datetime) -> str:
+    """One sentence to paste into a chat or a mail."""
+    newest, previous = channel.newest, channel.previous
+    start = f"Firefox {newest.version} on {place(channel.channel)}, {age_in_words(now - newest.released)} old"
+    if channel.score is None:
+        return f"{start}: not enough usage yet for a rate."
+    said = f"{start}: {figure(channel.score)} main and content crashes per 1000 usage hours"
+    if previous and channel.score_previous:
+        said += f" ({previous.version} at that age: {figure(channel.score_previous)})"
+    found = [(platform, row) for platform in channel.platforms if (row := largest_change(platform)) is not None]
+    changes = [
+        f"{PLATFORM_LABELS[platform.os_name]}, {measure_words(row.measure)} {percent_of(row.change)} "
+        f"({sureness(row.change)})"
+        for platform, row in sorted(found, key=lambda pair: _weight(pair[1]), reverse=True)
+    ]
+    said += f". Largest changes: {'; '.join(changes)}." if changes else ". No change stands out."
+    return " ".join([said, *_too_little(channel)])
+
+
+# ---------- settings in few words ----------
+SETTINGS = {
+    "rate": "rate",
+    "count": "count",
+    "since_release": "since release",
+    "last_24h": "last 24 h",
+    "latest": "latest",
+    "24h": "24 h",
+    "48h": "48 h",
+    "7d": "7 d",
+    "14d": "14 d",
+    "5min": "5 min",
+    "1h": "hour",
+    "1d": "day",
+    "version": "version",
+    "build": "build",
+}
+
+
+def setting(query: Query) -> str:
+    """What a phone's button says: "7 d, latest, hour, version, rate: change"."""
+    if query.view == "table":
+        names = [CHANNEL_LABELS[query.channel], PLATFORM_LABELS[query.os_name], query.show, query.period]
+    else:
+        interval = f"{query.since} to {query.until}" if query.interval == "custom" else query.interval
+        names = [interval, query.time, query.window, query.line, query.show]
+    return ", ".join(SETTINGS.get(name, name) for name in names) + ": change"
+
+
+def page_title(query: Query) -> str:
+    """The title of the browser's tab."""
+    where = {"overview": [], "table": [PLATFORM_LABELS[query.os_name]], "detail": [PLATFORM_LABELS[query.os_name]]}
+    names = [measure_label(query.measure)] if query.view == "detail" else []
+    return ", ".join([*names, CHANNEL_LABELS[query.channel], *where[query.view]]) + " · Mission Control"
+
+
+# ---------- detail ----------
+def detail_headline(detail: Detail) -> Headline:
+    """The change of one measure on one platform."""
+    raise NotImplementedError

@@ -1,0 +1,152 @@
+"""Pings summed: documents in, one Arrow batch of partial sums for all tables of the dataset out; pure, no Spark."""
+
+from bisect import bisect_left
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from streaming import contract
+from streaming.pings import Envelope, Ping, Rejected, decode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_WINDOW_US = round(contract.WINDOW.total_seconds() * 1e6)
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+_DELAY_EDGES_US = tuple(hours * _HOUR_US for hours in contract.DELAY_BUCKET_EDGES_HOURS)
+
+# The sums of a group, one list: seconds of use, pings, events by measure, then what the columns below say.
+_SECONDS, _PINGS, _EVENTS = 0, 1, 2
+_NEWEST = _EVENTS + len(contract.MEASURES)
+_BYTES = _NEWEST + 1
+_NOTHING = [0] * (_BYTES + 1)
+_SUM_PLACES = {name: place for place, name in enumerate(contract.COUNTS)}
+
+
+def _places(names: tuple[str, ...]) -> "itemgetter[Any]":
+    return itemgetter(*(contract.DIMENSIONS.index(name) for name in names if name in contract.DIMENSIONS))
+
+
+_experiment_dimensions = _places(contract.EXPERIMENT_DIMENSIONS)
+_delay_dimensions = _places(contract.REPORTING_DELAYS.keys)
+
+_Groups = dict[tuple[Any, ...], list[int]]
+
+
+class Counter:
+    """Sums pings into partial sums: a row for each table and each combination of its keys.
+
+    The sums are the same in whichever order the pings come, for use is summed in whole seconds.
+    """
+
+    def __init__(self, envelope: Envelope = Envelope()) -> None:  # noqa: B008 (it is frozen)
+        self._envelope = envelope
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._groups: dict[str, _Groups] = {table.name: {} for table in contract.TABLES}
+        self._totals = self._groups[contract.ERROR_AGGREGATES.name]
+        self._experiments = self._groups[contract.EXPERIMENT_ERROR_AGGREGATES.name]
+        self._delays = self._groups[contract.REPORTING_DELAYS.name]
+        self._rejects = self._groups[contract.REJECTED_PINGS.name]
+
+    def __len__(self) -> int:
+        """Rows that partial_sums would give now."""
+        return sum(map(len, self._groups.values()))
+
+    def add(self, document: bytes, received_at_us: int) -> str | None:
+        """Count a document that was received at a time, microseconds since 1970; the reason when it is rejected."""
+        ping = decode(document, self._envelope, received_at_us)
+        if isinstance(ping, Rejected):
+            self._reject(ping, received_at_us, len(document))
+            return ping.reason
+        self._count(ping, len(document))
+        return None
+
+    def reject(self, reason: str, received_at_us: int, document_type: str = "unknown", size: int = 0) -> None:
+        """Count what did not even come as a document, such as a file that vanished.
+
+        reason: a key of contract.REASONS; received_at_us: microseconds since 1970; size: bytes.
+        """
+        self._reject(Rejected(reason, document_type, self._envelope.submitted_us), received_at_us, size)
+
+    def partial_sums(self) -> "pa.RecordBatch":
+        """The sums since the last call, as rows of contract.partial_schema()."""
+        import pyarrow as pa
+
+        schema = contract.partial_schema()
+        tables = [_columns(table, self._groups[table.name]) for table in contract.TABLES]
+        self._start_anew()
+        arrays = []
+        for column in schema:
+            values: list[Any] = []
+            for columns in tables:
+                values += columns.get(column.name) or [None] * len(columns["table"])
+            arrays.append(pa.array(values, column.type))
+        return pa.record_batch(arrays, schema=schema)
+
+    def _count(self, ping: Ping, size: int) -> None:
+        submitted_us, dimensions, counts = ping.submitted_us, ping.dimensions, ping.counts
+        window_us = submitted_us - submitted_us % _WINDOW_US
+        _add(self._totals, (window_us, *dimensions), submitted_us, counts.usage_seconds, counts.events, size)
+        for experiment in ping.experiments:
+            group = (window_us, *_experiment_dimensions(dimensions), *experiment)
+            _add(self._experiments, group, submitted_us, counts.usage_seconds, counts.events)
+        if counts.used_at_us is not None:
+            # A client whose clock is ahead has no delay, as far as can be told.
+            edge = bisect_left(_DELAY_EDGES_US, max(submitted_us - counts.used_at_us, 0))
+            group = (submitted_us - submitted_us % _HOUR_US, *_delay_dimensions(dimensions), edge)
+            _add(self._delays, group, submitted_us, counts.usage_seconds)
+
+    def _reject(self, rejected: Rejected, received_at_us: int, size: int) -> None:
+        submitted_us = received_at_us if rejected.submitted_us is None else rejected.submitted_us
+        group = (submitted_us - submitted_us % _WINDOW_US, rejected.document_type, rejected.reason)
+        _add(self._rejects, group, rejected.submitted_us or 0, size=size)
+
+
+def _add(
+    groups: _Groups,
+    group: tuple[Any, ...],
+    submitted_us: int,
+    seconds: int = 0,
+    events: tuple[tuple[int, int], ...] = (),
+    size: int = 0,
+) -> None:
+    """Add one ping to the sums of its group."""
+    sums = groups.get(group)
+    if sums is None:
+        sums = groups[group] = _NOTHING.copy()
+    sums[_SECONDS] += seconds
+    sums[_PINGS] += 1
+    for place, count in events:
+        sums[_EVENTS + place] += count
+    if submitted_us > sums[_NEWEST]:
+        sums[_NEWEST] = submitted_us
+    sums[_BYTES] += size
+
+
+def _columns(table: contract.Table, groups: _Groups) -> dict[str, list[Any]]:
+    """The rows of a table by column: its keys and sums, the newest submission and, once a ping, the bytes."""
+    if not groups:
+        return {"table": []}
+    start_us, *keys = map(list, zip(*groups, strict=True))
+    names = [key for key in table.keys if key not in (*contract.WINDOW_COLUMNS, "submission_hour")]
+    columns: dict[str, list[Any]] = dict(zip(names, keys, strict=False))
+    columns["table"] = [table.name] * len(groups)
+    columns["submission_date"] = [start // _DAY_US for start in start_us]
+    if "window_start" in table.keys:
+        columns["window_start"] = start_us
+        columns["window_end"] = [start + _WINDOW_US for start in start_us]
+    else:
+        columns["submission_hour"] = start_us
+        columns["delay_hours"] = [contract.DELAY_BUCKET_EDGES_HOURS[edge] for edge in columns["delay_hours"]]
+    sums = list(groups.values())
+    for column in table.sums:
+        place = _SUM_PLACES[column]
+        columns[column] = [row[place] for row in sums]
+    if "usage_hours" in table.sums:
+        columns["usage_hours"] = [row[_SECONDS] / 3600 for row in sums]
+    columns["newest_submission"] = [row[_NEWEST] or None for row in sums]
+    if table in (contract.ERROR_AGGREGATES, contract.REJECTED_PINGS):
+        columns["bytes"] = [row[_BYTES] for row in sums]
+    return columns

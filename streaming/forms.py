@@ -1,0 +1,151 @@
+"""The known forms of what pings say of themselves: text from strangers in, the dataset's dimensions or a reason out.
+
+All functions are pure. Those that are cached see the same few strings again and again, none of them longer than
+MAX_TEXT (pings.py sees to that), so that no stranger can fill the memory.
+"""
+
+import re
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from streaming import contract
+
+MAX_TEXT = 200
+BUILD_LIFE_MONTHS = 6
+
+_VERSION = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){1,3}((a|b|rc)[0-9]{1,3}|esr)?", re.ASCII)
+_BUILD_ID = re.compile(r"[0-9]{14}", re.ASCII)
+_OS_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}", re.ASCII)
+_OS_VERSION_LENGTH = 17  # three numbers of five digits
+_EXPERIMENT = re.compile(r"[A-Za-z0-9@{_][A-Za-z0-9 ._:@{}+/-]{0,99}", re.ASCII)
+_SUBMISSION_YEARS = range(2001, 2101)
+
+
+def microseconds(text: str) -> int | None:
+    """Microseconds since 1970 of an ISO 8601 time, UTC unless it names an offset; None when it is not one."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1e6)
+
+
+def _first_of(year: int) -> int:
+    return round(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1e6)
+
+
+_EARLIEST_US, _LATEST_US = _first_of(_SUBMISSION_YEARS.start), _first_of(_SUBMISSION_YEARS.stop)
+
+
+def is_submission_time(moment_us: int) -> bool:
+    """Whether a time, in microseconds since 1970, can be one of a submission: it is in this century."""
+    return _EARLIEST_US <= moment_us < _LATEST_US
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a ping says of the program that sent it; `faults` names the dimensions that are not of a known form.
+
+    built_us, expires_us: when the build was made and when it is too old to count, in microseconds since 1970.
+    """
+
+    application: str
+    channel: str
+    version: str
+    display_version: str
+    build_id: str
+    architecture: str
+    built_us: int
+    expires_us: int
+    faults: tuple[str, ...]
+
+
+@lru_cache(8192)
+def build(
+    application: str,
+    channel: str,
+    version: str,
+    display_version: str,
+    other_display_version: str,
+    build_id: str,
+    architecture: str,
+) -> Build:
+    """The dimensions of a build; empty text is what the ping does not say. The display version is else the version.
+
+    other_display_version does not enter the dataset, but one that is not a version makes the ping invalid by schema.
+    """
+    display_version = display_version or version
+    built_us, expires_us = _life_of_build(build_id) or (0, 0)
+    known = {
+        "application": application in contract.APPLICATIONS,
+        "channel": channel in contract.CHANNELS,
+        "version": is_version(version),
+        "display_version": is_version(display_version) and is_version(other_display_version or display_version),
+        "build_id": bool(built_us),
+        "architecture": architecture in contract.ARCHITECTURES,
+    }
+    faults = tuple(name for name, is_known in known.items() if not is_known)
+    return Build(application, channel, version, display_version, build_id, architecture, built_us, expires_us, faults)
+
+
+def is_version(text: str) -> bool:
+    """Whether text has the form of a version: 56.0, 56.0.1, 56.0b3, 58.0a1, 52.4.0esr, 38.0.5rc1, 3.6.3.1."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def _life_of_build(build_id: str) -> tuple[int, int] | None:
+    """From when to when the pings of a build count, in microseconds since 1970; None when it is no build id."""
+    if not _BUILD_ID.fullmatch(build_id):
+        return None
+    try:
+        built = datetime.strptime(build_id, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        expires = add_months(built, BUILD_LIFE_MONTHS)
+    except ValueError:
+        return None
+    return round(built.timestamp() * 1e6), round(expires.timestamp() * 1e6)
+
+
+def add_months(moment: datetime, months: int) -> datetime:
+    """The same day and time some months later, or that month's last day where it has no such day."""
+    years, month = divmod(moment.month - 1 + months, 12)
+    year = moment.year + years
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What a ping says of the operating system; `faults` names what is not of a known form."""
+
+    os_name: str
+    os_version: str
+    faults: tuple[str, ...]
+
+
+@lru_cache(8192)
+def system(document_type: str, application: str, os_name: str, os_version: str) -> System:
+    """The dimensions of an operating system: Fennec's crash pings say Linux and mean Android; core pings are Android's.
+
+    The version is cut by digits and dots to major.minor.patch: `10.2.42-hello` is `10.2.42`.
+    """
+    if document_type == "crash" and application == "Fennec" and os_name == "Linux":
+        os_name = "Android"
+    known_names = ("Android",) if document_type == "core" else contract.OPERATING_SYSTEMS
+    numbers = _OS_VERSION.match(os_version)
+    cut = numbers[0] if numbers else ""
+    known = {"os_name": os_name in known_names, "os_version": bool(cut) and len(cut) <= _OS_VERSION_LENGTH}
+    return System(os_name, cut, tuple(name for name, is_known in known.items() if not is_known))
+
+
+def country(text: str) -> str:
+    """An ISO 3166-1 alpha-2 code, else `??`."""
+    return text if text in contract.COUNTRIES else contract.UNKNOWN_COUNTRY
+
+
+@lru_cache(8192)
+def is_experiment(text: str) -> bool:
+    """Whether text can be an experiment's id or branch: up to 100 letters, digits and `` ._:@{}+/-``; no markup."""
+    return _EXPERIMENT.fullmatch(text) is not None
