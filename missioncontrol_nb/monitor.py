@@ -1,0 +1,174 @@
+"""What a page says: sums of a dataset turned into summaries of channels, platforms and measures, version by version.
+
+Two versions are compared at the same age: the previous one's sums from its release on, as long as the newest is out
+now. Sums are by submission, so both had as much of their usage still in the post at that age. No judgement is made
+here: whether a change is acceptable is not said, only whether its interval excludes none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+State = Literal["measured", "too_little_usage", "not_measured", "no_release"]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Events per 1000 usage hours with their 95 % interval; NaN without usage."""
+
+    value: float
+    lower: float
+    upper: float
+    events: int = 0
+    usage_hours: float = 0.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A rate over another, minus one, with its 95 % interval: 0.38 is 38 % more. NaN says "cannot be said"."""
+
+    value: float
+    lower: float
+    upper: float
+
+    @property
+    def excludes_none(self) -> bool:
+        """Whether the interval leaves no change out."""
+        return self.lower > 0 or self.upper < 0
+
+
+@dataclass(frozen=True)
+class Version:
+    """A display version and the moment it went out on its channel: the hour of its first pings on that day, UTC."""
+
+    version: str
+    released: datetime
+
+
+@dataclass(frozen=True)
+class Spark:
+    """Rates per step of age since release, None where there was no usage; the newest's last `incomplete` arrive yet."""
+
+    newest: tuple[float | None, ...]
+    previous: tuple[float | None, ...]
+    incomplete: int
+
+
+@dataclass(frozen=True)
+class MeasureSummary:
+    """One measure on one channel and platform: the newest version against the previous one at the same age.
+
+    older: the rates of the versions before the previous one, by display version, at the same age.
+    """
+
+    measure: str
+    state: State
+    newest: Rate | None = None
+    previous: Rate | None = None
+    last_24h: Rate | None = None
+    change: Change | None = None
+    spark: Spark | None = None
+    older: Mapping[str, Rate] = field(default_factory=dict)
+
+
+Completeness = tuple[tuple[datetime, float], ...]
+"""The newest hours and the share of their usage that has arrived, oldest first; empty where nothing is known."""
+
+
+@dataclass(frozen=True)
+class PlatformSummary:
+    """One platform of a channel. adoption: the newest version's share of the usage hours of the last 24 h."""
+
+    os_name: str
+    state: State
+    measures: Mapping[str, MeasureSummary]
+    adoption: float | None
+    completeness: Completeness
+
+
+@dataclass(frozen=True)
+class ChannelSummary:
+    """One channel: its newest and previous version and all platforms.
+
+    score: main plus content crashes per 1000 usage hours, platforms weighted by the previous version's usage.
+    """
+
+    channel: str
+    newest: Version | None
+    previous: Version | None
+    platforms: tuple[PlatformSummary, ...] = ()
+    score: Rate | None = None
+    score_previous: Rate | None = None
+    score_last_24h: Rate | None = None
+    score_change: Change | None = None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All channels that have usage. now: the moment up to which data are in."""
+
+    channels: tuple[ChannelSummary, ...]
+    data_up_to: datetime | None
+    now: datetime
+
+
+@dataclass(frozen=True)
+class ChannelTable:
+    """All measures of one channel and platform. older: the versions before the previous one, highest first."""
+
+    channel: str
+    os_name: str
+    newest: Version | None
+    previous: Version | None
+    older: tuple[Version, ...]
+    rows: tuple[MeasureSummary, ...]
+    adoption: float | None
+    completeness: Completeness
+    data_up_to: datetime | None
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the detail's chart. name: a display version, or a build id; rank: 0 is the newest.
+
+    label: how it is called, "56.0" or "56.0, 26 Sep 19:08" for a build.
+    """
+
+    name: str
+    label: str
+    rank: int
+    released: datetime
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One measure over time, line by line.
+
+    windows: one row per line and window in which there is a ping, by line and time. Columns: `line` (name of the
+    line), `window_start` (datetime64[us, UTC]), `age_hours` (of the window's start since the line's release),
+    `events`, `usage_hours`, `rate`, `lower`, `upper` (per 1000 usage hours, NaN without usage), `arrived` (share of
+    the usage of that time that has arrived, NaN where unknown), `complete` (bool). lines: highest version first.
+    since, until: the interval shown, UTC; for time "since_release" only its length counts. every: length of a window.
+    left_out: windows whose rate was cut. row: the measure since release.
+    """
+
+    channel: str
+    os_name: str
+    newest: Version | None
+    previous: Version | None
+    row: MeasureSummary
+    lines: tuple[Line, ...]
+    windows: "pd.DataFrame"
+    since: datetime
+    until: datetime
+    every: timedelta
+    left_out: int
+    adoption: float | None
+    completeness: Completeness
+    data_up_to: datetime | None
+    now: datetime
