@@ -24,7 +24,7 @@ check: setup ## Format, lint, types, notebook hygiene: every warning is an error
 	@$(BIN)/mypy
 	@$(BIN)/nbstripout --verify notebooks/*.ipynb
 
-setup: .venv/.complete ## Make the environment in .venv, as requirements.lock has it.
+setup: .venv/.complete .venv/.warm ## Make the environment in .venv, as requirements.lock has it.
 
 .venv/.complete: requirements.lock pyproject.toml hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name one with: make PYTHON=python3.12" >&2; exit 1; }
@@ -33,6 +33,13 @@ setup: .venv/.complete ## Make the environment in .venv, as requirements.lock ha
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
 	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --compile-bytecode --editable .
+	@touch $@
+
+# Java's classes, ready to use: they halve Spark's start. All works without, so a failure is told, not an end.
+.venv/.warm: requirements.lock | .venv/.complete
+	@echo "Preparing Spark: half a minute, once"
+	@log=.venv/warmup.log; $(BIN)/python -m streaming.warmup >$$log 2>&1 || { tail -n 3 $$log >&2; \
+	  echo "Preparing Spark failed, so it starts slower; try again with: rm .venv/.warm && make setup" >&2; }
 	@touch $@
 
 chromium: setup ## Find a Chromium for the browser tests, or install one.

@@ -1,11 +1,9 @@
 """The grouped dataset as pandas frames: filters and columns pushed down to its files, sums made where they are read."""
 
-import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from missioncontrol_nb.selection import Selection, Time, Values, as_utc, select
 from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
+from streaming.table import check_credentials, is_remote, normal_url, reason_of, table_url
+from streaming.table import storage_options as all_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,16 +26,6 @@ ARGUMENTS = ("measures", "by", "every", "since", "until", "official")
 DELAY_COLUMNS = ("application", "channel", "os_name", "submission_hour", "delay_hours", "usage_hours")
 OFFICIAL_COLUMNS = ("channel", "display_version", "build_id")
 BUILD_COLUMNS = ("channel", "version", "display_version", "build_id")
-# What says who we are to an object store; without any of it the store's client asks the cloud's metadata address
-# and hangs where there is none.
-S3_CREDENTIALS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_FORCE_CREDENTIAL_LOAD",
-    "AWS_SKIP_SIGNATURE",
-)
 _TRUNCATIONS = {"1h": "hour", "1d": "day"}
 _HISTORY_STEPS = (10, 100, None)
 # For many small files: more of them at a time than there are cores, and no page index, which is one more read of each.
@@ -44,7 +34,6 @@ _ENGINE = {
     "datafusion.execution.target_partitions": "8",
     "datafusion.execution.parquet.enable_page_index": "false",
 }
-_COLOURS = re.compile("\\x1b\\[[0-9;]*m")
 
 
 def load(
@@ -118,16 +107,15 @@ class Dataset:
 
     def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
         """url: folder or `s3://` URL. Raises MissionControlError where there is no folder, or no credentials."""
-        self.url = str(url).rstrip("/")
-        self._options = dict(storage_options or {})
+        self.url = normal_url(url)
+        check_credentials(self.url, storage_options)
+        self._options = all_options(self.url, storage_options)
         self._tables: dict[str, DeltaTable] = {}
         self._data_up_to: tuple[int, datetime | None] | None = None
         self._is_reopened = False  # since the last refresh, because files were gone
         self._lock = RLock()
-        if "://" not in self.url:
+        if not is_remote(self.url):
             _check_folder(Path(self.url))
-        elif self.url.startswith(("s3://", "s3a://")):
-            _check_s3_credentials(self._options)
 
     def tables(self) -> tuple[str, ...]:
         """The names of the tables that are there now."""
@@ -227,6 +215,22 @@ class Dataset:
                 self._data_up_to = (version, _newest_submission(table))
             return self._data_up_to[1]
 
+    def files_by_day(self) -> dict[date, int]:
+        """The days that hold pings and, for each, a number that changes when its files do. Costs milliseconds."""
+        import pyarrow as pa
+
+        with self._lock:
+            table = self._open(contract.ERROR_AGGREGATES)
+            if table is None:
+                return {}
+            actions = pa.table(table.get_add_actions(flatten=True))
+        paths: dict[date, list[str]] = {}
+        for day, path in zip(
+            actions["partition.submission_date"].to_pylist(), actions["path"].to_pylist(), strict=True
+        ):
+            paths.setdefault(day, []).append(path)
+        return {day: hash(frozenset(of_day)) for day, of_day in paths.items()}
+
     def refresh(self) -> bool:
         """Turns to the newest commits; True if there is one that was not known yet. Costs milliseconds."""
         with self._lock:
@@ -255,12 +259,12 @@ class Dataset:
         with self._lock:
             if table.name in self._tables:
                 return self._tables[table.name]
-            location = f"{self.url}/{table.name}"
-            if "://" not in self.url and not Path(location, "_delta_log").is_dir():
+            location = table_url(self.url, table)
+            if not is_remote(self.url) and not Path(location, "_delta_log").is_dir():
                 return None
             with _said_as(f"{location} cannot be read"):
                 try:
-                    self._tables[table.name] = DeltaTable(location, storage_options=self._options or None)
+                    self._tables[table.name] = DeltaTable(location, storage_options=self._options)
                 except TableNotFoundError as error:
                     if "scheme" in str(error):
                         raise
@@ -293,8 +297,8 @@ class Dataset:
 
         handle = self._open(table)
         if handle is None:
-            raise MissionControlError(f"{self.url}/{table.name} is gone")
-        with _said_as(f"{self.url}/{table.name} cannot be read"):
+            raise MissionControlError(f"{table_url(self.url, table)} is gone")
+        with _said_as(f"{table_url(self.url, table)} cannot be read"):
             return pa.table(QueryBuilder(_ENGINE).register("data", handle).execute(query).read_all())
 
 
@@ -314,8 +318,7 @@ def _said_as(what: str) -> Iterator[None]:
         # A file that is gone while its rows are read is a bare Exception; subclasses of it are bugs of ours.
         if not isinstance(error, _delta_errors()) and type(error) is not Exception:
             raise
-        lines = [line.strip(" \t↳") for line in _COLOURS.sub("", str(error)).splitlines()]
-        raise MissionControlError(f"{what}: {' '.join(lines)[:500]}") from error
+        raise MissionControlError(f"{what}: {reason_of(error)}") from error
 
 
 def _check_unknown(filters: Iterable[str]) -> None:
@@ -328,15 +331,6 @@ def _check_folder(folder: Path) -> None:
         raise MissionControlError(f"there is no dataset at {folder}: no such folder")
     if (folder / "_delta_log").is_dir():
         raise MissionControlError(f"{folder} is one table; give the dataset's folder, {folder.parent}")
-
-
-def _check_s3_credentials(options: Mapping[str, str]) -> None:
-    given = {name.upper() for name in options} | {f"AWS_{name.upper()}" for name in options} | set(os.environ)
-    if given.isdisjoint(S3_CREDENTIALS):
-        raise MissionControlError(
-            "there are no credentials for s3://; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-            "AWS_FORCE_CREDENTIAL_LOAD=true for those of AWS_PROFILE or of the machine"
-        )
 
 
 def _check_dimensions(selection: Selection, table: contract.Table, official: "Calendar | None") -> None:

@@ -130,6 +130,54 @@ def change(
     return value, lower, upper
 
 
+def standardised_rate(
+    events: Numbers, usage_hours: Numbers, weights: Numbers, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """The weighted mean of the rates of some strata, per 1000 usage hours, with its interval: (rate, lower, upper).
+
+    weights: of the strata, summing to 1. All strata need usage. The interval is the gamma interval of Fay and Feuer
+    (1997) for directly standardised rates; with one stratum it is that of rate_interval.
+    """
+    from scipy.special import gammainccinv, gammaincinv
+
+    tail = _tail(confidence)
+    count, share = np.asarray(events, float), PER_HOURS * np.asarray(weights, float) / np.asarray(usage_hours, float)
+    rate, variance, most = float(share @ count), float(share**2 @ count), float(share.max())
+    lower = variance / rate * gammaincinv(rate**2 / variance, tail) if rate > 0 else 0.0
+    wider = variance + most**2
+    upper = wider / (rate + most) * gammainccinv((rate + most) ** 2 / wider, tail)
+    return rate, float(lower), float(upper)
+
+
+def standardised_change(
+    events: Numbers,
+    usage_hours: Numbers,
+    events_before: Numbers,
+    usage_hours_before: Numbers,
+    weights: Numbers,
+    confidence: float = 0.95,
+) -> tuple[float, float, float]:
+    """The change of a standardised rate against the one before: (change, lower, upper), fractions.
+
+    The interval is that of the logarithm of the ratio, normal by the delta method; all NaN where either side has no
+    event.
+    """
+    from scipy.special import ndtri
+
+    share = np.asarray(weights, float)
+    logarithm, variance = 0.0, 0.0
+    for sign, counted, hours in ((1, events, usage_hours), (-1, events_before, usage_hours_before)):
+        count, factor = np.asarray(counted, float), share / np.asarray(hours, float)
+        rate = float(factor @ count)
+        if rate <= 0:
+            return np.nan, np.nan, np.nan
+        logarithm += sign * float(np.log(rate))
+        variance += float(factor**2 @ count) / rate**2
+    reach = float(ndtri(1 - _tail(confidence)) * np.sqrt(variance))
+    value, lower, upper = (float(np.expm1(logarithm + step)) for step in (0.0, -reach, reach))
+    return value, lower, upper
+
+
 def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now: datetime) -> Array:
     """The share of the usage of stretches of time that can be expected to have arrived by now, each in [0, 1].
 

@@ -23,15 +23,16 @@ ARCHITECTURES = (  # as clients spell them: desktop builds, then Android's
     *("armeabi", "armeabi-v7a", "arm64-v8a", "x86_64"),
 )
 UNKNOWN_COUNTRY = "??"
-COUNTRIES = frozenset(  # ISO 3166-1 alpha-2
+_COUNTRY_CODES = (  # ISO 3166-1 alpha-2
     "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ "
     "CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO "
     "FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE "
     "JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO "
     "MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW "
     "PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM "
-    "TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW".split()
+    "TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW"
 )
+COUNTRIES = frozenset(_COUNTRY_CODES.split())
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,14 @@ COUNTS = ("usage_hours", "count", *MEASURE_NAMES)
 DELAY_BUCKET_EDGES_HOURS = (0.25, 0.5, 1.0, 2.0, 3.0, 6.0, 12.0, 24.0, 48.0, 72.0, 168.0, float("inf"))
 
 # Why a ping, or a file of them, is not counted. In order of precedence: a ping with several faults is counted under the
-# first of them that stands here.
+# first of them that stands here; of `wrong_type` and `too_long`, the one whose value comes first in the ping.
 REASONS = {
     "file_vanished": "The file was gone when it was to be read.",
     "file_unreadable": "The file could not be opened or read.",
     "file_corrupt": "The compressed file is cut short or damaged; what stood before the damage was counted.",
     "empty": "The document or file is empty.",
     "too_large": "The document is larger than a ping can be (8 MiB).",
-    "not_json": "The document is not JSON: cut short, not UTF-8, NaN, a lone surrogate, or no text at all.",
+    "not_json": "The document is not JSON: cut short, NaN, a lone surrogate, or what is read of it is not UTF-8.",
     "too_deep": "The document is nested deeper than any ping.",
     "not_an_object": "The document is JSON but not an object.",
     "document_type": "The document is neither a main, nor a crash, nor a core ping.",

@@ -5,17 +5,19 @@ bare. Where the envelope is missing or silent, this stands in for it, the first 
 
 | what | in the envelope | stands in for it |
 |-|-|-|
-| kind | `metadata.document_type` | the document's `type`; a document with `v`, `arch`, `os`, `osversion` is a core ping |
-| submission | `submission_timestamp` | `Envelope.submitted_at`; `creationDate`; `created` of core pings; the time of receipt |
+| kind | `metadata.document_type` | `type`; a document with `v`, `arch`, `os` and `osversion` is a core ping |
+| submission | `submission_timestamp` | `Envelope.submitted_at`; `creationDate`; `created`; the time of receipt |
 | channel | `normalized_channel` | `Envelope.channel`; `application.channel`; `metadata.uri.app_update_channel` |
 | country | `normalized_country_code`, `metadata.geo.country` | `Envelope.country`; else `??` |
-| application | `normalized_app_name` | `application.name`; `environment.build.applicationName`; `metadata.uri.app_name` |
+| application | `normalized_app_name` | `application.name`; `environment.build.applicationName`; `app_name` of the uri |
 
 Version and build id of a core ping stand in `metadata.uri` alone. Without it the ping is rejected: nothing can stand in
-for a build id. Receipt is not compared with submission, for a file's time may be any.
+for a build id. Those of main and crash pings never come from there. What a core ping says in `application`,
+`environment` or `payload`, which its schema does not know, does not count. Receipt is not compared with submission, for
+a file's time may be any.
 
-What is not read is not checked beyond being JSON. Histograms are those of the parent process (`payload.histograms`,
-`payload.keyedHistograms`); those under `payload.processes` are not read.
+What is not read is not checked beyond having the form of JSON; its text need not be UTF-8. Histograms are those of the
+parent process (`payload.histograms`, `payload.keyedHistograms`); those under `payload.processes` are not read.
 """
 
 import re
@@ -108,7 +110,7 @@ class Envelope:
         return None if self.submitted_at is None else forms.microseconds(self.submitted_at.isoformat())
 
 
-# The rules: a document in; out what it adds, or why it adds nothing.
+# The rules: a document in; out what it adds, or the first reason by contract.REASONS why it adds nothing.
 
 Rule = Callable[[Document], Counts | str]
 _PLACE = {name: place for place, name in enumerate(contract.MEASURE_NAMES)}
@@ -121,17 +123,15 @@ def _main_rule(document: Document) -> Counts | str:
     payload = document.payload
     if payload is NO_PAYLOAD:
         return "nothing_to_count"
-    seconds = _usage_seconds(payload.info.subsessionLength)
-    if isinstance(seconds, str):
-        return seconds
     events: tuple[tuple[int, int], ...] = ()
     if payload.histograms is not NO_HISTOGRAMS or payload.keyedHistograms is not NO_KEYED_HISTOGRAMS:
         events = _histogram_events(payload)
         for _, count in events:
-            if count < 0:
-                return "count_negative"
-            if count > MAX_EVENTS:
-                return "count_absurd"
+            if not 0 <= count <= MAX_EVENTS:
+                return "count_negative" if any(count < 0 for _, count in events) else "count_absurd"
+    seconds = _usage_seconds(payload.info.subsessionLength)
+    if isinstance(seconds, str):
+        return seconds
     used_at_us = None
     if payload.info.subsessionStartDate:
         started_us = forms.microseconds(payload.info.subsessionStartDate)
@@ -196,6 +196,7 @@ RULES: dict[str, Rule] = {"main": _main_rule, "crash": _crash_rule, "core": _cor
 # Reading.
 
 _DECODER = msgspec.json.Decoder(Document)
+_JSON_DECODER = msgspec.json.Decoder(msgspec.Raw)
 _GLIMPSE_DECODER = msgspec.json.Decoder(Glimpse)
 _HISTOGRAMS_DECODER = msgspec.json.Decoder(HistogramsBySchema)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -221,10 +222,15 @@ def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | R
         return Rejected("document_type", submitted_us=submitted_us)
 
     counts = rule(record)
-    build = _build(record, envelope)
-    os = record.environment.system.os
-    system = forms.system(document_type, build.application, os.name or record.os, os.version or record.osversion)
-    experiments = _experiments(record.environment)
+    if rule is _core_rule:
+        build = _core_build(record, envelope)
+        system = forms.system(document_type, build.application, record.os, record.osversion)
+        experiments: tuple[tuple[str, str], ...] | None = ()
+    else:
+        build = _build(record, envelope)
+        os = record.environment.system.os
+        system = forms.system(document_type, build.application, os.name, os.version)
+        experiments = _experiments(record.environment)
     if (
         submitted_us is None
         or isinstance(counts, str)
@@ -259,7 +265,7 @@ def _document_type(record: Document) -> str:
 
 
 def _submitted_us(record: Document, envelope: Envelope, received_at_us: int) -> int | None:
-    """The submission, or what stands in for it, in microseconds since 1970; None when that is no time of this century."""
+    """The submission, or what stands in for it, in microseconds since 1970; None when it is no time of this century."""
     submitted_us: int | None = received_at_us
     if record.submission_timestamp:
         submitted_us = forms.microseconds(record.submission_timestamp)
@@ -275,11 +281,24 @@ def _build(record: Document, envelope: Envelope) -> forms.Build:
     return forms.build(
         record.normalized_app_name or application.name or build.applicationName or uri.app_name,
         record.normalized_channel or envelope.channel or application.channel or uri.app_update_channel,
-        build.version or application.version or uri.app_version,
-        application.displayVersion or record.displayVersion,
+        build.version or application.version,
+        application.displayVersion,
         build.displayVersion,
-        build.buildId or application.buildId or uri.app_build_id,
-        build.architecture or application.architecture or record.arch,
+        build.buildId or application.buildId,
+        build.architecture or application.architecture,
+    )
+
+
+def _core_build(record: Document, envelope: Envelope) -> forms.Build:
+    uri = record.metadata.uri
+    return forms.build(
+        record.normalized_app_name or uri.app_name,
+        record.normalized_channel or envelope.channel or uri.app_update_channel,
+        uri.app_version,
+        record.displayVersion,
+        "",
+        uri.app_build_id,
+        record.arch,
     )
 
 
@@ -342,22 +361,28 @@ def _has_sound_histograms(document: bytes) -> bool:
 
 def _unreadable(document: bytes, envelope: Envelope, received_at_us: int, error: Exception) -> Rejected:
     """Why a document could not be decoded, and as far as it can be told, what it is and when it was submitted."""
-    if isinstance(error, RecursionError):
-        return Rejected("too_deep", _type_in_text(document), envelope.submitted_us)
-    try:
-        glimpse = _GLIMPSE_DECODER.decode(document)
-    except msgspec.ValidationError:
-        return Rejected("not_an_object", submitted_us=envelope.submitted_us)
-    except _UNREADABLE:
-        reason = "not_json" if document.strip() else "empty"
+    reason = "too_deep" if isinstance(error, RecursionError) else _textual_fault(document)
+    if reason is not None:
         return Rejected(reason, _type_in_text(document), envelope.submitted_us)
-    record = glimpse.document()
-    document_type = _document_type(record)
-    return Rejected(
-        "too_long" if "of length <=" in str(error) else "wrong_type",
-        document_type if document_type in RULES else "unknown",
-        _submitted_us(record, envelope, received_at_us),
-    )
+    if not document.lstrip().startswith(b"{"):
+        return Rejected("not_an_object", submitted_us=envelope.submitted_us)
+    record = _GLIMPSE_DECODER.decode(document).document()
+    document_type, submitted_us = _document_type(record), _submitted_us(record, envelope, received_at_us)
+    if document_type not in RULES:
+        return Rejected("document_type", submitted_us=submitted_us)
+    return Rejected("too_long" if "of length <=" in str(error) else "wrong_type", document_type, submitted_us)
+
+
+def _textual_fault(document: bytes) -> str | None:
+    """Why a document is no JSON, a key of contract.REASONS; None when it is."""
+    try:
+        _JSON_DECODER.decode(document)
+        document.decode()
+    except RecursionError:
+        return "too_deep"
+    except _UNREADABLE:
+        return "not_json" if document.strip() else "empty"
+    return None
 
 
 def _type_in_text(document: bytes) -> str:

@@ -8,8 +8,9 @@ any failure, a lost reply to a commit that succeeded among them, begin again wit
 
 import os
 import random
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,15 +27,26 @@ ATTEMPTS = 8
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
 _COMMITS_TO_LOOK_BACK = 50
-_CREDENTIALS = (  # any of them lets the S3 client find keys; without, it asks the cloud's metadata address and hangs
+CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's metadata address and hangs
     "AWS_ACCESS_KEY_ID",
-    "AWS_PROFILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_FORCE_CREDENTIAL_LOAD",
     "AWS_SKIP_SIGNATURE",
 )
+_CREDENTIAL_FILES = ("~/.aws/credentials", "~/.aws/config")
+_FINAL = (  # what a failure says that another attempt will not mend
+    "Permission denied",
+    "Not a directory",
+    "Read-only",
+    "os error 13",
+    "os error 20",
+    "403 Forbidden",
+    "NoSuchBucket",
+)
+_COLOURS = re.compile("\\x1b\\[[0-9;]*m")
+_LONGEST_REASON = 500
 _Result = TypeVar("_Result")
 
 
@@ -58,24 +70,50 @@ def table_url(dataset: str, table: contract.Table) -> str:
     return f"{normal_url(dataset)}/{table.name}"
 
 
-def check_credentials(url: str) -> None:
-    """Raises MissionControlError at once where an S3 client would look for keys in vain."""
-    files = (os.environ.get("AWS_SHARED_CREDENTIALS_FILE"), "~/.aws/credentials", "~/.aws/config")
-    if not url.startswith(("s3://", "s3a://")) or any(os.environ.get(name) for name in _CREDENTIALS):
-        return
-    if not any(Path(name).expanduser().is_file() for name in files if name):
+def is_s3(url: str) -> bool:
+    """Whether a dataset or a source is in a bucket."""
+    return url.startswith(("s3://", "s3a://"))
+
+
+def check_credentials(url: str, options: Mapping[str, str] | None = None) -> None:
+    """Raises MissionControlError at once where an S3 client would look for keys in vain.
+
+    options: what deltalake is told beyond the environment, such as `AWS_ACCESS_KEY_ID`.
+    """
+    if is_s3(url) and _told(options).isdisjoint(CREDENTIALS) and not _has_profile(options):
         raise MissionControlError(
             f"no credentials for {url!r}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL "
             "unless it is Amazon's), or AWS_PROFILE; on a machine with a role, AWS_FORCE_CREDENTIAL_LOAD=true"
         )
 
 
-def storage_options(url: str) -> dict[str, str] | None:
-    """What deltalake needs beyond the environment, which it reads itself."""
-    if not url.startswith(("s3://", "s3a://")):
-        return None
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    return {"AWS_ALLOW_HTTP": "true"} if endpoint.startswith("http://") else {}
+def storage_options(url: str, options: Mapping[str, str] | None = None) -> dict[str, str] | None:
+    """The options that deltalake needs for a URL: those given, and what it takes from neither them nor the environment.
+
+    None for a local path without any. An endpoint of http:// must be allowed, a profile must be asked for.
+    """
+    needed = {key: str(value) for key, value in (options or {}).items()}
+    if not is_s3(url):
+        return needed or None
+    endpoints = [value for key, value in needed.items() if "endpoint" in key.lower()]
+    if (endpoints or [os.environ.get("AWS_ENDPOINT_URL", "")])[0].startswith("http://"):
+        needed.setdefault("AWS_ALLOW_HTTP", "true")
+    if _told(options).isdisjoint(CREDENTIALS) and _has_profile(options):
+        needed["AWS_FORCE_CREDENTIAL_LOAD"] = "true"
+    return needed
+
+
+def _told(options: Mapping[str, str] | None) -> set[str]:
+    """The names of all settings, as the environment spells them; those that are empty are none."""
+    given = {name.upper() for name, value in (options or {}).items() if value}
+    prefixed = {name if name.startswith("AWS_") else f"AWS_{name}" for name in given}
+    return prefixed | {name for name, value in os.environ.items() if value}
+
+
+def _has_profile(options: Mapping[str, str] | None) -> bool:
+    """Whether a profile is named, or there is a file that may hold one."""
+    files = (os.environ.get("AWS_SHARED_CREDENTIALS_FILE"), *_CREDENTIAL_FILES)
+    return "AWS_PROFILE" in _told(options) or any(Path(name).expanduser().is_file() for name in files if name)
 
 
 class TableWriter:
@@ -184,15 +222,20 @@ def _persist(attempt: Callable[[bool], _Result], url: str) -> _Result:
             return attempt(number > 1)
         except Exception as error:  # deltalake raises what it likes; a bug shows after the last attempt
             if number == ATTEMPTS or _is_final(error):
-                reason = str(error).splitlines()[0] if str(error) else repr(error)
-                raise MissionControlError(f"cannot write to {url!r}: {reason}") from error
+                raise MissionControlError(f"cannot write to {url!r}: {reason_of(error)}") from error
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
     raise AssertionError("the last attempt returns or raises")
 
 
+def reason_of(error: Exception) -> str:
+    """What deltalake says in many coloured lines, in one; of an S3 server's answer, its code and its message."""
+    lines = [line.strip(" \t↳") for line in _COLOURS.sub("", str(error) or repr(error)).splitlines()]
+    text = " ".join(filter(None, lines))
+    said = re.search("<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", text)
+    return ": ".join(filter(None, said.groups())) if said else text[:_LONGEST_REASON]
+
+
 def _is_final(error: Exception) -> bool:
     text = str(error)
-    return isinstance(error, PermissionError | NotADirectoryError | TypeError) or any(
-        sign in text for sign in ("Permission denied", "Not a directory", "Read-only", "os error 13", "os error 20")
-    )
+    return isinstance(error, PermissionError | NotADirectoryError | TypeError) or any(sign in text for sign in _FINAL)

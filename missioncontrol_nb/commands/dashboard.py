@@ -43,7 +43,7 @@ def command(
     from missioncontrol_nb.dashboard.server import Hosting, serve
     from missioncontrol_nb.loader import Dataset
 
-    Dataset(dataset)
+    Dataset(dataset).tables()  # which need not be there yet, but must be within reach
     if releases:
         from missioncontrol_nb.releases import load_calendar
 

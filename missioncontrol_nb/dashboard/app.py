@@ -3,26 +3,31 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
-import ipywidgets as widgets
-
+from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
 from streaming.errors import MissionControlError
 
-from . import markup, words
+from . import words
+from .pages import frame
+from .parts import headline
+from .settings import Settings
 from .state import Query, State, read_search
-from .views import DetailView, OverviewView, TableView, box, html
+from .views import DetailView, OverviewView, TableView, View, box, html
 from .widgets import Page
 
 PHONE_WIDTH = 640  # CSS pixels; the style sheet's limit
 PATIENCE_SECONDS = 0.3  # a slower answer is announced
-CONTACT_SECONDS = 60.0  # without a heartbeat for so long there is no visitor: nothing is read or sent
+CONTACT_SECONDS = 90.0  # without a heartbeat for so long there is no visitor: nothing is read or sent
 GLANCE_SECONDS = 1.0  # how often to look whether there is something to do
 
 log = logging.getLogger(__name__)
+
+
+Summary = Overview | ChannelTable | Detail | NoRelease
 
 
 class Reader(Protocol):
@@ -31,8 +36,8 @@ class Reader(Protocol):
     def refresh(self) -> bool:
         """Looks for new data; whether there are any."""
 
-    def read(self, query: Query) -> object:
-        """The summary that the query's view shows: Overview, ChannelTable or Detail."""
+    def read(self, query: Query) -> Summary:
+        """The summary that the query's view shows, or that there is no release."""
 
 
 class App:
@@ -42,13 +47,13 @@ class App:
     away. The first page is read before the constructor returns, so a preheated kernel holds a complete one.
     """
 
-    def __init__(self, reader: Reader, page: Page, stale_after_seconds: float, refresh_seconds: float) -> None:
-        self.state, self._reader, self._page = State(), reader, page
-        self._stale_after, self._refresh_seconds = stale_after_seconds, refresh_seconds
-        self._top, self._headline, self._notice = html("mc-header"), html("mc-body"), html("mc-body")
-        self._views: dict[str, OverviewView | TableView | DetailView] = {}
+    def __init__(self, reader: Reader, page: Page, settings: Settings) -> None:
+        self.state, self._reader, self._page, self._settings = State(), reader, page, settings
+        self._top, self._headline, self._instead = html("mc-header"), html("mc-body"), html("mc-body")
         self._main = box(css="mc-main")
         self.widget = box(page, self._top, self._main, css="mc")
+        self._data_up_to: datetime | None = None
+        self._shown: Query | None = None
         self._adopting = False
         self._wanted = asyncio.Event()
         self._refreshed = time.monotonic()
@@ -57,15 +62,19 @@ class App:
         page.on_action(self._act)
         self.state.observe(lambda _: self._follow(), "query")
 
+    @cached_property
+    def _views(self) -> dict[str, View]:
+        return {"overview": OverviewView(), "table": TableView(self.state), "detail": DetailView(self.state)}
+
     # ---------- the URL ----------
     def _adopt(self, search: str) -> None:
         """Takes over what the visitor's URL says, and writes it back the way it is understood."""
         self._adopting = True
         try:
-            self.state.set(read_search(search, narrow=self._narrow))
+            self.state.set(read_search(search, narrow=self._is_narrow))
         finally:
             self._adopting = False
-        if self.state.query.search != search:
+        if search and self.state.query.search != search:
             self._page.replace(self.state.query.search)
 
     def _follow(self) -> None:
@@ -74,8 +83,14 @@ class App:
             self._page.push(self.state.query.search)
         self._wanted.set()
 
+    def _act(self, action: str) -> None:
+        """A button that the browser does not answer alone."""
+        file = self._views[self.state.view].export(action)
+        if file is not None:
+            self._page.download(*file)
+
     @property
-    def _narrow(self) -> bool:
+    def _is_narrow(self) -> bool:
         return self._page.viewport <= PHONE_WIDTH
 
     # ---------- keeping up ----------
@@ -90,18 +105,18 @@ class App:
                 log.exception("a page could not be brought up to date")
 
     async def _tick(self) -> None:
-        asked = self._wanted.is_set()
+        is_asked = self._wanted.is_set()
         self._wanted.clear()
-        if asked or (self._visited and self._due and await self._find_new()):
+        if is_asked or (self._is_visited and self._is_due and await self._find_new()):
             await self._update()
 
     @property
-    def _visited(self) -> bool:
-        return time.monotonic() - self._page.last_seen < CONTACT_SECONDS
+    def _is_visited(self) -> bool:
+        return self._page.seconds_unseen < CONTACT_SECONDS
 
     @property
-    def _due(self) -> bool:
-        return time.monotonic() - self._refreshed >= self._refresh_seconds
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._refreshed >= self._settings.refresh_seconds
 
     async def _find_new(self) -> bool:
         self._refreshed = time.monotonic()
@@ -117,10 +132,72 @@ class App:
         if query == self.state.query:
             self._show(query, outcome)
 
-    # ---------- reading and showing ----------
-    def _read(self, query: Query) -> object:
+    def _read(self, query: Query) -> Summary | Exception:
         """The summary of the query, or the error in its place."""
         try:
             return self._reader.read(query)
         except Exception as error:
+            if not isinstance(error, MissionControlError):
+                log.exception("a page's data could not be read")
             return error
+
+    # ---------- showing ----------
+    def _announce(self, query: Query) -> None:
+        """Says that what is asked for is being read, in the place where it will be."""
+        if self._shown is not None and query.view != self._shown.view:
+            self._instead.value = frame.loading(query.view)
+            self._show_frame(query)
+            self._arrange(self._views[query.view].controls, (self._instead,))
+
+    def _show(self, query: Query, outcome: Summary | Exception) -> None:
+        """Shows a summary, or a sentence in its place; controls stay."""
+        view = self._views[query.view]
+        content = (self._instead,)
+        if isinstance(outcome, Exception):
+            self._show_failure(outcome)
+        else:
+            self._data_up_to = outcome.data_up_to
+            if isinstance(outcome, NoRelease):
+                self._headline.value = headline(*words.no_release_headline(outcome.channel, outcome.os_name))
+                self._instead.value = frame.no_release(query)
+            elif self._draw(view, outcome, query):
+                content = view.content
+        self._show_frame(query)
+        self._arrange(view.controls, content)
+        self._shown = query
+
+    def _draw(self, view: View, summary: Summary, query: Query) -> bool:
+        """Whether a view could show a summary."""
+        try:
+            self._headline.value = view.show(summary, query, self._is_narrow)
+        except Exception as error:
+            log.exception("a view could not be drawn")
+            self._show_failure(error)
+            return False
+        return True
+
+    def _show_failure(self, error: Exception) -> None:
+        self._headline.value = ""
+        self._instead.value = frame.failure(*words.failure(error, self._settings.refresh_seconds))
+
+    def _show_frame(self, query: Query) -> None:
+        self._top.value = frame.top(query, self._data_up_to, self._settings.stale_after_seconds)
+        self._page.title = words.page_title(query)
+
+    def _arrange(self, controls: tuple, content: tuple) -> None:
+        children = (self._headline, *controls, *content)
+        if self._main.children != children:
+            self._main.children = children
+
+
+def start(settings: Settings) -> App:
+    """The page of a dataset, with the task that keeps it up to date running in this kernel's loop."""
+    from missioncontrol_nb.dashboard.reader import DatasetReader
+    from missioncontrol_nb.loader import Dataset
+    from missioncontrol_nb.releases import load_calendar
+
+    reader = DatasetReader(Dataset(settings.dataset), load_calendar(settings.releases))
+    app = App(reader, Page(), settings)
+    task = asyncio.get_running_loop().create_task(app.run())
+    app.widget.mc_task = task  # the loop itself keeps tasks only weakly
+    return app

@@ -33,11 +33,12 @@ def decimals_of(value: float, lower: float, upper: float) -> int:
     return max(0, min(by_interval, by_value, 4))
 
 
-def rate_and_interval(value: float, lower: float, upper: float) -> tuple[str, str]:
-    """("5.91", "5.76 to 6.06"), as many digits as the interval allows; a dash for what is not finite."""
+def rate_and_interval(value: float, lower: float, upper: float, decimals: int | None = None) -> tuple[str, str]:
+    """("5.91", "5.76 to 6.06"); a dash for what is not finite. decimals: None is as many as the interval allows."""
     if not math.isfinite(value):
         return DASH, ""
-    decimals = decimals_of(value, lower, upper)
+    if decimals is None:
+        decimals = decimals_of(value, lower, upper)
     return grouped(value, decimals), f"{grouped(lower, decimals)} to {grouped(upper, decimals)}"
 
 
@@ -49,8 +50,12 @@ def signed(percent: float, decimals: int = 0) -> str:
 
 
 def change_decimals(lower: float, upper: float) -> int:
-    """One decimal for a change known to better than ±1.5 %, else none; arguments are fractions."""
-    return 1 if (upper - lower) / 2 < 0.015 else 0
+    """One decimal for a change known to better than ±1.5 %, or whose interval barely excludes none; else none.
+
+    lower, upper: fractions.
+    """
+    excludes_none = lower > 0 or upper < 0
+    return 1 if (upper - lower) / 2 < 0.015 or (excludes_none and min(abs(lower), abs(upper)) < 0.005) else 0
 
 
 def percent_change(value: float, lower: float, upper: float) -> str:

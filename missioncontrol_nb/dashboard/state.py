@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
 from traitlets import Bool, Enum, HasTraits, Instance, Tuple, observe
@@ -83,15 +84,15 @@ class Query:
     channel: str = "release"
     os_name: str = "Windows_NT"
     measure: str = "content_crashes"
-    show: str = "rate"
-    period: str = "since_release"
+    show: Literal["rate", "count"] = "rate"
+    period: Literal["since_release", "last_24h"] = "since_release"
     order: str = "worst"
     interval: str = "7d"
     since: date | None = None
     until: date | None = None
-    time: str = "latest"
+    time: Literal["latest", "since_release"] = "latest"
     window: str = "1h"
-    line: str = "version"
+    line: Literal["version", "build"] = "version"
     hidden: tuple[str, ...] = field(default=(OLDER,))
     cut: int = 0
     official: bool = True
@@ -117,7 +118,7 @@ class Query:
             pairs.append(("off", ",".join(self.hidden) or "none"))
         return pairs
 
-    def link(self, **changes: object) -> str:
+    def link(self, **changes: Any) -> str:
         """The URL query of this state with some choices changed; a detail link leaves the interval to the screen."""
         there = replace(self, **changes)
         if there.view == "detail" and self.view != "detail" and "interval" not in changes:
@@ -139,7 +140,7 @@ def read_search(search: str, narrow: bool = False) -> Query:
     except ValueError:
         given = {}
     default = replace(DEFAULT, interval="48h") if narrow else DEFAULT
-    values = {
+    values: dict[str, Any] = {
         name: choice.read(given.get(choice.parameter), getattr(default, name)) for name, choice in CHOICES.items()
     }
     days = _read_days(given)

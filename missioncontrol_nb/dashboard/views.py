@@ -4,17 +4,23 @@ A view has `controls`, that stay while data are read or fail to, and `content`, 
 one layout and one style model: what a page creates, its visitor waits for.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Any, Protocol
 
 import ipywidgets as widgets
 from traitlets import HasTraits, link
 
+from missioncontrol_nb.monitor import ChannelTable, Detail, Overview
 from streaming import contract
 
 from . import words
-from .parts import CHANNEL_LABELS, PLATFORM_LABELS
-from .state import OLDER, State
+from .export import FORMATS, as_bytes, detail_frame, filename, table_frame
+from .pages import detail as detail_page
+from .pages import overview as overview_page
+from .pages import table as table_page
+from .parts import CHANNEL_LABELS, PLATFORM_LABELS, headline
+from .state import OLDER, Query, State
 from .widgets import VegaChart
 
 Options = Sequence[tuple[str, object]]
@@ -38,14 +44,9 @@ def _plain_layout() -> widgets.Layout:
     return widgets.Layout()
 
 
-@cache
-def _plain_style() -> widgets.DescriptionStyle:
-    return widgets.DescriptionStyle()
-
-
 def html(css: str = "") -> widgets.HTML:
     """A place for a page's own HTML."""
-    return widgets.HTML(layout=_plain_layout(), style=_plain_style(), _dom_classes=css.split())
+    return widgets.HTML(layout=_plain_layout(), _dom_classes=css.split())
 
 
 def box(*children: widgets.Widget, css: str = "", across: bool = False) -> widgets.Box:
@@ -65,14 +66,16 @@ def toggles(state: HasTraits, name: str, label: str, options: Options) -> widget
 
 
 def _linked(kind: type, state: HasTraits, name: str, label: str, options: Options) -> widgets.Widget:
-    control = kind(options=options, value=getattr(state, name), description=label, layout=_plain_layout())
+    control = kind(
+        options=options, value=getattr(state, name), description=label, tooltip=label, layout=_plain_layout()
+    )
     link((state, name), (control, "value"))
     return control
 
 
 def date_picker(state: HasTraits, name: str, label: str) -> widgets.DatePicker:
     """A day, linked to the state's choice of that name."""
-    picker = widgets.DatePicker(description=label, layout=_plain_layout(), style=_plain_style())
+    picker = widgets.DatePicker(description=label, tooltip=label, layout=_plain_layout())
     link((state, name), (picker, "value"))
     return picker
 
@@ -94,17 +97,39 @@ class Controls:
         (self.widget.remove_class if open_ else self.widget.add_class)("mc-open")
 
 
+File = tuple[str, bytes, str]
+"""Name, content and type of a download."""
+
+
+class View(Protocol):
+    """One kind of page. controls stay while data are read or fail to be; content shows the data."""
+
+    controls: tuple[widgets.Widget, ...]
+    content: tuple[widgets.Widget, ...]
+
+    def show(self, summary: Any, query: Query, narrow: bool) -> str:
+        """Shows a summary; returns the page's headline. narrow: on a phone."""
+
+    def export(self, format_: str) -> File | None:
+        """What is shown, as a file to download; None where there is nothing of that format."""
+
+
 class OverviewView:
     """Channels by platforms, a card a platform; all of it HTML, its links change the state."""
 
     def __init__(self) -> None:
         self._body = html("mc-body")
         self.controls: tuple[widgets.Widget, ...] = ()
-        self.content = (self._body,)
+        self.content: tuple[widgets.Widget, ...] = (self._body,)
 
-    def show(self, markup: str) -> None:
-        """markup: the page's HTML."""
-        self._body.value = markup
+    def show(self, summary: Overview, query: Query, narrow: bool) -> str:
+        """Shows an overview."""
+        self._body.value = overview_page.overview(summary, query)
+        return headline(*words.overview_headline(summary, query.channel))
+
+    def export(self, format_: str) -> File | None:
+        """Nothing: figures are taken along from the pages below."""
+        return None
 
 
 class TableView:
@@ -122,16 +147,23 @@ class TableView:
             )
         )
         self._body = html("mc-body")
-        self.controls = (self._controls.widget,)
-        self.content = (self._body,)
+        self._shown: tuple[ChannelTable, Query] | None = None
+        self.controls: tuple[widgets.Widget, ...] = (self._controls.widget,)
+        self.content: tuple[widgets.Widget, ...] = (self._body,)
 
-    def name(self, setting: str) -> None:
-        """Says in a few words what is set."""
-        self._controls.name(setting)
+    def show(self, summary: ChannelTable, query: Query, narrow: bool) -> str:
+        """Shows a table."""
+        self._shown = summary, query
+        self._controls.name(words.setting(query))
+        self._body.value = table_page.table(summary, query)
+        return headline(*words.table_headline(summary))
 
-    def show(self, markup: str) -> None:
-        """markup: table and what can be taken along, as HTML."""
-        self._body.value = markup
+    def export(self, format_: str) -> File | None:
+        """The table's figures."""
+        if self._shown is None or format_ not in FORMATS:
+            return None
+        table, query = self._shown
+        return filename(query, format_), as_bytes(table_frame(table), format_), FORMATS[format_]
 
 
 class DetailView:
@@ -147,13 +179,14 @@ class DetailView:
         self._controls = Controls(*self._rows(state))
         self._title = html("mc-title")
         self._versions = Switches(state)
+        self._empty = html("mc-body")
         self.chart = VegaChart(layout=_plain_layout())
-        self._panel = box(
-            box(self._title, self._versions.widget, css="mc-chart-head", across=True), self.chart, css="mc-panel"
-        )
+        head = box(self._title, self._versions.widget, css="mc-chart-head", across=True)
+        self._panel = box(head, self._empty, self.chart, css="mc-panel")
         self._below = html("mc-body")
-        self.controls = (self._controls.widget,)
-        self.content = (self._panel, self._below)
+        self._shown: tuple[Detail, Query] | None = None
+        self.controls: tuple[widgets.Widget, ...] = (self._controls.widget,)
+        self.content: tuple[widgets.Widget, ...] = (self._panel, self._below)
         state.observe(lambda change: self._show_days(change.new == "custom"), "interval")
         self._show_days(state.interval == "custom")
 
@@ -179,15 +212,44 @@ class DetailView:
     def _show_days(self, shown: bool) -> None:
         (self._days.remove_class if shown else self._days.add_class)("mc-gone")
 
-    def name(self, setting: str) -> None:
-        """Says in a few words what is set."""
-        self._controls.name(setting)
+    def show(self, summary: Detail, query: Query, narrow: bool) -> str:
+        """Shows a measure."""
+        self._shown = summary, query
+        self._controls.name(words.setting(query))
+        self._title.value = detail_page.chart_title(query)
+        self._versions.show(lines(summary))
+        self._show_chart(summary, query, narrow)
+        self._below.value = detail_page.below_chart(summary, query)
+        return headline(*words.detail_headline(summary))
 
-    def show(self, title: str, lines: Sequence[tuple[str, str, str]], below: str) -> None:
-        """title, below: HTML over and under the chart. lines: (name, label, class) of every switchable line."""
-        self._title.value = title
-        self._versions.show(lines)
-        self._below.value = below
+    def _show_chart(self, detail: Detail, query: Query, narrow: bool) -> None:
+        is_empty = detail.windows.empty
+        self._empty.value = detail_page.no_windows(detail, query) if is_empty else ""
+        (self.chart.add_class if is_empty else self.chart.remove_class)("mc-gone")
+        if is_empty:
+            return
+        from missioncontrol_nb import charts
+
+        chart = charts.detail_chart(detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow)
+        summary = charts.summary(detail, show=query.show, time=query.time, hidden=query.hidden)
+        with self.chart.hold_sync():
+            self.chart.readout = charts.readout(detail, show=query.show, time=query.time, hidden=query.hidden)
+            self.chart.show(chart, summary)
+
+    def export(self, format_: str) -> File | None:
+        """The chart's windows."""
+        if self._shown is None or format_ not in FORMATS:
+            return None
+        detail, query = self._shown
+        return filename(query, format_), as_bytes(detail_frame(detail), format_), FORMATS[format_]
+
+
+def lines(detail: Detail) -> list[tuple[str, str, str]]:
+    """(name, label, class) of every line that can be switched; those after the third go together."""
+    found = [(line.name, line.label, f"mc-v{line.rank}") for line in detail.lines if line.rank < 3]
+    if any(line.rank >= 3 for line in detail.lines):
+        found.append((OLDER, "Older", "mc-v-old"))
+    return found
 
 
 class Switches:

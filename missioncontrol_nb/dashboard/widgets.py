@@ -22,6 +22,7 @@ class Page(anywidget.AnyWidget):
     """One a page: the URL's search part as a trait, clicks on links and actions, downloads, the browser's heartbeat."""
 
     _esm = STATIC / "page.js"
+    _css = Path(__file__).parent / "look.css"
     search = Unicode("", help="location.search, e.g. '?channel=beta'; a stranger's text").tag(sync=True)
     viewport = Int(1280, help="width of the window in CSS pixels").tag(sync=True)
     title = Unicode("", help="document.title").tag(sync=True)
@@ -112,16 +113,25 @@ def frame_columns(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def split_chart(chart: "alt.TopLevelMixin") -> tuple[dict[str, Any], dict[str, Any]]:
-    """An Altair chart's specification without rows, and its data sets as binary columns."""
+    """An Altair chart's specification without rows, and its data sets as binary columns.
+
+    Data sets with names of their own (`charts.Rows`) keep them, and never become rows at all.
+    """
     import altair as alt
 
+    from ..charts import Rows
+
+    chart = chart.copy(deep=False)
+    named = {} if alt.utils.is_undefined(chart.datasets) else dict(chart.datasets)
+    frames = {name: rows.frame for name, rows in named.items() if isinstance(rows, Rows)}
+    chart.datasets = {name: rows for name, rows in named.items() if name not in frames} or alt.Undefined
     with alt.data_transformers.enable("default", consolidate_datasets=True, max_rows=None):
-        spec = chart.to_dict()
+        spec = chart.to_dict(validate=not frames)
     datasets = spec.pop("datasets", {})
     temporal = set(_temporal_fields(spec))
     names = {old: f"data{number}" for number, old in enumerate(datasets)}
     columns = {names[old]: frame_columns(_rows_frame(rows, temporal)) for old, rows in datasets.items()}
-    return _in_place(spec, names), columns
+    return _in_place(spec, names), columns | {name: frame_columns(frame) for name, frame in frames.items()}
 
 
 def _column(values: pd.Series) -> bytes | dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from streaming import contract
+from streaming.errors import MissionControlError
 
 from ..monitor import (
     Change,
@@ -15,9 +16,11 @@ from ..monitor import (
     ChannelTable,
     Detail,
     MeasureSummary,
+    Overview,
     PlatformSummary,
     Rate,
     largest_change,
+    size_of_change,
 )
 from .parts import (
     CHANNEL_LABELS,
@@ -73,23 +76,25 @@ def direction(row: MeasureSummary) -> str:
     return direction_of(row.change)
 
 
-def percent_of(change: Change) -> str:
-    """ "+38 %" """
-    return percent_change(change.value, change.lower, change.upper)
+def percent_of(change: Change | None) -> str:
+    """ "+38 %", a dash where nothing can be compared"""
+    return DASH if change is None else percent_change(change.value, change.lower, change.upper)
 
 
-def sureness(change: Change) -> str:
-    """ "+31 to +45 %" """
-    return percent_interval(change.lower, change.upper)
+def sureness(change: Change | None) -> str:
+    """ "+31 to +45 %", nothing where nothing can be compared"""
+    return "" if change is None else percent_interval(change.lower, change.upper)
 
 
 def change_and_interval(row: MeasureSummary) -> tuple[str, str]:
     """("+38 %", "+31 to +45 %"), a dash where nothing can be compared."""
-    return (DASH, "") if row.change is None else (percent_of(row.change), sureness(row.change))
+    return percent_of(row.change), sureness(row.change)
 
 
-def size(change: Change) -> str:
+def size(change: Change | None) -> str:
     """ "38 % more", "12 % fewer"; "more" alone where there was none before"""
+    if change is None:
+        return "another number of"
     word = "more" if change.value > 0 else "fewer"
     return f"{percent_of(change).lstrip('+−±')} {word}" if math.isfinite(change.value) else word
 
@@ -103,13 +108,16 @@ def figure(rate: Rate | None) -> str:
 Headline = tuple[str, str, str]
 
 
-def no_release_headline(channel: str) -> Headline:
-    """A channel on which nothing is out, or of which nothing has come."""
-    return (
-        "none",
-        f"No release on {place(channel)} has usage",
-        "Its cards fill by themselves when the first pings arrive.",
-    )
+def no_release_headline(channel: str, os_name: str | None = None) -> Headline:
+    """A channel, or a platform of it, of which nothing is out or nothing has come."""
+    where = f"{place(channel)}, {PLATFORM_LABELS[os_name]}" if os_name else place(channel)
+    return "none", f"No release on {where} has sent a ping", "This page fills by itself when the first pings arrive."
+
+
+def overview_headline(overview: Overview, channel: str) -> Headline:
+    """The headline of the front page with one channel chosen."""
+    chosen = next((each for each in overview.channels if each.channel == channel), None)
+    return no_release_headline(channel) if chosen is None else channel_headline(chosen)
 
 
 def channel_headline(channel: ChannelSummary) -> Headline:
@@ -119,8 +127,8 @@ def channel_headline(channel: ChannelSummary) -> Headline:
         return "early", f"{newest.version} on {place(channel.channel)} has no version before it", "Nothing to compare."
     found = [(platform, row) for platform in channel.platforms if (row := largest_change(platform)) is not None]
     if not found:
-        return _nothing_stands_out(channel)
-    found.sort(key=lambda pair: _weight(pair[1]), reverse=True)
+        return _nothing_stands_out(channel, previous.version)
+    found.sort(key=lambda pair: size_of_change(pair[1]), reverse=True)
     platform, row = found[0]
     sentence = (
         f"{newest.version} on {place(channel.channel)}, {PLATFORM_LABELS[platform.os_name]}: {size(row.change)} "
@@ -134,13 +142,8 @@ def channel_headline(channel: ChannelSummary) -> Headline:
     return direction(row), sentence, " ".join([line, *_too_little(channel)])
 
 
-def _weight(row: MeasureSummary) -> tuple[bool, float]:
-    """More crashes before fewer, then by size."""
-    return row.change.value > 0, abs(row.change.value)
-
-
-def _nothing_stands_out(channel: ChannelSummary) -> Headline:
-    newest, previous, where = channel.newest.version, channel.previous.version, place(channel.channel)
+def _nothing_stands_out(channel: ChannelSummary, previous: str) -> Headline:
+    newest, where = channel.newest.version, place(channel.channel)
     if all(platform.state != "measured" for platform in channel.platforms):
         sentence = f"Not enough usage yet: {newest} on {where} has sent too little to compare with {previous}"
         return "early", sentence, "Cards show what has come so far, with wide intervals."
@@ -161,13 +164,11 @@ def _list(names: Sequence[str]) -> str:
 def table_headline(table: ChannelTable) -> Headline:
     """The largest change of one channel and platform."""
     where = f"on {place(table.channel)}, {PLATFORM_LABELS[table.os_name]}"
-    if table.newest is None:
-        return "none", f"No release {where} has usage", "The table fills by itself when the first pings arrive."
     newest = table.newest.version
     if table.previous is None:
         return "early", f"{newest} {where} has no version before it", "Nothing to compare."
     previous = table.previous.version
-    moved = sorted((row for row in table.rows if direction(row) in ("up", "down")), key=_weight, reverse=True)
+    moved = sorted((row for row in table.rows if direction(row) in ("up", "down")), key=size_of_change, reverse=True)
     if not moved and all(direction(row) in ("early", "none") for row in table.rows):
         return "early", f"Not enough usage yet: {newest} {where}", "Rates are shown with wide intervals."
     if not moved:
@@ -202,7 +203,7 @@ def platform_reason(channel: ChannelSummary, platform: PlatformSummary, found: M
     """The line under a card's title."""
     if found is not None:
         return f"{measure_label(found.measure)}, the largest change"
-    if platform.state == "measured":
+    if platform.state == "measured" and channel.previous is not None:
         return f"Every interval includes no change from {channel.previous.version}"
     return f"Not enough usage yet of {channel.newest.version}"
 
@@ -235,7 +236,7 @@ def sentence_to_copy(channel: ChannelSummary, now: datetime) -> str:
     changes = [
         f"{PLATFORM_LABELS[platform.os_name]}, {measure_words(row.measure)} {percent_of(row.change)} "
         f"({sureness(row.change)})"
-        for platform, row in sorted(found, key=lambda pair: _weight(pair[1]), reverse=True)
+        for platform, row in sorted(found, key=lambda pair: size_of_change(pair[1]), reverse=True)
     ]
     said += f". Largest changes: {'; '.join(changes)}." if changes else ". No change stands out."
     return " ".join([said, *_too_little(channel)])
@@ -280,4 +281,44 @@ def page_title(query: Query) -> str:
 # ---------- detail ----------
 def detail_headline(detail: Detail) -> Headline:
     """The change of one measure on one platform."""
-    raise NotImplementedError
+    where = f"on {place(detail.channel)}, {PLATFORM_LABELS[detail.os_name]}"
+    row, newest, previous = detail.row, detail.newest, detail.previous
+    if row.state == "not_measured":
+        said = f"{measure_label(row.measure)} are not measured {where}"
+        return "none", said, not_measured(row.measure, detail.os_name)
+    state = direction(row)
+    rates = _rates_of(row, newest.version, previous.version if previous else None)
+    line = " ".join([rates, *arrived(newest.version, detail.adoption, detail.completeness)])
+    if previous is None:
+        return "early", f"{newest.version} {where} has no version before it", line
+    if state in ("early", "none") or row.change is None:
+        return "early", f"Not enough usage yet: {measure_words(row.measure)} of {newest.version} {where}", line
+    compared = f"{measure_words(row.measure)} than {previous.version} ({sureness(row.change)})"
+    if state == "level":
+        sentence = f"{newest.version} {where}: no clear change of {measure_words(row.measure)} from {previous.version}"
+        return state, f"{sentence} ({sureness(row.change)})", line
+    return state, f"{newest.version} {where}: {size(row.change)} {compared}", line
+
+
+def _rates_of(row: MeasureSummary, newest: str, previous: str | None) -> str:
+    said = f"{newest} has {figure(row.newest)} per 1000 usage hours since its release"
+    return f"{said}, {previous} had {figure(row.previous)} at the same age." if previous else f"{said}."
+
+
+EVERY_WORDS = {"5min": "by 5 minutes", "1h": "by hour", "1d": "by day"}
+
+
+def chart_title(query: Query) -> str:
+    """ "Content crashes per 1000 usage hours, by hour" """
+    unit = " per 1000 usage hours" if query.show == "rate" else ""
+    since = ", since each release" if query.time == "since_release" else ""
+    return f"{measure_label(query.measure)}{unit}, {EVERY_WORDS[query.window]}{since}"
+
+
+# ---------- failing ----------
+def failure(error: Exception, again_after_seconds: float) -> tuple[str, str]:
+    """A title and a sentence for what could not be read or drawn: what the reader can fix is said, a bug is not."""
+    again = f"It is tried again when new data arrive, at most every {again_after_seconds:.0f} s."
+    if isinstance(error, MissionControlError):
+        return "The dataset could not be read", f"{error}. {again}"
+    return "This view could not be drawn", f"The reason is in the server's log. {again}"

@@ -1,7 +1,10 @@
-"""The conda environment, the lock and pyproject.toml name the same packages."""
+"""The conda environment, the lock and pyproject.toml name the same packages, and all that are imported."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import yaml
@@ -9,18 +12,31 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+LOCK = (ROOT / "requirements.lock").read_text()
 
 
 def bounds(requirement: str) -> tuple[str, frozenset[str]]:
-    """A requirement's name and its version bounds, whatever their order; markers left out."""
+    """A requirement's normal name and its version bounds, whatever their order; markers left out."""
     name, versions = re.fullmatch(r"([A-Za-z0-9_.-]+)\s*([^;]*).*", requirement).groups()
-    return name.lower(), frozenset(filter(None, (bound.strip() for bound in versions.split(","))))
+    return normal(name), frozenset(filter(None, (bound.strip() for bound in versions.split(","))))
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def conda_requirements() -> dict[str, frozenset[str]]:
     plain = [entry for entry in CONDA if isinstance(entry, str)]
     from_pip = [entry for group in CONDA if isinstance(group, dict) for entry in group["pip"] if "-e ." not in entry]
     return dict(map(bounds, [*plain, *from_pip]))
+
+
+def imported_by(file: Path) -> set[str]:
+    """The top-level modules that a file imports anywhere in it, without relative ones."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.split(".")[0] for name in names}
 
 
 def test_conda_environment_has_the_dependencies_of_the_project_and_java():
@@ -35,8 +51,18 @@ def test_conda_environment_has_the_dependencies_of_the_project_and_java():
 
 
 def test_lock_pins_every_dependency_with_a_hash_and_names_no_host():
-    lock = (ROOT / "requirements.lock").read_text()
-    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+).*?\\\n\s+--hash=", lock, re.MULTILINE))
+    pinned = re.findall(r"^([a-z0-9-]+)==\S+.*?\\\n\s+--hash=sha256:[0-9a-f]{64}", LOCK, re.MULTILINE)
     wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
-    assert {bounds(requirement)[0] for requirement in wanted} <= pinned.keys()
-    assert "://" not in lock
+    assert {bounds(requirement)[0] for requirement in wanted} <= set(pinned)
+    assert len(pinned) == len(re.findall(r"^[a-z0-9-]+[^ #\n]*==", LOCK, re.MULTILINE))
+    assert "://" not in LOCK
+
+
+def test_every_package_that_is_imported_is_a_dependency():
+    distributions = packages_distributions()
+    imported = {name for package in ("streaming", "missioncontrol_nb") for file in (ROOT / package).rglob("*.py")
+                for name in imported_by(file)}  # fmt: skip
+    foreign = imported - sys.stdlib_module_names - {"streaming", "missioncontrol_nb"}
+    needed = {normal(distributions[name][0]) for name in foreign}
+    assert "pyspark" in needed
+    assert needed <= {bounds(requirement)[0] for requirement in PROJECT["project"]["dependencies"]}

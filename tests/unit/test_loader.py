@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.loader import S3_CREDENTIALS, Dataset
+from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.releases import Calendar, Release
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.table import CREDENTIALS, storage_options
 
 USUAL = {
     "application": "Firefox",
@@ -378,13 +379,35 @@ def test_delays_and_rejected_pings_are_summed(tmp_path: Path) -> None:
     assert Dataset(tmp_path).load_rejected().to_numpy().tolist() == [["crash", "channel", 5]]
 
 
-def test_object_store_without_credentials_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*S3_CREDENTIALS, "AWS_SECRET_ACCESS_KEY"):
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The home of somebody without credentials."""
+    for name in (*CREDENTIALS, "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_object_store_without_credentials_is_refused_at_once(nobody: Path) -> None:
     started = time.perf_counter()
     with pytest.raises(MissionControlError, match="AWS_ACCESS_KEY_ID"):
         mc.load("s3://bucket/dataset")
     assert time.perf_counter() - started < 1
+
+
+def test_plain_http_endpoint_is_allowed_and_a_profile_is_looked_up(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed, looked_up = {"AWS_ALLOW_HTTP": "true"}, {"AWS_FORCE_CREDENTIAL_LOAD": "true"}
+    keys = {"aws_access_key_id": "a", "endpoint_url": "http://127.0.0.1:9"}
+    assert storage_options("/data", {}) is None
+    assert storage_options("s3://bucket/data", keys) == keys | allowed
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    (nobody / ".aws").mkdir()
+    (nobody / ".aws" / "credentials").touch()
+    assert storage_options("s3://bucket/data") == allowed | looked_up
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://127.0.0.1:9")
+    assert storage_options("s3://bucket/data") == looked_up
 
 
 def test_object_store_that_does_not_answer_is_said_in_one_line() -> None:
@@ -392,7 +415,6 @@ def test_object_store_that_does_not_answer_is_said_in_one_line() -> None:
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-        "AWS_ALLOW_HTTP": "true",
         "max_retries": "1",
     }
     with pytest.raises(MissionControlError, match=r"^s3://bucket/dataset/error_aggregates cannot be read: [^\n\x1b]+$"):

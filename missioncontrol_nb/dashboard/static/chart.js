@@ -138,28 +138,54 @@ function escape(text) {
 }
 
 function moment(readout, x) {
-  if (readout.kind === "age") return `+${x < 48 ? `${+x.toFixed(1)} h` : `${+(x / 24).toFixed(1)} d`}`;
+  if (readout.kind === "age") return age(x);
   return `${new Date(x).toUTCString().slice(0, 22)} UTC`;
+}
+
+// "+5 min", "+1 h 25 min", "+4 d 1 h": two units at most
+function age(hours) {
+  const minutes = Math.round(hours * 60);
+  const units = [[Math.floor(minutes / 1440), "d"], [Math.floor(minutes / 60) % 24, "h"], [minutes % 60, "min"]];
+  const said = units.filter(([number]) => number).slice(0, 2).map(([number, unit]) => `${number} ${unit}`);
+  return said.length ? `+${said.join(" ")}` : "release";
+}
+
+function grouped(number) {
+  return Math.round(number).toLocaleString("en").replaceAll(",", "\u202f");
 }
 
 function usage(hours) {
   if (hours == null) return "";
-  return `, ${hours >= 10000 ? `${Math.round(hours / 1000)} k h` : `${Math.round(hours)} h`}`;
+  if (hours >= 1e7) return `, ${(hours / 1e6).toFixed(1)} million h`;
+  return `, ${hours >= 10000 ? `${Math.round(hours / 1000)} k h` : `${hours < 10 ? hours.toFixed(1) : Math.round(hours)} h`}`;
 }
 
-function figures(series, row) {
+// Three significant digits of the rate, at most four decimals; its interval has as many decimals.
+function decimals(row) {
+  const size = row.rate || row.upper;
+  return size > 0 ? Math.max(0, Math.min(4, 2 - Math.floor(Math.log10(size)))) : 2;
+}
+
+function rateAndInterval(row) {
+  if (row.rate == null) return "<b>–</b>";
+  const digits = decimals(row);
+  const known = row.lower != null && row.upper != null;
+  const interval = known ? ` (${row.lower.toFixed(digits)} to ${row.upper.toFixed(digits)})` : "";
+  return `<b>${row.rate.toFixed(digits)}</b>${interval}`;
+}
+
+function figures(series, row, show) {
   const key = `<span class="mc-key ${escape(series.class || "")}">${escape(series.name)}</span>`;
-  const value = row.rate == null ? "–" : row.rate.toFixed(2);
-  const interval = row.lower == null || row.upper == null ? "" : ` (${row.lower.toFixed(2)} to ${row.upper.toFixed(2)})`;
+  const figure = show === "count" ? `<b>${row.events == null ? "–" : grouped(row.events)}</b>` : rateAndInterval(row);
   const late = row.complete === 0 || row.complete === false ? ", incomplete" : "";
-  return `<span>${key} <b>${value}</b>${interval}${usage(row.usage_hours)}${late}</span>`;
+  return `<span>${key} ${figure}${usage(row.usage_hours)}${late}</span>`;
 }
 
 function readoutHtml(readout, data, x) {
   const here = (data[readout.dataset] || []).filter((row) => row[readout.x] === x);
   const spans = (readout.series || []).map((series, i) => {
     const row = here.find((candidate) => candidate.series === i || candidate.series === series.name);
-    return row ? figures(series, row) : "";
+    return row ? figures(series, row, readout.show) : "";
   });
   return `<b>${moment(readout, x)}</b>${spans.join("")}`;
 }
@@ -252,7 +278,8 @@ class Drawing {
     ready.config = { ...ready.config, aria: false };
     let result;
     try {
-      result = await embed(host.firstChild, ready, { ast: true, actions: false, renderer: "canvas", tooltip: false, patch: keepNumbers });
+      const tooltip = !Object.keys(this.model.get("readout")).length; // figures stand above the chart, or beside the pointer
+      result = await embed(host.firstChild, ready, { ast: true, actions: false, renderer: "canvas", tooltip, patch: keepNumbers });
     } catch (error) {
       host.remove();
       throw error;

@@ -1,11 +1,7 @@
-"""What a page says: sums of a dataset turned into summaries of channels, platforms and measures, version by version.
+"""What a page says of a dataset, as plain records: channels, platforms, measures, one measure in detail."""
 
-Two versions are compared at the same age: the previous one's sums from its release on, as long as the newest is out
-now. Sums are by submission, so both had as much of their usage still in the post at that age. No judgement is made
-here: whether a change is acceptable is not said, only whether its interval excludes none.
-"""
-
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
-State = Literal["measured", "too_little_usage", "not_measured", "no_release"]
+State = Literal["measured", "too_little_usage", "not_measured"]
 
 
 @dataclass(frozen=True)
@@ -94,11 +90,12 @@ class PlatformSummary:
 class ChannelSummary:
     """One channel: its newest and previous version and all platforms.
 
-    score: main plus content crashes per 1000 usage hours, platforms weighted by the previous version's usage.
+    Without a previous version nothing is compared. score: main plus content crashes per 1000 usage hours, platforms
+    weighted by the previous version's usage.
     """
 
     channel: str
-    newest: Version | None
+    newest: Version
     previous: Version | None
     platforms: tuple[PlatformSummary, ...] = ()
     score: Rate | None = None
@@ -109,11 +106,20 @@ class ChannelSummary:
 
 @dataclass(frozen=True)
 class Overview:
-    """All channels that have usage. now: the moment up to which data are in."""
+    """All channels that have a release with pings. now: the moment up to which data are in."""
 
     channels: tuple[ChannelSummary, ...]
     data_up_to: datetime | None
     now: datetime
+
+
+@dataclass(frozen=True)
+class NoRelease:
+    """In place of a table or a detail: no version of the channel that is out has any ping on the platform."""
+
+    channel: str
+    os_name: str
+    data_up_to: datetime | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class ChannelTable:
 
     channel: str
     os_name: str
-    newest: Version | None
+    newest: Version
     previous: Version | None
     older: tuple[Version, ...]
     rows: tuple[MeasureSummary, ...]
@@ -159,7 +165,7 @@ class Detail:
 
     channel: str
     os_name: str
-    newest: Version | None
+    newest: Version
     previous: Version | None
     row: MeasureSummary
     lines: tuple[Line, ...]
@@ -172,3 +178,18 @@ class Detail:
     completeness: Completeness
     data_up_to: datetime | None
     now: datetime
+
+
+def largest_change(platform: PlatformSummary) -> MeasureSummary | None:
+    """The measure whose change is largest of those whose interval excludes none; more comes before fewer."""
+    moved = [row for row in platform.measures.values() if row.change is not None and row.change.excludes_none]
+    measured = [row for row in moved if row.state == "measured"]
+    return max(measured, key=size_of_change, default=None)
+
+
+def size_of_change(row: MeasureSummary) -> tuple[bool, float]:
+    """What changes sort by: more before fewer, then by size; a rise from nothing is the largest."""
+    if row.change is None:
+        return False, 0.0
+    value = row.change.value if math.isfinite(row.change.value) else math.inf
+    return value > 0, abs(value)

@@ -1,0 +1,21 @@
+"""The dashboard: published by `missioncontrol dashboard`, or embedded in a notebook by `dashboard.show(dataset)`."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipywidgets import Box
+
+__all__ = ["show"]
+
+
+def show(dataset: str | None = None, releases: str | None = None) -> "Box":
+    """The dashboard of a dataset as a widget, kept up to date while it is looked at.
+
+    dataset: folder or `s3://` URL; releases: a release calendar, None is the snapshot. Without a dataset, both come
+    from the environment, where `missioncontrol dashboard` put them. Raises MissionControlError where there is none.
+    """
+    from missioncontrol_nb.dashboard.app import start
+    from missioncontrol_nb.dashboard.settings import Settings
+
+    settings = Settings.from_environment() if dataset is None else Settings(dataset, releases)
+    return start(settings).widget

@@ -1,0 +1,72 @@
+"""What a visitor takes along of a page: its figures as a frame, as CSV or Parquet."""
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from ..monitor import ChannelTable, Detail, MeasureSummary, Rate
+from .state import Query
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+
+
+def filename(query: Query, format_: str) -> str:
+    """ "missioncontrol-release-windows_nt-content_crashes.csv" """
+    parts = ["missioncontrol", query.channel, query.os_name.lower()]
+    return "-".join([*parts, *([query.measure] if query.view == "detail" else [])]) + f".{format_}"
+
+
+def as_bytes(frame: "pd.DataFrame", format_: str) -> bytes:
+    """A frame as a file's content; format_: a key of FORMATS."""
+    if format_ == "csv":
+        return frame.to_csv(index=False).encode()
+    buffer = BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def detail_frame(detail: Detail) -> "pd.DataFrame":
+    """The windows of the detail's chart, with what they are of."""
+    labels = {line.name: line.label for line in detail.lines}
+    windows = detail.windows.rename(columns={"rate": "rate_per_1k_hours", "lower": "rate_lower", "upper": "rate_upper"})
+    windows.insert(1, "label", windows["line"].map(labels))
+    place = {"channel": detail.channel, "os_name": detail.os_name, "measure": detail.row.measure}
+    return windows.assign(**place)
+
+
+def table_frame(table: ChannelTable) -> "pd.DataFrame":
+    """A row per measure and version: events, usage hours, rate with interval; the newest one's change."""
+    import pandas as pd
+
+    return pd.DataFrame([row for measure in table.rows for row in _rows(table, measure)])
+
+
+def _rows(table: ChannelTable, row: MeasureSummary) -> list[dict[str, Any]]:
+    named: list[tuple[str, Rate | None]] = []
+    if table.newest is not None:
+        named.append((table.newest.version, row.newest))
+    if table.previous is not None:
+        named.append((table.previous.version, row.previous))
+    named += list(row.older.items())
+    rows = [_row(table, row, version, rate) for version, rate in named if rate is not None]
+    if rows and row.change is not None:
+        change = row.change
+        rows[0] |= {"change": change.value, "change_lower": change.lower, "change_upper": change.upper}
+    return rows
+
+
+def _row(table: ChannelTable, row: MeasureSummary, version: str, rate: Rate) -> dict[str, Any]:
+    return {
+        "channel": table.channel,
+        "os_name": table.os_name,
+        "measure": row.measure,
+        "version": version,
+        "state": row.state,
+        "events": rate.events,
+        "usage_hours": rate.usage_hours,
+        "rate_per_1k_hours": rate.value,
+        "rate_lower": rate.lower,
+        "rate_upper": rate.upper,
+    }

@@ -1,0 +1,138 @@
+"""One measure over time: what stands around its chart."""
+
+from typing import TYPE_CHECKING
+
+from ...monitor import (
+    Detail,
+    Rate,
+)
+from .. import words
+from ..parts import (
+    DASH,
+    FIXED_SPACE,
+    grouped,
+    hours,
+    key,
+    link,
+    message,
+    moment,
+    percent,
+    rate_and_interval,
+    tag,
+    text,
+)
+from ..state import Query
+from .figures import figure_and_interval, get_this, official_argument
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def chart_title(query: Query) -> str:
+    """What the chart shows."""
+    return tag("h3", text(words.chart_title(query)))
+
+
+def no_windows(detail: Detail, query: Query) -> str:
+    """What stands in the place of a chart that has nothing to show."""
+    if detail.row.state == "not_measured":
+        return message("Not measured", words.not_measured(query.measure, query.os_name))
+    interval = f"{moment(detail.since)} to {moment(detail.until)}"
+    why = f"No ping of a version on {words.place(query.channel)} came in between {interval}. Try a longer interval."
+    return message("No usage in this interval", why)
+
+
+def below_chart(detail: Detail, query: Query) -> str:
+    """Figures, the table behind the chart where it is open, and what can be taken along."""
+    return figures(detail) + behind(detail, query) + get_this(query, detail_code(detail, query), has_chart=True)
+
+
+def figures(detail: Detail) -> str:
+    """The measure since release in figures."""
+    row, newest, previous = detail.row, detail.newest, detail.previous
+    if row.newest is None:
+        return ""
+    found = [_rate_figure(key("mc-v0", newest.version) + " since release", row.newest)]
+    if previous is not None and row.previous is not None:
+        found.append(_rate_figure(key("mc-v1", previous.version) + " at the same age", row.previous))
+        change, sure = words.change_and_interval(row)
+        found.append(_definition("Change", change, sure))
+    if row.last_24h is not None:
+        found.append(_rate_figure(text(f"{newest.version} in the last 24 h"), row.last_24h))
+    if detail.completeness:
+        shares = [share for _, share in detail.completeness]
+        by_hour = " · ".join(f"{start:%H:%M} {100 * share:.0f}" for start, share in detail.completeness)
+        said = f"{percent(sum(shares) / len(shares))} in"
+        found.append(_definition(f"Newest {len(shares)} hours", said, f"{by_hour}{FIXED_SPACE}%"))
+    return tag("dl", *found, css="mc-figures")
+
+
+def _rate_figure(name: str, rate: Rate) -> str:
+    value, interval = rate_and_interval(rate.value, rate.lower, rate.upper)
+    events = f"{grouped(rate.events)} in {hours(rate.usage_hours)}"
+    return _definition(name, value, f"{interval} · {events}" if interval else events)
+
+
+def _definition(name: str, value: str, small: str) -> str:
+    """A figure with its name; name is HTML already."""
+    return tag("div", tag("dt", name), tag("dd", text(value), " ", tag("small", text(small))))
+
+
+BEHIND_ROWS = 48
+
+
+def behind(detail: Detail, query: Query) -> str:
+    """The newest windows as a table, behind a link that opens it."""
+    toggle = link(
+        query.link(behind=not query.behind),
+        "Table behind the chart",
+        css="mc-toggle mc-open" if query.behind else "mc-toggle",
+        aria_expanded="true" if query.behind else "false",
+    )
+    if not query.behind:
+        return tag("div", toggle, css="mc-behind")
+    lines = [line for line in detail.lines if line.name not in query.hidden and line.rank < 3] or list(detail.lines[:1])
+    by_line = {name: rows.set_index("window_start") for name, rows in detail.windows.groupby("line", sort=False)}
+    starts = sorted(detail.windows["window_start"].unique(), reverse=True)[:BEHIND_ROWS]
+    head = [tag("th", "Window, UTC", scope="col")]
+    for line in lines:
+        head += [tag("th", text(line.label), scope="col"), tag("th", "Usage", scope="col")]
+    rows = [_behind_row(start, [by_line.get(line.name) for line in lines], query) for start in starts]
+    drawn = tag(
+        "table",
+        tag("caption", "The newest windows of the chart", css="mc-hidden"),
+        tag("thead", tag("tr", *head, tag("th", "Usage hours", scope="col"))),
+        tag("tbody", *rows),
+        css="mc-plain",
+    )
+    more = len(detail.windows["window_start"].unique()) - len(starts)
+    note = tag("p", f"{grouped(more)} earlier windows are in the CSV.", css="mc-small") if more > 0 else ""
+    return tag("div", toggle, drawn, note, css="mc-behind")
+
+
+def _behind_row(start: "pd.Timestamp", lines: "list[pd.DataFrame | None]", query: Query) -> str:
+    cells = [tag("th", f"{start:%a %d %b %H:%M}", scope="row")]
+    is_complete = True
+    for rows in lines:
+        if rows is None or start not in rows.index:
+            cells += [tag("td", DASH), tag("td", DASH)]
+            continue
+        row = rows.loc[start]
+        is_complete = is_complete and bool(row["complete"])
+        shown = Rate(row["rate"], row["lower"], row["upper"], int(row["events"]), row["usage_hours"])
+        value, interval = figure_and_interval(shown, query.show)
+        cells += [tag("td", value, " ", tag("small", interval)), tag("td", hours(row["usage_hours"]))]
+    return tag("tr", *cells, tag("td", "complete" if is_complete else "incomplete"))
+
+
+def detail_code(detail: Detail, query: Query) -> str:
+    """The Python that loads what the chart shows."""
+    by = "build_id" if query.line == "build" else "display_version"
+    rest = f'by=["{by}"], every="{query.window}"{official_argument(query)}'
+    return (
+        "import missioncontrol_nb as mc\n"
+        f'frame = mc.load(DATASET, channel="{query.channel}", os_name="{query.os_name}",\n'
+        f'                measures=["{query.measure}"], since="{detail.since:%Y-%m-%dT%H:%MZ}",\n'
+        f'                until="{detail.until:%Y-%m-%dT%H:%MZ}", {rest})\n'
+        "mc.rate_chart(mc.rates(frame))"
+    )

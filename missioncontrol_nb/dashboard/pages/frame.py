@@ -1,0 +1,79 @@
+"""What every page has: where it is, how fresh it is, what stands in its place while it is read or fails."""
+
+from datetime import datetime
+
+from .. import words
+from ..parts import (
+    CHANNEL_LABELS,
+    PLATFORM_LABELS,
+    link,
+    message,
+    skeleton,
+    tag,
+    text,
+)
+from ..state import Query
+
+
+def top(query: Query, data_up_to: datetime | None, stale_after_seconds: float) -> str:
+    """Where am I, and how fresh is what I see."""
+    crumbs = _crumbs(query)
+    steps = [tag("div", link(href, text(label))) for label, href in crumbs[:-1]]
+    last = crumbs[-1][0]
+    steps.append(tag("div", tag("h1", text(last), aria_current="page")))
+    nav = tag("nav", *steps, css="mc-crumbs", aria_label="Where you are")
+    return tag("header", nav, freshness(data_up_to, stale_after_seconds), css="mc-top")
+
+
+def _crumbs(query: Query) -> list[tuple[str, str]]:
+    """Labels and addresses from the front page to here."""
+    home = query.link(view="overview", channel="release")
+    channel = CHANNEL_LABELS[query.channel], query.link(view="overview")
+    steps = [("Mission Control", home), channel]
+    if query.view != "overview":
+        steps.append((PLATFORM_LABELS[query.os_name], query.link(view="table")))
+    if query.view == "detail":
+        steps.append((words.measure_label(query.measure), query.search))
+    return steps
+
+
+def freshness(data_up_to: datetime | None, stale_after_seconds: float) -> str:
+    """The freshness clock; the page's script keeps it ticking, also when the kernel is gone."""
+    if data_up_to is None:
+        return tag("span", "No data yet", css="mc-fresh mc-stale", role="status")
+    up_to = f"Data up to {data_up_to:%H:%M:%S} UTC"
+    return tag(
+        "span",
+        text(up_to),
+        css="mc-fresh",
+        role="status",
+        data_mc_up_to=int(data_up_to.timestamp() * 1000),
+        data_mc_stale_after=int(stale_after_seconds),
+    )
+
+
+def loading(view: str) -> str:
+    """A page's place while its data are read: the same size, grey."""
+    if view == "overview":
+        one = tag(
+            "article",
+            tag("header", tag("h3", "Reading"), tag("p", "the data set")),
+            tag("section", tag("div", skeleton(), css="mc-wide")),
+            css="mc-panel mc-card mc-wait",
+        )
+        return tag("section", one * 4, css="mc-cards", aria_busy="true")
+    return tag("div", skeleton((40, 100, 100, 100, 100, 100)), css="mc-panel mc-wait", aria_busy="true")
+
+
+def no_release(query: Query) -> str:
+    """What stands in the place of cards, a table or a chart when no release has any ping there."""
+    where = words.place(query.channel)
+    if query.view != "overview":
+        where += f" for {PLATFORM_LABELS[query.os_name]}"
+    sentence = "This page fills by itself as soon as pings of a release on the calendar arrive."
+    return tag("div", message(f"No release on {where} has sent a ping yet", sentence), css="mc-panel")
+
+
+def failure(title: str, sentence: str) -> str:
+    """A sentence in the place of a view that could not be drawn."""
+    return tag("div", message(title, sentence, error=True), css="mc-panel", role="alert")

@@ -1,0 +1,210 @@
+"""The front page: channels by platforms, and a card a platform of the chosen channel."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from ...monitor import (
+    ChannelSummary,
+    MeasureSummary,
+    Overview,
+    PlatformSummary,
+    largest_change,
+)
+from .. import words
+from ..parts import (
+    CHANNEL_LABELS,
+    DASH,
+    PLATFORM_LABELS,
+    button,
+    chip,
+    duration,
+    key,
+    link,
+    message,
+    moment,
+    percent,
+    rate_and_interval,
+    tag,
+    text,
+)
+from ..state import Query
+from .figures import builds_switch, completeness, figure_of, measure_spark
+from .frame import no_release
+
+CARD_MEASURES = ("content_crashes", "main_crashes")
+SCORE_TITLE = (
+    "Main plus content crashes per 1000 usage hours, platforms weighted by the previous version's usage; "
+    "platforms without usage are left out"
+)
+
+
+def overview(summary: Overview, query: Query) -> str:
+    """The front page below its headline: channels by platforms, the chosen channel, a card a platform."""
+    channel = next((each for each in summary.channels if each.channel == query.channel), None)
+    if channel is None:
+        return matrix(summary, query) + no_release(query)
+    parts = [
+        matrix(summary, query),
+        channel_line(channel, summary.now),
+        tag(
+            "section",
+            *(card(channel, platform, query, summary.data_up_to) for platform in channel.platforms),
+            css="mc-cards",
+            aria_label=f"Platforms of the {words.place(channel.channel)} channel",
+        ),
+        legend(channel, query),
+    ]
+    return "".join(parts)
+
+
+def matrix(summary: Overview, query: Query) -> str:
+    """All channels by all platforms, each cell with its largest change."""
+    platforms = tuple(PLATFORM_LABELS)
+    head = "".join(tag("th", text(PLATFORM_LABELS[os_name]), scope="col") for os_name in platforms)
+    head = (
+        tag("th", "Channel, newest version", scope="col")
+        + head
+        + tag("th", "Score and change", scope="col", css="mc-right", title=SCORE_TITLE)
+    )
+    rows = "".join(_matrix_row(channel, platforms, query) for channel in summary.channels)
+    caption = tag("caption", "The largest change for each channel and platform", css="mc-hidden")
+    return tag("table", caption, tag("thead", tag("tr", head)), tag("tbody", rows), css="mc-matrix")
+
+
+def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query) -> str:
+    chosen = channel.channel == query.channel
+    name = text(CHANNEL_LABELS[channel.channel]) + " " + tag("span", text(channel.newest.version), css="mc-small")
+    address = query.link(view="overview", channel=channel.channel)
+    cells = [tag("th", link(address, name, aria_current="true" if chosen else None), scope="row")]
+    by_name = {platform.os_name: platform for platform in channel.platforms}
+    cells += [_matrix_cell(channel.channel, os_name, by_name.get(os_name), query) for os_name in platforms]
+    return tag("tr", *cells, _score_cell(channel), css="mc-on" if chosen else "")
+
+
+def _matrix_cell(channel: str, os_name: str, platform: PlatformSummary | None, query: Query) -> str:
+    if platform is None:
+        return tag("td", tag("span", chip("none", "No release"), css="mc-cell"))
+    found = largest_change(platform)
+    if found is None:
+        inner = chip(*platform_chip(platform))
+    else:
+        inner = chip(words.direction(found), words.change_and_interval(found)[0], title=words.sureness(found.change))
+        inner += tag("span", text(words.measure_short(found.measure)), css="mc-change")
+    return tag("td", link(query.link(view="table", channel=channel, os_name=os_name), inner, css="mc-cell"))
+
+
+def platform_chip(platform: PlatformSummary) -> tuple[str, str]:
+    """State and words of a platform without a change that stands out."""
+    if platform.state == "measured":
+        return "level", "No clear change"
+    return "early", "Too little usage"
+
+
+def _score_cell(channel: ChannelSummary) -> str:
+    if channel.score is None:
+        return tag("td", DASH, css="mc-score")
+    value, _ = rate_and_interval(channel.score.value, channel.score.lower, channel.score.upper)
+    change = channel.score_change
+    size = ""
+    if change is not None:
+        direction = "mc-" + words.direction_of(change)
+        size = tag("span", text(words.percent_of(change)), css=f"mc-small {direction}", title=words.sureness(change))
+    return tag("td", tag("b", value), " ", size, css="mc-score")
+
+
+def channel_line(channel: ChannelSummary, now: datetime) -> str:
+    """The chosen channel's own line: versions, age, score, and the sentence to copy."""
+    newest, previous = channel.newest, channel.previous
+    against = f" against {previous.version}" if previous else ""
+    title = tag("h2", text(f"{CHANNEL_LABELS[channel.channel]}: {newest.version}{against}"))
+    out = f"Out since {moment(newest.released)}, {duration(now - newest.released)}."
+    if previous:
+        out += f" Every change compares with {previous.version} at the same age."
+    left = tag("div", title, tag("p", text(out), css="mc-quiet"))
+    sentence = words.sentence_to_copy(channel, now)
+    say = tag(
+        "div", tag("p", text(sentence)), button("Copy sentence", "copy-text", data_mc_text=sentence), css="mc-say"
+    )
+    return tag("section", left, _score(channel), say, css="mc-channel", aria_label=CHANNEL_LABELS[channel.channel])
+
+
+def _score(channel: ChannelSummary) -> str:
+    if channel.score is None:
+        return tag("div", tag("span", "Not enough usage for a score"), css="mc-topline")
+    value, _ = rate_and_interval(channel.score.value, channel.score.lower, channel.score.upper)
+    beside = []
+    if channel.previous and channel.score_previous:
+        beside.append(f"{channel.previous.version}: {figure_of(channel.score_previous, channel.score)}")
+    if channel.score_last_24h:
+        beside.append(f"last 24 h: {figure_of(channel.score_last_24h, channel.score)}")
+    explained = tag(
+        "span", "main + content crashes per 1000 h<br>", tag("span", text(" · ".join(beside)), css="mc-small")
+    )
+    return tag("div", tag("b", value), explained, css="mc-topline", title=SCORE_TITLE)
+
+
+def card(channel: ChannelSummary, platform: PlatformSummary, query: Query, data_up_to: datetime | None) -> str:
+    """One platform: main and content crash rate, change, spark, last 24 h, adoption, completeness."""
+    address = query.link(view="table", channel=channel.channel, os_name=platform.os_name)
+    name = tag("h3", link(address, text(PLATFORM_LABELS[platform.os_name])))
+    found = largest_change(platform)
+    badge = (
+        chip(words.direction(found), words.change_and_interval(found)[0]) if found else chip(*platform_chip(platform))
+    )
+    head = tag("header", name, badge, tag("p", text(words.platform_reason(channel, platform, found))))
+    if not platform.measures:
+        empty = message("No usage yet", words.no_usage(channel, platform))
+        return tag("article", head, empty, css="mc-panel mc-card")
+    rows = sorted((platform.measures[name] for name in CARD_MEASURES), key=lambda row: row.state == "not_measured")
+    sections = "".join(_card_measure(row, channel, platform) for row in rows)
+    css = f"mc-panel mc-card mc-{words.direction(found)}" if found else "mc-panel mc-card"
+    return tag("article", head, as_of(data_up_to), sections, _card_foot(channel, platform), css=css)
+
+
+def as_of(data_up_to: datetime | None) -> str:
+    """The banner that the style sheet shows once the freshness clock says stale."""
+    when = f"{data_up_to:%H:%M} UTC" if data_up_to else "long ago"
+    return tag(
+        "p", f"As of {when}. Nothing newer has arrived, so a change since would not show.", css="mc-banner mc-as-of"
+    )
+
+
+def _card_measure(row: MeasureSummary, channel: ChannelSummary, platform: PlatformSummary) -> str:
+    state = words.direction(row)
+    name = tag("h4", text(words.measure_label(row.measure)))
+    if row.state == "not_measured" or row.newest is None:
+        why = tag("p", text(words.not_measured(row.measure, platform.os_name)), css="mc-wide mc-quiet mc-small")
+        return tag("section", name, chip("none", "Not measured"), why)
+    value, interval = rate_and_interval(row.newest.value, row.newest.lower, row.newest.upper)
+    change, sure = words.change_and_interval(row)
+    pair = [tag("span", text(f"Last 24 h {figure_of(row.last_24h, row.newest)}"))]
+    if channel.previous and row.previous:
+        pair.append(tag("span", key("mc-v1", channel.previous.version), " ", figure_of(row.previous, row.newest)))
+    return tag(
+        "section",
+        name,
+        chip(state, "Too little usage") if state == "early" else "",
+        tag("div", value, " ", tag("small", interval), css="mc-rate"),
+        tag("div", change, tag("small", sure), css=f"mc-change-big mc-{state}"),
+        tag("div", measure_spark(row, channel), css="mc-sparkbox"),
+        tag("div", *pair, css="mc-pair"),
+    )
+
+
+def _card_foot(channel: ChannelSummary, platform: PlatformSummary) -> str:
+    adoption = f"{percent(platform.adoption)} of usage" if platform.adoption is not None else "Share of usage unknown"
+    title = f"Share of this platform's usage hours in the last 24 h that is on {channel.newest.version}"
+    left = tag("span", adoption, title=title)
+    return tag("footer", left, completeness(platform.completeness))
+
+
+def legend(channel: ChannelSummary, query: Query) -> str:
+    """What lines, colours and small figures mean."""
+    names = key("mc-v0", channel.newest.version)
+    scale = ""
+    if channel.previous:
+        names += " and " + key("mc-v1", channel.previous.version)
+        scale = f", all on one scale, −40 % to +80 % of {text(channel.previous.version)}’s rate (not from 0)"
+    said = f"{names} since release, per 1000 usage hours{scale}. Dotted end: usage hours still arriving. "
+    said += "Small figures: 95 % intervals. A change is coloured only when its interval excludes none. "
+    return tag("p", said + builds_switch(query), css="mc-small")

@@ -1,0 +1,53 @@
+"""What a page shows, read from a dataset: a query in, a summary out."""
+
+from datetime import UTC, datetime, time, timedelta
+
+from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.monitor import ChannelTable, Detail, DetailRequest, Monitor, NoRelease, Overview
+from missioncontrol_nb.releases import Calendar
+
+from .state import Query
+
+LENGTHS = {
+    "24h": timedelta(hours=24),
+    "48h": timedelta(hours=48),
+    "7d": timedelta(days=7),
+    "14d": timedelta(days=14),
+}
+DAY = timedelta(days=1)
+
+
+class DatasetReader:
+    """Reads summaries from a dataset: of official builds, or of all."""
+
+    def __init__(self, dataset: Dataset, calendar: Calendar) -> None:
+        self._dataset, self._calendar = dataset, calendar
+        self._monitors: dict[bool, Monitor] = {}
+
+    def refresh(self) -> bool:
+        """Looks for new data; whether there are any."""
+        return self._dataset.refresh()
+
+    def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
+        """The summary that the query's view shows."""
+        monitor = self._monitor(query.official)
+        if query.view == "table":
+            return monitor.table(query.channel, query.os_name, query.period)
+        if query.view == "detail":
+            return monitor.detail(query.channel, query.os_name, query.measure, detail_request(query))
+        return monitor.overview()
+
+    def _monitor(self, official: bool) -> Monitor:
+        if official not in self._monitors:
+            self._monitors[official] = Monitor(self._dataset, self._calendar, official)
+        return self._monitors[official]
+
+
+def detail_request(query: Query) -> DetailRequest:
+    """What a query asks of a measure's detail; the last day of a custom interval is within it."""
+    since = until = None
+    if query.interval == "custom" and query.since and query.until:
+        since = datetime.combine(query.since, time(), UTC)
+        until = datetime.combine(query.until, time(), UTC) + DAY
+    length = LENGTHS.get(query.interval, LENGTHS["7d"])
+    return DetailRequest(length, since, until, query.window, query.time, query.line, query.cut)

@@ -1,0 +1,191 @@
+"""The windows of one measure, line by line: a line is a version or a build."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.monitor.hourly import HOUR, hour_of
+from missioncontrol_nb.monitor.place import Place
+from missioncontrol_nb.monitor.summaries import Line
+from missioncontrol_nb.rates import PER_HOURS, rate_interval
+from missioncontrol_nb.releases import version_key
+from missioncontrol_nb.selection import EVERY
+from streaming.errors import MissionControlError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_LINES = 6
+COLUMNS = (
+    *("line", "window_start", "age_hours", "events", "usage_hours"),
+    *("rate", "lower", "upper", "arrived", "complete"),
+)
+
+
+@dataclass(frozen=True)
+class DetailRequest:
+    """What to show of a measure.
+
+    since, until: an interval, UTC; None ends it now and begins it `length` before. every: `5min`, `1h`, `1d`.
+    time: `since_release` shows as much of each line's life, from its release on, as the interval is long. cut: the
+    percent of a line's complete windows, those with the highest rates, that are left out.
+    """
+
+    length: timedelta = timedelta(days=7)
+    since: datetime | None = None
+    until: datetime | None = None
+    every: str = "1h"
+    time: Literal["latest", "since_release"] = "latest"
+    line: Literal["version", "build"] = "version"
+    cut: float = 0
+
+    def __post_init__(self) -> None:
+        if self.every not in EVERY:
+            raise unknown_name("every", self.every, EVERY)
+        if not 0 <= self.cut < 100:
+            raise MissionControlError(f"cut is a percentage of 0 or more and below 100, not {self.cut!r}")
+        if self.since and self.until and self.until <= self.since:
+            raise MissionControlError(f"until ({self.until}) should lie after since ({self.since})")
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read for a request; see Detail."""
+
+    lines: tuple[Line, ...]
+    windows: "pd.DataFrame"
+    since: datetime
+    until: datetime
+    every: timedelta
+    left_out: int
+
+
+def read_detail(place: Place, measure: str, request: DetailRequest) -> Read:
+    """The lines and windows of a place that a request asks for."""
+    every = EVERY[request.every]
+    since, until = _interval(request, place.now, every)
+    lines = _build_lines(place) if request.line == "build" else _version_lines(place)
+    sums = _load(place, measure, request, lines, since, until)
+    lines = tuple(line for line in lines if line.name in set(sums["line"]))
+    windows = _rated(place, sums, lines, every)
+    windows, left_out = _cut(windows, request.cut)
+    return Read(_ranked(lines), windows, since, until, every, left_out)
+
+
+def _interval(request: DetailRequest, now: datetime, every: timedelta) -> tuple[datetime, datetime]:
+    """The interval, from the start of a window to the end of one."""
+    until = request.until or now
+    since = request.since or until - request.length
+    first = hour_of(since)
+    return (first.replace(hour=0) if every > HOUR else first), until
+
+
+def _version_lines(place: Place) -> tuple[Line, ...]:
+    return tuple(Line(each.version, each.version, rank, each.released) for rank, each in enumerate(place.versions))
+
+
+def _build_lines(place: Place) -> tuple[Line, ...]:
+    """The newest builds of the newest versions, by version and build id."""
+    released = {version.version: version.released for version in place.versions}
+    builds = place.sums.dataset.versions(channel=place.channel, os_name=place.os_name, display_version=list(released))
+    rows = [
+        (str(build.display_version), str(build.build_id), build.first_window.to_pydatetime())
+        for build in builds.itertuples()
+        if not place.sums.is_official
+        or place.sums.calendar.is_official(build.display_version, place.channel, build.build_id)
+    ]
+    rows.sort(key=lambda row: (version_key(row[0]), row[1]), reverse=True)
+    return tuple(
+        Line(build_id, f"{version}, {_build_time(build_id)}", rank, max(hour_of(first), released[version]))
+        for rank, (version, build_id, first) in enumerate(rows[:MOST_LINES])
+    )
+
+
+def _build_time(build_id: str) -> str:
+    """When a build was made: "26 Sep 19:08"."""
+    built = datetime.strptime(build_id, "%Y%m%d%H%M%S")
+    return f"{built.day} {built:%b %H:%M}"
+
+
+def _ranked(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Ranks without gaps: lines that have nothing to show take none."""
+    return tuple(Line(line.name, line.label, rank, line.released) for rank, line in enumerate(lines))
+
+
+def _load(
+    place: Place, measure: str, request: DetailRequest, lines: tuple[Line, ...], since: datetime, until: datetime
+) -> "pd.DataFrame":
+    """Sums by `line` and `window_start`: of all lines in the interval, or of each from its own release on."""
+    import pandas as pd
+
+    if request.time == "latest":
+        return _load_lines(place, measure, request, lines, since, until)
+    length = min(until - since, place.age)
+    parts = [
+        _load_lines(place, measure, request, (line,), line.released, min(line.released + length, place.now))
+        for line in lines
+        if line.released < place.now
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else _load_lines(place, measure, request, (), since, until)
+
+
+def _load_lines(
+    place: Place, measure: str, request: DetailRequest, lines: tuple[Line, ...], since: datetime, until: datetime
+) -> "pd.DataFrame":
+    dataset: Dataset = place.sums.dataset
+    name = "build_id" if request.line == "build" else "display_version"
+    sums = dataset.load(
+        since,
+        until,
+        measures=[measure],
+        by=[name],
+        every=request.every,
+        official=place.sums.calendar if place.sums.is_official else None,
+        channel=place.channel,
+        os_name=place.os_name,
+        **{name: [line.name for line in lines]},
+    )
+    return sums.rename(columns={name: "line", measure: "events"})[["line", "window_start", "events", "usage_hours"]]
+
+
+def _rated(place: Place, sums: "pd.DataFrame", lines: tuple[Line, ...], every: timedelta) -> "pd.DataFrame":
+    """The columns of Detail.windows, by line and time."""
+    order = {line.name: number for number, line in enumerate(lines)}
+    windows = sums.sort_values(["line", "window_start"], key=lambda c: c.map(order) if c.name == "line" else c)
+    released = windows["line"].map({line.name: line.released for line in lines})
+    lower, upper = rate_interval(windows["events"], windows["usage_hours"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = PER_HOURS * windows["events"].to_numpy() / windows["usage_hours"].to_numpy()
+    starts = windows["window_start"]
+    arrived = place.arrivals.shares(place.channel, place.os_name, starts, every, place.now)
+    return windows.assign(
+        age_hours=(starts - released) / HOUR if len(windows) else np.zeros(0),
+        rate=np.where(np.isfinite(rate), rate, np.nan),
+        lower=lower,
+        upper=upper,
+        arrived=arrived,
+        complete=place.arrivals.are_complete(arrived, starts + every, place.now),
+    )[list(COLUMNS)].reset_index(drop=True)
+
+
+def _cut(windows: "pd.DataFrame", percent: float) -> tuple["pd.DataFrame", int]:
+    """Takes the highest rates out, a percentage of each line's complete windows; the windows stay, with their usage.
+
+    Rates equal to the highest that is kept are kept, so a line is never emptied.
+    """
+    if not percent or windows.empty:
+        return windows, 0
+    rates = windows["rate"].where(windows["complete"])
+    highest = rates.groupby(windows["line"]).transform(_highest_kept, percent)
+    is_out = rates > highest
+    return windows.assign(**{name: windows[name].mask(is_out) for name in ("rate", "lower", "upper")}), int(
+        is_out.sum()
+    )
+
+
+def _highest_kept(rates: "pd.Series", percent: float) -> float:
+    known = np.sort(rates.dropna().to_numpy())
+    return float(known[-1 - int(len(known) * percent / 100)]) if len(known) else np.nan

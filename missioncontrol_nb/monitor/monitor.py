@@ -1,0 +1,135 @@
+"""Summaries of a dataset as of its newest ping: overview, table of a channel and system, one measure in detail."""
+
+from datetime import UTC, datetime
+
+from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.monitor.arrivals import Arrivals
+from missioncontrol_nb.monitor.detail import DetailRequest, read_detail
+from missioncontrol_nb.monitor.hourly import HourlySums
+from missioncontrol_nb.monitor.place import Period, Place
+from missioncontrol_nb.monitor.score import SCORE_MEASURES, with_score
+from missioncontrol_nb.monitor.summaries import (
+    ChannelSummary,
+    ChannelTable,
+    Completeness,
+    Detail,
+    NoRelease,
+    Overview,
+    PlatformSummary,
+    State,
+)
+from missioncontrol_nb.releases import Calendar, load_calendar
+from streaming import contract
+from streaming.errors import unknown_name
+
+OLDER_VERSIONS = 3  # below the previous one
+
+
+class Monitor:
+    """What a dataset says, as of its newest ping. Reads what has changed since the last call, and no more.
+
+    calendar: None is the snapshot. official: only builds that the calendar knows as official. Call `refresh` to turn
+    to the newest commits.
+    """
+
+    def __init__(self, dataset: Dataset | str, calendar: Calendar | None = None, official: bool = True) -> None:
+        self.dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+        self.calendar = calendar or load_calendar()
+        self._sums = HourlySums(self.dataset, self.calendar, official)
+        self._arrivals = Arrivals(self.dataset)
+
+    def refresh(self) -> bool:
+        """Turns to the newest commits; whether there is one that was not known yet."""
+        return self.dataset.refresh()
+
+    def overview(self) -> Overview:
+        """All channels that have pings, with main and content crashes of their newest versions by system."""
+        now = self._now()
+        channels = [channel for channel in contract.CHANNELS if self._sums.versions(channel, now)]
+        return Overview(tuple(self._channel(channel, now) for channel in channels), self.dataset.data_up_to(), now)
+
+    def table(self, channel: str, os_name: str, period: Period = "since_release") -> ChannelTable | NoRelease:
+        """All measures of a channel and system. Raises MissionControlError for an unknown one."""
+        _check(channel, os_name)
+        place = self._place(channel, os_name, self._now(), 2 + OLDER_VERSIONS)
+        if not place.versions:
+            return NoRelease(channel, os_name, self.dataset.data_up_to())
+        return ChannelTable(
+            channel,
+            os_name,
+            place.newest,
+            place.previous,
+            place.versions[2:],
+            tuple(place.measure(measure, period) for measure in contract.MEASURE_NAMES),
+            self._adoption(place),
+            self._newest_hours(place),
+            self.dataset.data_up_to(),
+            place.now,
+        )
+
+    def detail(
+        self, channel: str, os_name: str, measure: str, request: DetailRequest | None = None
+    ) -> Detail | NoRelease:
+        """One measure over time, version against version or build against build.
+
+        Raises MissionControlError for an unknown channel, system or measure.
+        """
+        _check(channel, os_name, measure)
+        place = self._place(channel, os_name, self._now(), 2 + OLDER_VERSIONS + 1)
+        if not place.versions:
+            return NoRelease(channel, os_name, self.dataset.data_up_to())
+        read = read_detail(place, measure, request or DetailRequest())
+        return Detail(
+            channel,
+            os_name,
+            place.newest,
+            place.previous,
+            place.measure(measure),
+            read.lines,
+            read.windows,
+            read.since,
+            read.until,
+            read.every,
+            read.left_out,
+            self._adoption(place),
+            self._newest_hours(place),
+            self.dataset.data_up_to(),
+            place.now,
+        )
+
+    def _now(self) -> datetime:
+        """The moment up to which data are in, after turning to what has changed."""
+        self._sums.refresh()
+        known = [moment for moment in (self.dataset.data_up_to(), self._sums.newest_hour()) if moment is not None]
+        return max(known, default=datetime.now(UTC))
+
+    def _place(self, channel: str, os_name: str, now: datetime, most_versions: int = 2) -> Place:
+        versions = self._sums.versions(channel, now) if os_name in self._sums.platforms(channel) else ()
+        return Place(self._sums, self._arrivals, channel, os_name, versions[:most_versions], now)
+
+    def _channel(self, channel: str, now: datetime) -> ChannelSummary:
+        there = [os_name for os_name in contract.OPERATING_SYSTEMS if os_name in self._sums.platforms(channel)]
+        places = [self._place(channel, os_name, now) for os_name in there]
+        platforms = tuple(self._platform(place) for place in places)
+        return with_score(ChannelSummary(channel, places[0].newest, places[0].previous, platforms), places)
+
+    def _platform(self, place: Place) -> PlatformSummary:
+        measures = {measure: place.measure(measure) for measure in SCORE_MEASURES} if place.has_pings else {}
+        is_measured = any(row.state == "measured" for row in measures.values())
+        state: State = "measured" if is_measured else "too_little_usage"
+        return PlatformSummary(place.os_name, state, measures, self._adoption(place), self._newest_hours(place))
+
+    def _adoption(self, place: Place) -> float | None:
+        return self._sums.adoption(place.channel, place.os_name, place.newest.version, place.now)
+
+    def _newest_hours(self, place: Place) -> Completeness:
+        return self._arrivals.of_newest_hours(place.channel, place.os_name, place.now)
+
+
+def _check(channel: str, os_name: str, measure: str | None = None) -> None:
+    if channel not in contract.CHANNELS:
+        raise unknown_name("channel", channel, contract.CHANNELS)
+    if os_name not in contract.OPERATING_SYSTEMS:
+        raise unknown_name("operating system", os_name, contract.OPERATING_SYSTEMS)
+    if measure is not None and measure not in contract.MEASURE_NAMES:
+        raise unknown_name("measure", measure, contract.MEASURE_NAMES)
