@@ -84,8 +84,9 @@ class App:
         self._wanted.set()
 
     def _act(self, action: str) -> None:
-        """A button that the browser does not answer alone."""
-        file = self._views[self.state.view].export(action)
+        """A button that the browser does not answer alone; it is of the page that is shown, not yet of one asked for."""
+        shown = self._shown or self.state.query
+        file = self._views[shown.view].export(action)
         if file is not None:
             self._page.download(*file)
 

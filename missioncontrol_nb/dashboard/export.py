@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 FORMATS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
+TABLE_COLUMNS = (
+    *("channel", "os_name", "measure", "version", "state", "events", "usage_hours"),
+    *("rate_per_1k_hours", "rate_lower", "rate_upper", "change", "change_lower", "change_upper"),
+)
+
+
 def filename(query: Query, format_: str) -> str:
     """ "missioncontrol-release-windows_nt-content_crashes.csv" """
     parts = ["missioncontrol", query.channel, query.os_name.lower()]
@@ -37,16 +43,15 @@ def detail_frame(detail: Detail) -> "pd.DataFrame":
 
 
 def table_frame(table: ChannelTable) -> "pd.DataFrame":
-    """A row per measure and version: events, usage hours, rate with interval; the newest one's change."""
+    """A row per measure and version, columns TABLE_COLUMNS: sums, rate with interval; the newest one's change."""
     import pandas as pd
 
-    return pd.DataFrame([row for measure in table.rows for row in _rows(table, measure)])
+    rows = [row for measure in table.rows for row in _rows(table, measure)]
+    return pd.DataFrame(rows, columns=TABLE_COLUMNS)
 
 
 def _rows(table: ChannelTable, row: MeasureSummary) -> list[dict[str, Any]]:
-    named: list[tuple[str, Rate | None]] = []
-    if table.newest is not None:
-        named.append((table.newest.version, row.newest))
+    named: list[tuple[str, Rate | None]] = [(table.newest.version, row.newest)]
     if table.previous is not None:
         named.append((table.previous.version, row.previous))
     named += list(row.older.items())

@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl, urlencode
 
 from traitlets import Bool, Enum, HasTraits, Instance, Tuple, observe
 
+from missioncontrol_nb.monitor import OLDER
 from streaming import contract
 
 VIEWS = ("overview", "table", "detail")
 # Words of the URL -> what the dataset says; the first word is what a URL without one means.
 PLATFORMS = {"windows": "Windows_NT", "mac": "Darwin", "linux": "Linux", "android": "Android"}
-OLDER = "older"  # the name under which the versions before the third are switched on and off together
 
 _PLATFORM_WORDS = {os_name: word for word, os_name in PLATFORMS.items()}
 _NAME = re.compile(r"[0-9]{1,4}[0-9a-z.]{0,20}|older")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import ipywidgets as widgets
 from traitlets import HasTraits, link
 
+from missioncontrol_nb.figures import CHANNEL_LABELS, PLATFORM_LABELS
 from missioncontrol_nb.monitor import ChannelTable, Detail, Overview
 from streaming import contract
 
@@ -19,7 +20,7 @@ from .export import FORMATS, as_bytes, detail_frame, filename, table_frame
 from .pages import detail as detail_page
 from .pages import overview as overview_page
 from .pages import table as table_page
-from .parts import CHANNEL_LABELS, PLATFORM_LABELS, headline
+from .parts import headline
 from .state import OLDER, Query, State
 from .widgets import VegaChart
 

@@ -112,7 +112,7 @@ def frame_columns(frame: pd.DataFrame) -> dict[str, Any]:
     return {str(name): _column(frame[name]) for name in frame.columns}
 
 
-def split_chart(chart: "alt.TopLevelMixin") -> tuple[dict[str, Any], dict[str, Any]]:
+def split_chart(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """An Altair chart's specification without rows, and its data sets as binary columns.
 
     Data sets with names of their own (`charts.Rows`) keep them, and never become rows at all.

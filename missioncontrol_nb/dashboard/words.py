@@ -7,7 +7,17 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from streaming import contract
+from missioncontrol_nb.figures import (
+    CHANNEL_LABELS,
+    DASH,
+    PLATFORM_LABELS,
+    age_in_words,
+    measure_label,
+    percent,
+    percent_change,
+    percent_interval,
+    rate_and_interval,
+)
 from streaming.errors import MissionControlError
 
 from ..monitor import (
@@ -22,30 +32,14 @@ from ..monitor import (
     largest_change,
     size_of_change,
 )
-from .parts import (
-    CHANNEL_LABELS,
-    DASH,
-    PLATFORM_LABELS,
-    age_in_words,
-    percent,
-    percent_change,
-    percent_interval,
-    rate_and_interval,
-)
 from .state import Query
 
-MEASURE_LABELS = {measure.name: measure.label for measure in contract.MEASURES}
 CONTENT_MEASURES = ("content_crashes", "content_shutdown_crashes")
-
-
-def measure_label(name: str) -> str:
-    """ "Content crashes" """
-    return MEASURE_LABELS[name]
 
 
 def measure_words(name: str) -> str:
     """The label inside a sentence: "content crashes", but "GPU crashes"."""
-    label = MEASURE_LABELS[name]
+    label = measure_label(name)
     return label if label[:2].isupper() else label[0].lower() + label[1:]
 
 
@@ -64,7 +58,7 @@ def direction_of(change: Change) -> str:
     """up or down for a change whose interval excludes none, level for one that includes it."""
     if not change.excludes_none:
         return "level"
-    return "up" if change.value > 0 else "down"
+    return "up" if change.lower > 0 else "down"
 
 
 def direction(row: MeasureSummary) -> str:
@@ -91,11 +85,27 @@ def change_and_interval(row: MeasureSummary) -> tuple[str, str]:
     return percent_of(row.change), sureness(row.change)
 
 
+def size_in_list(change: Change | None) -> str:
+    """ "+38 %"; where there was none before, what is sure: "+120 % or more" """
+    return sureness(change) if change is not None and not math.isfinite(change.value) else percent_of(change)
+
+
+def size_and_interval(change: Change | None) -> str:
+    """ "+38 % (+31 to +45 %)"; where there was none before "+120 % or more" """
+    said, sure = size_in_list(change), sureness(change)
+    return said if said == sure or not sure else f"{said} ({sure})"
+
+
+def size_on_chip(row: MeasureSummary) -> str:
+    """ "+38 %"; "More" where there was none before"""
+    return "More" if row.change is not None and not math.isfinite(row.change.value) else percent_of(row.change)
+
+
 def size(change: Change | None) -> str:
     """ "38 % more", "12 % fewer"; "more" alone where there was none before"""
     if change is None:
         return "another number of"
-    word = "more" if change.value > 0 else "fewer"
+    word = "fewer" if change.value < 0 else "more"
     return f"{percent_of(change).lstrip('+−±')} {word}" if math.isfinite(change.value) else word
 
 
@@ -135,11 +145,21 @@ def channel_headline(channel: ChannelSummary) -> Headline:
         f"{measure_words(row.measure)} than {previous.version} ({sureness(row.change)})"
     )
     others = [
-        f"{PLATFORM_LABELS[platform.os_name]} {measure_words(row.measure)} {percent_of(row.change)}"
+        f"{PLATFORM_LABELS[platform.os_name]} {measure_words(row.measure)} {size_in_list(row.change)}"
         for platform, row in found[1:]
     ]
-    line = f"The largest change on other platforms: {', '.join(others)}." if others else "Nothing else stands out."
-    return direction(row), sentence, " ".join([line, *_too_little(channel)])
+    also = [
+        f"{measure_words(other.measure)} {size_in_list(other.change)}" for other in _moved(platform) if other is not row
+    ]
+    lines = [f"Also there: {', '.join(also)}."] if also else []
+    lines += [f"The largest change on other platforms: {', '.join(others)}."] if others else []
+    return direction(row), sentence, " ".join([*(lines or ["Nothing else stands out."]), *_too_little(channel)])
+
+
+def _moved(platform: PlatformSummary) -> list[MeasureSummary]:
+    """The measures of a platform whose change stands out, the largest change first."""
+    moved = [row for row in platform.measures.values() if direction(row) in ("up", "down")]
+    return sorted(moved, key=size_of_change, reverse=True)
 
 
 def _nothing_stands_out(channel: ChannelSummary, previous: str) -> Headline:
@@ -179,7 +199,7 @@ def table_headline(table: ChannelTable) -> Headline:
 
 
 def _summary_line(table: ChannelTable, others: Sequence[MeasureSummary]) -> str:
-    said = [f"{measure_words(row.measure)} {percent_of(row.change)}" for row in others[:3]]
+    said = [f"{measure_words(row.measure)} {size_in_list(row.change)}" for row in others[:3]]
     if len(others) > 3:
         said.append(f"{len(others) - 3} more")
     parts = [f"Also {', '.join(said)}."] if said else []
@@ -203,7 +223,9 @@ def platform_reason(channel: ChannelSummary, platform: PlatformSummary, found: M
     """The line under a card's title."""
     if found is not None:
         return f"{measure_label(found.measure)}, the largest change"
-    if platform.state == "measured" and channel.previous is not None:
+    if platform.state == "measured":
+        if channel.previous is None:
+            return f"There is no version before {channel.newest.version}"
         return f"Every interval includes no change from {channel.previous.version}"
     return f"Not enough usage yet of {channel.newest.version}"
 
@@ -227,15 +249,16 @@ def sentence_to_copy(channel: ChannelSummary, now: datetime) -> str:
     """One sentence to paste into a chat or a mail."""
     newest, previous = channel.newest, channel.previous
     start = f"Firefox {newest.version} on {place(channel.channel)}, {age_in_words(now - newest.released)} old"
+    if previous is None:
+        return f"{start}: no version before it to compare with."
     if channel.score is None:
         return f"{start}: not enough usage yet for a rate."
     said = f"{start}: {figure(channel.score)} main and content crashes per 1000 usage hours"
-    if previous and channel.score_previous:
+    if channel.score_previous:
         said += f" ({previous.version} at that age: {figure(channel.score_previous)})"
     found = [(platform, row) for platform in channel.platforms if (row := largest_change(platform)) is not None]
     changes = [
-        f"{PLATFORM_LABELS[platform.os_name]}, {measure_words(row.measure)} {percent_of(row.change)} "
-        f"({sureness(row.change)})"
+        f"{PLATFORM_LABELS[platform.os_name]}, {measure_words(row.measure)} {size_and_interval(row.change)}"
         for platform, row in sorted(found, key=lambda pair: size_of_change(pair[1]), reverse=True)
     ]
     said += f". Largest changes: {'; '.join(changes)}." if changes else ". No change stands out."

@@ -8,6 +8,7 @@ here: whether a change is acceptable is not said, only whether its interval excl
 from missioncontrol_nb.monitor.detail import DetailRequest
 from missioncontrol_nb.monitor.monitor import Monitor
 from missioncontrol_nb.monitor.summaries import (
+    OLDER,
     Change,
     ChannelSummary,
     ChannelTable,
@@ -26,6 +27,7 @@ from missioncontrol_nb.monitor.summaries import (
 )
 
 __all__ = [
+    "OLDER",
     "Change",
     "ChannelSummary",
     "ChannelTable",

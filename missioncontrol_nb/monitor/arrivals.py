@@ -22,7 +22,11 @@ INCOMPLETE_BELOW = 2 / 3  # a window of whose usage less has arrived is shown as
 
 
 class Arrivals:
-    """What the delays of the last two weeks say of the newest hours; the delays are read anew each hour."""
+    """What the delays of the last two weeks say of the newest hours.
+
+    The delays are read anew each hour, and until there are any whenever data have come: those of a new dataset may be
+    appended a moment after its sums.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -52,11 +56,12 @@ class Arrivals:
         return () if np.isnan(shares).any() else tuple(zip(starts, map(float, shares), strict=True))
 
     def _delays_as_of(self, now: datetime) -> "dict[tuple[str, str], pd.DataFrame]":
-        if self._read_at != hour_of(now):
+        read_at = hour_of(now) if self._delays else now
+        if self._read_at != read_at:
             delays = self._dataset.load_delays(since=now - DELAYS_OF)
             sums = delays.groupby(["channel", "os_name", "delay_hours"], as_index=False)["usage_hours"].sum()
             self._delays = {
                 (str(place[0]), str(place[1])): rows for place, rows in sums.groupby(["channel", "os_name"])
             }
-            self._read_at = hour_of(now)
+            self._read_at = hour_of(now) if self._delays else now
         return self._delays

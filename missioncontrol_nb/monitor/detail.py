@@ -68,7 +68,7 @@ def read_detail(place: Place, measure: str, request: DetailRequest) -> Read:
     every = EVERY[request.every]
     since, until = _interval(request, place.now, every)
     lines = _build_lines(place) if request.line == "build" else _version_lines(place)
-    sums = _load(place, measure, request, lines, since, until)
+    sums = _load(place, measure, request, lines, since, until) if place.has_measure(measure) else _no_sums()
     lines = tuple(line for line in lines if line.name in set(sums["line"]))
     windows = _rated(place, sums, lines, every)
     windows, left_out = _cut(windows, request.cut)
@@ -97,10 +97,12 @@ def _build_lines(place: Place) -> tuple[Line, ...]:
         if not place.sums.is_official
         or place.sums.calendar.is_official(build.display_version, place.channel, build.build_id)
     ]
-    rows.sort(key=lambda row: (version_key(row[0]), row[1]), reverse=True)
+    once: dict[str, tuple[str, str, datetime]] = {}  # what a build's pings say of its version can differ
+    for row in sorted(rows, key=lambda row: (version_key(row[0]), row[1]), reverse=True):
+        once.setdefault(row[1], row)
     return tuple(
         Line(build_id, f"{version}, {_build_time(build_id)}", rank, max(hour_of(first), released[version]))
-        for rank, (version, build_id, first) in enumerate(rows[:MOST_LINES])
+        for rank, (version, build_id, first) in enumerate(list(once.values())[:MOST_LINES])
     )
 
 
@@ -130,6 +132,15 @@ def _load(
         if line.released < place.now
     ]
     return pd.concat(parts, ignore_index=True) if parts else _load_lines(place, measure, request, (), since, until)
+
+
+def _no_sums() -> "pd.DataFrame":
+    """What `_load` gives of a measure that is not measured: nothing, rather than windows with zeros."""
+    import pandas as pd
+
+    moments = pd.DatetimeIndex([], tz="UTC").as_unit("us")
+    columns = {"line": pd.Series(dtype=object), "window_start": moments}
+    return pd.DataFrame(columns | {"events": pd.Series(dtype=int), "usage_hours": pd.Series(dtype=float)})
 
 
 def _load_lines(

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+DAYS_AT_A_TIME = 7  # two months at once take 130 MB more and are no faster
 # A release's first pings come within hours of its day's beginning. Later than this, and the dataset began after it.
 FIRST_PINGS_WITHIN = timedelta(hours=36)
-_SUMS = ["usage_hours", *contract.MEASURE_NAMES]
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -45,13 +45,15 @@ class Counts:
 class HourlySums:
     """Sums by hour, channel, system and display version. A day is read again only when its files have changed.
 
-    is_official: only builds that the calendar knows as official. Two months of a busy fleet are 110,000 rows, 15 MB.
+    is_official: only builds that the calendar knows as official. measures: those that the dataset has; one made before
+    a measure was declared lacks it. Two months of a busy fleet are 110,000 rows, 15 MB.
     """
 
     KEYS = ("channel", "os_name", "display_version")
 
     def __init__(self, dataset: Dataset, calendar: Calendar, is_official: bool) -> None:
         self.dataset, self.calendar, self.is_official = dataset, calendar, is_official
+        self.measures: tuple[str, ...] = contract.MEASURE_NAMES
         self._files: Mapping[date, int] = {}
         self._days: dict[date, pd.DataFrame] = {}
         self._by_platform: dict[str, dict[str, pd.DataFrame]] = {}
@@ -83,12 +85,14 @@ class HourlySums:
     def _arrange(self) -> None:
         import pandas as pd
 
+        self._by_platform, self._versions = {}, {}
+        if not self._days:
+            return
         sums = pd.concat([self._days[day] for day in sorted(self._days)], ignore_index=True)
-        self._by_platform = {}
+        self.measures = tuple(name for name in contract.MEASURE_NAMES if name in sums)
         for (channel, os_name), rows in sums.groupby(["channel", "os_name"], sort=True):
             rows = rows.drop(columns=["channel", "os_name"]).astype({"display_version": "category"})
             self._by_platform.setdefault(channel, {})[os_name] = rows
-        self._versions = {}
 
     def channels(self) -> tuple[str, ...]:
         """The channels that have any ping."""
@@ -101,11 +105,11 @@ class HourlySums:
     def counts(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> Counts:
         """Sums of a version in [since, until); since is the start of an hour, until the start of a window."""
         last_hour = hour_of(until)
-        total = self.hours_of(channel, os_name, version, since, last_hour)[_SUMS].sum()
+        total = self.hours_of(channel, os_name, version, since, last_hour)[self._summed].sum()
         if until > last_hour:
             files = self._files.get(last_hour.date(), 0)
             total = total.add(self._part_of_hour(files, channel, os_name, version, last_hour, until))
-        return Counts(float(total["usage_hours"]), {name: int(total[name]) for name in contract.MEASURE_NAMES})
+        return Counts(float(total["usage_hours"]), {name: int(total[name]) for name in self.measures})
 
     def hours_of(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> "pd.DataFrame":
         """The hourly sums of a version in [since, until), both the start of an hour."""
@@ -120,7 +124,11 @@ class HourlySums:
         official = self.calendar if self.is_official else None
         place = {"channel": channel, "os_name": os_name, "display_version": version}
         sums = self.dataset.load(since, until, every=None, official=official, **place)
-        return sums[_SUMS].sum()
+        return sums[self._summed].sum()
+
+    @property
+    def _summed(self) -> list[str]:
+        return ["usage_hours", *self.measures]
 
     def adoption(self, channel: str, os_name: str, version: str, now: datetime) -> float | None:
         """The share of a version in the usage hours of the last 24 hours and the one at hand; None without usage."""
@@ -184,10 +192,10 @@ class HourlySums:
 
 
 def _runs(days: list[date]) -> list[tuple[date, date]]:
-    """Neighbouring days as (first, last)."""
+    """Neighbouring days as (first, last), DAYS_AT_A_TIME at most."""
     runs: list[tuple[date, date]] = []
     for day in days:
-        if runs and day - runs[-1][1] == DAY:
+        if runs and day - runs[-1][1] == DAY and day - runs[-1][0] < DAYS_AT_A_TIME * DAY:
             runs[-1] = (runs[-1][0], day)
         else:
             runs.append((day, day))

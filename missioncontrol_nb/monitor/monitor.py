@@ -1,11 +1,11 @@
 """Summaries of a dataset as of its newest ping: overview, table of a channel and system, one measure in detail."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor.arrivals import Arrivals
 from missioncontrol_nb.monitor.detail import DetailRequest, read_detail
-from missioncontrol_nb.monitor.hourly import HourlySums
+from missioncontrol_nb.monitor.hourly import HOUR, HourlySums
 from missioncontrol_nb.monitor.place import Period, Place
 from missioncontrol_nb.monitor.score import SCORE_MEASURES, with_score
 from missioncontrol_nb.monitor.summaries import (
@@ -100,8 +100,13 @@ class Monitor:
     def _now(self) -> datetime:
         """The moment up to which data are in, after turning to what has changed."""
         self._sums.refresh()
-        known = [moment for moment in (self.dataset.data_up_to(), self._sums.newest_hour()) if moment is not None]
-        return max(known, default=datetime.now(UTC))
+        up_to, newest_hour = self.dataset.data_up_to(), self._sums.newest_hour()
+        if newest_hour is None:
+            return up_to or datetime.now(UTC)
+        if up_to is not None and up_to >= newest_hour:
+            return up_to
+        # Nobody says how far the newest hour goes. It is summed whole, so the previous version's is too.
+        return newest_hour + HOUR - timedelta(microseconds=1)
 
     def _place(self, channel: str, os_name: str, now: datetime, most_versions: int = 2) -> Place:
         versions = self._sums.versions(channel, now) if os_name in self._sums.platforms(channel) else ()

@@ -78,9 +78,13 @@ class Place:
         counts = self.counts(self.newest)
         return counts.usage_hours > 0 or any(counts.events.values())
 
+    def has_measure(self, measure: str) -> bool:
+        """Whether pings of the system can hold a measure and the dataset has it."""
+        return is_measured(measure, self.os_name) and measure in self.sums.measures
+
     def measure(self, measure: str, period: Period = "since_release") -> MeasureSummary:
         """The newest version's rate of a measure, in a period, against the previous one's at the same age."""
-        if not is_measured(measure, self.os_name):
+        if not self.has_measure(measure):
             return MeasureSummary(measure, "not_measured")
         newest = self.counts(self.newest, period)
         moved = self._change(measure, period)

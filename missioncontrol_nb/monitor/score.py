@@ -35,33 +35,38 @@ def with_score(summary: ChannelSummary, places: Sequence[Place]) -> ChannelSumma
     newest, previous = summary.newest, summary.previous
     if previous is None:
         return summary
-    now, before = _strata(places, newest, previous), _strata(places, previous, previous)
-    if not len(now.weights):
+    used = [place for place in places if _is_used(place, newest) and _is_used(place, previous)]
+    if not used:
         return summary
+    now, before = _strata(used, newest, previous), _strata(used, previous, previous)
     value, lower, upper = standardised_change(
         now.events, now.usage_hours, before.events, before.usage_hours, now.weights
     )
     change = Change(value, lower, upper) if np.isfinite(lower) else None
-    last_day = _strata(places, newest, previous, "last_24h")
+    used_last_day = [place for place in used if _is_used(place, newest, "last_24h")]
     return replace(
         summary,
         score=now.rate(),
         score_previous=before.rate(),
-        score_last_24h=last_day.rate() if len(last_day.weights) else None,
+        score_last_24h=_strata(used_last_day, newest, previous, "last_24h").rate() if used_last_day else None,
         score_change=change,
     )
 
 
+def _is_used(place: Place, version: Version, period: Period = "since_release") -> bool:
+    return place.counts(version, period).usage_hours > 0
+
+
 def _strata(places: Sequence[Place], version: Version, previous: Version, period: Period = "since_release") -> _Strata:
-    pairs = [(place.counts(version, period), place.counts(previous)) for place in places]
-    counted = [(now, before) for now, before in pairs if now.usage_hours > 0 and before.usage_hours > 0]
-    weights = np.array([before.usage_hours for _, before in counted])
+    """A version's sums on some systems, on each of which both versions have usage."""
+    counts = [place.counts(version, period) for place in places]
+    weights = np.array([place.counts(previous).usage_hours for place in places])
     return _Strata(
-        np.array([_crashes(now) for now, _ in counted], float),
-        np.array([now.usage_hours for now, _ in counted]),
-        weights / weights.sum() if len(weights) else weights,
+        np.array([_crashes(each) for each in counts], float),
+        np.array([each.usage_hours for each in counts]),
+        weights / weights.sum(),
     )
 
 
 def _crashes(counts: Counts) -> int:
-    return sum(counts.events[measure] for measure in SCORE_MEASURES)
+    return sum(counts.events.get(measure, 0) for measure in SCORE_MEASURES)

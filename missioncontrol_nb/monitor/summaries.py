@@ -71,6 +71,9 @@ class MeasureSummary:
     older: Mapping[str, Rate] = field(default_factory=dict)
 
 
+OLDER = "older"
+"""The name under which the lines of a detail after the third are switched on and off together."""
+
 Completeness = tuple[tuple[datetime, float], ...]
 """The newest hours and the share of their usage that has arrived, oldest first; empty where nothing is known."""
 

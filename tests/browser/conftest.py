@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
 
@@ -31,9 +32,11 @@ class OfflineBrowser:
     def __init__(self, browser: Browser) -> None:
         self.chromium = browser
         self.requests: list[str] = []
+        self._contexts: list[BrowserContext] = []
 
     def new_page(self, **options: object) -> Page:
         context = self.chromium.new_context(**options)
+        self._contexts.append(context)
         context.set_default_timeout(30_000)
         context.on("request", lambda request: self.requests.append(request.url))
         return context.new_page()
@@ -42,7 +45,7 @@ class OfflineBrowser:
         return [url for url in self.requests if urlsplit(url).hostname not in THIS_MACHINE]
 
     def close(self) -> None:
-        for context in self.chromium.contexts:
+        for context in self._contexts:
             context.close()
 
 
@@ -104,6 +107,60 @@ def wait_until(condition: Callable[[], object], seconds: float = 20, every: floa
 def wait_for(page: Page, expression: str, seconds: float = 20) -> object:
     """The first true value of a JavaScript expression. Playwright's own wait needs eval, which our pages forbid."""
     return wait_until(lambda: page.evaluate(expression), seconds)
+
+
+KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
+SHOWN = {"overview": ".mc-matrix", "table": ".mc-table", "detail": ".mc-figures"}
+CONTENT = """() => {
+  const shown = (element) => element.getClientRects().length > 0;
+  const pixels = [...document.querySelectorAll(".mc-chart canvas")].filter(shown).map((canvas) => canvas.toDataURL());
+  const texts = [...document.querySelectorAll(".mc-main > :not(.mc-controls)")].map((part) => {
+    const copy = part.cloneNode(true);
+    copy.querySelectorAll("pre").forEach((code) => code.remove());
+    return copy.textContent;
+  });
+  const drawn = [...document.querySelectorAll(".mc-main svg")].map((drawing) => drawing.outerHTML);
+  return JSON.stringify([texts, drawn, pixels]);
+}"""
+CONTROLS = """() => JSON.stringify([...document.querySelectorAll(".mc-controls, .mc-versions")].map((part) => [
+  [...part.querySelectorAll("select")].map((list) => list.selectedOptions[0].text),
+  [...part.querySelectorAll(".mod-active")].map((button) => button.textContent),
+  [...part.querySelectorAll("input")].map((input) => input.type === "checkbox" ? input.checked : input.value),
+]))"""
+
+
+class Seen(NamedTuple):
+    """All that tells two states of a page apart."""
+
+    url: str
+    title: str
+    controls: str
+    content: str
+
+
+def seen(page: Page) -> Seen:
+    return Seen(page.url, page.title(), page.evaluate(CONTROLS), page.evaluate(CONTENT))
+
+
+def settled(page: Page, seconds: float = 30) -> Seen:
+    """What a page shows once it has stopped changing."""
+    states: list[Seen] = []
+
+    def is_still() -> bool:
+        states.append(seen(page))
+        return len(states) > 2 and states[-1] == states[-2] == states[-3]
+
+    wait_until(is_still, seconds, every=0.2)
+    return states[-1]
+
+
+def open_view(page: Page, url: str, search: str = "", view: str = "overview") -> Page:
+    """Goes to a state of the dashboard and waits until its view is there."""
+    page.goto(url.rstrip("/") + "/" + search)
+    page.wait_for_selector(SHOWN[view])
+    if view == "detail":
+        page.wait_for_selector(".mc-chart canvas, .mc-empty")
+    return page
 
 
 def first_url(process: subprocess.Popen) -> str | None:
@@ -172,11 +229,11 @@ def widgets_server(tmp_path_factory) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def simulated_dataset(tmp_path_factory) -> tuple[Path, Path]:
-    """A dataset of two simulated weeks, and the release calendar that goes with it."""
+    """A dataset of two simulated months, and the release calendar that goes with it."""
     folder = tmp_path_factory.mktemp("simulated")
     dataset, calendar = folder / "dataset", folder / "releases.json"
     command = [Path(sys.executable).with_name("missioncontrol"), "simulate", "--history", dataset]
-    command += ["--days", "14", "--releases-to", calendar]
+    command += ["--releases-to", calendar]
     completed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     return dataset, calendar

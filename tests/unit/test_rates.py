@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.rates import change, completeness, rate_interval, rates
+from missioncontrol_nb.rates import (
+    change,
+    completeness,
+    rate_interval,
+    rates,
+    standardised_change,
+    standardised_rate,
+)
 from streaming.contract import DELAY_BUCKET_EDGES_HOURS
 from streaming.errors import MissionControlError
 
@@ -178,6 +185,87 @@ def test_change_of_nothing_is_found_in_at_most_five_of_a_hundred() -> None:
     now, before = random.poisson(12, 40_000), random.poisson(36, 40_000)
     _, lower, upper = change(now, 1000.0, before, 3000.0)
     assert ((lower > 0) | (upper < 0)).mean() <= 0.05 + 0.003
+
+
+@given(EVENTS, st.floats(0.1, 1e9), st.floats(0.01, 0.99))
+def test_standardised_rate_of_one_stratum_is_its_rate(events: int, hours: float, confidence: float) -> None:
+    lower, upper = rate_interval(events, hours, confidence)
+    expected = (1000 * events / hours, float(lower), float(upper))
+    assert standardised_rate([events], [hours], [1.0], confidence) == pytest.approx(expected, rel=1e-9)
+
+
+def test_standardised_rate_is_the_weighted_mean_of_the_rates() -> None:
+    """10 and 100 per 1000 hours, weighted 9 to 1."""
+    assert standardised_rate([6, 500], [600, 5000], [0.9, 0.1])[0] == pytest.approx(19)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5000), st.floats(1, 1e6), st.floats(0.01, 1)), min_size=1, max_size=5))
+def test_interval_of_a_standardised_rate_is_the_gamma_interval(strata: list[tuple[int, float, float]]) -> None:
+    """Fay and Feuer (1997), in their own form with chi-squared quantiles."""
+    events, hours, parts = (np.array(column, float) for column in zip(*strata, strict=True))
+    factors = 1000 * parts / parts.sum() / hours
+    rate, lower, upper = standardised_rate(events, hours, parts / parts.sum())
+    y, v, w = (factors * events).sum(), (factors**2 * events).sum(), factors.max()
+    assert rate == pytest.approx(y)
+    assert lower == pytest.approx(v / (2 * y) * stats.chi2.ppf(0.025, 2 * y**2 / v) if y else 0.0)
+    assert upper == pytest.approx((v + w**2) / (2 * (y + w)) * stats.chi2.ppf(0.975, 2 * (y + w) ** 2 / (v + w**2)))
+    assert lower <= rate * (1 + 1e-12)
+    assert rate <= upper
+
+
+def test_standardised_rate_without_an_event_is_zero_to_something() -> None:
+    rate, lower, upper = standardised_rate([0, 0], [1000.0, 500.0], [0.5, 0.5])
+    assert (rate, lower) == (0.0, 0.0)
+    assert upper == pytest.approx(-np.log(0.025))
+
+
+HOURS_OF_STRATA, WEIGHTS = np.array([1000.0, 200.0, 50.0]), np.array([0.5, 0.3, 0.2])
+
+
+def test_interval_of_a_standardised_rate_covers_it_at_least_as_often_as_it_says() -> None:
+    means = np.array([40.0, 12.0, 4.0])
+    true = 1000 * (WEIGHTS * means / HOURS_OF_STRATA).sum()
+    drawn = np.random.default_rng(20171007).poisson(means, (4000, 3))
+    limits = [standardised_rate(events, HOURS_OF_STRATA, WEIGHTS)[1:] for events in drawn]
+    assert np.mean([lower <= true <= upper for lower, upper in limits]) >= 0.95 - 0.01
+
+
+def test_standardised_change_of_one_stratum_is_that_of_its_rates() -> None:
+    """16 in 100 hours after 9 in 90: the ratio is 1.6, its logarithm has the variance 1/16 + 1/9 = (5/12)^2."""
+    value, lower, upper = standardised_change([16], [100.0], [9], [90.0], [1.0])
+    assert value == pytest.approx(0.6)
+    reach = np.exp(stats.norm.ppf(0.975) * 5 / 12)
+    assert (lower, upper) == pytest.approx((1.6 / reach - 1, 1.6 * reach - 1))
+
+
+def test_other_mix_of_strata_is_no_change() -> None:
+    """10 and 100 per 1000 hours before and now, the hours turned round; summed over both it would be 4.8 times."""
+    value, lower, upper = standardised_change([10, 900], [1000, 9000], [90, 100], [9000, 1000], [0.9, 0.1])
+    assert value == pytest.approx(0)
+    assert lower < 0 < upper
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=3, max_size=3))
+def test_standardised_change_turned_round_is_the_inverse(pairs: list[tuple[int, int]]) -> None:
+    now, before = zip(*pairs, strict=True)
+    forth = 1 + np.array(standardised_change(now, HOURS_OF_STRATA, before, HOURS_OF_STRATA * 2, WEIGHTS))
+    back = 1 + np.array(standardised_change(before, HOURS_OF_STRATA * 2, now, HOURS_OF_STRATA, WEIGHTS))
+    np.testing.assert_allclose(forth, 1 / back[[0, 2, 1]], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("now", "before"), [([0, 0], [1, 2]), ([1, 2], [0, 0]), ([0, 0], [0, 0])])
+def test_standardised_change_without_an_event_on_a_side_cannot_be_said(now: list[int], before: list[int]) -> None:
+    assert np.isnan(standardised_change(now, [1.0, 1.0], before, [1.0, 1.0], [0.5, 0.5])).all()
+
+
+def test_standardised_change_of_nothing_excludes_none_as_seldom_as_it_says() -> None:
+    generator, means = np.random.default_rng(20171007), np.array([40.0, 12.0, 8.0])
+    excluded = 0
+    for _ in range(4000):
+        now, before = generator.poisson(means), generator.poisson(2 * means)
+        _, lower, upper = standardised_change(now, HOURS_OF_STRATA, before, 2 * HOURS_OF_STRATA, WEIGHTS)
+        excluded += lower > 0 or upper < 0
+    assert excluded / 4000 <= 0.05 + 0.015
 
 
 def test_hour_is_as_complete_as_its_moments_on_average() -> None:

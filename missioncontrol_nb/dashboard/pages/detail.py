@@ -2,25 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from missioncontrol_nb.figures import DASH, FIXED_SPACE, grouped, hours, moment, percent, rate_and_interval
+
 from ...monitor import (
     Detail,
     Rate,
 )
 from .. import words
-from ..parts import (
-    DASH,
-    FIXED_SPACE,
-    grouped,
-    hours,
-    key,
-    link,
-    message,
-    moment,
-    percent,
-    rate_and_interval,
-    tag,
-    text,
-)
+from ..parts import key, link, message, tag, text
 from ..state import Query
 from .figures import figure_and_interval, get_this, official_argument
 
@@ -37,7 +26,7 @@ def no_windows(detail: Detail, query: Query) -> str:
     """What stands in the place of a chart that has nothing to show."""
     if detail.row.state == "not_measured":
         return message("Not measured", words.not_measured(query.measure, query.os_name))
-    interval = f"{moment(detail.since)} to {moment(detail.until)}"
+    interval = f"{moment(detail.since)} and {moment(detail.until)}"
     why = f"No ping of a version on {words.place(query.channel)} came in between {interval}. Try a longer interval."
     return message("No usage in this interval", why)
 
@@ -92,12 +81,13 @@ def behind(detail: Detail, query: Query) -> str:
     if not query.behind:
         return tag("div", toggle, css="mc-behind")
     lines = [line for line in detail.lines if line.name not in query.hidden and line.rank < 3] or list(detail.lines[:1])
-    by_line = {name: rows.set_index("window_start") for name, rows in detail.windows.groupby("line", sort=False)}
-    starts = sorted(detail.windows["window_start"].unique(), reverse=True)[:BEHIND_ROWS]
+    windows = detail.windows[detail.windows["line"].isin([line.name for line in lines])]
+    by_line = {name: rows.set_index("window_start") for name, rows in windows.groupby("line", sort=False)}
+    starts = sorted(windows["window_start"].unique(), reverse=True)
     head = [tag("th", "Window, UTC", scope="col")]
     for line in lines:
         head += [tag("th", text(line.label), scope="col"), tag("th", "Usage", scope="col")]
-    rows = [_behind_row(start, [by_line.get(line.name) for line in lines], query) for start in starts]
+    rows = [_behind_row(start, [by_line.get(line.name) for line in lines], query) for start in starts[:BEHIND_ROWS]]
     drawn = tag(
         "table",
         tag("caption", "The newest windows of the chart", css="mc-hidden"),
@@ -105,7 +95,7 @@ def behind(detail: Detail, query: Query) -> str:
         tag("tbody", *rows),
         css="mc-plain",
     )
-    more = len(detail.windows["window_start"].unique()) - len(starts)
+    more = len(starts) - BEHIND_ROWS
     note = tag("p", f"{grouped(more)} earlier windows are in the CSV.", css="mc-small") if more > 0 else ""
     return tag("div", toggle, drawn, note, css="mc-behind")
 

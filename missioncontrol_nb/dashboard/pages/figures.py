@@ -2,6 +2,8 @@
 
 import math
 
+from missioncontrol_nb.figures import DASH, decimals_of, grouped, percent, rate_and_interval
+
 from ...monitor import (
     ChannelSummary,
     ChannelTable,
@@ -10,19 +12,7 @@ from ...monitor import (
     Rate,
 )
 from .. import words
-from ..parts import (
-    DASH,
-    button,
-    decimals_of,
-    grouped,
-    hour_bars,
-    link,
-    percent,
-    rate_and_interval,
-    spark,
-    tag,
-    text,
-)
+from ..parts import button, hour_bars, link, spark, tag, text
 from ..state import Query
 
 

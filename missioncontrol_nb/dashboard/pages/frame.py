@@ -2,16 +2,10 @@
 
 from datetime import datetime
 
+from missioncontrol_nb.figures import CHANNEL_LABELS, PLATFORM_LABELS
+
 from .. import words
-from ..parts import (
-    CHANNEL_LABELS,
-    PLATFORM_LABELS,
-    link,
-    message,
-    skeleton,
-    tag,
-    text,
-)
+from ..parts import link, message, skeleton, tag, text
 from ..state import Query
 
 

@@ -3,6 +3,16 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from missioncontrol_nb.figures import (
+    CHANNEL_LABELS,
+    DASH,
+    PLATFORM_LABELS,
+    duration,
+    moment,
+    percent,
+    rate_and_interval,
+)
+
 from ...monitor import (
     ChannelSummary,
     MeasureSummary,
@@ -11,22 +21,7 @@ from ...monitor import (
     largest_change,
 )
 from .. import words
-from ..parts import (
-    CHANNEL_LABELS,
-    DASH,
-    PLATFORM_LABELS,
-    button,
-    chip,
-    duration,
-    key,
-    link,
-    message,
-    moment,
-    percent,
-    rate_and_interval,
-    tag,
-    text,
-)
+from ..parts import button, chip, key, link, message, tag, text
 from ..state import Query
 from .figures import builds_switch, completeness, figure_of, measure_spark
 from .frame import no_release
@@ -77,26 +72,26 @@ def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query)
     address = query.link(view="overview", channel=channel.channel)
     cells = [tag("th", link(address, name, aria_current="true" if chosen else None), scope="row")]
     by_name = {platform.os_name: platform for platform in channel.platforms}
-    cells += [_matrix_cell(channel.channel, os_name, by_name.get(os_name), query) for os_name in platforms]
+    cells += [_matrix_cell(channel, os_name, by_name.get(os_name), query) for os_name in platforms]
     return tag("tr", *cells, _score_cell(channel), css="mc-on" if chosen else "")
 
 
-def _matrix_cell(channel: str, os_name: str, platform: PlatformSummary | None, query: Query) -> str:
+def _matrix_cell(channel: ChannelSummary, os_name: str, platform: PlatformSummary | None, query: Query) -> str:
     if platform is None:
         return tag("td", tag("span", chip("none", "No release"), css="mc-cell"))
     found = largest_change(platform)
     if found is None:
-        inner = chip(*platform_chip(platform))
+        inner = chip(*platform_chip(channel, platform))
     else:
-        inner = chip(words.direction(found), words.change_and_interval(found)[0], title=words.sureness(found.change))
+        inner = chip(words.direction(found), words.size_on_chip(found), title=words.sureness(found.change))
         inner += tag("span", text(words.measure_short(found.measure)), css="mc-change")
-    return tag("td", link(query.link(view="table", channel=channel, os_name=os_name), inner, css="mc-cell"))
+    return tag("td", link(query.link(view="table", channel=channel.channel, os_name=os_name), inner, css="mc-cell"))
 
 
-def platform_chip(platform: PlatformSummary) -> tuple[str, str]:
+def platform_chip(channel: ChannelSummary, platform: PlatformSummary) -> tuple[str, str]:
     """State and words of a platform without a change that stands out."""
     if platform.state == "measured":
-        return "level", "No clear change"
+        return ("none", "Nothing to compare") if channel.previous is None else ("level", "No clear change")
     return "early", "Too little usage"
 
 
@@ -130,7 +125,8 @@ def channel_line(channel: ChannelSummary, now: datetime) -> str:
 
 def _score(channel: ChannelSummary) -> str:
     if channel.score is None:
-        return tag("div", tag("span", "Not enough usage for a score"), css="mc-topline")
+        why = "Not enough usage for a score" if channel.previous else "No version before it to compare with"
+        return tag("div", tag("span", why), css="mc-topline")
     value, _ = rate_and_interval(channel.score.value, channel.score.lower, channel.score.upper)
     beside = []
     if channel.previous and channel.score_previous:
@@ -148,9 +144,8 @@ def card(channel: ChannelSummary, platform: PlatformSummary, query: Query, data_
     address = query.link(view="table", channel=channel.channel, os_name=platform.os_name)
     name = tag("h3", link(address, text(PLATFORM_LABELS[platform.os_name])))
     found = largest_change(platform)
-    badge = (
-        chip(words.direction(found), words.change_and_interval(found)[0]) if found else chip(*platform_chip(platform))
-    )
+    state, said = platform_chip(channel, platform)
+    badge = chip(words.direction(found), words.size_on_chip(found)) if found else chip(state, said)
     head = tag("header", name, badge, tag("p", text(words.platform_reason(channel, platform, found))))
     if not platform.measures:
         empty = message("No usage yet", words.no_usage(channel, platform))

@@ -4,21 +4,15 @@ import math
 from collections.abc import Iterable
 from datetime import datetime
 
+from missioncontrol_nb.figures import DASH, PLATFORM_LABELS, day
+
 from ...monitor import (
     ChannelTable,
     MeasureSummary,
     Rate,
 )
 from .. import words
-from ..parts import (
-    DASH,
-    PLATFORM_LABELS,
-    day,
-    link,
-    tag,
-    text,
-    whisker,
-)
+from ..parts import link, tag, text, whisker
 from ..state import Query
 from .figures import (
     builds_switch,
@@ -52,7 +46,8 @@ def ordered(rows: Iterable[MeasureSummary], order: str) -> list[MeasureSummary]:
         return sorted(rows, key=lambda row: words.measure_label(row.measure).lower())
 
     def rank(row: MeasureSummary) -> tuple[int, float]:
-        value = row.change.value if row.change is not None and math.isfinite(row.change.value) else 0.0
+        value = row.change.value if row.change is not None else 0.0
+        value = value if math.isfinite(value) else math.inf  # a rise from nothing is the largest
         return _RANK[words.direction(row)], -value
 
     return sorted(rows, key=rank)

@@ -1,0 +1,195 @@
+"""The detail's chart: a specification that holds no figure of its data.
+
+What moves with the data comes from named data sets, so a refresh leaves the specification equal and the page updates
+its drawing in place. Times are epoch milliseconds, stacks are summed beforehand, colours are the style sheet's
+variables.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any
+
+import altair as alt
+
+from missioncontrol_nb.monitor import Detail
+
+from .detail_data import HOUR_MS, Show, Time, detail_data
+from .theme import (
+    BAND_OPACITY,
+    DASHES,
+    LATE_OPACITY,
+    RATE_HEIGHT,
+    SHADES,
+    USAGE_HEIGHT,
+    WIDTHS,
+    Rows,
+    on_axis,
+    theme,
+    variable,
+)
+
+
+def detail_chart(
+    detail: Detail, *, show: Show, time: Time, hidden: Collection[str] = (), narrow: bool = False
+) -> alt.VConcatChart:
+    """One measure's lines over time, or since each line's release, with usage hours below on the same x axis.
+
+    show: events per 1000 usage hours with 95 % bands of the newest two lines, or events per window. hidden: see
+    `shown_lines`. narrow: a phone. The chart's widths and colours are the page's (`VegaChart`). Raises
+    MissionControlError where a column of the windows is missing.
+    """
+    chart = _detail_drawing(show, time, narrow)
+    data = detail_data(detail, show=show, time=time, hidden=hidden, narrow=narrow)
+    copy = chart.copy(deep=False)
+    copy.datasets = {name: Rows(frame) for name, frame in data.items()}
+    return copy
+
+
+EXTENT = "data('extent')[0]"
+PLAIN_NUMBER = "format(datum.value, '~r')"  # an axis' own format would round to the digits its steps need
+HERE = "hover.x && datum.x === hover.x[0]"  # the row under the pointer
+
+
+@cache
+def _detail_drawing(show: Show, time: Time, narrow: bool) -> alt.VConcatChart:
+    """The chart without its data: the same for all data."""
+    x = _detail_x(time, narrow)
+    above = _rate_layers(x, bands=show == "rate")
+    below = _usage_layers(x, stacked=time == "latest")
+    title = alt.TitleParams(text=_extent("usage_title"))
+    return (
+        alt.vconcat(
+            alt.layer(*above).properties(width="container", height=RATE_HEIGHT),
+            alt.layer(*below).properties(width="container", height=USAGE_HEIGHT, title=title),
+        )
+        .properties(config=theme(), params=[_hover(["pointer_0", "pointer_1"])])
+        .resolve_scale(opacity="independent")
+    )
+
+
+def _extent(name: str) -> alt.ExprRef:
+    return alt.ExprRef(f"{EXTENT}.{name}")
+
+
+def _detail_x(time: Time, narrow: bool) -> alt.X:
+    """The x axis. Times are plain numbers, for Vega-Lite would copy every row of a temporal column."""
+    ticks = f"sequence(ceil({EXTENT}.x / {EXTENT}.tick) * {EXTENT}.tick, {EXTENT}.x2 + 1e-6, {EXTENT}.tick)"
+    day = f"utcFormat(datum.value, '{'%d %b' if narrow else '%a %d %b'}')"
+    words = f"{EXTENT}.tick >= {24 * HOUR_MS} || utchours(datum.value) === 0 ? {day} : utcFormat(datum.value, '%H:%M')"
+    if time == "since_release":
+        in_days = f"{EXTENT}.x2 > 120 && {EXTENT}.tick >= 24"
+        words = f"'+' + ({in_days} ? datum.value / 24 + ' d' : datum.value + ' h')"
+        words = f"datum.value === 0 ? 'release' : {words}"
+    axis = alt.Axis(values=alt.ExprRef(ticks), labelExpr=words)
+    if time == "latest":
+        axis = alt.Axis(
+            values=alt.ExprRef(ticks),
+            labelExpr=words,
+            labelAlign="left",
+            labelOffset=0,
+            labelFlush=False,
+            labelPadding=4,
+        )
+    scale = alt.Scale(domain=[_extent("x"), _extent("x2")], nice=False, zero=False)
+    return alt.X("x:Q", scale=scale, axis=axis)
+
+
+def _shade_colour() -> alt.Color:
+    scale = alt.Scale(domain=list(range(len(SHADES))), range=[variable(shade) for shade in SHADES])
+    return alt.Color("shade:O", scale=scale, legend=None)
+
+
+def _stroke_style() -> dict[str, Any]:
+    """Colour, width and dashes by rank."""
+    domain = list(range(len(SHADES)))
+    width = alt.Size("shade:O", scale=alt.Scale(type="ordinal", domain=domain, range=list(WIDTHS)), legend=None)
+    dash = alt.StrokeDash("shade:O", scale=alt.Scale(type="ordinal", domain=domain, range=[*DASHES]), legend=None)
+    return {"color": _shade_colour(), "size": width, "strokeDash": dash}
+
+
+def _rate_layers(x: alt.X, bands: bool) -> list[alt.Chart]:
+    """From back to front: bands, hatching, lines, the release, labels, what the pointer shows."""
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[0, _extent("top")], nice=False),
+              axis=alt.Axis(values=alt.ExprRef(f"sequence(0, {EXTENT}.top * 1.001, {EXTENT}.step)"),
+                            tickCount=99,  # with fewer Vega leaves out every other of the values
+            labelExpr=PLAIN_NUMBER))  # fmt: skip
+    windows, strokes = alt.Chart(alt.NamedData("windows")), alt.Chart(alt.NamedData("strokes"))
+    late = alt.Opacity("late:O", scale=alt.Scale(type="ordinal", domain=[0, 1], range=[1, LATE_OPACITY]), legend=None)
+    lines = strokes.mark_line(clip=True).encode(x=x, y=y, detail="stroke:N", opacity=late, **_stroke_style())
+    band = windows.transform_filter("datum.shade < 2").mark_area(opacity=BAND_OPACITY, clip=True)
+    dots = windows.transform_filter(HERE).mark_point(
+        filled=True, size=44, stroke=variable("surface"), strokeWidth=1.5, opacity=1, clip=True
+    )
+    extent = alt.Chart(alt.NamedData("extent")).mark_rule(opacity=0)  # expressions see only data that something draws
+    return [
+        extent.encode(x=x),
+        *([band.encode(x=x, y=on_axis(y, "lower"), y2="upper:Q", detail="stretch:N", color=_shade_colour())] * bands),
+        lines.transform_filter("datum.shade > 0"),
+        lines.transform_filter("datum.shade === 0"),
+        _hatching("hatch", x, y),
+        *_release_layers(x),
+        _end_labels(x, y),
+        *_pointer(x, RATE_HEIGHT),
+        dots.encode(x=x, y=y, color=_shade_colour()),
+    ]
+
+
+def _hatching(name: str, x: alt.X, y: alt.Y) -> alt.Chart:
+    rules = alt.Chart(alt.NamedData(name)).mark_rule(color=variable("hatch"), strokeWidth=1, clip=True)
+    return rules.encode(x=x, x2="x2:Q", y=y, y2="y2:Q")
+
+
+def _release_layers(x: alt.X) -> list[alt.Chart]:
+    releases = alt.Chart(alt.NamedData("releases"))
+    words = releases.mark_text(
+        align=alt.ExprRef("datum.right ? 'right' : 'left'"),
+        dx=alt.ExprRef("datum.right ? -6 : 6"),
+        dy=2,
+        baseline="top",
+        color=variable("text-2"),
+    )
+    rule = releases.mark_rule(color=variable("text-2"), strokeWidth=1).encode(x=x)
+    return [rule, words.encode(x=x, y=alt.YValue(0), text="label:N")]
+
+
+def _end_labels(x: alt.X, y: alt.Y) -> alt.Chart:
+    ends = alt.Chart(alt.NamedData("ends"))
+    weight = alt.ExprRef("datum.shade === 0 ? 600 : 400")
+    words = ends.mark_text(align="left", baseline="middle", dx=8, fontWeight=weight)
+    return words.encode(x=x, y=y, text="label:N", color=_shade_colour())
+
+
+def _pointer(x: alt.X, height: int) -> list[alt.Chart]:
+    """A rule through the time stamp under the pointer, and the points that are looked through for it."""
+    times = alt.Chart(alt.NamedData("times"))
+    found = times.properties(name="pointer").mark_point(opacity=0).encode(x=x, y=alt.YValue(height / 2))
+    rule = times.transform_filter(HERE).mark_rule(color=variable("text-2"), strokeWidth=1, strokeDash=[1, 2])
+    return [rule.encode(x=x), found]
+
+
+def _hover(views: Sequence[str]) -> alt.TopLevelSelectionParameter:
+    """The time stamp nearest to the pointer; what a finger touched stays until the next touch."""
+    select = alt.PointSelectionConfig(
+        type="point",
+        on="pointermove, pointerdown",
+        clear="pointerout[event.pointerType !== 'touch']",
+        encodings=["x"],
+        nearest=True,
+        toggle=False,
+    )
+    return alt.TopLevelSelectionParameter(name="hover", select=select, views=list(views))
+
+
+def _usage_layers(x: alt.X, stacked: bool) -> list[alt.Chart]:
+    top = f"{EXTENT}.usage_top"
+    y = alt.Y("y1:Q", scale=alt.Scale(domain=[0, _extent("usage_top")], nice=False), stack=None,
+              axis=alt.Axis(values=alt.ExprRef(f"[0, {top} / 2, {top}]"), labelExpr=PLAIN_NUMBER))  # fmt: skip
+    usage = alt.Chart(alt.NamedData("usage"))
+    if stacked:
+        scale = alt.Scale(type="ordinal", domain=list(range(len(SHADES))), range=[0.85, 0.3, 0.3, 0.3])
+        seen = alt.Opacity("shade:O", legend=None, scale=scale)
+        steps = usage.mark_area(interpolate="step-after", clip=True)
+        drawn = steps.encode(x=x, y=y, y2="y0:Q", detail="series:N", color=_shade_colour(), opacity=seen)
+    else:
+        drawn = usage.mark_line(clip=True).encode(x=x, y=y, detail="series:N", **_stroke_style())
+    return [drawn, _hatching("usage_hatch", x, on_axis(y, "y")), *_pointer(x, USAGE_HEIGHT)]

@@ -1,0 +1,322 @@
+"""The data sets of a detail's chart: windows placed, thinned and stacked; where axes end and labels stand."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from missioncontrol_nb.figures import moment
+from missioncontrol_nb.monitor import OLDER, Detail, Line
+from streaming.errors import unknown_name
+
+from .theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT
+
+Show = Literal["rate", "count"]
+Time = Literal["latest", "since_release"]
+Array = npt.NDArray[np.float64]
+
+PLOT_WIDTH, NARROW_PLOT_WIDTH = 1100, 260  # pixels, about: for hatching and for where words fit
+MOST_STAMPS = 1200  # more than the screen has pixels for
+USAGE_STAMPS = 400  # usage is smooth: means of that many stretches show it
+LABEL_GAP = 15  # pixels between the labels at the lines' ends
+HATCH_STEP = 9  # pixels
+GAP_WINDOWS = 2  # a line bridges no more than this
+ENOUGH_USAGE = 0.25  # of a line's busy windows: below it a rate says too little to set the scale
+HOUR_MS = 3_600_000
+
+DETAIL_COLUMNS = ("line", "window_start", "age_hours", "events", "usage_hours", "rate", "lower", "upper", "arrived",
+                  "complete")  # fmt: skip
+
+
+def shown_lines(lines: Iterable[Line], hidden: Collection[str]) -> list[Line]:
+    """The lines that are switched on, newest first. hidden: names of lines, "older" for all of rank 3 and more."""
+    on = [line for line in lines if line.name not in hidden and not (line.rank >= 3 and OLDER in hidden)]
+    return sorted(on, key=lambda line: line.rank)
+
+
+def detail_data(
+    detail: Detail, *, show: Show, time: Time, hidden: Collection[str] = (), narrow: bool = False
+) -> dict[str, pd.DataFrame]:
+    """The data sets of `detail_chart` by name; x is epoch milliseconds, for time "since_release" hours of age.
+
+    windows: a row per line and window (series: the line's place among the shown ones; y, lower, upper as drawn).
+    strokes: what lines are drawn through, stretch by stretch. times: the time stamps. usage: hours below, stacked
+    from y0 to y1. hatch, usage_hatch: diagonals over windows that still arrive. ends: labels at the lines' ends.
+    releases: the newest version's release. extent: one row with the axes' ends, steps and title.
+    """
+    check_columns(detail.windows, DETAIL_COLUMNS)
+    lines = shown_lines(detail.lines, hidden)
+    start, end = x_extent(detail, lines, time)
+    every = _every(detail, time)
+    whole = placed_windows(detail, lines, time, start, end)
+    whole["y"] = whole["rate"] if show == "rate" else whole["events"]
+    whole["stretch"] = stretches(whole, every)
+    top, step = nice_top(rate_top(whole) if show == "rate" else whole["y"].max())
+    stamps = _kept_stamps(whole)
+    windows = whole[whole["x"].isin(stamps)]
+    usage, usage_top, title = _usage(whole, stamps, every, end, detail.every, stacked=time == "latest")
+    late = _late_spans(whole, every, end)
+    pixel = (end - start) / (NARROW_PLOT_WIDTH if narrow else PLOT_WIDTH)
+    extent = {"x": start, "x2": end, "top": top, "step": step, "tick": _tick(end - start, time, narrow),
+              "usage_top": usage_top, "usage_title": title}  # fmt: skip
+    return {
+        "extent": pd.DataFrame([extent]),
+        "windows": windows.drop(columns=["line", "age_hours", "window_start"], errors="ignore"),
+        "strokes": _strokes(windows, every),
+        "times": pd.DataFrame({"x": np.unique(windows["x"])}),
+        "usage": usage,
+        "hatch": _hatch(late, pixel, RATE_HEIGHT, top),
+        "usage_hatch": _hatch(late, pixel, USAGE_HEIGHT, usage_top),
+        "ends": _ends(windows, lines, top, every, end, narrow),
+        "releases": _releases(lines if time == "latest" else [], start, end, pixel, narrow),
+    }
+
+
+def check_columns(frame: pd.DataFrame, expected: Iterable[str]) -> None:
+    """Raises MissionControlError for a column that is not there."""
+    for name in expected:
+        if name not in frame.columns:
+            raise unknown_name("column", name, map(str, frame.columns))
+
+
+def milliseconds(times: Any) -> Array:
+    """Times as milliseconds since 1970."""
+    utc = pd.DatetimeIndex(pd.to_datetime(times, utc=True))
+    return np.asarray(utc.tz_localize(None).astype("datetime64[us]").astype("int64"), float) / 1000
+
+
+def _every(detail: Detail, time: Time) -> float:
+    """The length of a window on the x axis."""
+    hours = detail.every / timedelta(hours=1)
+    return hours if time == "since_release" else hours * HOUR_MS
+
+
+def x_extent(detail: Detail, lines: Sequence[Line], time: Time) -> tuple[float, float]:
+    """The ends of the x axis; since release: as far as the newest shown line goes, a day at least."""
+    if time == "latest":
+        start, end = milliseconds([detail.since, detail.until])
+        return start, end
+    length = (detail.until - detail.since) / timedelta(hours=1)
+    age = (detail.until - lines[0].released) / timedelta(hours=1) if lines else length
+    return 0.0, min(length, max(age, 24.0))
+
+
+def placed_windows(detail: Detail, lines: Sequence[Line], time: Time, start: float, end: float) -> pd.DataFrame:
+    """The shown lines' windows with their place on the x axis, newest line first, then by time."""
+    number = {line.name: place for place, line in enumerate(lines)}
+    shade = {line.name: min(line.rank, len(SHADES) - 1) for line in lines}
+    windows = detail.windows[detail.windows["line"].isin(list(number))]
+    every = _every(detail, time)
+    if time == "latest":
+        x = milliseconds(windows["window_start"])
+    else:  # whole windows since release, so that lines share their stamps whatever the hour they went out at
+        x = np.ceil(np.round(windows["age_hours"].to_numpy(float) / every, 6)) * every
+    placed = windows.assign(
+        x=x,
+        series=windows["line"].map(number).astype(float),
+        shade=windows["line"].map(shade).astype(float),
+        complete=windows["complete"].astype(float),
+    )
+    inside = placed[(placed["x"] > start - every) & (placed["x"] < end)]
+    if time == "since_release":
+        inside = inside[inside["x"] >= 0]
+    return inside.sort_values(["series", "x"], ignore_index=True)
+
+
+def stretches(windows: pd.DataFrame, every: float) -> Array:
+    """A number for each stretch of a line without a gap: a longer gap than two windows is never bridged."""
+    gap = windows["x"].diff() > every * (GAP_WINDOWS + 0.01)
+    return (gap | (windows["series"].diff() != 0)).cumsum().to_numpy(float)
+
+
+def _kept_stamps(windows: pd.DataFrame) -> Array:
+    """The time stamps that are drawn: of each bucket those where the newest line is lowest and highest.
+
+    Stamps of windows that still arrive and the last ones are always kept.
+    """
+    first = windows.drop_duplicates("x").set_index("x")["y"].sort_index()  # the newest line that has that stamp
+    if len(first) <= MOST_STAMPS:
+        return first.index.to_numpy(float)
+    bucket = np.arange(len(first)) * (MOST_STAMPS // 2) // len(first)
+    known = first.fillna(0.0).reset_index()
+    by_bucket = known.groupby(bucket)["y"]
+    places = np.concatenate([by_bucket.idxmin(), by_bucket.idxmax(), [0], np.arange(len(first) - 3, len(first))])
+    late = windows.loc[windows["complete"] == 0, "x"]
+    return np.union1d(known["x"].to_numpy(float)[places], late)
+
+
+def _enough_usage(windows: pd.DataFrame) -> pd.DataFrame:
+    """The complete windows that had a fair share of their line's usual usage; all windows where there are none."""
+    complete = windows[(windows["complete"] == 1) & windows["rate"].notna()]
+    usual = complete.groupby("series")["usage_hours"].transform(lambda hours: hours.quantile(0.9))
+    enough = complete[complete["usage_hours"] >= ENOUGH_USAGE * usual]
+    return enough if len(enough) else windows[windows["rate"].notna()]
+
+
+def rate_top(windows: pd.DataFrame) -> float:
+    """The highest rate to make room for: what is sure anywhere, usual rates, and most of the bands.
+
+    A release's first windows have hardly any usage; their rates and bands may leave the chart.
+    """
+    enough = _enough_usage(windows)
+    bands = enough[enough["shade"] < 2]
+    newest = windows[(windows["shade"] < 2) & (windows["complete"] == 1)].groupby("series")["rate"].quantile(0.9)
+    highest = [enough["lower"].max(), enough["rate"].quantile(0.98), bands["upper"].quantile(0.9), newest.max()]
+    return 1.05 * np.nanmax([*highest, 0.0])
+
+
+def nice_top(highest: float, most_steps: int = 5) -> tuple[float, float]:
+    """(top of the axis, step of its ticks): round numbers, at most five steps."""
+    if not (np.isfinite(highest) and highest > 0):
+        return 1.0, 0.5
+    power = 10.0 ** np.floor(np.log10(highest / most_steps))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if highest <= most_steps * power * factor)
+    return float(np.ceil(highest / step - 1e-9) * step), float(step)
+
+
+def _tick(length: float, time: Time, narrow: bool) -> float:
+    """The distance of the x axis' ticks for that length of it."""
+    hour = HOUR_MS if time == "latest" else 1
+    steps = [hours * hour for hours in (1, 3, 6, 12, 24, 48, 96, 168, 336, 672, 1344)]
+    return float(next((step for step in steps if length / step <= (4 if narrow else 9)), steps[-1]))
+
+
+def _strokes(windows: pd.DataFrame, every: float) -> pd.DataFrame:
+    """The points lines are drawn through: windows that still arrive are strokes of their own, tied to their neighbours.
+
+    A window on its own gets a second point, so that it is seen as a dot.
+    """
+    late = windows["complete"] == 0
+    same = windows["stretch"].diff() == 0
+    own = (~same | (late != late.shift())).cumsum()
+    points = windows[["x", "y", "shade", "usage_hours"]].assign(late=late.astype(float), stroke=own.astype(float))
+    into, out_of = same & late & ~late.shift(fill_value=False), same & ~late & late.shift(fill_value=False)
+    ties = [
+        points.assign(late=1.0, stroke=points["stroke"].shift(-1))[into.shift(-1, fill_value=False)],
+        points.assign(late=1.0, stroke=points["stroke"].shift(1))[out_of],
+    ]
+    tied = pd.concat([points, *ties], ignore_index=True)
+    alone = tied[~tied.duplicated("stroke", keep=False)]
+    return pd.concat([tied, alone.assign(x=alone["x"] + every / 10)], ignore_index=True)
+
+
+def _usage(
+    windows: pd.DataFrame, stamps: Array, every: float, end: float, length: timedelta, stacked: bool
+) -> tuple[pd.DataFrame, float, str]:
+    """(usage hours by line and stamp from y0 to y1 in the title's unit, top of the axis, title).
+
+    No usage where a line or everything has a gap. Steps, so each line ends with a stamp at its last window's end.
+    """
+    moments = np.unique(windows["x"])
+    gaps = moments[:-1][np.diff(moments) > 1.01 * every] + every
+    few = stamps[:: 1 + len(stamps) // USAGE_STAMPS]
+    grid = np.unique(np.concatenate([few, gaps, moments[-1:] + every]))
+    hours = _mean_usage(windows, grid, every)
+    if not stacked:
+        hours = hours.iloc[:-1]
+    highest = hours.to_numpy().sum(axis=1).max(initial=0.0) if stacked else hours.to_numpy().max(initial=0.0)
+    unit, word = _usage_unit(highest)
+    y1 = (hours.cumsum(axis=1) if stacked else hours) / unit
+    y0 = y1 - hours / unit
+    tidy = y1.stack().rename("y1").reset_index().assign(y0=y0.stack().to_numpy())
+    shade = windows.drop_duplicates("series").set_index("series")["shade"]
+    tidy["shade"] = tidy["series"].map(shade)
+    tidy["x"] = tidy["x"].clip(upper=end)
+    per = {timedelta(hours=1): "hour", timedelta(days=1): "day"}.get(length, f"{length.total_seconds() / 60:.0f} min")
+    top, _ = nice_top(highest / unit, 2)
+    return tidy.sort_values(["series", "x"], ignore_index=True), top, f"Usage, {word} per {per}"
+
+
+def _mean_usage(windows: pd.DataFrame, grid: Array, every: float) -> pd.DataFrame:
+    """Usage hours per window by place on the grid and series: the mean from each place to the next, 0 at the last."""
+    place = np.searchsorted(grid, windows["x"], side="right") - 1
+    sums = windows["usage_hours"].groupby([place, windows["series"]]).sum().unstack()
+    count = np.append(np.round(np.diff(grid) / every).clip(min=1), 1)
+    hours = sums.reindex(np.arange(len(grid))).fillna(0.0).div(count[: len(grid)], axis=0)
+    return hours.set_axis(pd.Index(grid, name="x"), axis=0).rename_axis(columns="series")
+
+
+def _usage_unit(highest: float) -> tuple[float, str]:
+    for unit, word in ((1e6, "million hours"), (1e3, "thousand hours")):
+        if highest >= 2 * unit:
+            return unit, word
+    return 1.0, "hours"
+
+
+def _late_spans(windows: pd.DataFrame, every: float, end: float) -> list[tuple[float, float]]:
+    """The stretches of the x axis in which some shown line's usage still arrives."""
+    stamps = np.unique(windows.loc[windows["complete"] == 0, "x"])
+    if not len(stamps):
+        return []
+    parts = np.split(stamps, np.flatnonzero(np.diff(stamps) > 1.01 * every) + 1)
+    return [(float(part[0]), float(min(part[-1] + every, end))) for part in parts]
+
+
+def _hatch(spans: Sequence[tuple[float, float]], pixel: float, height: int, top: float) -> pd.DataFrame:
+    """Diagonals over the spans, clipped to the plot. pixel: its width in units of x; y: 0 to top."""
+    parts = []
+    for left, right in spans:
+        width = max((right - left) / pixel, 1.0)
+        starts = np.arange(-height, width, HATCH_STEP, dtype=float)
+        low, high = np.maximum(starts, 0.0), np.minimum(starts + height, width)
+        parts.append(
+            np.column_stack(
+                [left + low * pixel, left + high * pixel, (low - starts) / height, (high - starts) / height]
+            )
+        )
+    lines = np.concatenate(parts) if parts else np.empty((0, 4))
+    return pd.DataFrame({"x": lines[:, 0], "x2": lines[:, 1], "y": lines[:, 2] * top, "y2": lines[:, 3] * top})
+
+
+def _ends(
+    windows: pd.DataFrame, lines: Sequence[Line], top: float, every: float, end: float, narrow: bool
+) -> pd.DataFrame:
+    """The labels at the lines' ends: where the last complete windows are, moved apart to be read."""
+    drawn = windows[windows["y"].notna()]
+    last = drawn.drop_duplicates("series", keep="last").set_index("series")
+    settled = drawn[drawn["complete"] == 1].groupby("series")["y"].agg(lambda values: values.tail(3).mean())
+    level = settled.reindex(last.index).fillna(last["y"])
+    place = _dodge(level.clip(0, top).to_numpy(float), LABEL_GAP * top / RATE_HEIGHT, top)
+    x = np.where(last["x"] + 4 * every < end - 0.1 * abs(end - windows["x"].min()), last["x"], end)
+    labels = [_short(lines[int(series)].label) if narrow else lines[int(series)].label for series in last.index]
+    return pd.DataFrame({"x": x.astype(float), "y": place, "label": labels, "shade": last["shade"].to_numpy(float)})
+
+
+def _short(label: str) -> str:
+    return label.split(",")[0]
+
+
+def _dodge(levels: Array, gap: float, top: float) -> Array:
+    """The levels moved apart to at least gap, their mean kept where they fit between 0 and top."""
+    order = np.argsort(levels, kind="stable")
+    steps = gap * np.arange(len(levels))
+    apart = np.maximum.accumulate(levels[order] - steps) + steps
+    if len(apart):
+        apart -= (apart - levels[order]).mean()
+        apart += max(0.0, -apart[0]) - max(0.0, apart[-1] - top)
+    placed = np.empty_like(apart)
+    placed[order] = apart
+    return placed
+
+
+def _releases(lines: Sequence[Line], start: float, end: float, pixel: float, narrow: bool) -> pd.DataFrame:
+    """The newest line's release as a rule with words, where it lies in the shown interval.
+
+    right: whether the words end at the rule, which they do where there is room left of it.
+    """
+    newest = [line for line in lines if line.rank == 0]
+    x = milliseconds([line.released for line in newest])
+    words = [
+        f"{_short(line.label)} out" + ("" if narrow else f", {moment_without_zone(line.released)}") for line in newest
+    ]
+    room = np.array([7.0 * len(label) + 12 for label in words]) * pixel
+    rows = pd.DataFrame({"x": x, "label": words, "right": (x - start > room).astype(float)})
+    return rows[(rows["x"] > start) & (rows["x"] < end)].reset_index(drop=True)
+
+
+def moment_without_zone(when: datetime) -> str:
+    """ "Thu 28 Sep 13:00" """
+    return moment(when).removesuffix(" UTC")

@@ -1,0 +1,373 @@
+"""The real dashboard in real Chromium: every control, every URL, the back button, phones, strangers, downloads."""
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Page
+
+from streaming import contract
+from tests.browser.conftest import KERNEL_ID, Seen, open_view, seen, settled, wait_for, wait_until
+
+VIEWS = ("overview", "table", "detail")
+MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
+LABELS = {measure.label: measure.name for measure in contract.MEASURES}
+
+
+@pytest.fixture(scope="module")
+def one_page(chromium, dashboard_server) -> Iterator[Page]:
+    """One visitor's page for the tests that end where they began; it must log no error."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield open_view(page, dashboard_server)
+    context.close()
+    assert errors == []
+
+
+# ---------- controls ----------
+def dropdown(page: Page, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).locator("visible=true").select_option(label=option)
+
+
+def toggle(page: Page, label: str, option: str) -> None:
+    buttons = page.locator(".widget-toggle-buttons:visible", has=page.get_by_text(label, exact=True))
+    buttons.get_by_role("button", name=option, exact=True).click()
+
+
+def checkbox(page: Page, name: str) -> None:
+    page.locator(".mc-versions label", has_text=re.compile(f"^{re.escape(name)}$")).locator("input").click()
+
+
+def link(page: Page, text: str) -> None:
+    page.locator(".mc a:visible", has_text=text).first.click()
+
+
+def day(page: Page, label: str, value: str) -> None:
+    page.get_by_label(label, exact=True).locator("visible=true").fill(value)
+    page.keyboard.press("Tab")
+
+
+# (what is clicked, its label, the choice, what the URL then says of it)
+TABLE_STEPS = [
+    (dropdown, "Channel", "Beta", "channel=beta"),
+    (dropdown, "Platform", "macOS", "platform=mac"),
+    (toggle, "Show", "Count", "show=count"),
+    (toggle, "Time", "Last 24 h", "period=last-24h"),
+    (toggle, "Order", "By name", "order=name"),
+    (link, "show all builds", "", "builds=all"),
+]
+DETAIL_STEPS = [
+    (dropdown, "Platform", "Linux", "platform=linux"),
+    (toggle, "Builds", "All", "builds=all"),
+    (toggle, "Builds", "Official", "platform=linux"),
+    (dropdown, "Platform", "Windows", "interval=7d"),
+    (dropdown, "Measure", "Main crashes", "measure=main_crashes"),
+    (dropdown, "Leave out highest", "5 % of rates", "cut=5"),
+    (toggle, "Show", "Count", "show=count"),
+    (toggle, "Window", "Day", "window=1d"),
+    (toggle, "Interval", "14 d", "interval=14d"),
+    (toggle, "Time", "Since release", "time=since-release"),
+    (toggle, "Time", "Latest", "interval=14d"),
+    (checkbox, "55.0.3", "", "off="),
+    (toggle, "Line for each", "Build", "line=build"),
+    (toggle, "Interval", "Custom", "since="),
+    (link, "Table behind the chart", "", "table=open"),
+    (dropdown, "Channel", "Beta", "channel=beta"),
+]
+
+
+def act(page: Page, step: tuple, before: Seen) -> Seen:
+    """Does one step and expects page and URL to say so; what is there then."""
+    what, label, choice, said = step
+    what(*([page, label, choice] if choice else [page, label]))
+    try:
+        wait_until(lambda: page.url != before.url and seen(page).content != before.content, 15)
+    except AssertionError:
+        raise AssertionError(f"{label} {choice}: {before.url} and {page.url} look alike") from None
+    assert said in page.url, (label, choice)
+    return settled(page)
+
+
+def walk(page: Page, steps: list[tuple]) -> list[Seen]:
+    """Does all steps; the states before each, and after the last."""
+    states = [settled(page)]
+    for step in steps:
+        states.append(act(page, step, states[-1]))
+    return states
+
+
+def expect(page: Page, state: Seen) -> None:
+    try:
+        wait_until(lambda: seen(page) == state, 30)
+    except AssertionError:
+        assert settled(page)._asdict() == state._asdict()
+
+
+@pytest.mark.parametrize(("view", "steps"), [("table", TABLE_STEPS), ("detail", DETAIL_STEPS)])
+def test_each_control_changes_page_and_url_and_the_url_restores_it(browser, dashboard_server, view, steps):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    open_view(page, dashboard_server, f"?view={view}", view)
+    kernel = page.evaluate(KERNEL_ID)
+    states = walk(page, steps)
+    for state in reversed(states[:-1]):
+        page.go_back()
+        expect(page, state)
+    for state in states[1:]:
+        page.go_forward()
+        wait_for(page, f"location.href === '{state.url}'")
+    expect(page, states[-1])
+    assert page.evaluate(KERNEL_ID) == kernel
+    page.reload()
+    page.wait_for_selector(".mc-headline")
+    assert page.evaluate(KERNEL_ID) != kernel
+    expect(page, states[-1])
+    elsewhere = browser.new_page(viewport={"width": 1280, "height": 900})
+    elsewhere.goto(states[-1].url)
+    expect(elsewhere, states[-1])
+
+
+def test_clicks_lead_from_overview_to_table_to_detail_and_back_within_one_kernel(one_page):
+    page = one_page
+    kernel = page.evaluate(KERNEL_ID)
+    page.evaluate("window.kept = true")
+    steps = [
+        (link, "Beta", "", "channel=beta"),
+        (link, "show all builds", "", "builds=all"),
+        (link, "show official ones only", "", "channel=beta"),
+        (link, "Release", "", "/"),
+        (link, "Windows", "", "view=table"),
+        (link, "Content crashes", "", "view=detail"),
+    ]
+    states = walk(page, steps)
+    assert [state.title.split(" · ")[0] for state in states[-3:]] == [
+        "Release", "Release, Windows", "Content crashes, Release, Windows"
+    ]  # fmt: skip
+    for crumb, state in (("Windows", states[-2]), ("Release", states[-3])):
+        page.locator(".mc-crumbs a", has_text=crumb).click()
+        wait_until(lambda state=state: seen(page).content == state.content, 30)
+    for state in (*reversed(states[-2:]), *reversed(states[:-1])):
+        page.go_back()
+        wait_until(lambda state=state: seen(page).content == state.content, 30)
+    assert page.evaluate(KERNEL_ID) == kernel
+    assert page.evaluate("window.kept") is True
+
+
+# ---------- look ----------
+def turn_to(page: Page, search: str) -> None:
+    """Another state by the page's own links, without a click: as the back button does."""
+    page.evaluate("search => { history.pushState(null, '', search); dispatchEvent(new PopStateEvent('popstate')); }", search)
+
+
+def show(page: Page, view: str) -> None:
+    turn_to(page, f"?view={view}")
+    page.wait_for_selector({"overview": ".mc-matrix", "table": ".mc-table", "detail": ".mc-chart canvas"}[view])
+    settled(page)
+
+
+CONTRASTS = """() => {
+  const parse = (text) => text.match(/[0-9.]+/g).map(Number);
+  const linear = (part) => part / 255 <= 0.03928 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4;
+  const light = (rgb) => 0.2126 * linear(rgb[0]) + 0.7152 * linear(rgb[1]) + 0.0722 * linear(rgb[2]);
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = parse(getComputedStyle(element).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+      if (colour[3] > 0) return null; // see-through: not looked at
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const element of document.querySelectorAll(".mc *")) {
+    const says = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!says || !element.getClientRects().length || element.closest("svg, .mc-hidden")) continue;
+    const style = getComputedStyle(element), on = ground(element);
+    if (!on || style.visibility === "hidden") continue;
+    const [a, b] = [light(parse(style.color)), light(on)].sort((one, other) => other - one);
+    found.push([(a + 0.05) / (b + 0.05), element.className + ": " + element.textContent.trim().slice(0, 40)]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_both_colour_schemes_are_legible_and_differ(one_page, view):
+    page = one_page
+    show(page, view)
+    grounds, canvases = set(), set()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        wait_for(page, f"getComputedStyle(document.querySelector('.mc')).colorScheme === '{scheme}'")
+        settled(page)
+        contrasts = page.evaluate(CONTRASTS)
+        assert len(contrasts) > 20
+        assert [(round(ratio, 2), text) for ratio, text in contrasts if ratio < 4.5] == []
+        grounds.add(page.evaluate("getComputedStyle(document.querySelector('.mc')).backgroundColor"))
+        if view == "detail":
+            canvases.add(page.evaluate("document.querySelector('.mc-chart canvas').toDataURL()"))
+    page.emulate_media(color_scheme="light")
+    assert len(grounds) == 2
+    assert len(canvases) in (0, 2)
+
+
+TARGETS = ".mc-controls select, .mc-controls button, .mc-get button, .mc-crumbs a, .mc-toggle, .mc-cell, .mc-versions label"
+SMALL = """selector => [...document.querySelectorAll(selector)].filter((target) => {
+  const {width, height} = target.getBoundingClientRect();
+  return width && height < 39.5 || width && width < 24;
+}).map((target) => target.outerHTML.slice(0, 200))"""
+
+
+def test_no_view_scrolls_sideways_and_fingers_find_their_targets(browser, dashboard_server):
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, has_touch=True)
+    open_view(page, dashboard_server)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        for view in VIEWS:
+            show(page, view)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+            if width == 390 and view != "overview":
+                page.locator(".mc-more:visible").click()
+                wait_for(page, "document.querySelector('.mc-controls.mc-open select')?.getClientRects().length > 0")
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+            if width == 390:
+                assert page.evaluate(SMALL, TARGETS) == []
+
+
+# ---------- strangers ----------
+STRANGE = [
+    "?channel=%3Cscript%3Ewindow.evil=1%3C/script%3E",
+    "?view=detail&off=%3Cimg%20src=x%20onerror=window.evil=1%3E&interval=48h",
+    "?view=table&channel=" + "%3Cb%3E" * 1500,
+    "?view=table&no=such&__proto__=1&platform=Windows_NT",
+    "?view=detail&interval=custom&since=2026-99-99&until=%27",
+    "?view[]=table&%ff%fe=%00&" + "&".join(f"a{number}=1" for number in range(60)),
+]
+
+
+@pytest.mark.parametrize("search", STRANGE)
+def test_a_strangers_url_shows_a_default_state_and_runs_nothing(one_page, search):
+    page = one_page
+    view = next((view for view in VIEWS if f"view={view}" in search), "overview")
+    show(page, view)
+    usual = settled(page)
+    show(page, "table" if view != "table" else "detail")
+    turn_to(page, search)
+    wait_until(lambda: (seen(page).title, page.locator(".mc-headline").inner_text()) == (usual.title, headline(usual)))
+    assert page.evaluate("window.evil") is None
+    assert not {"script", "%3C", "evil", "such"} & set(re.findall(r"\w+|%3C", page.url.partition("?")[2]))
+    assert "<" not in page.locator(".mc-crumbs").inner_text()
+
+
+def headline(state: Seen) -> str:
+    """The headline's two lines as a browser reads them out."""
+    return re.search(r'\[\["(.*?)"', state.content)[1]
+
+
+def test_a_strangers_url_is_harmless_from_the_first_answer_on(browser, dashboard_server):
+    page = browser.new_page()
+    page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))
+    search = "?view=table&channel=%3Cscript%3Ealert(1)%3C/script%3E&theme=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&x="
+    open_view(page, dashboard_server, search + "y" * 9000, "table")
+    wait_for(page, "location.search === '?view=table'")
+    assert "alert(1)" not in page.content()
+
+
+# ---------- downloads ----------
+def number(text: str) -> float:
+    return float(re.sub(r"[\u202f\u00a0 ]", "", text).replace("−", "-"))
+
+
+def download(page: Page, action: str) -> tuple[str, bytes]:
+    with page.expect_download() as started:
+        page.locator(f".mc-get:visible [data-mc-action='{action}']").click()
+    return started.value.suggested_filename, started.value.path().read_bytes()
+
+
+def test_downloads_of_a_detail_hold_what_the_page_shows(one_page):
+    page = one_page
+    turn_to(page, "?view=detail&interval=24h&show=count&table=open&off=none")
+    page.wait_for_selector(".mc-plain tbody tr")
+    settled(page)
+    stem = "missioncontrol-release-windows_nt-content_crashes"
+    name, content = download(page, "csv")
+    assert name == f"{stem}.csv"
+    windows = pd.read_csv(StringIO(content.decode()), dtype={"line": str, "label": str})
+    by_window = windows.set_index(["line", "window_start"])["events"]
+    head = page.locator(".mc-plain thead th").all_inner_texts()
+    assert head[1:3] == ["56.0", "Usage"]
+    rows = [row.split("\t") for row in page.locator(".mc-plain tbody tr").all_inner_texts()]
+    newest = sorted(set(windows["window_start"]), reverse=True)[: len(rows)]
+    assert [int(number(row[1])) for row in rows] == [by_window.get(("56.0", start)) for start in newest]
+    assert [int(number(row[3])) for row in rows] == [by_window.get(("55.0.3", start)) for start in newest]
+    name, content = download(page, "parquet")
+    assert name == f"{stem}.parquet"
+    kept = pd.read_parquet(BytesIO(content))
+    assert list(kept["events"]) == list(windows["events"])
+    assert (set(kept["channel"]), set(kept["measure"])) == ({"release"}, {"content_crashes"})
+    name, content = download(page, "svg")
+    assert name == f"{stem}.svg"
+    assert content.startswith(b"<svg")
+    assert b"var(--" not in content
+    name, content = download(page, "png")
+    assert name == f"{stem}.png"
+    assert content.startswith(b"\x89PNG")
+    assert len(content) > 10_000
+
+
+def test_csv_of_a_table_holds_the_figures_of_the_page(one_page):
+    page = one_page
+    turn_to(page, "?view=table&show=count")
+    wait_for(page, "document.querySelector('.mc-table thead')?.textContent.includes('count')")
+    settled(page)
+    name, content = download(page, "csv")
+    assert name == "missioncontrol-release-windows_nt.csv"
+    figures = pd.read_csv(StringIO(content.decode()), dtype={"version": str}).set_index(["measure", "version"])
+    shown = table_counts(page)
+    assert len(shown) == len(contract.MEASURES)
+    for measure, by_version in shown.items():
+        assert by_version == {version: figures.loc[(measure, version), "events"] for version in by_version}
+
+
+def table_counts(page: Page) -> dict[str, dict[str, int]]:
+    """The counts of a table by measure and version; the newest version's stand in the first cell."""
+    newest, *_ = page.locator(".mc-table thead b").all_inner_texts()
+    read = """() => [...document.querySelectorAll(".mc-table tbody tr")].map((row) => [
+      row.querySelector("th").textContent, row.querySelector(".mc-num").textContent,
+      [...row.querySelectorAll(".mc-old")].map((cell) => [cell.dataset.name, cell.textContent])])"""
+    rows = [(label, [[newest, count], *others]) for label, count, others in page.evaluate(read)]
+    return {
+        LABELS[label]: {version: int(number(count)) for version, count in counts if count != "–"}
+        for label, counts in rows
+    }
+
+
+# ---------- failing ----------
+def test_page_that_cannot_be_made_says_so_and_the_log_says_why(browser, simulated_dataset, serve, tmp_path):
+    dataset, calendar = tmp_path / "dataset", tmp_path / "releases.json"
+    dataset.mkdir()
+    shutil.copy(simulated_dataset[1], calendar)
+    command = [MISSIONCONTROL, "dashboard", "--dataset", dataset, "--releases", calendar, "--pool", 0]
+    with serve(command) as url:
+        calendar.rename(tmp_path / "elsewhere.json")
+        page = browser.new_page()
+        page.goto(url)
+        page.wait_for_selector(".mc-failed")
+        assert page.locator(".mc-failed").inner_text() == (
+            "This page could not be made. The reason is in the server's log."
+        )
+        assert "Traceback" not in page.content()
+        assert str(tmp_path) not in page.content()
+        assert f"{calendar}" in url.log.read_text()
+        (tmp_path / "elsewhere.json").rename(calendar)
+        dataset.rename(tmp_path / "gone")
+        page.goto(url)
+        page.wait_for_selector(".mc-error, .mc-empty")
+        assert "Traceback" not in page.content()
+

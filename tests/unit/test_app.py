@@ -1,0 +1,572 @@
+"""The page of one visitor without a browser: what it reads, what it shows, what its URL says."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import wraps
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+import pytest
+
+from missioncontrol_nb.dashboard import app as app_module
+from missioncontrol_nb.dashboard.app import App, Summary
+from missioncontrol_nb.dashboard.reader import DatasetReader, detail_request
+from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.dashboard.state import Query, State
+from missioncontrol_nb.dashboard.views import Switches
+from missioncontrol_nb.dashboard.widgets import Page
+from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
+from streaming.errors import MissionControlError
+from tests.unit.small_dataset import CALENDAR, moment, write
+from tests.unit.small_summaries import LEVEL, UP, channel, detail, measured, overview, platform, table
+
+TABLE = "?view=table"
+DETAIL = "?view=detail&interval=7d"
+
+
+class FakeReader:
+    """Answers each query with a summary that says its channel; notes what is asked; waits and fails when told to."""
+
+    def __init__(self) -> None:
+        self.queries: list[Query] = []
+        self.looked = 0
+        self.has_news = False
+        self.fails: Exception | None = None
+        self.refresh_fails: Exception | None = None
+        self.answer: Callable[[Query], Summary] = summary_of
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def refresh(self) -> bool:
+        self.looked += 1
+        if self.refresh_fails:
+            raise self.refresh_fails
+        has_news, self.has_news = self.has_news, False
+        return has_news
+
+    def read(self, query: Query) -> Summary:
+        self.queries.append(query)
+        answer, fails = self.answer, self.fails
+        assert self.may_answer.wait(10)
+        if fails:
+            raise fails
+        return answer(query)
+
+
+def summary_of(query: Query) -> Summary:
+    if query.view == "table":
+        return replace(table({"main_crashes": UP}), channel=query.channel, os_name=query.os_name)
+    if query.view == "detail":
+        return replace(detail(measured(query.measure, UP)), channel=query.channel, os_name=query.os_name)
+    return overview(channel(platform("Windows_NT", UP, LEVEL), name=query.channel))
+
+
+class FakePage(Page):
+    """A page whose browser is a test; sent: what it was told to do."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[dict[str, Any], Any]] = []
+        super().__init__()
+
+    def send(self, content: Any, buffers: Any = None) -> None:
+        self.sent.append((content, buffers))
+
+    def hear(self, **message: Any) -> None:
+        """What comes from the browser."""
+        self._receive(self, message, [])
+
+    def urls(self, how: str) -> list[str]:
+        """The URLs it was told to push or replace."""
+        return [content["search"] for content, _ in self.sent if content["do"] == how]
+
+
+class Watched(App):
+    """An app that counts how often it looked whether there is something to do, and keeps all its headlines."""
+
+    def __init__(self, reader: FakeReader, page: FakePage, settings: Settings) -> None:
+        self.ticks = 0
+        super().__init__(reader, page, settings)
+        self.reader, self.page = reader, page
+        self.headlines: list[str] = []
+        self._headline.observe(lambda change: self.headlines.append(change.new), "value")
+
+    async def _tick(self) -> None:
+        try:
+            await super()._tick()
+        finally:
+            self.ticks += 1
+
+    @property
+    def seen(self) -> str:
+        """All HTML that is on the page."""
+        return "\n".join(each.value for each in _all(self.widget) if isinstance(each, widgets.HTML))
+
+    def control(self, label: str) -> widgets.Widget:
+        """The control of that name that is on the page."""
+        return next(each for each in _all(self.widget) if getattr(each, "description", None) == label)
+
+    async def idle(self, ticks: int = 3) -> None:
+        """Lets it look a few times more."""
+        reached = self.ticks + ticks
+        await until(lambda: self.ticks >= reached)
+
+
+def _all(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _all(child)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits until something is so; fails after ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A test that is a coroutine."""
+
+    @wraps(test)
+    def run(**fixtures: Any) -> None:
+        asyncio.run(test(**fixtures))
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "GLANCE_SECONDS", 0.002)
+
+
+@asynccontextmanager
+async def running(reader: FakeReader | None = None, search: str = "", seen: bool = True) -> AsyncIterator[Watched]:
+    """A visitor's page with that URL, kept up to date; seen: its browser's heart beats."""
+    page = FakePage()
+    app = Watched(reader or FakeReader(), page, Settings("nowhere", refresh_seconds=0.001))
+    task = asyncio.create_task(app.run())
+    try:
+        if seen:
+            page.hear(beat=1)
+        if search:
+            page.search = search
+            await shown(app)
+        yield app
+    finally:
+        app.reader.may_answer.set()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def shown(app: Watched) -> None:
+    """Waits until what the state asks for is on the page."""
+    await until(lambda: app._shown == app.state.query and not app._wanted.is_set())
+
+
+# ---------- the URL ----------
+@in_a_loop
+async def test_first_page_is_read_before_there_is_a_visitor() -> None:
+    async with running(seen=False) as app:
+        assert app.reader.queries == [Query()]
+        assert "38" in app.seen
+        assert "more main crashes than 55.0.3" in app.seen
+
+
+@pytest.mark.parametrize(
+    ("search", "query"),
+    [
+        ("?channel=beta", Query(channel="beta")),
+        ("?view=table&platform=linux&period=last-24h", Query(view="table", os_name="Linux", period="last_24h")),
+        (
+            "?view=detail&measure=gpu_crashes&interval=24h&window=5min&line=build&off=20170926190823",
+            Query(
+                view="detail",
+                measure="gpu_crashes",
+                interval="24h",
+                window="5min",
+                line="build",
+                hidden=("20170926190823",),
+            ),
+        ),
+        (
+            "?view=detail&interval=custom&since=2017-10-01&until=2017-10-03",
+            Query(view="detail", interval="custom", since=date(2017, 10, 1), until=date(2017, 10, 3)),
+        ),
+    ],
+)
+@in_a_loop
+async def test_url_makes_exactly_its_query(search: str, query: Query) -> None:
+    async with running(search=search) as app:
+        assert app.reader.queries == [Query(), query]
+        assert app.page.search == app.state.query.search == search
+        assert app.page.urls("push") == []
+
+
+@in_a_loop
+async def test_url_of_a_stranger_is_written_the_way_it_is_understood() -> None:
+    async with running(search="?view=table&channel=<b>&platform=linux&x=1") as app:
+        assert app.page.urls("replace") == ["?view=table&platform=linux"]
+        assert app.page.search == "?view=table&platform=linux"
+        assert "<b>" not in app.page.title
+
+
+@in_a_loop
+async def test_control_pushes_the_url_it_makes() -> None:
+    async with running(search=TABLE) as app:
+        app.control("Channel").value = "esr"
+        app.control("Show").value = "count"
+        assert app.page.urls("push") == ["?view=table&channel=esr", "?view=table&channel=esr&show=count"]
+        await shown(app)
+        assert app.reader.queries[-1] == Query(view="table", channel="esr", show="count")
+        assert app.page.title.startswith("ESR, Windows")
+
+
+@in_a_loop
+async def test_back_button_sets_the_controls_and_pushes_nothing() -> None:
+    async with running(search=TABLE) as app:
+        app.control("Channel").value = "beta"
+        await shown(app)
+        app.page.search = TABLE
+        assert app.control("Channel").value == "release"
+        await shown(app)
+        assert app.reader.queries[-1] == Query(view="table")
+        assert app.page.urls("push") == ["?view=table&channel=beta"]
+        app.page.search = ""
+        await shown(app)
+        assert app.reader.queries[-1] == Query()
+        assert app.page.urls("replace") == []
+
+
+@in_a_loop
+async def test_detail_on_a_phone_begins_with_48_hours() -> None:
+    async with running() as app:
+        app.page.viewport = 390
+        app.page.search = "?view=detail"
+        await shown(app)
+        assert app.state.interval == "48h"
+        assert app.page.urls("replace") == ["?view=detail&interval=48h"]
+
+
+@in_a_loop
+async def test_custom_interval_opens_its_days() -> None:
+    async with running(search=DETAIL) as app:
+        days = app.control("First day")
+        app.control("Interval").value = "custom"
+        await shown(app)
+        assert app.page.search == f"?view=detail&interval=custom&since={days.value}&until={app.state.until}"
+        assert app.state.until - app.state.since == timedelta(days=6)
+
+
+# ---------- keeping up ----------
+@in_a_loop
+async def test_answer_to_what_is_no_longer_asked_is_thrown_away() -> None:
+    async with running(search=TABLE) as app:
+        app.reader.may_answer.clear()
+        app.control("Channel").value = "beta"
+        await until(lambda: app.reader.queries[-1].channel == "beta")
+        app.control("Channel").value = "esr"
+        app.reader.may_answer.set()
+        await shown(app)
+        assert app.reader.queries[-1].channel == "esr"
+        assert not any("on beta" in headline for headline in app.headlines)
+        assert "on ESR" in app.headlines[-1]
+
+
+@in_a_loop
+async def test_two_quick_changes_end_with_the_last() -> None:
+    async with running(search=TABLE) as app:
+        app.state.channel, app.state.os_name = "beta", "Linux"
+        await shown(app)
+        assert app.reader.queries[-1] == Query(view="table", channel="beta", os_name="Linux")
+        assert "on beta, Linux" in app.headlines[-1]
+
+
+@in_a_loop
+async def test_nothing_is_looked_for_without_a_visitor() -> None:
+    async with running(seen=False) as app:
+        app.reader.has_news = True
+        await app.idle(5)
+        assert (app.reader.looked, len(app.reader.queries)) == (0, 1)
+        app.page.hear(beat=1)
+        await until(lambda: len(app.reader.queries) == 2)
+
+
+@in_a_loop
+async def test_visitor_who_went_is_no_longer_served() -> None:
+    async with running() as app:
+        await until(lambda: app.reader.looked > 0)
+        app.page.last_seen -= app_module.CONTACT_SECONDS
+        await app.idle(1)
+        looked = app.reader.looked
+        await app.idle(5)
+        assert app.reader.looked == looked
+
+
+@in_a_loop
+async def test_page_is_read_again_only_when_there_is_something_new() -> None:
+    async with running() as app:
+        await until(lambda: app.reader.looked >= 3)
+        assert len(app.reader.queries) == 1
+        app.reader.answer = lambda query: NoRelease("release", "Linux", moment("10T00:00"))
+        app.reader.has_news = True
+        await until(lambda: "10T" in app.seen or "00:00:00 UTC" in app.seen)
+        assert app.reader.queries == [Query(), Query()]
+
+
+@in_a_loop
+async def test_page_that_waits_long_says_so_where_the_data_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "PATIENCE_SECONDS", 0)
+    async with running() as app:
+        app.reader.may_answer.clear()
+        app.page.search = TABLE
+        await until(lambda: "mc-skeleton" in app.seen)
+        assert app.control("Channel").value == "release"
+        app.reader.may_answer.set()
+        await until(lambda: "mc-skeleton" not in app.seen)
+        assert "mc-table" in app.seen
+
+
+# ---------- failing ----------
+@in_a_loop
+async def test_failure_to_read_is_a_sentence_and_the_next_data_mend_it() -> None:
+    async with running(search=TABLE) as app:
+        app.reader.fails = MissionControlError("the <bucket> cannot be read")
+        app.control("Channel").value = "beta"
+        await until(lambda: "cannot be read" in app.seen)
+        assert "the &lt;bucket&gt; cannot be read." in app.seen
+        assert "Traceback" not in app.seen
+        assert "mc-table" not in app.seen
+        assert app.control("Channel").value == "beta"
+        app.reader.fails, app.reader.has_news = None, True
+        await until(lambda: "mc-table" in app.seen)
+        assert "cannot be read" not in app.seen
+
+
+@in_a_loop
+async def test_bug_is_in_the_log_and_not_on_the_page(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as app:
+        app.reader.fails = ZeroDivisionError("secret detail")
+        app.page.search = TABLE
+        await until(lambda: "could not be drawn" in app.seen)
+        assert "secret detail" not in app.seen
+        assert "ZeroDivisionError" in caplog.text
+
+
+@in_a_loop
+async def test_summary_that_cannot_be_drawn_is_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(search=DETAIL) as app:
+        broken = detail(measured("main_crashes", UP))
+        app.reader.answer = lambda query: replace(broken, windows=broken.windows.drop(columns="rate"))
+        app.reader.has_news = True
+        await until(lambda: "could not be" in app.seen)
+        assert "a view could not be drawn" in caplog.text
+        app.reader.answer, app.reader.has_news = summary_of, True
+        await until(lambda: "could not be" not in app.seen)
+
+
+@in_a_loop
+async def test_failure_to_look_for_news_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as app:
+        app.reader.refresh_fails = OSError("the network is down")
+        await until(lambda: "the network is down" in caplog.text)
+        app.reader.refresh_fails, app.reader.has_news = None, True
+        await until(lambda: len(app.reader.queries) == 2)
+
+
+@in_a_loop
+async def test_failing_first_page_is_a_sentence_too() -> None:
+    reader = FakeReader()
+    reader.fails = MissionControlError("no dataset")
+    async with running(reader) as app:
+        assert "no dataset." in app.seen
+        reader.fails, reader.has_news = None, True
+        await until(lambda: "no dataset." not in app.seen)
+
+
+@pytest.mark.parametrize("search", [TABLE, DETAIL])
+@in_a_loop
+async def test_place_without_a_release_says_so_and_keeps_its_controls(search: str) -> None:
+    async with running(search=search) as app:
+        app.reader.answer = lambda query: NoRelease(query.channel, query.os_name, None)
+        app.control("Platform").value = "Android"
+        await until(lambda: "No release on release for Android has sent a ping yet" in app.seen)
+        assert "mc-table" not in app.seen
+        assert "No data yet" in app.seen
+        app.reader.answer = summary_of
+        app.control("Platform").value = "Linux"
+        await until(lambda: "on release, Linux" in app.headlines[-1])
+
+
+# ---------- what is taken along ----------
+@in_a_loop
+async def test_table_is_downloaded_as_csv() -> None:
+    async with running(search="?view=table&channel=beta&platform=linux") as app:
+        app.page.hear(action="csv")
+        content, [data] = app.page.sent[-1]
+        assert content == {
+            "do": "download",
+            "filename": "missioncontrol-beta-linux.csv",
+            "mime": "text/csv",
+        }
+        frame = pd.read_csv(BytesIO(data))
+        assert frame["version"].tolist() == ["56.0", "55.0.3", "55.0", "54.0"]
+        assert frame["change"].tolist()[0] == 0.38
+
+
+@in_a_loop
+async def test_detail_is_downloaded_as_parquet() -> None:
+    async with running(search=DETAIL + "&measure=gpu_crashes") as app:
+        app.page.hear(action="parquet")
+        content, [data] = app.page.sent[-1]
+        assert content["filename"] == "missioncontrol-release-windows_nt-gpu_crashes.parquet"
+        frame = pd.read_parquet(BytesIO(data))
+        assert len(frame) == 30
+        assert frame["measure"].unique().tolist() == ["gpu_crashes"]
+
+
+@in_a_loop
+async def test_download_is_of_the_page_that_is_shown_while_another_is_read() -> None:
+    async with running(search=DETAIL) as app:
+        app.page.search = TABLE
+        await shown(app)
+        app.reader.may_answer.clear()
+        app.page.search = DETAIL + "&measure=gpu_crashes"
+        await until(lambda: app.reader.queries[-1].view == "detail")
+        app.page.hear(action="csv")
+        assert app.page.sent[-1][0]["filename"] == "missioncontrol-release-windows_nt.csv"
+
+
+@in_a_loop
+async def test_action_that_nobody_knows_does_nothing() -> None:
+    async with running() as app:
+        sent = len(app.page.sent)
+        for action in ("csv", "../../etc/passwd", ""):
+            app.page.hear(action=action)
+        app.page.search = TABLE
+        await shown(app)
+        app.page.hear(action="xlsx")
+        assert [content for content, _ in app.page.sent[sent:] if content["do"] == "download"] == []
+
+
+# ---------- the lines' switches ----------
+LINES = [("56.0", "56.0", "mc-v0"), ("55.0.3", "55.0.3", "mc-v1"), ("older", "Older", "mc-v-old")]
+
+
+def boxes(switches: Switches) -> dict[str, widgets.Checkbox]:
+    return {box.description: box for box in switches.widget.children}
+
+
+def test_switch_hides_and_shows_its_line() -> None:
+    state = State()
+    switches = Switches(state)
+    switches.show(LINES)
+    assert {name: box.value for name, box in boxes(switches).items()} == {"56.0": True, "55.0.3": True, "Older": False}
+    boxes(switches)["55.0.3"].value = False
+    assert state.hidden == ("55.0.3", "older")
+    boxes(switches)["Older"].value = True
+    assert state.hidden == ("55.0.3",)
+    boxes(switches)["55.0.3"].value = True
+    assert state.hidden == ()
+
+
+def test_state_sets_the_switches() -> None:
+    state = State()
+    switches = Switches(state)
+    switches.show(LINES)
+    state.hidden = ("56.0",)
+    assert {name: box.value for name, box in boxes(switches).items()} == {"56.0": False, "55.0.3": True, "Older": True}
+    assert state.hidden == ("56.0",)
+
+
+def test_other_lines_do_not_change_what_is_hidden() -> None:
+    state = State()
+    switches = Switches(state)
+    state.hidden = ("55.0.3", "older")
+    switches.show(LINES)
+    switches.show([("57.0b4", "57.0b4", "mc-v0")])
+    assert state.hidden == ("55.0.3", "older")
+    assert [box.value for box in switches.widget.children] == [True]
+    switches.show(LINES)
+    assert [box.value for box in switches.widget.children] == [True, False, False]
+    assert [box._dom_classes for box in switches.widget.children] == [("mc-v0",), ("mc-v1",), ("mc-v-old",)]
+
+
+@in_a_loop
+async def test_older_lines_are_switched_together() -> None:
+    async with running(search=DETAIL) as app:
+        assert app.control("Older").value is False
+        app.control("Older").value = True
+        await shown(app)
+        assert app.page.search == "?view=detail&interval=7d&off=none"
+        assert app.reader.queries[-1].hidden == ()
+        app.page.search = "?view=detail&interval=7d&off=56.0"
+        await shown(app)
+        assert (app.control("56.0").value, app.control("Older").value) == (False, True)
+
+
+# ---------- a real dataset ----------
+@pytest.fixture
+def reader(tmp_path: Path) -> DatasetReader:
+    rows = """
+        window    display_version  build_id        usage_hours  main_crashes
+        02T10:00  55.0.3           20171001120000  100          1
+        05T13:00  56.0             20171004120000  100          2
+        05T13:00  56.0             20171012120000  100          7
+    """
+    write(tmp_path, rows, "05T13:30")
+    return DatasetReader(Dataset(tmp_path), CALENDAR)
+
+
+def test_reader_answers_with_what_the_view_shows(reader: DatasetReader, tmp_path: Path) -> None:
+    assert isinstance(reader.read(Query()), Overview)
+    found = reader.read(Query(view="table"))
+    assert isinstance(found, ChannelTable)
+    assert found.rows[0].newest.events == 2
+    everything = reader.read(Query(view="table", official=False))
+    assert isinstance(everything, ChannelTable)
+    assert everything.rows[0].newest.events == 9
+    one = reader.read(Query(view="detail", measure="main_crashes"))
+    assert isinstance(one, Detail)
+    assert [line.name for line in one.lines] == ["56.0", "55.0.3"]
+    assert isinstance(reader.read(Query(view="table", channel="esr")), NoRelease)
+    assert reader.refresh() is False
+    write(tmp_path, "window usage_hours\n05T13:35 1", "05T13:36")
+    assert reader.refresh() is True
+
+
+@in_a_loop
+async def test_page_of_a_real_dataset_follows_it(reader: DatasetReader, tmp_path: Path) -> None:
+    page = FakePage()
+    app = App(reader, page, Settings(str(tmp_path), refresh_seconds=0.001))
+    task = asyncio.create_task(app.run())
+    page.hear(beat=1)
+    page.search = "?view=detail&interval=7d&measure=main_crashes"
+    await until(lambda: "Data up to 13:30:00 UTC" in app._top.value and app._shown == app.state.query)
+    write(tmp_path, "window usage_hours main_crashes\n05T13:35 100 5", "05T13:36")
+    await until(lambda: "Data up to 13:36:00 UTC" in app._top.value)
+    assert "7 in 200" in app._views["detail"]._below.value
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def test_last_day_of_a_custom_interval_is_within_it() -> None:
+    days = {"since": date(2017, 10, 1), "until": date(2017, 10, 3)}
+    request = detail_request(Query(view="detail", interval="custom", cut=5, window="1d", **days))
+    assert (request.since, request.until) == (moment("01T00:00"), moment("04T00:00"))
+    assert (request.cut, request.every) == (5, "1d")
+
+
+@pytest.mark.parametrize(("interval", "length"), [("24h", 24), ("48h", 48), ("7d", 168), ("14d", 336)])
+def test_interval_is_as_long_as_its_button_says(interval: Any, length: int) -> None:
+    request = detail_request(Query(view="detail", interval=interval))
+    assert (request.length, request.since, request.until) == (timedelta(hours=length), None, None)

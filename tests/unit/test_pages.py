@@ -1,0 +1,549 @@
+"""The pages' HTML and words: escaped, well formed, and saying no more than was measured."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from missioncontrol_nb.dashboard import parts, words
+from missioncontrol_nb.dashboard.pages import detail as detail_page
+from missioncontrol_nb.dashboard.pages import figures, frame
+from missioncontrol_nb.dashboard.pages import overview as overview_page
+from missioncontrol_nb.dashboard.pages import table as table_page
+from missioncontrol_nb.dashboard.state import Query
+from missioncontrol_nb.monitor import Change, ChannelSummary, Line, MeasureSummary, Overview, Version
+from streaming import contract
+from streaming.errors import MissionControlError
+from tests.unit.small_dataset import moment
+from tests.unit.small_summaries import (
+    DOWN,
+    FROM_NOTHING,
+    LEVEL,
+    NEWEST,
+    NOW,
+    PREVIOUS,
+    UP,
+    channel,
+    detail,
+    measured,
+    overview,
+    platform,
+    table,
+    without_pings,
+)
+
+HOSTILE = "<b onclick='x'>\"&</b><script>"
+VOID = {"br", "circle", "line", "path", "polyline", "rect"}
+
+
+class Page(HTMLParser):
+    """A page taken apart. elements: (tag, attributes); texts: what is read; raises where tags do not balance."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == [], f"not closed: {self._open}"
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attributes]
+        assert len(names) == len(set(names)), f"{tag} has an attribute twice: {names}"
+        self.elements.append((tag, dict(attributes)))
+        if tag != "br":
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open, f"</{tag}> closes nothing"
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts)).strip()
+
+    def classes(self, tag: str | None = None) -> list[str]:
+        return [each.get("class") or "" for name, each in self.elements if tag in (None, name)]
+
+    def attributes(self, name: str) -> list[str]:
+        return [str(each[name]) for _, each in self.elements if name in each]
+
+
+def plain(words: str) -> str:
+    """With ordinary spaces."""
+    return words.replace(parts.FIXED_SPACE, " ").replace(parts.NARROW_SPACE, " ")
+
+
+# ---------- summaries in every state ----------
+QUERY = Query()
+TABLE_QUERY = Query(view="table")
+DETAIL_QUERY = Query(view="detail", measure="main_crashes")
+OVERVIEWS = {
+    "up": overview(channel(platform("Windows_NT", UP, LEVEL), platform("Android", LEVEL, None))),
+    "down": overview(channel(platform("Linux", DOWN, LEVEL))),
+    "level": overview(channel(platform("Darwin", LEVEL, LEVEL))),
+    "early": overview(channel(platform("Darwin", LEVEL, LEVEL, "too_little_usage"), without_pings("Linux"))),
+    "from nothing": overview(channel(platform("Darwin", LEVEL, FROM_NOTHING))),
+    "no previous": overview(channel(platform("Windows_NT", None, None), previous=None)),
+    "no release": overview(channel(platform("Linux", UP, UP), name="beta")),
+    "empty": Overview((), None, NOW),
+}
+TABLES = {
+    "mixed": table({"main_crashes": UP, "content_crashes": LEVEL, "gpu_crashes": DOWN, "plugin_crashes": FROM_NOTHING}),
+    "level": table({"main_crashes": LEVEL}),
+    "no previous": table(dict.fromkeys(("main_crashes", "content_crashes")), previous=None),
+}
+DETAILS = {
+    "up": detail(measured("main_crashes", UP)),
+    "from nothing": detail(measured("main_crashes", FROM_NOTHING)),
+    "level": detail(measured("main_crashes", LEVEL)),
+    "early": detail(measured("main_crashes", LEVEL, "too_little_usage")),
+    "not measured": detail(MeasureSummary("content_crashes", "not_measured"), names=()),
+    "no previous": detail(measured("main_crashes", None), names=("56.0",), previous=None),
+}
+PAGES: dict[str, Callable[[], str]] = {
+    **{f"overview {name}": lambda each=each: overview_page.overview(each, QUERY) for name, each in OVERVIEWS.items()},
+    **{
+        f"table {name} {show} {order}": lambda each=each, show=show, order=order: table_page.table(
+            each, replace(TABLE_QUERY, show=show, order=order)
+        )
+        for name, each in TABLES.items()
+        for show in ("rate", "count")
+        for order in ("worst", "name")
+    },
+    **{
+        f"detail {name} {show}": lambda each=each, show=show: detail_page.below_chart(
+            each, replace(DETAIL_QUERY, show=show, behind=True)
+        )
+        for name, each in DETAILS.items()
+        for show in ("rate", "count")
+    },
+    "detail empty": lambda: detail_page.no_windows(DETAILS["up"], DETAIL_QUERY),
+    "loading overview": lambda: frame.loading("overview"),
+    "loading table": lambda: frame.loading("table"),
+    "top": lambda: frame.top(DETAIL_QUERY, NOW, 600),
+    "top without data": lambda: frame.top(QUERY, None, 600),
+    "failure": lambda: frame.failure("a", "b"),
+    "no release": lambda: frame.no_release(TABLE_QUERY),
+    "title": lambda: detail_page.chart_title(DETAIL_QUERY),
+}
+HEADLINES = {
+    **{f"overview {name}": lambda each=each: words.overview_headline(each, "release") for name, each in OVERVIEWS.items()},
+    **{f"table {name}": lambda each=each: words.table_headline(each) for name, each in TABLES.items()},
+    **{f"detail {name}": lambda each=each: words.detail_headline(each) for name, each in DETAILS.items()},
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_tags_of_every_page_balance(name: str) -> None:
+    assert Page(PAGES[name]()).elements
+
+
+@pytest.mark.parametrize("name", [*PAGES, *HEADLINES])
+def test_no_page_claims_more_than_it_counted(name: str) -> None:
+    said = Page(PAGES[name]()).text if name in PAGES else " ".join(HEADLINES[name]())
+    said = said.replace("every=None", "")  # Python to copy
+    assert not re.search(r"\b(significan\w*|anomal\w*|p-value|p [<=]|verdict|nan|inf|None|null)\b", said), said
+    assert not re.search(r"(?<![\w−-])-\d", said), f"a hyphen for a minus: {said}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_of_every_page_stay_in_the_dashboard(name: str) -> None:
+    page = Page(PAGES[name]())
+    assert all(address.startswith("?") for address in page.attributes("href"))
+
+
+# ---------- strangers' text ----------
+HOSTILE_CHANNEL = channel(platform("Windows_NT", UP, LEVEL), previous=Version(HOSTILE, PREVIOUS.released))
+HOSTILE_CHANNEL = replace(HOSTILE_CHANNEL, newest=Version(HOSTILE, NEWEST.released))
+ELSEWHERE = replace(TABLES["mixed"], newest=Version(HOSTILE, NOW), previous=Version(HOSTILE, NOW))
+ESCAPED: dict[str, Callable[[], str]] = {
+    "text": lambda: parts.text(HOSTILE),
+    "tag": lambda: parts.tag("p", title=HOSTILE, data_mc_x=HOSTILE),
+    "link": lambda: parts.link(HOSTILE, "a"),
+    "button": lambda: parts.button(HOSTILE, HOSTILE, data_mc_text=HOSTILE),
+    "chip": lambda: parts.chip("up", HOSTILE, HOSTILE),
+    "key": lambda: parts.key("mc-v0", HOSTILE),
+    "headline": lambda: parts.headline("up", HOSTILE, HOSTILE),
+    "message": lambda: parts.message(HOSTILE, HOSTILE),
+    "spark": lambda: parts.spark([1, 2], [1, 2], 1, 0, HOSTILE),
+    "spark without a base": lambda: parts.spark([1, 2], [1, 2], 0, 0, HOSTILE),
+    "failure": lambda: frame.failure(HOSTILE, HOSTILE),
+    "failed read": lambda: frame.failure(*words.failure(MissionControlError(HOSTILE), 5)),
+    "code": lambda: figures.get_this(TABLE_QUERY, HOSTILE, has_chart=True),
+    "overview": lambda: overview_page.overview(overview(HOSTILE_CHANNEL), QUERY),
+    "overview without pings": lambda: overview_page.overview(
+        overview(replace(HOSTILE_CHANNEL, platforms=(without_pings("Linux"),))), QUERY
+    ),
+    "overview headline": lambda: parts.headline(*words.channel_headline(HOSTILE_CHANNEL)),
+    "table": lambda: table_page.table(replace(ELSEWHERE, older=(Version(HOSTILE, NOW),)), TABLE_QUERY),
+    "table headline": lambda: parts.headline(*words.table_headline(ELSEWHERE)),
+    "figures": lambda: detail_page.figures(
+        replace(DETAILS["up"], newest=Version(HOSTILE, NOW), previous=Version(HOSTILE, NOW))
+    ),
+    "behind": lambda: detail_page.behind(
+        replace(DETAILS["up"], lines=(Line("56.0", HOSTILE, 0, NOW),)), replace(DETAIL_QUERY, behind=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ESCAPED)
+def test_text_never_becomes_markup(name: str) -> None:
+    page = Page(ESCAPED[name]())
+    allowed_bold = [attributes for tag, attributes in page.elements if tag == "b" and "onclick" in attributes]
+    assert not allowed_bold
+    assert "script" not in [tag for tag, _ in page.elements]
+    values = [str(value) for _, attributes in page.elements for value in attributes.values()]
+    assert any("onclick='x'" in said for said in [*page.texts, *values])
+
+
+# ---------- figures in words ----------
+@pytest.mark.parametrize(
+    ("value", "lower", "upper", "said"),
+    [
+        (0.38, 0.31, 0.45, "+38 % (+31 to +45 %)"),
+        (-0.12, -0.2, -0.04, "−12 % (−20 to −4 %)"),
+        (0.02, -0.03, 0.07, "+2 % (−3 to +7 %)"),
+        (0.0, -0.03, 0.03, "±0 % (−3 to +3 %)"),
+        (0.031, 0.02, 0.042, "+3.1 % (+2.0 to +4.2 %)"),
+        (0.06, 0.004, 0.12, "+6.0 % (+0.4 to +12.0 %)"),
+        (19.5, 12, 30, "+1 950 % (+1 200 to +3 000 %)"),
+    ],
+)
+def test_change_has_a_true_minus_and_as_many_digits_as_its_interval_allows(value, lower, upper, said: str) -> None:
+    assert plain(words.size_and_interval(Change(value, lower, upper))) == said
+
+
+def test_rise_from_nothing_is_a_rise_and_says_what_is_sure() -> None:
+    row = measured("gpu_crashes", FROM_NOTHING)
+    assert words.direction(row) == "up"
+    assert words.size(row.change) == "more"
+    assert plain(words.size_and_interval(row.change)) == "+120 % or more"
+    assert words.change_and_interval(row)[0] == "–"
+    assert words.size_on_chip(row) == "More"
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "expected"),
+    [
+        (UP, "measured", "up"),
+        (DOWN, "measured", "down"),
+        (LEVEL, "measured", "level"),
+        (Change(0.2, 0.0, 0.4), "measured", "level"),
+        (Change(-0.2, -0.4, 0.0), "measured", "level"),
+        (UP, "too_little_usage", "early"),
+        (UP, "not_measured", "none"),
+        (None, "measured", "none"),
+    ],
+)
+def test_change_has_a_direction_only_when_its_interval_excludes_none(change, state: Any, expected: str) -> None:
+    assert words.direction(replace(measured("main_crashes", UP, state), change=change)) == expected
+
+
+@given(st.floats(-0.99, 20), st.floats(0, 2), st.floats(0, 2))
+def test_row_is_coloured_only_when_its_interval_excludes_none(value: float, below: float, above: float) -> None:
+    change = Change(value, max(value - below, -1.0), value + above)
+    rows = table({"main_crashes": change})
+    css = next(name for name in Page(table_page.table(rows, TABLE_QUERY)).classes("tr") if name)
+    assert ("mc-up" in css) == (change.lower > 0)
+    assert ("mc-down" in css) == (change.upper < 0)
+
+
+def test_card_is_coloured_only_when_an_interval_excludes_none() -> None:
+    def card(main: Change, state: Any = "measured") -> list[str]:
+        return Page(overview_page.overview(overview(channel(platform("Linux", main, LEVEL, state))), QUERY)).classes()
+
+    coloured = {"mc-verdict mc-up", "mc-change-big mc-up", "mc-panel mc-card mc-up"}
+    assert coloured <= set(card(UP))
+    assert not any("mc-up" in name for name in [*card(LEVEL), *card(UP, "too_little_usage")])
+
+
+@pytest.mark.parametrize(
+    ("usage_hours", "said"),
+    [(0.25, "0.2 h"), (12, "12 h"), (9999, "9 999 h"), (1_057_000, "1057 k h"), (11_200_000, "11.2 million h")],
+)
+def test_hours_are_said_briefly(usage_hours: float, said: str) -> None:
+    assert plain(parts.hours(usage_hours)) == said
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0, "0 %"), (0.001, "< 1 %"), (0.344, "34 %"), (0.999, "100 %"), (1, "100 %")]
+)
+def test_share_is_a_percentage(share: float, said: str) -> None:
+    assert plain(parts.percent(share)) == said
+
+
+def test_moments_are_in_utc_with_their_weekday() -> None:
+    assert parts.moment(moment("2017-09-29T06:00")) == "Fri 29 Sep 06:00 UTC"
+    assert parts.duration(timedelta(days=4, hours=1, minutes=9)) == "4 d 1 h"
+    assert parts.duration(timedelta(hours=3, minutes=20)) == "3 h 20 min"
+    assert parts.age_in_words(timedelta(hours=25)) == "1 day"
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=3, max_size=3).map(sorted))
+def test_rate_lies_within_the_interval_that_is_said(three: list[float]) -> None:
+    lower, value, upper = three
+    said, interval = parts.rate_and_interval(value, lower, upper)
+    low, high = interval.split(" to ")
+    figures_said = [float(plain(text).replace(" ", "")) for text in (low, said, high)]
+    assert figures_said == sorted(figures_said)
+
+
+# ---------- sentences ----------
+def test_headline_says_what_where_how_much_and_how_sure() -> None:
+    state, sentence, line = words.overview_headline(OVERVIEWS["up"], "release")
+    assert state == "up"
+    assert plain(sentence) == "56.0 on release, Windows: 38 % more main crashes than 55.0.3 (+31 to +45 %)"
+    assert line == "Nothing else stands out."
+
+
+def test_headline_takes_the_largest_increase_of_all_platforms_and_names_the_others() -> None:
+    small = Change(0.14, 0.04, 0.25)
+    summary = channel(platform("Windows_NT", small, DOWN), platform("Linux", LEVEL, UP), platform("Darwin", DOWN, LEVEL))
+    state, sentence, line = words.channel_headline(summary)
+    assert (state, plain(sentence).split(": ")[1]) == ("up", "38 % more content crashes than 55.0.3 (+31 to +45 %)")
+    assert plain(line) == "The largest change on other platforms: Windows main crashes +14 %, macOS main crashes −12 %."
+
+
+def test_headline_does_not_hide_the_other_change_of_the_same_platform() -> None:
+    _, _, line = words.channel_headline(channel(platform("Windows_NT", UP, DOWN), without_pings("Linux")))
+    assert plain(line) == "Also there: content crashes −12 %. Not enough usage yet: Linux."
+
+
+def test_decrease_is_said_as_fewer() -> None:
+    state, sentence, _ = words.overview_headline(OVERVIEWS["down"], "release")
+    assert (state, plain(sentence)) == (
+        "down",
+        "56.0 on release, Linux: 12 % fewer main crashes than 55.0.3 (−20 to −4 %)",
+    )
+
+
+def test_rise_from_nothing_is_said_as_more() -> None:
+    state, sentence, _ = words.overview_headline(OVERVIEWS["from nothing"], "release")
+    assert state == "up"
+    assert plain(sentence) == "56.0 on release, macOS: more content crashes than 55.0.3 (+120 % or more)"
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "sentence"),
+    [
+        ("level", "level", "No change from 55.0.3 stands out: 56.0 on release"),
+        ("early", "early", "Not enough usage yet: 56.0 on release has sent too little to compare with 55.0.3"),
+        ("no previous", "early", "56.0 on release has no version before it"),
+        ("no release", "none", "No release on release has sent a ping"),
+        ("empty", "none", "No release on release has sent a ping"),
+    ],
+)
+def test_headline_without_a_change_says_why(name: str, state: str, sentence: str) -> None:
+    assert words.overview_headline(OVERVIEWS[name], "release")[:2] == (state, sentence)
+
+
+def test_table_headline_names_the_others_and_counts_what_is_not_clear() -> None:
+    state, sentence, line = words.table_headline(TABLES["mixed"])
+    assert (state, plain(sentence)) == (
+        "up",
+        "56.0 on release, Windows: more plugin crashes than 55.0.3 (+120 % or more)",
+    )
+    assert plain(line) == (
+        "Also main crashes +38 %, GPU crashes −12 %. 1 measure shows no clear change. "
+        "56.0 is 34 % of usage; 50 % of the newest 3 hours has arrived."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "sentence"),
+    [
+        ("up", "up", "56.0 on release, Windows: 38 % more main crashes than 55.0.3 (+31 to +45 %)"),
+        ("level", "level", "56.0 on release, Windows: no clear change of main crashes from 55.0.3 (−3 to +7 %)"),
+        ("early", "early", "Not enough usage yet: main crashes of 56.0 on release, Windows"),
+        ("not measured", "none", "Content crashes are not measured on release, Windows"),
+        ("no previous", "early", "56.0 on release, Windows has no version before it"),
+    ],
+)
+def test_detail_headline(name: str, state: str, sentence: str) -> None:
+    assert (words.detail_headline(DETAILS[name])[0], plain(words.detail_headline(DETAILS[name])[1])) == (state, sentence)
+
+
+def test_sentence_to_copy_says_all_changes_that_stand_out() -> None:
+    summary = channel(platform("Windows_NT", UP, LEVEL), platform("Linux", FROM_NOTHING, LEVEL), without_pings("Darwin"))
+    assert plain(words.sentence_to_copy(summary, NOW)) == (
+        "Firefox 56.0 on release, 4 days old: 8.02 main and content crashes per 1000 usage hours (55.0.3 at that age: "
+        "8.02). Largest changes: Linux, main crashes +120 % or more; Windows, main crashes +38 % (+31 to +45 %). "
+        "Not enough usage yet: macOS."
+    )
+
+
+def test_sentence_to_copy_without_a_previous_version_does_not_blame_usage() -> None:
+    said = words.sentence_to_copy(channel(platform("Linux", None, None), previous=None), NOW)
+    assert said == "Firefox 56.0 on release, 4 days old: no version before it to compare with."
+
+
+def test_page_without_a_previous_version_does_not_claim_that_nothing_changed() -> None:
+    said = Page(PAGES["overview no previous"]()).text
+    assert "No clear change" not in said
+    assert "usage yet" not in said
+    assert "Nothing to compare" in said
+    assert "There is no version before 56.0" in said
+
+
+def test_failure_says_what_a_reader_can_mend_and_hides_a_bug() -> None:
+    assert words.failure(MissionControlError("there is no dataset at /x"), 5)[1].startswith("there is no dataset at /x.")
+    assert "boom" not in " ".join(words.failure(ValueError("boom"), 5))
+
+
+# ---------- the pages' figures ----------
+def test_matrix_has_a_row_a_channel_and_a_cell_a_platform() -> None:
+    summary = overview(channel(platform("Windows_NT", UP, LEVEL)), channel(platform("Linux", DOWN, LEVEL), name="beta"))
+    page = Page(overview_page.matrix(summary, replace(QUERY, channel="beta")))
+    assert page.attributes("href") == [
+        "?",
+        "?view=table",
+        "?channel=beta",
+        "?view=table&channel=beta&platform=linux",
+    ]
+    assert page.text.count("No release") == 6
+    assert [css for css in page.classes("tr") if css] == ["mc-on"]
+    assert plain(page.text).count("+38 %") == 1
+
+
+def test_card_without_a_ping_says_when_it_fills() -> None:
+    said = Page(PAGES["overview early"]()).text
+    assert "No ping from 56.0 on Linux has arrived." in said
+    assert "this card fills by itself" in said
+
+
+def test_measure_that_is_not_measured_shows_no_figure() -> None:
+    said = Page(PAGES["overview up"]()).text
+    assert "Not measured" in said
+    assert "Firefox for Android runs no content processes." in said
+    row = Page(table_page.table(TABLES["level"], replace(TABLE_QUERY, order="name")))
+    assert row.text.count("not measured") == len(contract.MEASURE_NAMES) - 1
+
+
+def test_worst_first_puts_a_rise_from_nothing_before_all_others() -> None:
+    rows = [
+        measured("gpu_crashes", LEVEL),
+        MeasureSummary("slow_script_notice_count", "not_measured"),
+        measured("startup_crashes", DOWN),
+        measured("plugin_crashes", Change(0.1, 0.05, 0.15)),
+        measured("main_crashes", UP),
+        measured("gmplugin_crashes", UP, "too_little_usage"),
+        measured("content_crashes", FROM_NOTHING),
+    ]
+    worst = [row.measure for row in table_page.ordered(rows, "worst")]
+    assert worst == [
+        *("content_crashes", "main_crashes", "plugin_crashes", "startup_crashes", "gpu_crashes"),
+        *("gmplugin_crashes", "slow_script_notice_count"),
+    ]
+    names = [words.measure_label(row.measure) for row in table_page.ordered(rows, "name")]
+    assert names == sorted(names, key=str.lower)
+
+
+def test_table_has_a_cell_for_each_head_in_every_row() -> None:
+    for each in TABLES.values():
+        page = Page(table_page.table(each, TABLE_QUERY))
+        cells = [tag for tag, _ in page.elements if tag in ("th", "td")]
+        assert len(cells) % (len(contract.MEASURE_NAMES) + 1) == 0
+
+
+def test_table_behind_the_chart_shows_the_lines_that_are_on() -> None:
+    query = replace(DETAIL_QUERY, behind=True, hidden=("55.0.3", "older"))
+    page = Page(detail_page.behind(DETAILS["up"], query))
+    heads = [text for text in page.texts if text in ("56.0", "55.0.3", "55.0", "54.0")]
+    assert heads == ["56.0", "55.0"]
+    assert page.text.count("incomplete") == 1
+    assert sum(tag == "tr" for tag, _ in page.elements) == 7
+    assert "Mon 09 Oct 14:00" in page.text
+
+
+def test_table_behind_the_chart_has_no_row_of_lines_that_it_does_not_show() -> None:
+    shown = DETAILS["up"]
+    older = shown.windows.assign(window_start=shown.windows["window_start"] - timedelta(days=30))
+    windows = shown.windows.where(shown.windows["line"] != "54.0", older)
+    page = Page(detail_page.behind(replace(shown, windows=windows), replace(DETAIL_QUERY, behind=True)))
+    assert sum(tag == "tr" for tag, _ in page.elements) == 7
+
+
+def test_code_of_a_page_loads_what_it_shows() -> None:
+    code = detail_page.detail_code(DETAILS["up"], replace(DETAIL_QUERY, line="build", window="5min", official=False))
+    assert 'by=["build_id"], every="5min")' in code
+    compile(code, "page", "exec")
+    compile(table_page.table_code(TABLES["mixed"], TABLE_QUERY), "page", "exec")
+    assert "official=mc.load_calendar()" in table_page.table_code(TABLES["mixed"], TABLE_QUERY)
+
+
+# ---------- freshness ----------
+def test_clock_of_freshness_gets_the_moment_and_the_limit() -> None:
+    page = Page(frame.freshness(NOW, 600))
+    assert page.text == "Data up to 14:35:10 UTC"
+    assert page.attributes("data-mc-up-to") == [str(int(NOW.timestamp() * 1000))]
+    assert page.attributes("data-mc-stale-after") == ["600"]
+    assert "mc-stale" in Page(frame.freshness(None, 600)).classes()[0]
+
+
+def test_every_card_says_as_of_when_it_is_for_when_data_stop() -> None:
+    said = Page(PAGES["overview up"]()).text
+    assert said.count("As of 14:35 UTC. Nothing newer has arrived") == 2
+
+
+def test_crumbs_lead_back_up() -> None:
+    page = Page(frame.top(replace(DETAIL_QUERY, channel="beta", os_name="Linux"), NOW, 600))
+    assert page.attributes("href") == ["?", "?channel=beta", "?view=table&channel=beta&platform=linux"]
+    assert page.text.startswith("Mission Control Beta Linux Main crashes")
+
+
+# ---------- drawings ----------
+def test_spark_leaves_a_gap_where_there_was_no_usage() -> None:
+    page = Page(parts.spark([1.0, 1.1, None, 1.2, 1.3], [1.0] * 5, 1.0, 0, "x"))
+    assert page.classes("polyline") == ["p", "n", "n"]
+
+
+def test_spark_dots_its_incomplete_end() -> None:
+    page = Page(parts.spark([1.0, 1.1, 1.2, 1.3], [1.0] * 4, 1.0, 2, "x"))
+    assert page.classes("polyline") == ["p", "n", "y"]
+    newest, late = (page.attributes("points")[place].split() for place in (1, 2))
+    assert (len(newest), len(late)) == (2, 3)
+    assert newest[-1] == late[0]
+
+
+@given(st.lists(st.none() | st.floats(0, 1e9), max_size=12), st.integers(0, 15), st.sampled_from([0.0, 1.0, float("nan")]))
+def test_spark_of_anything_is_well_formed_and_within_its_box(rates, incomplete: int, base: float) -> None:
+    page = Page(parts.spark(rates, rates[::-1], base, incomplete, "x"))
+    points = [pair.split(",") for each in page.attributes("points") for pair in each.split()]
+    assert all(0 <= float(x) <= 200 and 0 <= float(y) <= 40 for x, y in points)
+
+
+@pytest.mark.parametrize(
+    ("change", "dots", "heads"),
+    [(UP, 1, 0), (Change(3.0, 2.0, 5.0), 0, 1), (Change(-0.5, -0.9, 1.2), 0, 2), (FROM_NOTHING, 0, 0)],
+)
+def test_whisker_has_arrow_heads_where_it_leaves_its_scale(change: Change, dots: int, heads: int) -> None:
+    page = Page(parts.whisker("up", change.value, change.lower, change.upper))
+    assert (page.classes("circle").count("d"), page.classes("path").count("h")) == (dots, heads)
+
+
+def test_settings_of_a_page_are_said_on_its_button() -> None:
+    assert words.setting(DETAIL_QUERY) == "7 d, latest, hour, version, rate: change"
+    assert words.setting(replace(TABLE_QUERY, period="last_24h")) == "Release, Windows, rate, last 24 h: change"
+    days = {"since": moment("01T00:00").date(), "until": moment("03T00:00").date()}
+    said = words.setting(replace(DETAIL_QUERY, interval="custom", **days))
+    assert said == "2017-10-01 to 2017-10-03, latest, hour, version, rate: change"
+
+
+def test_title_names_the_place() -> None:
+    assert words.page_title(QUERY) == "Release · Mission Control"
+    assert words.page_title(DETAIL_QUERY) == "Main crashes, Release, Windows · Mission Control"
