@@ -5,7 +5,7 @@ from importlib import import_module
 
 import click
 
-from streaming.errors import MissionControlError
+from streaming.errors import MissionControlError, unknown_name
 
 COMMANDS = {
     "aggregate": "Sum pings from files into the grouped dataset.",
@@ -28,6 +28,14 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         return import_module(f"missioncontrol_nb.commands.{name}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names; an unknown one is told with those near it."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(str(unknown_name("command", args[0], COMMANDS)))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list without importing a command."""

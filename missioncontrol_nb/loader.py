@@ -328,7 +328,8 @@ def _check_unknown(filters: Iterable[str]) -> None:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise MissionControlError(f"there is no dataset at {folder}: no such folder")
+        found = "that is a file" if folder.exists() else "no such folder"
+        raise MissionControlError(f"there is no dataset at {folder}: {found}")
     if (folder / "_delta_log").is_dir():
         raise MissionControlError(f"{folder} is one table; give the dataset's folder, {folder.parent}")
 

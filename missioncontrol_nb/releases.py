@@ -270,6 +270,11 @@ def _read(location: str) -> Any:
         return json.loads(_fetch(location) if "://" in location else Path(location).read_bytes())
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        if "://" in location:
+            raise MissionControlError(
+                f"the release calendar {location} cannot be reached ({getattr(reason, 'strerror', None) or reason}): "
+                "see to the network, or give a copy in a folder"
+            ) from error
         raise MissionControlError(f"the release calendar {location} cannot be read: {reason}") from error
     except ValueError as error:
         raise MissionControlError(f"the release calendar {location} is not JSON: {error}") from error

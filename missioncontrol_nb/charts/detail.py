@@ -17,6 +17,7 @@ from .detail_data import HOUR_MS, Show, Time, detail_data
 from .theme import (
     BAND_OPACITY,
     DASHES,
+    DENSE_WIDTHS,
     LATE_OPACITY,
     RATE_HEIGHT,
     SHADES,
@@ -38,24 +39,27 @@ def detail_chart(
     `shown_lines`. narrow: a phone. The chart's widths and colours are the page's (`VegaChart`). Raises
     MissionControlError where a column of the windows is missing.
     """
-    chart = _detail_drawing(show, time, narrow)
+    dense = (detail.until - detail.since) / detail.every > DENSE_WINDOWS / (4 if narrow else 1)
+    chart = _detail_drawing(show, time, narrow, dense)
     data = detail_data(detail, show=show, time=time, hidden=hidden, narrow=narrow)
     copy = chart.copy(deep=False)
     copy.datasets = {name: Rows(frame) for name, frame in data.items()}
     return copy
 
 
+DENSE_WINDOWS = 500  # in the interval: lines are thinner then
 EXTENT = "data('extent')[0]"
 PLAIN_NUMBER = "format(datum.value, '~r')"  # an axis' own format would round to the digits its steps need
 HERE = "hover.x && datum.x === hover.x[0]"  # the row under the pointer
 
 
 @cache
-def _detail_drawing(show: Show, time: Time, narrow: bool) -> alt.VConcatChart:
+def _detail_drawing(show: Show, time: Time, narrow: bool, dense: bool) -> alt.VConcatChart:
     """The chart without its data: the same for all data."""
     x = _detail_x(time, narrow)
-    above = _rate_layers(x, bands=show == "rate")
-    below = _usage_layers(x, stacked=time == "latest")
+    style = _stroke_style(DENSE_WIDTHS if dense else WIDTHS)
+    above = _rate_layers(x, style, bands=show == "rate")
+    below = _usage_layers(x, style, stacked=time == "latest")
     title = alt.TitleParams(text=_extent("usage_title"))
     return (
         alt.vconcat(
@@ -99,23 +103,23 @@ def _shade_colour() -> alt.Color:
     return alt.Color("shade:O", scale=scale, legend=None)
 
 
-def _stroke_style() -> dict[str, Any]:
+def _stroke_style(widths: Sequence[float]) -> dict[str, Any]:
     """Colour, width and dashes by rank."""
     domain = list(range(len(SHADES)))
-    width = alt.Size("shade:O", scale=alt.Scale(type="ordinal", domain=domain, range=list(WIDTHS)), legend=None)
+    width = alt.Size("shade:O", scale=alt.Scale(type="ordinal", domain=domain, range=list(widths)), legend=None)
     dash = alt.StrokeDash("shade:O", scale=alt.Scale(type="ordinal", domain=domain, range=[*DASHES]), legend=None)
     return {"color": _shade_colour(), "size": width, "strokeDash": dash}
 
 
-def _rate_layers(x: alt.X, bands: bool) -> list[alt.Chart]:
+def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart]:
     """From back to front: bands, hatching, lines, the release, labels, what the pointer shows."""
     y = alt.Y("y:Q", scale=alt.Scale(domain=[0, _extent("top")], nice=False),
               axis=alt.Axis(values=alt.ExprRef(f"sequence(0, {EXTENT}.top * 1.001, {EXTENT}.step)"),
                             tickCount=99,  # with fewer Vega leaves out every other of the values
-            labelExpr=PLAIN_NUMBER))  # fmt: skip
+                            labelExpr=PLAIN_NUMBER))  # fmt: skip
     windows, strokes = alt.Chart(alt.NamedData("windows")), alt.Chart(alt.NamedData("strokes"))
     late = alt.Opacity("late:O", scale=alt.Scale(type="ordinal", domain=[0, 1], range=[1, LATE_OPACITY]), legend=None)
-    lines = strokes.mark_line(clip=True).encode(x=x, y=y, detail="stroke:N", opacity=late, **_stroke_style())
+    lines = strokes.mark_line(clip=True).encode(x=x, y=y, detail="stroke:N", opacity=late, **style)
     band = windows.transform_filter("datum.shade < 2").mark_area(opacity=BAND_OPACITY, clip=True)
     dots = windows.transform_filter(HERE).mark_point(
         filled=True, size=44, stroke=variable("surface"), strokeWidth=1.5, opacity=1, clip=True
@@ -180,7 +184,7 @@ def _hover(views: Sequence[str]) -> alt.TopLevelSelectionParameter:
     return alt.TopLevelSelectionParameter(name="hover", select=select, views=list(views))
 
 
-def _usage_layers(x: alt.X, stacked: bool) -> list[alt.Chart]:
+def _usage_layers(x: alt.X, style: dict[str, Any], stacked: bool) -> list[alt.Chart]:
     top = f"{EXTENT}.usage_top"
     y = alt.Y("y1:Q", scale=alt.Scale(domain=[0, _extent("usage_top")], nice=False), stack=None,
               axis=alt.Axis(values=alt.ExprRef(f"[0, {top} / 2, {top}]"), labelExpr=PLAIN_NUMBER))  # fmt: skip
@@ -191,5 +195,5 @@ def _usage_layers(x: alt.X, stacked: bool) -> list[alt.Chart]:
         steps = usage.mark_area(interpolate="step-after", clip=True)
         drawn = steps.encode(x=x, y=y, y2="y0:Q", detail="series:N", color=_shade_colour(), opacity=seen)
     else:
-        drawn = usage.mark_line(clip=True).encode(x=x, y=y, detail="series:N", **_stroke_style())
+        drawn = usage.mark_line(clip=True).encode(x=x, y=y, detail="series:N", **style)
     return [drawn, _hatching("usage_hatch", x, on_axis(y, "y")), *_pointer(x, USAGE_HEIGHT)]

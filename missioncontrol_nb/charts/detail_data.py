@@ -25,6 +25,7 @@ LABEL_GAP = 15  # pixels between the labels at the lines' ends
 HATCH_STEP = 9  # pixels
 GAP_WINDOWS = 2  # a line bridges no more than this
 ENOUGH_USAGE = 0.25  # of a line's busy windows: below it a rate says too little to set the scale
+LEAST_USAGE = 0.02  # of the busiest line's usual usage: lines below it do not set the scale
 HOUR_MS = 3_600_000
 
 DETAIL_COLUMNS = ("line", "window_start", "age_hours", "events", "usage_hours", "rate", "lower", "upper", "arrived",
@@ -149,10 +150,14 @@ def _kept_stamps(windows: pd.DataFrame) -> Array:
 
 
 def _enough_usage(windows: pd.DataFrame) -> pd.DataFrame:
-    """The complete windows that had a fair share of their line's usual usage; all windows where there are none."""
+    """The complete windows that had a fair share of their line's usual usage, of lines that are used at all.
+
+    All windows where there are none.
+    """
     complete = windows[(windows["complete"] == 1) & windows["rate"].notna()]
     usual = complete.groupby("series")["usage_hours"].transform(lambda hours: hours.quantile(0.9))
-    enough = complete[complete["usage_hours"] >= ENOUGH_USAGE * usual]
+    is_used = usual >= LEAST_USAGE * usual.max()
+    enough = complete[is_used & (complete["usage_hours"] >= ENOUGH_USAGE * usual)]
     return enough if len(enough) else windows[windows["rate"].notna()]
 
 
@@ -163,7 +168,8 @@ def rate_top(windows: pd.DataFrame) -> float:
     """
     enough = _enough_usage(windows)
     bands = enough[enough["shade"] < 2]
-    newest = windows[(windows["shade"] < 2) & (windows["complete"] == 1)].groupby("series")["rate"].quantile(0.9)
+    used = windows["series"].isin(enough["series"])
+    newest = windows[used & (windows["shade"] < 2) & (windows["complete"] == 1)].groupby("series")["rate"].quantile(0.9)
     highest = [enough["lower"].max(), enough["rate"].quantile(0.98), bands["upper"].quantile(0.9), newest.max()]
     return 1.05 * np.nanmax([*highest, 0.0])
 

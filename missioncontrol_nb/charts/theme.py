@@ -11,6 +11,7 @@ import pandas as pd
 
 SHADES = ("v0", "v1", "v2", "v-old")  # by rank; the last is for all older ones
 WIDTHS = (2.75, 1.75, 1.25, 1.25)
+DENSE_WIDTHS = (1.25, 1.0, 0.75, 0.75)  # where a line has more windows than every other pixel
 DASHES: tuple[list[int], ...] = ([], [], [5, 3], [1, 3])
 BAND_OPACITY = 0.18
 LATE_OPACITY = 0.45

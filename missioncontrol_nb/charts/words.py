@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from missioncontrol_nb.figures import PLATFORM_LABELS, measure_label, moment, percent, rate_and_interval
+from missioncontrol_nb.figures import FIXED_SPACE, PLATFORM_LABELS, measure_label, moment, percent, rate_and_interval
 from missioncontrol_nb.monitor import Detail, Line, Rate
 
 from .detail_data import Show, Time, moment_without_zone, placed_windows, shown_lines, x_extent
@@ -46,7 +46,7 @@ def _arrived(shares: pd.Series) -> str:
     if shares.empty:
         return ""
     low, high = percent(shares.min()), percent(shares.max())
-    return f", {low} in" if low == high else f", {low.split()[0]} to {high} in"
+    return f", {low} in" if low == high else f", {low.removesuffix(FIXED_SPACE + '%')} to {high} in"
 
 
 def summary(detail: Detail, *, show: Show, time: Time, hidden: Collection[str] = ()) -> str:

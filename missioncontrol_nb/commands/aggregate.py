@@ -1,16 +1,14 @@
 """`missioncontrol aggregate`: pings in, grouped dataset out."""
 
 import json
-import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ Examples:
 @click.option("--checkpoint", metavar="FOLDER", help="What was read already.  [default: _checkpoint in the dataset]")
 @click.option("--recount", is_flag=True, help="Let a new checkpoint count a SOURCE that the dataset holds already.")
 @click.option(
-    "--trigger", type=click.FloatRange(0), default=1.0, show_default=True, metavar="SECONDS",
+    "--trigger", type=NumberRange(0, 86_400), default=1.0, show_default=True, metavar="SECONDS",
     help="With --follow: how often to look for new files.",
 )  # fmt: skip
 @click.option(
@@ -84,7 +82,7 @@ def command(
         max_batch_bytes=batch_megabytes << 20,
         recount=recount,
     )
-    with _told_to_stop() as stop:
+    with stopped_by_signals() as stop:
         summary = _Output(as_json, follow).run(source, dataset, settings, stop)
     if as_json:
         click.echo(json.dumps(_as_record(summary)))
@@ -101,22 +99,6 @@ def _moment(text: str | None) -> datetime | None:
         raise MissionControlError(
             f"expected --submitted-at as ISO 8601, such as 2017-10-02T14:05:00; got {text!r}"
         ) from None
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set."""
-    stop = threading.Event()
-
-    def tell(*_: object) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Output:
@@ -169,7 +151,7 @@ class _Output:
         if self._follow:
             up_to = f", data up to {batch.data_up_to:%H:%M:%S} UTC" if batch.data_up_to else ""
             self._write(
-                f"batch {batch.number}: {_plural(batch.files, 'file')}, {_plural(batch.pings, 'ping')} "
+                f"batch {batch.number}: {plural(batch.files, 'file')}, {plural(batch.pings, 'ping')} "
                 f"({sum(batch.rejected.values()):,} rejected), {batch.bytes / 1e6:.1f} MB "
                 f"in {batch.seconds:.2f} s{up_to}",
                 self._lines_to,
@@ -180,10 +162,6 @@ class _Output:
 
         tqdm.write(line, file=file)
         file.flush()  # type: ignore[attr-defined]
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _counts(reasons: dict[str, int]) -> str:
@@ -207,7 +185,7 @@ def _as_text(summary: "Summary") -> str:
 
     reading = max(summary.seconds - summary.start_seconds, 1e-9)
     lines = [
-        f"{_plural(summary.pings, 'ping')}: {summary.accepted:,} accepted, {sum(summary.rejected.values()):,} rejected",
+        f"{plural(summary.pings, 'ping')}: {summary.accepted:,} accepted, {sum(summary.rejected.values()):,} rejected",
         f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s ({summary.start_seconds:.1f} s of it Spark's start)",
         f"{summary.pings / reading:,.0f} pings/s, {summary.bytes / 1e6 / reading:,.1f} MB/s since Spark was up",
     ]

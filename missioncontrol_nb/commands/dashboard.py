@@ -1,8 +1,13 @@
 """`missioncontrol dashboard`: publish the dashboard of a dataset, read-only."""
 
+import re
+
 import click
 
 from missioncontrol_nb.dashboard.settings import Settings
+from streaming.errors import MissionControlError
+
+_BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
 
 
 @click.command()
@@ -42,7 +47,10 @@ def command(
     """
     from missioncontrol_nb.dashboard.server import Hosting, serve
     from missioncontrol_nb.loader import Dataset
+    from streaming.table import normal_url
 
+    if not _BASE_URL.fullmatch(base_url):
+        raise MissionControlError(f"expected --base-url as a path such as /firefox/crashes/; got {base_url!r}")
     Dataset(dataset).tables()  # which need not be there yet, but must be within reach
     if releases:
         from missioncontrol_nb.releases import load_calendar
@@ -50,4 +58,4 @@ def command(
         load_calendar(releases)
     click.echo("Making the first page ready ...", err=True)
     hosting = Hosting(host, port, pool, base_url, names, most_pages, verbose=verbose)
-    serve(Settings(dataset, releases), hosting, on_ready=click.echo)
+    serve(Settings(normal_url(dataset), normal_url(releases) if releases else None), hosting, on_ready=click.echo)

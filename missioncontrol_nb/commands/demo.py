@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from missioncontrol_nb.terminal import NumberRange
+
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True, help="0: any free one.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="End after so long. Default: at Ctrl-C.")
+@click.option("--minutes", type=NumberRange(0, 1_000_000, min_open=True), help="End after so long. Default: at Ctrl-C.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),

@@ -26,9 +26,11 @@ def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None
     """List what is out on each channel, highest version first."""
     moment = as_utc("--at", at) or datetime.now(UTC)
     calendar = releases.load_calendar(source)
-    for name in channel or contract.CHANNELS:
-        for release in calendar.on(name, moment)[:last]:
-            click.echo(f"{release.channel:8} {release.version:12} {release.date}")
+    out = [release for name in channel or contract.CHANNELS for release in calendar.on(name, moment)[:last]]
+    for release in out:
+        click.echo(f"{release.channel:8} {release.version:12} {release.date}")
+    if not out:
+        click.echo(f"Nothing was out at {moment:%Y-%m-%d %H:%M} UTC", err=True)
 
 
 @command.command()
@@ -47,7 +49,10 @@ def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None
     help="The file to write. Default: the packaged snapshot, or one in your own folder if that is not writable.",
 )
 def update(source: str, target: Path | None) -> None:
-    """Refresh the snapshot of the release calendar that is used where no other is given."""
+    """Refresh the snapshot of the release calendar.
+
+    It is used where no other calendar is given.
+    """
     click.echo(f"Reading {source} ...", err=True)
     calendar = releases.load_calendar(source)
     path = target or releases.snapshot_to_refresh()

@@ -1,22 +1,23 @@
 """`missioncontrol simulate`: months of grouped rows, or live pings, of a fleet that behaves like the real one."""
 
 import re
-import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 from time import monotonic
 from typing import Any
 
 import click
 
+from missioncontrol_nb.terminal import NumberRange, stopped_by_signals
 from streaming import contract
+from streaming.errors import MissionControlError
 
 DEFAULT_RATE = 40.0  # that of missioncontrol_nb.simulate.fleet, which is not imported only to show help
 DEFAULT_DAYS = 60
 _UNITS = {"min": "minutes", "h": "hours", "d": "days"}
+_YEARS = range(1970, 2201)
 _AGO = re.compile(r"-(\d+(?:\.\d+)?)(min|h|d)")
 
 
@@ -28,9 +29,13 @@ def moment_of(name: str, text: str | None, now: datetime) -> datetime:
     from missioncontrol_nb.selection import as_utc
 
     ago = _AGO.fullmatch(text or "")
-    if ago:
-        return now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
-    return as_utc(name, text) or now
+    try:
+        moment = now - timedelta(**{_UNITS[ago[2]]: float(ago[1])}) if ago else as_utc(name, text) or now
+    except OverflowError:
+        moment = datetime.min
+    if moment.year not in _YEARS:
+        raise MissionControlError(f"expected {name} between {_YEARS[0]} and {_YEARS[-1]}; got {text!r}")
+    return moment
 
 
 @click.command(
@@ -55,16 +60,16 @@ Examples:
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0),
+    type=NumberRange(0, 1_000_000),
     default=DEFAULT_RATE,
     show_default=True,
     help="Pings a second of the whole fleet, on average over a week; fewer at night. "
     "0 is as fast as this machine can, as if they had come in at the default rate until now.",
 )
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
+@click.option("--minutes", type=NumberRange(0, 1_000_000, min_open=True), help="Stop after so long.")
 @click.option("--pings", "at_most", type=click.IntRange(1), help="Stop after the file that holds this many in all.")
 @click.option(
-    "--every", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds of pings that a file holds."
+    "--every", type=NumberRange(0.1, 3600), default=2.0, show_default=True, help="Seconds of pings that a file holds."
 )
 @click.option("--compress/--no-compress", "is_compressed", default=True, help="Files as .jsonl.gz (default) or .jsonl.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another fleet.")
@@ -83,7 +88,13 @@ Examples:
     show_default=True,
     help="What there is more of.",
 )
-@click.option("--bad-factor", type=float, default=1.8, show_default=True, help="How many times as many.")
+@click.option(
+    "--bad-factor",
+    type=NumberRange(0, 1000, min_open=True),
+    default=1.8,
+    show_default=True,
+    help="How many times as many.",
+)
 @click.option("--releases", metavar="FILE|FOLDER|URL", help="Another release calendar than the snapshot.")
 @click.option(
     "--releases-to",
@@ -158,33 +169,23 @@ def _write_live(fleet: Any, folder: Path, now: datetime, is_fast: bool, **option
     length = timedelta(minutes=minutes) if minutes else timedelta(seconds=(at_most or 0) / DEFAULT_RATE)
     start = now - length if is_fast else now
     began = monotonic()
-    sent = write_live(
-        fleet,
-        folder,
-        start,
-        every=timedelta(seconds=options["every"]),
-        until=start + length if minutes else None,
-        at_most=at_most,
-        is_paced=not is_fast,
-        is_compressed=options["is_compressed"],
-        stop=_stopped_by_signals(),
-        on_progress=_progress_line(began),
-    )
+    with stopped_by_signals() as stop:
+        sent = write_live(
+            fleet,
+            folder,
+            start,
+            every=timedelta(seconds=options["every"]),
+            until=start + length if minutes else None,
+            at_most=at_most,
+            is_paced=not is_fast,
+            is_compressed=options["is_compressed"],
+            stop=stop,
+            on_progress=_progress_line(began),
+        )
     seconds = monotonic() - began
     broken = ", ".join(f"{reason} {count}" for reason, count in sorted(sent.broken.items())) or "none"
     what = f"{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, in {sent.files:,} files"
     click.echo(f"{what}, {sent.pings / seconds:,.0f} pings/s; broken on purpose: {broken}")
-
-
-def _stopped_by_signals() -> Event:
-    stop = Event()
-
-    def tell(*_: object) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, tell)
-    return stop
 
 
 def _progress_line(began: float) -> Callable[[Any], None]:

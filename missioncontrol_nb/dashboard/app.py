@@ -84,7 +84,7 @@ class App:
         self._wanted.set()
 
     def _act(self, action: str) -> None:
-        """A button that the browser does not answer alone; it is of the page that is shown, not yet of one asked for."""
+        """A button that the browser does not answer alone: one of the page that is shown."""
         shown = self._shown or self.state.query
         file = self._views[shown.view].export(action)
         if file is not None:

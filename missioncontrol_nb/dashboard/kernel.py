@@ -29,6 +29,7 @@ def main() -> None:
 def _log_to_server() -> None:
     """Sends logging to the standard error that the server gave: ipykernel will send its own to the browser."""
     stream = os.fdopen(os.dup(2), "w", buffering=1)
+    logging.getLogger("Comm").setLevel(logging.ERROR)  # it warns of each widget of a page that has just closed
     logging.basicConfig(stream=stream, format="[Page %(process)d] %(levelname)s %(name)s: %(message)s")
 
 

@@ -254,7 +254,7 @@ class LimitedPageHandler(TornadoVoilaHandler):
         if len(self.kernel_manager.list_kernel_ids()) >= self.settings["most_pages"]:
             raise tornado.web.HTTPError(503, reason="Too many pages are open, try again later")
         await super().get(path)
-        self.log.info("Page handed out")
+        self.settings["voila"].log.info("Page handed out")
 
 
 class HealthHandler(JupyterHandler):

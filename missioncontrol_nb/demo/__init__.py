@@ -2,8 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from missioncontrol_nb.demo.parts import Live, Server, descendants, end_aggregator, kill
 from missioncontrol_nb.demo.place import check_port, own_folder
+from missioncontrol_nb.terminal import plural, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -55,7 +56,7 @@ def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
     """
     check_port(settings.port)
     with ExitStack() as stack:
-        stop = stack.enter_context(_stopped_by_signals())
+        stop = stack.enter_context(stopped_by_signals(signal.SIGHUP))
         folder = stack.enter_context(own_folder(settings.folder))
         demo = Demo(settings, folder, stop, tell)
         stack.callback(demo.end)
@@ -64,22 +65,6 @@ def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
             demo.watch()
         except Stopped:
             tell("Stopped before the first page was ready")
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    stop = threading.Event()
-
-    def set_stop(*_: object) -> None:
-        stop.set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, set_stop) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
@@ -230,7 +215,7 @@ class Demo:
         missing = sent.pings - counted - all_rejected
         what = f"{counted:,} counted, {all_rejected:,} rejected{f': {reasons}' if reasons else ''}"
         left = f"; {missing:,} not read any more" if missing else ""
-        return f"{sent.pings:,} pings in ({what}{left}), {_plural(server.page_visits(), 'page visit')}"
+        return f"{sent.pings:,} pings in ({what}{left}), {plural(server.page_visits(), 'page visit')}"
 
     def _await_counted(self, sent: "Sent", written: "Written") -> tuple[int, dict[str, int]]:
         """How many live pings the dataset holds, and how many rejected ones by reason; waits a while for the last."""
@@ -264,7 +249,3 @@ def _data_up_to(dataset: Path) -> datetime | None:
 
 def _failure(what: str, lines: Sequence[str]) -> str:
     return "\n  ".join([f"{what} ended by itself; its last words:", *lines[-15:]])
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -39,13 +39,23 @@ def own_folder(folder: Path | None) -> Iterator[Path]:
     names = {path.name for path in folder.iterdir()} if is_there else set()
     if (folder.exists() and not is_there) or (names and MARKER not in names):
         raise MissionControlError(f"{folder} is not a demo's folder and not empty: name another one with --folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / MARKER).open("a") as marker:
+    with _marker(folder) as marker:
         _lock(marker, folder)
         for name in names.intersection(OWN_NAMES) - {MARKER}:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield folder
+
+
+def _marker(folder: Path) -> IO[str]:
+    """The file that makes a folder a demo's, open; the folder is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / MARKER).open("a")
+    except OSError as error:
+        raise MissionControlError(
+            f"the folder {folder} cannot be written ({error.strerror}); name another one with --folder"
+        ) from None
 
 
 def _lock(marker: IO[str], folder: Path) -> None:

@@ -58,7 +58,7 @@ def write(folder: Path, table: str, data_up_to: str | None = None) -> None:
 
 
 def write_delays(folder: Path, table: str) -> None:
-    """Adds a commit to the dataset's reporting delays: `submission_hour`, `delay_hours`, `usage_hours`, a row a line."""
+    """Adds a commit to the dataset's delays: `submission_hour`, `delay_hours`, `usage_hours`, a row a line."""
     rows = []
     for row in drawn(table):
         hour = moment(row["submission_hour"])
@@ -90,9 +90,7 @@ def _whole(row: Mapping[str, str]) -> dict[str, object]:
     return {**build, **usual, **window, **sums}
 
 
-def _append(
-    folder: Path, table: contract.Table, rows: Iterable[Mapping[str, object]], data_up_to: str | None
-) -> None:
+def _append(folder: Path, table: contract.Table, rows: Iterable[Mapping[str, object]], data_up_to: str | None) -> None:
     names = contract.schema(table).names
     listed = [{name: row[name] for name in names} for row in rows]
     up_to = moment(data_up_to) if data_up_to else None

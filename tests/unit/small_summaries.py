@@ -29,7 +29,7 @@ NOW = moment("09T14:35:10")
 NEWEST = Version("56.0", moment("05T13:00"))
 PREVIOUS = Version("55.0.3", moment("02T10:00"))
 OLDER = (Version("55.0", moment("2017-09-25T10:00")), Version("54.0", moment("2017-09-20T10:00")))
-ARRIVED: Completeness = tuple(zip([moment("09T12:00"), moment("09T13:00"), moment("09T14:00")], [0.9, 0.5, 0.1]))
+ARRIVED: Completeness = ((moment("09T12:00"), 0.9), (moment("09T13:00"), 0.5), (moment("09T14:00"), 0.1))
 
 UP = Change(0.38, 0.31, 0.45)
 DOWN = Change(-0.12, -0.2, -0.04)
@@ -90,7 +90,9 @@ LINES = ("56.0", "55.0.3", "55.0", "54.0", "53.0")
 def detail(row: MeasureSummary, names: Sequence[str] = LINES, previous: Version | None = PREVIOUS) -> Detail:
     """Six windows of an hour a line; the newest one is incomplete, one had no usage."""
     starts = [moment("09T09:00") + number * timedelta(hours=1) for number in range(6)]
-    lines = tuple(Line(name, name, rank, moment("05T13:00") - rank * timedelta(days=3)) for rank, name in enumerate(names))
+    lines = tuple(
+        Line(name, name, rank, moment("05T13:00") - rank * timedelta(days=3)) for rank, name in enumerate(names)
+    )
     rows = [_window(line, number, start) for line in lines for number, start in enumerate(starts)]
     columns = ("line", "window_start", "age_hours", "events", "usage_hours", "rate", "lower", "upper", "arrived")
     windows = pd.DataFrame(rows, columns=[*columns, "complete"])
@@ -106,4 +108,15 @@ def _window(line: Line, number: int, start) -> tuple[object, ...]:
     if number == 2:
         return line.name, start, age, 1, 0.0, math.nan, math.nan, math.nan, 1.0, True
     rate = 5.0 + line.rank + number / 10
-    return line.name, start, age, int(rate * 10), 1e4, rate, rate - 0.5, rate + 0.5, 0.2 if number == 5 else 1.0, number < 5
+    return (
+        line.name,
+        start,
+        age,
+        int(rate * 10),
+        1e4,
+        rate,
+        rate - 0.5,
+        rate + 0.5,
+        0.2 if number == 5 else 1.0,
+        number < 5,
+    )

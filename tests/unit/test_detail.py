@@ -58,7 +58,10 @@ def test_windows_of_an_hour_by_line_newest_first(monitor: Monitor) -> None:
         ("55.0.3", "03T10:00", 2, 200.0, 24.0),
         ("55.0.3", "05T09:00", 1, 50.0, 71.0),
     ]
-    assert [(line.name, line.label, line.rank) for line in detail.lines] == [("56.0", "56.0", 0), ("55.0.3",) * 2 + (1,)]
+    assert [(line.name, line.label, line.rank) for line in detail.lines] == [
+        ("56.0", "56.0", 0),
+        ("55.0.3",) * 2 + (1,),
+    ]
     assert (detail.since, detail.until) == (moment("2017-09-28T12:00"), moment(NOW))
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from missioncontrol_nb import figures as number_words
 from missioncontrol_nb.dashboard import parts, words
 from missioncontrol_nb.dashboard.pages import detail as detail_page
 from missioncontrol_nb.dashboard.pages import figures, frame
 from missioncontrol_nb.dashboard.pages import overview as overview_page
 from missioncontrol_nb.dashboard.pages import table as table_page
 from missioncontrol_nb.dashboard.state import Query
-from missioncontrol_nb.monitor import Change, ChannelSummary, Line, MeasureSummary, Overview, Version
+from missioncontrol_nb.monitor import Change, Line, MeasureSummary, Overview, Version
 from streaming import contract
 from streaming.errors import MissionControlError
 from tests.unit.small_dataset import moment
@@ -85,7 +86,7 @@ class Page(HTMLParser):
 
 def plain(words: str) -> str:
     """With ordinary spaces."""
-    return words.replace(parts.FIXED_SPACE, " ").replace(parts.NARROW_SPACE, " ")
+    return words.replace(number_words.FIXED_SPACE, " ").replace(number_words.NARROW_SPACE, " ")
 
 
 # ---------- summaries in every state ----------
@@ -142,7 +143,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "title": lambda: detail_page.chart_title(DETAIL_QUERY),
 }
 HEADLINES = {
-    **{f"overview {name}": lambda each=each: words.overview_headline(each, "release") for name, each in OVERVIEWS.items()},
+    **{
+        f"overview {name}": lambda each=each: words.overview_headline(each, "release")
+        for name, each in OVERVIEWS.items()
+    },
     **{f"table {name}": lambda each=each: words.table_headline(each) for name, each in TABLES.items()},
     **{f"detail {name}": lambda each=each: words.detail_headline(each) for name, each in DETAILS.items()},
 }
@@ -277,27 +281,27 @@ def test_card_is_coloured_only_when_an_interval_excludes_none() -> None:
     [(0.25, "0.2 h"), (12, "12 h"), (9999, "9 999 h"), (1_057_000, "1057 k h"), (11_200_000, "11.2 million h")],
 )
 def test_hours_are_said_briefly(usage_hours: float, said: str) -> None:
-    assert plain(parts.hours(usage_hours)) == said
+    assert plain(number_words.hours(usage_hours)) == said
 
 
 @pytest.mark.parametrize(
     ("share", "said"), [(0, "0 %"), (0.001, "< 1 %"), (0.344, "34 %"), (0.999, "100 %"), (1, "100 %")]
 )
 def test_share_is_a_percentage(share: float, said: str) -> None:
-    assert plain(parts.percent(share)) == said
+    assert plain(number_words.percent(share)) == said
 
 
 def test_moments_are_in_utc_with_their_weekday() -> None:
-    assert parts.moment(moment("2017-09-29T06:00")) == "Fri 29 Sep 06:00 UTC"
-    assert parts.duration(timedelta(days=4, hours=1, minutes=9)) == "4 d 1 h"
-    assert parts.duration(timedelta(hours=3, minutes=20)) == "3 h 20 min"
-    assert parts.age_in_words(timedelta(hours=25)) == "1 day"
+    assert number_words.moment(moment("2017-09-29T06:00")) == "Fri 29 Sep 06:00 UTC"
+    assert number_words.duration(timedelta(days=4, hours=1, minutes=9)) == "4 d 1 h"
+    assert number_words.duration(timedelta(hours=3, minutes=20)) == "3 h 20 min"
+    assert number_words.age_in_words(timedelta(hours=25)) == "1 day"
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=3, max_size=3).map(sorted))
 def test_rate_lies_within_the_interval_that_is_said(three: list[float]) -> None:
     lower, value, upper = three
-    said, interval = parts.rate_and_interval(value, lower, upper)
+    said, interval = number_words.rate_and_interval(value, lower, upper)
     low, high = interval.split(" to ")
     figures_said = [float(plain(text).replace(" ", "")) for text in (low, said, high)]
     assert figures_said == sorted(figures_said)
@@ -313,7 +317,9 @@ def test_headline_says_what_where_how_much_and_how_sure() -> None:
 
 def test_headline_takes_the_largest_increase_of_all_platforms_and_names_the_others() -> None:
     small = Change(0.14, 0.04, 0.25)
-    summary = channel(platform("Windows_NT", small, DOWN), platform("Linux", LEVEL, UP), platform("Darwin", DOWN, LEVEL))
+    summary = channel(
+        platform("Windows_NT", small, DOWN), platform("Linux", LEVEL, UP), platform("Darwin", DOWN, LEVEL)
+    )
     state, sentence, line = words.channel_headline(summary)
     assert (state, plain(sentence).split(": ")[1]) == ("up", "38 % more content crashes than 55.0.3 (+31 to +45 %)")
     assert plain(line) == "The largest change on other platforms: Windows main crashes +14 %, macOS main crashes −12 %."
@@ -375,11 +381,16 @@ def test_table_headline_names_the_others_and_counts_what_is_not_clear() -> None:
     ],
 )
 def test_detail_headline(name: str, state: str, sentence: str) -> None:
-    assert (words.detail_headline(DETAILS[name])[0], plain(words.detail_headline(DETAILS[name])[1])) == (state, sentence)
+    assert (words.detail_headline(DETAILS[name])[0], plain(words.detail_headline(DETAILS[name])[1])) == (
+        state,
+        sentence,
+    )
 
 
 def test_sentence_to_copy_says_all_changes_that_stand_out() -> None:
-    summary = channel(platform("Windows_NT", UP, LEVEL), platform("Linux", FROM_NOTHING, LEVEL), without_pings("Darwin"))
+    summary = channel(
+        platform("Windows_NT", UP, LEVEL), platform("Linux", FROM_NOTHING, LEVEL), without_pings("Darwin")
+    )
     assert plain(words.sentence_to_copy(summary, NOW)) == (
         "Firefox 56.0 on release, 4 days old: 8.02 main and content crashes per 1000 usage hours (55.0.3 at that age: "
         "8.02). Largest changes: Linux, main crashes +120 % or more; Windows, main crashes +38 % (+31 to +45 %). "
@@ -401,7 +412,9 @@ def test_page_without_a_previous_version_does_not_claim_that_nothing_changed() -
 
 
 def test_failure_says_what_a_reader_can_mend_and_hides_a_bug() -> None:
-    assert words.failure(MissionControlError("there is no dataset at /x"), 5)[1].startswith("there is no dataset at /x.")
+    assert words.failure(MissionControlError("there is no dataset at /x"), 5)[1].startswith(
+        "there is no dataset at /x."
+    )
     assert "boom" not in " ".join(words.failure(ValueError("boom"), 5))
 
 
@@ -520,7 +533,9 @@ def test_spark_dots_its_incomplete_end() -> None:
     assert newest[-1] == late[0]
 
 
-@given(st.lists(st.none() | st.floats(0, 1e9), max_size=12), st.integers(0, 15), st.sampled_from([0.0, 1.0, float("nan")]))
+@given(
+    st.lists(st.none() | st.floats(0, 1e9), max_size=12), st.integers(0, 15), st.sampled_from([0.0, 1.0, float("nan")])
+)
 def test_spark_of_anything_is_well_formed_and_within_its_box(rates, incomplete: int, base: float) -> None:
     page = Page(parts.spark(rates, rates[::-1], base, incomplete, "x"))
     points = [pair.split(",") for each in page.attributes("points") for pair in each.split()]

@@ -1,0 +1,42 @@
+"""What the commands share: numbers within bounds, words for counts, and how signals stop what runs."""
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+
+class NumberRange(click.FloatRange):
+    """A number within bounds, neither `nan` nor infinite, both of which click lets pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number that a text says."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+@contextmanager
+def stopped_by_signals(*numbers: signal.Signals) -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, and further signals that are named; main thread only."""
+    stop = threading.Event()
+
+    def tell(*_: object) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM, *numbers)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
