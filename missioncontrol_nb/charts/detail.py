@@ -120,7 +120,7 @@ def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart
     windows, strokes = alt.Chart(alt.NamedData("windows")), alt.Chart(alt.NamedData("strokes"))
     late = alt.Opacity("late:O", scale=alt.Scale(type="ordinal", domain=[0, 1], range=[1, LATE_OPACITY]), legend=None)
     lines = strokes.mark_line(clip=True).encode(x=x, y=y, detail="stroke:N", opacity=late, **style)
-    band = windows.transform_filter("datum.shade < 2").mark_area(opacity=BAND_OPACITY, clip=True)
+    band = windows.transform_filter("datum.banded").mark_area(opacity=BAND_OPACITY, clip=True)
     dots = windows.transform_filter(HERE).mark_point(
         filled=True, size=44, stroke=variable("surface"), strokeWidth=1.5, opacity=1, clip=True
     )

@@ -55,6 +55,8 @@ def detail_data(
     whole = placed_windows(detail, lines, time, start, end)
     whole["y"] = whole["rate"] if show == "rate" else whole["events"]
     whole["stretch"] = stretches(whole, every)
+    is_used = whole["series"].isin(_enough_usage(whole)["series"])  # a band of no usage would cover all others
+    whole["banded"] = ((whole["shade"] < 2) & is_used).astype(float)
     top, step = nice_top(rate_top(whole) if show == "rate" else whole["y"].max())
     stamps = _kept_stamps(whole)
     windows = whole[whole["x"].isin(stamps)]

@@ -151,10 +151,9 @@ def _bad(now: datetime, **options: Any) -> list[Any]:
 
 
 def _write_history(fleet: Any, dataset: str, until: datetime, days: int) -> None:
-    from missioncontrol_nb.simulate.history import check_is_new, write_history
+    from missioncontrol_nb.simulate.history import new_dataset, write_history
 
-    check_is_new(dataset)
-    with click.progressbar(length=days, label="History, days") as bar:
+    with new_dataset(dataset), click.progressbar(length=days, label="History, days") as bar:
         written = write_history(fleet, dataset, until, days, lambda done, _: bar.update(done - bar.pos))
     click.echo(
         f"{written.rows:,} rows of {written.pings:,} pings, {written.since:%Y-%m-%d %H:%M} to "

@@ -68,16 +68,24 @@ def write_history(
         return _write(dataset, parts, spans, until, on_progress)
 
 
-def check_is_new(dataset: str) -> None:
-    """Raises MissionControlError where there is a dataset already: two histories would add up."""
+@contextmanager
+def new_dataset(dataset: str) -> Iterator[None]:
+    """A dataset that is written within; of one on this machine nothing stays when that is broken off.
+
+    Raises MissionControlError where there is a dataset already: two histories would add up.
+    """
     from missioncontrol_nb.loader import Dataset
 
-    if "://" not in dataset and not Path(dataset).exists():
-        return
-    if Dataset(dataset).tables():
+    if (is_remote(dataset) or Path(normal_url(dataset)).exists()) and Dataset(dataset).tables():
         raise MissionControlError(
             f"{dataset} holds a dataset already, and counts add up: name a folder that is not there yet, or remove it"
         )
+    try:
+        yield
+    except BaseException:
+        for table in contract.TABLES if not is_remote(dataset) else ():
+            shutil.rmtree(table_url(dataset, table), ignore_errors=True)
+        raise
 
 
 def _spans(until: datetime, days: int) -> list[tuple[int, int]]:
