@@ -7,13 +7,17 @@ MINUTES ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup chromium lock benchmarks clean
+.PHONY: help demo lab test check setup chromium lock benchmarks clean
 
 help: ## Say what can be made.
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
 
 demo: setup ## Watch a release go wrong while pings stream in (PORT=8866, MINUTES= for ever).
 	@exec $(BIN)/missioncontrol demo --port $(PORT) $(if $(MINUTES),--minutes $(MINUTES))
+
+lab: setup ## Explore a simulated fleet in JupyterLab.
+	@cd notebooks && { test -d fleet || ../$(BIN)/missioncontrol simulate --history fleet; }
+	@exec $(BIN)/jupyter lab notebooks/explore.ipynb
 
 test: setup chromium check ## Run the checks and all tests.
 	@$(BIN)/python -m pytest $(ARGS)
@@ -53,4 +57,4 @@ benchmarks: setup chromium ## Measure ingestion and pages, each beside its rival
 	@$(BIN)/python benchmarks/pages.py
 
 clean: ## Remove what was made: the environment, caches, builds.
-	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist notebooks/fleet .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -57,12 +57,15 @@ def signed(percent: float, decimals: int = 0) -> str:
 
 
 def change_decimals(lower: float, upper: float) -> int:
-    """One decimal for a change known to better than ±1.5 %, or whose interval barely excludes none; else none.
+    """How many decimals a change in percent deserves; lower, upper: fractions.
 
-    lower, upper: fractions.
+    One when it is known to better than ±1.5 %, else none; more where an interval that excludes none would seem not to.
     """
-    excludes_none = lower > 0 or upper < 0
-    return 1 if (upper - lower) / 2 < 0.015 or (excludes_none and min(abs(lower), abs(upper)) < 0.005) else 0
+    decimals = 1 if (upper - lower) / 2 < 0.015 else 0
+    if lower > 0 or upper < 0:
+        while decimals < 2 and not round(100 * min(abs(lower), abs(upper)), decimals):
+            decimals += 1
+    return decimals
 
 
 def percent_change(value: float, lower: float, upper: float) -> str:

@@ -78,17 +78,18 @@ def build(
 
     other_display_version does not enter the dataset, but one that is not a version makes the ping invalid by schema.
     """
-    display_version = display_version or version
+    shown = (display_version or "0.0", other_display_version or "0.0")
     built_us, expires_us = _life_of_build(build_id) or (0, 0)
     known = {
         "application": application in contract.APPLICATIONS,
         "channel": channel in contract.CHANNELS,
         "version": is_version(version),
-        "display_version": is_version(display_version) and is_version(other_display_version or display_version),
+        "display_version": all(map(is_version, shown)),
         "build_id": bool(built_us),
         "architecture": architecture in contract.ARCHITECTURES,
     }
     faults = tuple(name for name, is_known in known.items() if not is_known)
+    display_version = display_version or version
     return Build(application, channel, version, display_version, build_id, architecture, built_us, expires_us, faults)
 
 

@@ -184,10 +184,10 @@ def _crash_rule(document: Document) -> Counts | str:
 
 def _core_rule(document: Document) -> Counts | str:
     """A core ping: its length of use. It does not say when that was, so it tells nothing about reporting delays."""
+    if document.metadata.uri == NO_URI:
+        return "uri_missing"
     seconds = _usage_seconds(document.durations)
-    if isinstance(seconds, str):
-        return seconds
-    return "uri_missing" if document.metadata.uri == NO_URI else Counts(seconds)
+    return seconds if isinstance(seconds, str) else Counts(seconds)
 
 
 RULES: dict[str, Rule] = {"main": _main_rule, "crash": _crash_rule, "core": _core_rule}

@@ -11,6 +11,7 @@ from streaming import contract
 BUILT = datetime(2017, 9, 26, 19, 8, 23, tzinfo=UTC)
 EXPERIMENTS = ["a", "pref-flip-1", "{e9a3}@mozilla", "x" * 100]
 BAD_EXPERIMENTS = ["<b>", "", "x" * 101, "é", "a'b"]
+ABSENT = "absent"
 TYPES: list[Any] = [None, True, 5, 1.5, -3, 10**30, "text", "", [], [1], {}, {"a": 1}]
 PATHS = [
     *("submission_timestamp", "normalized_channel", "normalized_country_code", "metadata", "type", "creationDate"),
@@ -38,7 +39,7 @@ ARCHITECTURES = mostly(["x86", "x86-64", "armeabi-v7a"], ["", "z80"])
 SYSTEMS = mostly(["Windows_NT", "Darwin", "Linux", "Android"], ["", "BeOS", "linux"])
 SYSTEM_VERSIONS = mostly(["10.0", "10.2.42-hello", "6.1.7601.1", "23"], ["", "x", "1." + "9" * 20])
 APPLICATIONS = mostly(["Firefox", "Fennec"], ["", "Thunderbird"])
-CHANNELS = mostly([*contract.CHANNELS, ""], ["Other", "default"])
+CHANNELS = mostly([*contract.CHANNELS], ["", "Other", "default"])
 COUNTRIES = mostly(["DE", "FR", "??"], ["", "XX", "<i>", "de"])
 PROCESSES = mostly(["main", "content", ""], ["gpu", "plugin"])
 SECONDS = mostly([0, 1, 3600, 86_400, 90_000, 90_001, 10**25], [None, -1])
@@ -90,8 +91,8 @@ METADATA = objects(
 URI = objects({"app_name": APPLICATIONS, "app_version": VERSIONS, "app_build_id": BUILD_IDS})
 PLAIN_NAMES = [str(m.histogram) for m in contract.MEASURES if m.histogram and not m.key]
 MAIN_PAYLOAD = objects(
-    info=objects(subsessionLength=SECONDS, subsessionStartDate=TIMES),
-    histograms=objects(**dict.fromkeys([*PLAIN_NAMES, "OTHER"], HISTOGRAM)),
+    {"info": objects({"subsessionLength": SECONDS}, subsessionStartDate=TIMES)},
+    histograms=objects(**dict.fromkeys(PLAIN_NAMES, HISTOGRAM), OTHER=HISTOGRAM | st.just({"values": {"foo": 1}})),
     keyedHistograms=objects(
         SUBPROCESS_CRASHES_WITH_DUMP=objects(gpu=HISTOGRAM, plugin=HISTOGRAM, gmplugin=HISTOGRAM, content=HISTOGRAM)
     ),
@@ -126,7 +127,7 @@ CORE = objects(
         "osversion": SYSTEM_VERSIONS,
         "arch": ARCHITECTURES,
         "durations": SECONDS,
-        "metadata": objects({"uri": URI}, geo=objects(country=COUNTRIES)),
+        "metadata": objects({"uri": URI | st.just({})}, geo=objects(country=COUNTRIES)),
     },
     displayVersion=DISPLAY_VERSIONS,
     created=TIMES,
@@ -168,7 +169,7 @@ SOUND = st.builds(
 
 
 def changed(ping: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The ping with another value at a path, or as it is where there is no such path."""
+    """The ping with another value at a path, or without it; as it is where there is no such path."""
     copy = json.loads(json.dumps(ping))
     *parents, name = path.split(".")
     below = copy
@@ -176,20 +177,22 @@ def changed(ping: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         below = below.get(parent) if isinstance(below, dict) else None
     if isinstance(below, dict):
         below[name] = value
+        if value is ABSENT:
+            del below[name]
     return copy
 
 
 PINGS = SOUND | MAIN | CRASH | CORE | OTHER
-CHANGED = st.builds(
-    changed, SOUND | MAIN | CRASH | CORE, st.sampled_from(PATHS), st.sampled_from([*TYPES, "y" * 200, "y" * 201])
-)
+VALUES = st.just(ABSENT) | st.sampled_from([*TYPES, "y" * 200, "y" * 201])
+CHANGED = st.builds(changed, SOUND | MAIN | CRASH | CORE, st.sampled_from(PATHS), VALUES)
+CHANGED_TWICE = st.builds(changed, CHANGED, st.sampled_from(PATHS), VALUES)
 
 
 def text_of(ping: dict[str, Any], ascii_only: bool) -> bytes:
     return json.dumps(ping, ensure_ascii=ascii_only).encode()
 
 
-WHOLE = st.builds(text_of, PINGS | CHANGED, st.booleans())
+WHOLE = st.builds(text_of, PINGS | CHANGED | CHANGED_TWICE, st.booleans())
 CUT = st.builds(lambda document, share: document[: 1 + int(share * len(document))], WHOLE, st.floats(0, 1))
 PUT = st.builds(  # some bytes in place of, or into, a text
     lambda document, old, new: document.replace(old, new),

@@ -310,7 +310,7 @@ def describe_build(ping: dict[str, Any], kind: str, stand_in: StandIn, counted: 
         "build_id": build_id,
         "architecture": architecture,
     }
-    shown = [counted["display_version"], other_display_version or "1.0"]
+    shown = filter(None, [display_version, other_display_version])
     known = {
         "application": counted["application"] in contract.APPLICATIONS,
         "channel": counted["channel"] in contract.CHANNELS,

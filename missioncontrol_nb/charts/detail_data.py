@@ -34,7 +34,7 @@ DETAIL_COLUMNS = ("line", "window_start", "age_hours", "events", "usage_hours", 
 
 def shown_lines(lines: Iterable[Line], hidden: Collection[str]) -> list[Line]:
     """The lines that are switched on, newest first. hidden: names of lines, "older" for all of rank 3 and more."""
-    on = [line for line in lines if line.name not in hidden and not (line.rank >= 3 and OLDER in hidden)]
+    on = [line for line in lines if (line.name if line.rank < 3 else OLDER) not in hidden]
     return sorted(on, key=lambda line: line.rank)
 
 

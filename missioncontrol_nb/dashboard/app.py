@@ -54,11 +54,12 @@ class App:
         self.widget = box(page, self._top, self._main, css="mc")
         self._data_up_to: datetime | None = None
         self._shown: Query | None = None
-        self._adopting = False
+        self._adopting = self._has_failed = False
         self._wanted = asyncio.Event()
         self._refreshed = time.monotonic()
         self._show(self.state.query, self._read(self.state.query))
         page.observe(lambda change: self._adopt(change.new), "search")
+        page.observe(lambda change: self._resize(change.old, change.new), "viewport")
         page.on_action(self._act)
         self.state.observe(lambda _: self._follow(), "query")
 
@@ -76,6 +77,11 @@ class App:
             self._adopting = False
         if search and self.state.query.search != search:
             self._page.replace(self.state.query.search)
+
+    def _resize(self, before: int, now: int) -> None:
+        """A chart of a phone is drawn anew on a wide window, and the other way."""
+        if (before <= PHONE_WIDTH) != (now <= PHONE_WIDTH):
+            self._wanted.set()
 
     def _follow(self) -> None:
         """A control or the URL changed the query: the URL says it, and what it asks for is read."""
@@ -121,7 +127,7 @@ class App:
 
     async def _find_new(self) -> bool:
         self._refreshed = time.monotonic()
-        return await asyncio.to_thread(self._reader.refresh)
+        return await asyncio.to_thread(self._reader.refresh) or self._has_failed
 
     async def _update(self) -> None:
         query = self.state.query
@@ -154,6 +160,7 @@ class App:
         """Shows a summary, or a sentence in its place; controls stay."""
         view = self._views[query.view]
         content = (self._instead,)
+        self._has_failed = isinstance(outcome, Exception)
         if isinstance(outcome, Exception):
             self._show_failure(outcome)
         else:

@@ -117,6 +117,8 @@ def figure(rate: Rate | None) -> str:
 # ---------- headlines: (state, sentence, the line under it) ----------
 Headline = tuple[str, str, str]
 
+NO_VERSION_BEFORE = "No version before it has its first hours in this dataset."
+
 
 def no_release_headline(channel: str, os_name: str | None = None) -> Headline:
     """A channel, or a platform of it, of which nothing is out or nothing has come."""
@@ -134,7 +136,7 @@ def channel_headline(channel: ChannelSummary) -> Headline:
     """The largest change of a channel's newest version on any platform."""
     newest, previous = channel.newest, channel.previous
     if previous is None:
-        return "early", f"{newest.version} on {place(channel.channel)} has no version before it", "Nothing to compare."
+        return "early", f"{newest.version} on {place(channel.channel)} has nothing to compare with", NO_VERSION_BEFORE
     found = [(platform, row) for platform in channel.platforms if (row := largest_change(platform)) is not None]
     if not found:
         return _nothing_stands_out(channel, previous.version)
@@ -186,7 +188,7 @@ def table_headline(table: ChannelTable) -> Headline:
     where = f"on {place(table.channel)}, {PLATFORM_LABELS[table.os_name]}"
     newest = table.newest.version
     if table.previous is None:
-        return "early", f"{newest} {where} has no version before it", "Nothing to compare."
+        return "early", f"{newest} {where} has nothing to compare with", NO_VERSION_BEFORE
     previous = table.previous.version
     moved = sorted((row for row in table.rows if direction(row) in ("up", "down")), key=size_of_change, reverse=True)
     if not moved and all(direction(row) in ("early", "none") for row in table.rows):
@@ -225,7 +227,7 @@ def platform_reason(channel: ChannelSummary, platform: PlatformSummary, found: M
         return f"{measure_label(found.measure)}, the largest change"
     if platform.state == "measured":
         if channel.previous is None:
-            return f"There is no version before {channel.newest.version}"
+            return "No version to compare with"
         return f"Every interval includes no change from {channel.previous.version}"
     return f"Not enough usage yet of {channel.newest.version}"
 
@@ -250,7 +252,7 @@ def sentence_to_copy(channel: ChannelSummary, now: datetime) -> str:
     newest, previous = channel.newest, channel.previous
     start = f"Firefox {newest.version} on {place(channel.channel)}, {age_in_words(now - newest.released)} old"
     if previous is None:
-        return f"{start}: no version before it to compare with."
+        return f"{start}: no version to compare with."
     if channel.score is None:
         return f"{start}: not enough usage yet for a rate."
     said = f"{start}: {figure(channel.score)} main and content crashes per 1000 usage hours"
@@ -307,13 +309,13 @@ def detail_headline(detail: Detail) -> Headline:
     where = f"on {place(detail.channel)}, {PLATFORM_LABELS[detail.os_name]}"
     row, newest, previous = detail.row, detail.newest, detail.previous
     if row.state == "not_measured":
-        said = f"{measure_label(row.measure)} are not measured {where}"
+        said = f"Not measured {where}: {measure_words(row.measure)}"
         return "none", said, not_measured(row.measure, detail.os_name)
     state = direction(row)
     rates = _rates_of(row, newest.version, previous.version if previous else None)
     line = " ".join([rates, *arrived(newest.version, detail.adoption, detail.completeness)])
     if previous is None:
-        return "early", f"{newest.version} {where} has no version before it", line
+        return "early", f"{newest.version} {where} has nothing to compare with", line
     if state in ("early", "none") or row.change is None:
         return "early", f"Not enough usage yet: {measure_words(row.measure)} of {newest.version} {where}", line
     compared = f"{measure_words(row.measure)} than {previous.version} ({sureness(row.change)})"
@@ -341,7 +343,7 @@ def chart_title(query: Query) -> str:
 # ---------- failing ----------
 def failure(error: Exception, again_after_seconds: float) -> tuple[str, str]:
     """A title and a sentence for what could not be read or drawn: what the reader can fix is said, a bug is not."""
-    again = f"It is tried again when new data arrive, at most every {again_after_seconds:.0f} s."
+    again = f"It is tried again every {again_after_seconds:.0f} s."
     if isinstance(error, MissionControlError):
         return "The dataset could not be read", f"{error}. {again}"
     return "This view could not be drawn", f"The reason is in the server's log. {again}"

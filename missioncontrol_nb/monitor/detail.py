@@ -125,7 +125,8 @@ def _load(
 
     if request.time == "latest":
         return _load_lines(place, measure, request, lines, since, until)
-    length = min(until - since, place.age)
+    every = EVERY[request.every]
+    length = min(until - since, -(-place.age // every) * every)
     parts = [
         _load_lines(place, measure, request, (line,), line.released, min(line.released + length, place.now))
         for line in lines

@@ -138,6 +138,11 @@ class HourlySums:
         on_version = recent["usage_hours"][recent["display_version"] == version].sum()
         return float(on_version / usage) if usage > 0 else None
 
+    def first_hour(self) -> datetime | None:
+        """The start of the first hour in which there is a ping."""
+        starts = [rows["window_start"].min() for channel in self._by_platform.values() for rows in channel.values()]
+        return min(starts).to_pydatetime() if starts else None
+
     def newest_hour(self) -> datetime | None:
         """The start of the newest hour in which there is a ping."""
         starts = [rows["window_start"].max() for channel in self._by_platform.values() for rows in channel.values()]

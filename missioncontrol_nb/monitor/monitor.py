@@ -59,7 +59,7 @@ class Monitor:
             os_name,
             place.newest,
             place.previous,
-            place.versions[2:],
+            place.older,
             tuple(place.measure(measure, period) for measure in contract.MEASURE_NAMES),
             self._adoption(place),
             self._newest_hours(place),

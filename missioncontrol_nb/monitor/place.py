@@ -45,10 +45,21 @@ class Place:
         """The highest version that is out."""
         return self.versions[0]
 
+    @cached_property
+    def comparable(self) -> tuple[Version, ...]:
+        """The newest version and those whose first hours the dataset has; without them there is no same age."""
+        begins = self.sums.first_hour()
+        return (self.newest, *(older for older in self.versions[1:] if begins is None or older.released >= begins))
+
     @property
     def previous(self) -> Version | None:
-        """The one before."""
-        return self.versions[1] if len(self.versions) > 1 else None
+        """The one before, if it can be compared with."""
+        return next((version for version in self.comparable[1:] if version == self.versions[1]), None)
+
+    @property
+    def older(self) -> tuple[Version, ...]:
+        """Those before the previous one that can be compared with."""
+        return tuple(version for version in self.comparable[1:] if version != self.previous)
 
     def counts(self, version: Version, period: Period = "since_release") -> Counts:
         """Sums of a version from its release, or of its last 24 hours, until it was as old as the newest is now."""
@@ -56,7 +67,7 @@ class Place:
 
     @cached_property
     def _counts(self) -> dict[tuple[Version, str], Counts]:
-        return {(version, period): self._sum(version, period) for version in self.versions for period in PERIODS}
+        return {(version, period): self._sum(version, period) for version in self.comparable for period in PERIODS}
 
     def _sum(self, version: Version, period: str) -> Counts:
         # The newest has nothing after its last window, so its last hour is taken whole.
@@ -97,7 +108,7 @@ class Place:
             self.counts(self.newest, "last_24h").rate(measure),
             moved,
             self._spark(measure),
-            {older.version: self.counts(older, period).rate(measure) for older in self.versions[2:]},
+            {older.version: self.counts(older, period).rate(measure) for older in self.older},
         )
 
     def _change(self, measure: str, period: Period) -> Change | None:
@@ -121,7 +132,7 @@ class Place:
 
     def _step(self, measure: str) -> timedelta:
         """So many whole hours that a step has SPARK_EVENTS events, as far as at least LEAST_STEPS are left."""
-        events = min(self.counts(version).events[measure] for version in self.versions[:2])
+        events = min(self.counts(version).events[measure] for version in self.comparable[:2])
         steps = min(max(events // SPARK_EVENTS, LEAST_STEPS), MOST_STEPS)
         return max(math.ceil(self.age / HOUR / steps), 1) * HOUR
 

@@ -1,7 +1,9 @@
 """Months of the simulated fleet, written straight into a dataset: what aggregating its pings would have given."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +32,7 @@ from missioncontrol_nb.simulate.fleet import (
 )
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.table import TableWriter, is_remote, normal_url, table_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,8 +107,6 @@ def _write(
     on_progress: Callable[[int, int], None],
 ) -> Written:
     import pyarrow.compute as pc
-
-    from streaming.table import TableWriter
 
     app = f"simulate-{uuid4()}"
     writers = {table: TableWriter(dataset, table) for table in contract.TABLES}

@@ -47,13 +47,18 @@ def main() -> int:
     if find():
         return 0
     print("No Chromium here: installing one for the browser tests", file=sys.stderr)
+    reason = "none was found after it"
     try:
         install()
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"Installing Chromium failed ({error})", file=sys.stderr)
+        reason = str(error)
     if find():
         return 0
-    print("The browser tests need Chromium: install the package `chromium` (Debian) or Google Chrome", file=sys.stderr)
+    print(
+        "The browser tests need Chromium: install the package `chromium` (Debian, as root) or Google Chrome; "
+        f"installing it from here failed: {reason}",
+        file=sys.stderr,
+    )
     return 1
 
 

@@ -139,7 +139,8 @@ class Seen(NamedTuple):
 
 
 def seen(page: Page) -> Seen:
-    return Seen(page.url, page.title(), page.evaluate(CONTROLS), page.evaluate(CONTENT))
+    # not `page.url`, which is as of the last event that Playwright came to handle
+    return Seen(page.evaluate("location.href"), page.title(), page.evaluate(CONTROLS), page.evaluate(CONTENT))
 
 
 def settled(page: Page, seconds: float = 30) -> Seen:

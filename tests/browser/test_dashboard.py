@@ -89,11 +89,16 @@ def act(page: Page, step: tuple, before: Seen) -> Seen:
     what, label, choice, said = step
     what(*([page, label, choice] if choice else [page, label]))
     try:
-        wait_until(lambda: page.url != before.url and seen(page).content != before.content, 15)
+        wait_until(lambda: differs(before, seen(page)), 15)
     except AssertionError:
         raise AssertionError(f"{label} {choice}: {before.url} and {page.url} look alike") from None
-    assert said in page.url, (label, choice)
-    return settled(page)
+    after = settled(page)
+    assert said in after.url, (label, choice)
+    return after
+
+
+def differs(before: Seen, after: Seen) -> bool:
+    return before.url != after.url and before.content != after.content
 
 
 def walk(page: Page, steps: list[tuple]) -> list[Seen]:

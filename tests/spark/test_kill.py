@@ -86,6 +86,15 @@ def wait_or_end(job: subprocess.Popen[str], seconds: float) -> None:
     raise AssertionError(job.communicate()[1])
 
 
+def wait_for(path: Path) -> None:
+    """Until Spark has noted that a micro-batch is done; stopped before, it would begin with that one again."""
+    for _ in range(300):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} did not come")
+
+
 def total_pings(dataset: Path) -> int:
     sums = dataset_sums(dataset)
     accepted = sum(row[contract.COUNTS.index("count")] for row in sums[contract.ERROR_AGGREGATES.name].values())
@@ -117,11 +126,12 @@ def test_job_killed_between_two_tables_counts_every_ping_once(spark: SparkSessio
 def test_follow_takes_new_files_and_ends_cleanly_when_told(tmp_path: Path) -> None:
     source, dataset = tmp_path / "pings", tmp_path / "dataset"
     source.mkdir()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for batch, number in enumerate((signal.SIGINT, signal.SIGTERM)):
         job = start(source, dataset, "--follow", "--trigger", "0.1")
         assert job.stdout
         write_pings(source, f"{number}.jsonl", [crash_ping(), b"nonsense"])
         assert "1 file, 2 pings (1 rejected)" in job.stdout.readline()
+        wait_for(dataset / "_checkpoint" / "spark" / "commits" / str(batch))
         children = psutil.Process(job.pid).children(recursive=True)
         assert children
         job.send_signal(number)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from missioncontrol_nb.monitor import Detail, DetailRequest, Monitor
@@ -303,6 +303,7 @@ def test_cut_leaves_incomplete_windows_alone() -> None:
     assert kept(windows, 5) == [1.0] * 19 + [9.0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.floats(0, 99.99))
 def test_cut_leaves_out_no_more_than_its_percentage(rates: list[float], percent: float) -> None:
     left = kept(windows_of({"a": list(rates)}), percent)

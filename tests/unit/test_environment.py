@@ -1,13 +1,17 @@
 """The conda environment, the lock and pyproject.toml name the same packages, and all that are imported."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import yaml
+
+from tests.browser import chromium
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -66,3 +70,18 @@ def test_every_package_that_is_imported_is_a_dependency():
     needed = {normal(distributions[name][0]) for name in foreign}
     assert "pyspark" in needed
     assert needed <= {bounds(requirement)[0] for requirement in PROJECT["project"]["dependencies"]}
+
+
+def test_machine_that_can_have_no_chromium_says_in_one_line_what_to_install(monkeypatch, capsys):
+    tried = []
+
+    def fail(command, **_):
+        tried.append(command)
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(chromium, "find", lambda: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert chromium.main() == 1
+    assert [command[1:] for command in tried] == [["-m", "playwright", "install", "chromium"]]
+    assert re.search("^The browser tests need Chromium: install .*$", capsys.readouterr().err, re.MULTILINE)

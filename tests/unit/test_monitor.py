@@ -69,6 +69,18 @@ def test_version_is_out_from_midnight_where_the_dataset_begins_later(tmp_path: P
     assert table_of(monitor_of(tmp_path / "37h", later, "07T10:00")).newest.released == moment("05T00:00")
 
 
+def test_version_whose_first_hours_the_dataset_lacks_is_not_compared_with(tmp_path: Path) -> None:
+    rows = """
+        window    display_version  usage_hours  main_crashes
+        04T10:00  55.0.3           200          2
+        05T13:00  56.0             100          3
+    """
+    table = table_of(monitor_of(tmp_path, rows, "05T14:00"))
+    assert (table.newest.version, table.previous, table.older) == ("56.0", None, ())
+    assert main_crashes(table).change is None
+    assert main_crashes(table).newest.events == 3
+
+
 def test_official_version_that_is_not_yet_on_the_calendar_counts(tmp_path: Path) -> None:
     rows = """
         window    display_version  build_id        usage_hours

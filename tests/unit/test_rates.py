@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -187,6 +187,7 @@ def test_change_of_nothing_is_found_in_at_most_five_of_a_hundred() -> None:
     assert ((lower > 0) | (upper < 0)).mean() <= 0.05 + 0.003
 
 
+@settings(deadline=None)
 @given(EVENTS, st.floats(0.1, 1e9), st.floats(0.01, 0.99))
 def test_standardised_rate_of_one_stratum_is_its_rate(events: int, hours: float, confidence: float) -> None:
     lower, upper = rate_interval(events, hours, confidence)
@@ -199,6 +200,7 @@ def test_standardised_rate_is_the_weighted_mean_of_the_rates() -> None:
     assert standardised_rate([6, 500], [600, 5000], [0.9, 0.1])[0] == pytest.approx(19)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5000), st.floats(1, 1e6), st.floats(0.01, 1)), min_size=1, max_size=5))
 def test_interval_of_a_standardised_rate_is_the_gamma_interval(strata: list[tuple[int, float, float]]) -> None:
     """Fay and Feuer (1997), in their own form with chi-squared quantiles."""
@@ -245,6 +247,7 @@ def test_other_mix_of_strata_is_no_change() -> None:
     assert lower < 0 < upper
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), min_size=3, max_size=3))
 def test_standardised_change_turned_round_is_the_inverse(pairs: list[tuple[int, int]]) -> None:
     now, before = zip(*pairs, strict=True)

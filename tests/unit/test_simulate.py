@@ -13,7 +13,7 @@ from missioncontrol_nb.releases import load_calendar
 from missioncontrol_nb.simulate import Bad, Fleet, people, weeks_until
 from missioncontrol_nb.simulate.builds import PLAYED_RELEASE, builds_of
 from missioncontrol_nb.simulate.fleet import DAY_CYCLE, WINDOWS_A_DAY, window_of
-from missioncontrol_nb.simulate.history import check_is_new, write_history
+from missioncontrol_nb.simulate.history import new_dataset, write_history
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -290,6 +290,16 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another(calendar,
 
 def test_two_histories_are_not_written_into_one_dataset(history, tmp_path):
     dataset, _ = history
-    with pytest.raises(MissionControlError, match="holds a dataset already"):
-        check_is_new(dataset)
-    check_is_new(str(tmp_path / "new"))
+    with pytest.raises(MissionControlError, match="holds a dataset already"), new_dataset(dataset):
+        pass
+    assert Dataset(dataset).tables()
+
+
+def test_history_that_is_broken_off_leaves_no_table(calendar, tmp_path):
+    def interrupt(done, days):
+        assert Dataset(tmp_path).tables()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), new_dataset(str(tmp_path)):
+        write_history(Fleet(calendar, seed=3), str(tmp_path), NOW, days=1, on_progress=interrupt)
+    assert list(tmp_path.iterdir()) == []

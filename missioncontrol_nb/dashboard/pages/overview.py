@@ -158,7 +158,7 @@ def card(channel: ChannelSummary, platform: PlatformSummary, query: Query, data_
 
 def as_of(data_up_to: datetime | None) -> str:
     """The banner that the style sheet shows once the freshness clock says stale."""
-    when = f"{data_up_to:%H:%M} UTC" if data_up_to else "long ago"
+    when = moment(data_up_to) if data_up_to else "long ago"
     return tag(
         "p", f"As of {when}. Nothing newer has arrived, so a change since would not show.", css="mc-banner mc-as-of"
     )

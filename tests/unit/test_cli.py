@@ -1,0 +1,90 @@
+"""The command line, misused: one sentence that says what was expected and what came, and an exit code."""
+
+import os
+import signal
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from missioncontrol_nb import cli
+from missioncontrol_nb.terminal import plural, stopped_by_signals
+
+MISUSES = """
+    agregate                                         | did you mean aggregate
+    aggregate                                        | Missing argument 'SOURCE'
+    aggregate nothing --dataset d                    | no such file or folder
+    aggregate ping.txt --dataset d                   | expected a file that ends in
+    aggregate ping.json --dataset d --trigger inf    | not in the range
+    aggregate ping.json --dataset d --trigger nan    | not a finite number
+    aggregate ping.json --dataset d --channel nigtly | did you mean nightly
+    aggregate ping.json --dataset ping.txt           | Not a directory
+    simulate                                         | say what to write
+    simulate --live l --rate 0                       | needs an end
+    simulate --live l --rate nan                     | not a finite number
+    simulate --live ping.txt                         | is a file
+    simulate --history ping.txt                      | that is a file
+    simulate --live l --now 9999-12-31               | expected --now between 1970 and 2200
+    simulate --live l --bad 56.0 --bad-since -99999999d | expected --bad-since between
+    simulate --live l --bad 56.0 --bad-since lately  | --bad-since takes an ISO time
+    releases show --at noon                          | --at takes an ISO time
+    releases show --releases ping.txt                | is not JSON
+    releases update --from http://127.0.0.1:9        | cannot be reached (Connection refused)
+    releases update --from folder                    | cannot be read
+    dashboard                                        | Missing option '--dataset'
+    dashboard --dataset nothing                      | no such folder
+    dashboard --dataset ping.txt                     | that is a file
+    dashboard --dataset folder --base-url a?b        | expected --base-url as a path
+    dashboard --dataset folder --releases nothing    | cannot be read
+    demo --minutes nan                               | not a finite number
+    demo --port 0 --folder ping.txt                  | is not a demo's folder
+    demo --port 0 --folder ping.txt/demo             | cannot be written
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ping.txt").write_text("no ping")
+    (tmp_path / "ping.json").write_text("{}")
+    (tmp_path / "folder").mkdir()
+
+
+@pytest.mark.parametrize("misuse", [line for line in MISUSES.splitlines() if line])
+def test_misuse_is_told_in_one_line(misuse, folder, monkeypatch, capsys):
+    arguments, told = map(str.strip, misuse.split("|"))
+    monkeypatch.setattr("sys.argv", ["missioncontrol", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code in (1, 2)
+    assert told in last
+
+
+@pytest.mark.parametrize("name", ["releases show", "releases update", *cli.COMMANDS])
+def test_every_option_has_a_help(name):
+    context = cli.group.make_context("missioncontrol", name.split(), resilient_parsing=True)
+    command = cli.group
+    for part in name.split():
+        command = command.get_command(context, part)
+    options = [option for option in command.params if option.param_type_name == "option"]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_signals_set_the_event_and_are_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with stopped_by_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(5)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert isinstance(stop, threading.Event)
+
+
+def test_counts_are_in_words():
+    assert [plural(1, "file"), plural(2000, "file")] == ["1 file", "2,000 files"]
+
+
+def test_list_of_commands_imports_none():
+    result = CliRunner().invoke(cli.group, ["--help"])
+    assert result.exit_code == 0
+    assert all(name in result.output for name in cli.COMMANDS)
