@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -54,12 +55,13 @@ class App:
         self.widget = box(page, self._top, self._main, css="mc")
         self._data_up_to: datetime | None = None
         self._shown: Query | None = None
-        self._adopting = self._has_failed = False
-        self._wanted = asyncio.Event()
+        self._adopting = self._has_failed = self._is_asked = False
+        self._wake = asyncio.Event()
         self._refreshed = time.monotonic()
         self._show(self.state.query, self._read(self.state.query))
         page.observe(lambda change: self._adopt(change.new), "search")
         page.observe(lambda change: self._resize(change.old, change.new), "viewport")
+        page.observe(lambda _: self._open(), "opened")
         page.on_action(self._act)
         self.state.observe(lambda _: self._follow(), "query")
 
@@ -81,13 +83,23 @@ class App:
     def _resize(self, before: int, now: int) -> None:
         """A chart of a phone is drawn anew on a wide window, and the other way."""
         if (before <= PHONE_WIDTH) != (now <= PHONE_WIDTH):
-            self._wanted.set()
+            self._ask()
+
+    def _open(self) -> None:
+        """A visitor came to a page that may have been ready for long: looks for new data at once."""
+        self._refreshed = -math.inf
+        self._wake.set()
+
+    def _ask(self) -> None:
+        """What is shown is no longer what is asked for."""
+        self._is_asked = True
+        self._wake.set()
 
     def _follow(self) -> None:
         """A control or the URL changed the query: the URL says it, and what it asks for is read."""
         if not self._adopting:
             self._page.push(self.state.query.search)
-        self._wanted.set()
+        self._ask()
 
     def _act(self, action: str) -> None:
         """A button that the browser does not answer alone: one of the page that is shown."""
@@ -105,16 +117,17 @@ class App:
         """Answers changes of the query and looks for new data, for as long as there is a visitor; never ends."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), GLANCE_SECONDS)
+                await asyncio.wait_for(self._wake.wait(), GLANCE_SECONDS)
             try:
                 await self._tick()
             except Exception:
                 log.exception("a page could not be brought up to date")
 
     async def _tick(self) -> None:
-        is_asked = self._wanted.is_set()
-        self._wanted.clear()
-        if is_asked or (self._is_visited and self._is_due and await self._find_new()):
+        self._wake.clear()
+        is_new = self._is_visited and self._is_due and await self._find_new()
+        is_asked, self._is_asked = self._is_asked, False
+        if is_asked or is_new:
             await self._update()
 
     @property

@@ -32,6 +32,7 @@ class Page(anywidget.AnyWidget):
         super().__init__(**traits)
         self.last_seen = -math.inf
         self._actions: list[Callable[[str], None]] = []
+        self.observe(lambda _: self._note_contact(), "opened")
         self.on_msg(self._receive)
 
     @property
@@ -59,11 +60,14 @@ class Page(anywidget.AnyWidget):
         self.send({"do": how, "search": search})
         self.search = search
 
+    def _note_contact(self) -> None:
+        self.last_seen = time.monotonic()
+
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict):
             return
         if "beat" in content:
-            self.last_seen = time.monotonic()
+            self._note_contact()
             self.send({"do": "beat", "now": time.time() * 1000})
         action = content.get("action")
         if isinstance(action, str):

@@ -148,10 +148,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def running(reader: FakeReader | None = None, search: str = "", seen: bool = True) -> AsyncIterator[Watched]:
+async def running(
+    reader: FakeReader | None = None, search: str = "", seen: bool = True, refresh_seconds: float = 0.001
+) -> AsyncIterator[Watched]:
     """A visitor's page with that URL, kept up to date; seen: its browser's heart beats."""
     page = FakePage()
-    app = Watched(reader or FakeReader(), page, Settings("nowhere", refresh_seconds=0.001))
+    app = Watched(reader or FakeReader(), page, Settings("nowhere", refresh_seconds=refresh_seconds))
     task = asyncio.create_task(app.run())
     try:
         if seen:
@@ -169,7 +171,7 @@ async def running(reader: FakeReader | None = None, search: str = "", seen: bool
 
 async def shown(app: Watched) -> None:
     """Waits until what the state asks for is on the page."""
-    await until(lambda: app._shown == app.state.query and not app._wanted.is_set())
+    await until(lambda: app._shown == app.state.query and not app._is_asked)
 
 
 # ---------- the URL ----------
@@ -309,6 +311,26 @@ async def test_visitor_who_went_is_no_longer_served() -> None:
         looked = app.reader.looked
         await app.idle(5)
         assert app.reader.looked == looked
+
+
+@in_a_loop
+async def test_page_that_was_ready_for_long_looks_for_news_as_soon_as_it_is_opened() -> None:
+    async with running(seen=False, refresh_seconds=3600) as app:
+        app.reader.has_news = True
+        await app.idle(3)
+        assert app.reader.looked == 0
+        app.page.opened = True
+        await until(lambda: len(app.reader.queries) == 2)
+
+
+@in_a_loop
+async def test_failure_to_read_is_mended_without_news() -> None:
+    async with running(search=TABLE) as app:
+        app.reader.fails = MissionControlError("it cannot be read")
+        app.control("Channel").value = "beta"
+        await until(lambda: "cannot be read" in app.seen)
+        app.reader.fails = None
+        await until(lambda: "mc-table" in app.seen)
 
 
 @in_a_loop
