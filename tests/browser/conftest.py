@@ -60,13 +60,20 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def browser(chromium) -> Iterator[OfflineBrowser]:
-    """A browser for one test, which fails it when a page asks another host for anything."""
+@contextmanager
+def offline_browser(chromium: Browser) -> Iterator[OfflineBrowser]:
+    """A browser with contexts of its own, which fails when a page asks another host for anything."""
     offline = OfflineBrowser(chromium)
     yield offline
     offline.close()
     assert offline.asked_elsewhere() == []
+
+
+@pytest.fixture
+def browser(chromium) -> Iterator[OfflineBrowser]:
+    """A browser for one test."""
+    with offline_browser(chromium) as offline:
+        yield offline
 
 
 class Served(str):
@@ -112,15 +119,18 @@ def wait_for(page: Page, expression: str, seconds: float = 20) -> object:
 KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
 SHOWN = {"overview": ".mc-matrix", "table": ".mc-table", "detail": ".mc-figures"}
 CONTENT = """() => {
-  const shown = (element) => element.getClientRects().length > 0;
-  const pixels = [...document.querySelectorAll(".mc-chart canvas")].filter(shown).map((canvas) => canvas.toDataURL());
+  const charts = [...document.querySelectorAll(".mc-chart")].filter((box) => box.mcView && box.getClientRects().length);
+  const drawn = charts.map((box) => {
+    const tables = Object.keys(box.mcView._runtime.data).map((name) => [name, box.mcView.data(name)]);
+    return [box.getAttribute("aria-label"), tables.filter(([, rows]) => !rows.some((row) => row.mark || row.items))];
+  });
   const texts = [...document.querySelectorAll(".mc-main > :not(.mc-controls)")].map((part) => {
     const copy = part.cloneNode(true);
-    copy.querySelectorAll("pre").forEach((code) => code.remove());
+    copy.querySelectorAll("pre, .mc-readout").forEach((other) => other.remove());
     return copy.textContent;
   });
-  const drawn = [...document.querySelectorAll(".mc-main svg")].map((drawing) => drawing.outerHTML);
-  return JSON.stringify([texts, drawn, pixels]);
+  const sparks = [...document.querySelectorAll(".mc-main svg")].map((drawing) => drawing.outerHTML);
+  return JSON.stringify([texts, sparks, drawn]);
 }"""
 CONTROLS = """() => JSON.stringify([...document.querySelectorAll(".mc-controls, .mc-versions")].map((part) => [
   [...part.querySelectorAll("select")].map((list) => list.selectedOptions[0].text),

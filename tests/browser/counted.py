@@ -1,4 +1,4 @@
-"""What a page should say, without the product: a plain loop over the pings, and a history's rows as DataFusion reads them."""
+"""What a page should say, without the product: a plain loop over pings, a history's rows as DataFusion reads them."""
 
 import gzip
 import json
@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from streaming import contract
@@ -54,7 +55,7 @@ def history_of(dataset: Path, channel: str, version: str) -> pd.DataFrame:
     query = f"""
         select {", ".join(KEYS)}, usage_hours * 3600 as seconds, {", ".join(contract.MEASURE_NAMES)}
         from counts where channel = '{channel}' and display_version = '{version}'"""
-    return QueryBuilder().register("counts", delta).execute(query).read_all().to_pandas()
+    return pa.table(QueryBuilder().register("counts", delta).execute(query).read_all()).to_pandas()
 
 
 def commits(dataset: Path) -> list[tuple[int, str]]:

@@ -13,24 +13,24 @@ import pytest
 from playwright.sync_api import Page
 
 from streaming import contract
-from tests.browser.conftest import KERNEL_ID, Seen, open_view, seen, settled, wait_for, wait_until
+from tests.browser.conftest import KERNEL_ID, Seen, offline_browser, open_view, seen, settled, wait_for, wait_until
 
 VIEWS = ("overview", "table", "detail")
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
+PLATFORMS = {"windows": "Windows_NT", "mac": "Darwin", "linux": "Linux", "android": "Android"}
 LABELS = {measure.label: measure.name for measure in contract.MEASURES}
 
 
 @pytest.fixture(scope="module")
 def one_page(chromium, dashboard_server) -> Iterator[Page]:
     """One visitor's page for the tests that end where they began; it must log no error."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield open_view(page, dashboard_server)
-    context.close()
-    assert errors == []
+    with offline_browser(chromium) as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        errors: list[str] = []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield open_view(page, dashboard_server)
+        assert errors == []
 
 
 # ---------- controls ----------
@@ -344,23 +344,21 @@ def test_csv_of_a_table_holds_the_figures_of_the_page(one_page):
     name, content = download(page, "csv")
     assert name == "missioncontrol-release-windows_nt.csv"
     figures = pd.read_csv(StringIO(content.decode()), dtype={"version": str}).set_index(["measure", "version"])
-    shown = table_counts(page)
+    shown = table_texts(page)
     assert len(shown) == len(contract.MEASURES)
     for measure, by_version in shown.items():
-        assert by_version == {version: figures.loc[(measure, version), "events"] for version in by_version}
+        counted = {version: figures.loc[(measure, version), "events"] for version in by_version}
+        assert {version: number(figure) for version, figure in by_version.items()} == counted
 
 
-def table_counts(page: Page) -> dict[str, dict[str, int]]:
-    """The counts of a table by measure and version; the newest version's stand in the first cell."""
+def table_texts(page: Page) -> dict[str, dict[str, str]]:
+    """What a table shows by measure and version, counts or rates; the newest version's stand in the first cell."""
     newest, *_ = page.locator(".mc-table thead b").all_inner_texts()
     read = """() => [...document.querySelectorAll(".mc-table tbody tr")].map((row) => [
       row.querySelector("th").textContent, row.querySelector(".mc-num").textContent,
       [...row.querySelectorAll(".mc-old")].map((cell) => [cell.dataset.name, cell.textContent])])"""
-    rows = [(label, [[newest, count], *others]) for label, count, others in page.evaluate(read)]
-    return {
-        LABELS[label]: {version: int(number(count)) for version, count in counts if count != "–"}
-        for label, counts in rows
-    }
+    rows = [(label, [[newest, figure], *others]) for label, figure, others in page.evaluate(read)]
+    return {LABELS[label]: {version: figure for version, figure in figures if figure != "–"} for label, figures in rows}
 
 
 # ---------- failing ----------

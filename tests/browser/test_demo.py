@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+import pandas as pd
 import psutil
 import pytest
+from playwright.sync_api import Page
 
 from missioncontrol_nb.loader import Dataset
 from tests.browser.conftest import first_url, wait_for, wait_until
+from tests.browser.counted import files_of, history_of, of_version, pings_of, sums_of
+from tests.browser.test_dashboard import number as figure
+from tests.browser.test_dashboard import table_texts, toggle
 
 DEMO = [str(Path(sys.executable).with_name("missioncontrol")), "demo"]
 LAST_LINE = re.compile(
@@ -73,22 +78,71 @@ def number(text: str) -> int:
     return int(text.replace(",", ""))
 
 
-def test_demo_shows_live_numbers_and_ctrl_c_ends_it_all(start_demo, browser, tmp_path):
+class LiveSums:
+    """What a table may show of 56.0 on release, Windows: the history, and the live pings of the first files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pings, self._calendar = folder / "pings", folder / "releases.json"
+        history = self._official(history_of(folder / "dataset", "release", "56.0"))
+        self._sums, self._files = [sums_of(history)], set()
+
+    def _official(self, rows: pd.DataFrame) -> pd.DataFrame:
+        counted = of_version(rows, self._calendar, "release", "56.0")
+        return counted[counted["os_name"] == "Windows_NT"]
+
+    def hold(self, counts: dict[str, int]) -> bool:
+        for file in sorted(set(files_of(self._pings)) - self._files):
+            more = sums_of(self._official(pings_of(file)))
+            self._sums.append({name: total + more[name] for name, total in self._sums[-1].items()})
+            self._files.add(file)
+        return any(counts.items() <= sums.items() for sums in self._sums[1:])
+
+
+def counts_of(page: Page) -> dict[str, int]:
+    """The counts of 56.0 that a table shows, by measure."""
+    return {measure: int(figure(by_version["56.0"])) for measure, by_version in table_texts(page).items()}
+
+
+def click_through(page: Page, folder: Path) -> None:
+    """From the overview to a table, whose numbers equal the sums of the pings, to a detail, whose URL restores it."""
+    page.locator(".mc-matrix a", has_text="%").first.click()
+    page.wait_for_selector(".mc-table")
+    toggle(page, "Show", "Count")
+    wait_for(page, "document.querySelector('.mc-table caption').textContent.endsWith('as counts')")
+    assert page.evaluate("location.search") == "?view=table&show=count"
+    sums = LiveSums(folder)
+    wait_until(lambda: sums.hold(counts_of(page)), 30)
+    page.locator(".mc-table a", has_text="Content crashes").click()
+    page.wait_for_selector(".mc-chart canvas")
+    for control, choice, said in (("Interval", "48 h", "interval=48h"), ("Line for each", "Build", "line=build")):
+        toggle(page, control, choice)
+        wait_for(page, f"location.search.includes('{said}')")
+    url = page.evaluate("location.href")
+    page.reload()
+    page.wait_for_selector(".mc-chart canvas")
+    wait_for(page, "document.querySelectorAll('.mc-controls .mod-active').length > 0")
+    assert page.evaluate("location.href") == url
+    pressed = page.locator(".mc-controls .mod-active:visible").all_inner_texts()
+    assert pressed == ["Count", "Official", "48 h", "Latest", "Hour", "Build"]
+
+
+def test_demo_shows_live_numbers_that_equal_the_pings_and_ctrl_c_ends_it_all(start_demo, browser, tmp_path):
     folder = tmp_path / "demo"
     with start_demo("--port", 0, "--folder", folder) as demo:
-        page = browser.new_page()
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(demo.url)
         wait_for(page, "document.body.innerText.includes('56.0') && document.querySelector('.mc-fresh') !== null", 60)
         assert re.search(r"\d\.\d\d", page.inner_text("body"))
         fresh = "document.querySelector('.mc-fresh').dataset.mcUpTo"
         before = wait_for(page, fresh, 30)
         wait_until(lambda: page.evaluate(fresh) > before, 60)  # live pings went all the way to the page
+        click_through(page, folder)
         code, output = demo.end()
         assert code == 0, demo.said()
         pings, counted, rejected, visits = map(number, LAST_LINE.search(output).groups())
         assert pings > 100
         assert pings == counted + rejected
-        assert visits == 1
+        assert visits == 2
         assert Dataset(folder / "dataset").load_rejected()["count"].sum() >= rejected
         assert demo.left() == []
 

@@ -137,10 +137,6 @@ function start(model, stopped) {
     resizing = setTimeout(() => measure(model), 150);
   });
   if (hosted()) on(window, "popstate", () => followUrl(model));
-  // A page just drawn anew says "Data up to" without an age: say it before it is painted.
-  const redrawn = new MutationObserver(tick);
-  redrawn.observe(document.body, { childList: true, subtree: true });
-  stopped.addEventListener("abort", () => redrawn.disconnect());
   const timers = [setInterval(() => model.send({ beat: 1 }), BEAT_MS), setInterval(tick, 1000)];
   stopped.addEventListener("abort", () => timers.forEach(clearInterval));
 }

@@ -1,0 +1,71 @@
+"""explore.ipynb in real JupyterLab: all cells run, chart and dashboard are drawn, no other host is asked."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.browser.conftest import HERE, free_port, wait_for, wait_until
+
+TOKEN = "a-token-for-this-test"
+
+
+@pytest.fixture
+def lab(simulated_dataset, tmp_path) -> Iterator[str]:
+    """The URL of a JupyterLab that has explore.ipynb and the dataset it names in its folder."""
+    dataset, calendar = simulated_dataset
+    (tmp_path / "root").mkdir()
+    shutil.copy(HERE.parents[1] / "notebooks" / "explore.ipynb", tmp_path / "root")
+    (tmp_path / "root" / "fleet").symlink_to(dataset)
+    shutil.copy(calendar, dataset / "releases.json")
+    port = free_port()
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.port={port}"]
+    command += [f"--ServerApp.root_dir={tmp_path / 'root'}", f"--IdentityProvider.token={TOKEN}"]
+    command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += ["--allow-root"]
+    folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    environment = os.environ | folders | {"JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces")}
+    with (tmp_path / "lab.log").open("w") as log, subprocess.Popen(
+        command, stdout=log, stderr=log, env=environment, start_new_session=True
+    ) as process:  # fmt: skip
+        try:
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}/api"), 60)
+            yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={TOKEN}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except URLError:
+        return False
+
+
+def test_explore_draws_its_chart_and_the_dashboard(browser, lab):
+    page = browser.new_page(viewport={"width": 1600, "height": 6000})
+    page.goto(lab)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_selector(".jp-OutputArea .mc .mc-matrix", timeout=90_000)
+    wait_for(page, "document.querySelectorAll('.jp-OutputArea canvas').length >= 1", 60)
+    canvas = page.locator(".jp-OutputArea canvas").first
+    assert canvas.bounding_box()["width"] > 400
+    assert (
+        page.locator(".jp-RenderedText[data-mime-type*='stderr'], .jp-RenderedText[data-mime-type*='error']").count()
+        == 0
+    )
+    kernel_says = page.locator(".jp-OutputArea").all_inner_texts()
+    assert any("rate_per_1k_hours" in text for text in kernel_says)
+    page.locator(".mc a", has_text="Windows").first.click()
+    page.wait_for_selector(".jp-OutputArea .mc .mc-table")
+    assert page.url.partition("?")[0].endswith("/lab/tree/explore.ipynb")
