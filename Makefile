@@ -16,7 +16,7 @@ demo: setup ## Watch a release go wrong while pings stream in (PORT=8866, MINUTE
 	@exec $(BIN)/missioncontrol demo --port $(PORT) $(if $(MINUTES),--minutes $(MINUTES))
 
 lab: setup ## Explore a simulated fleet in JupyterLab.
-	@cd notebooks && { test -d fleet || ../$(BIN)/missioncontrol simulate --history fleet; }
+	@cd notebooks && { test -f fleet/releases.json || { rm -rf fleet && ../$(BIN)/missioncontrol simulate --history fleet; }; }
 	@exec $(BIN)/jupyter lab notebooks/explore.ipynb
 
 test: setup chromium check ## Run the checks and all tests.

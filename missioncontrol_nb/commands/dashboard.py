@@ -18,7 +18,7 @@ _BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--releases", metavar="FILE|FOLDER|URL", help="Another release calendar than the packaged snapshot.")
 @click.option(
-    "--pool", type=click.IntRange(0), default=2, show_default=True, help="Pages kept ready; each takes 0.2 GB."
+    "--pool", type=click.IntRange(0), default=2, show_default=True, help="Pages kept ready; each takes 0.3 GB."
 )
 @click.option("--base-url", default="/", show_default=True, help="Path below which a proxy shows this server.")
 @click.option("--name", "names", multiple=True, metavar="HOST", help="Host name a proxy passes on; may be repeated.")

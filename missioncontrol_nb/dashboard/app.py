@@ -23,6 +23,7 @@ from .widgets import Page
 PHONE_WIDTH = 640  # CSS pixels; the style sheet's limit
 PATIENCE_SECONDS = 0.3  # a slower answer is announced
 CONTACT_SECONDS = 90.0  # without a heartbeat for so long there is no visitor: nothing is read or sent
+REST_FACTOR = 5  # a page whose data take long to read rests five times as long
 GLANCE_SECONDS = 1.0  # how often to look whether there is something to do
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class App:
         self._data_up_to: datetime | None = None
         self._shown: Query | None = None
         self._adopting = self._has_failed = self._is_asked = False
+        self._read_seconds = 0.0
         self._wake = asyncio.Event()
         self._refreshed = time.monotonic()
         self._show(self.state.query, self._read(self.state.query))
@@ -136,19 +138,21 @@ class App:
 
     @property
     def _is_due(self) -> bool:
-        return time.monotonic() - self._refreshed >= self._settings.refresh_seconds
+        pause = max(self._settings.refresh_seconds, REST_FACTOR * self._read_seconds)
+        return time.monotonic() - self._refreshed >= pause
 
     async def _find_new(self) -> bool:
         self._refreshed = time.monotonic()
         return await asyncio.to_thread(self._reader.refresh) or self._has_failed
 
     async def _update(self) -> None:
-        query = self.state.query
+        query, began = self.state.query, time.monotonic()
         notice = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._announce, query)
         try:
             outcome = await asyncio.to_thread(self._read, query)
         finally:
             notice.cancel()
+            self._read_seconds = time.monotonic() - began
         if query == self.state.query:
             self._show(query, outcome)
 

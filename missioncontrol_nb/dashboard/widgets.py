@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import anywidget
 import numpy as np
@@ -23,13 +24,14 @@ class Page(anywidget.AnyWidget):
 
     _esm = STATIC / "page.js"
     _css = Path(__file__).parent / "look.css"
+    identity = Unicode(help="tells this page from others in the same document").tag(sync=True)
     search = Unicode("", help="location.search, e.g. '?channel=beta'; a stranger's text").tag(sync=True)
     viewport = Int(1280, help="width of the window in CSS pixels").tag(sync=True)
     title = Unicode("", help="document.title").tag(sync=True)
     opened = Bool(False, help="a browser has this page open and has said which URL").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
-        super().__init__(**traits)
+        super().__init__(identity=uuid4().hex, **traits)
         self.last_seen = -math.inf
         self._actions: list[Callable[[str], None]] = []
         self.observe(lambda _: self._note_contact(), "opened")

@@ -196,17 +196,18 @@ class Demo:
                 path.unlink()
 
     def end(self) -> None:
-        """End every process that was started, and tell what went in and what was shown."""
+        """Tell what went in and what was shown, and end every process that was started, whatever happens."""
         started = descendants()
-        if self._live is not None:
-            self._live.end()
-        if self._live is not None and self._written is not None and self._server is not None:
-            self._tell(self._summary(self._live.sent, self._written, self._server))
-        if self._server is not None:
-            self._server.end()
-        if self._aggregator is not None:
-            end_aggregator(self._aggregator)
-        kill(started)
+        with ExitStack() as stack:
+            stack.callback(kill, started)
+            if self._aggregator is not None:
+                stack.callback(end_aggregator, self._aggregator)
+            if self._server is not None:
+                stack.callback(self._server.end)
+            if self._live is not None:
+                self._live.end()
+            if self._live is not None and self._written is not None and self._server is not None:
+                self._tell(self._summary(self._live.sent, self._written, self._server))
 
     def _summary(self, sent: "Sent", written: "Written", server: "Server") -> str:
         counted, rejected = self._await_counted(sent, written)

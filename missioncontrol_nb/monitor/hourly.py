@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor.summaries import Rate, Version
@@ -20,6 +22,9 @@ DAY = timedelta(days=1)
 DAYS_AT_A_TIME = 7  # two months at once take 130 MB more and are no faster
 # A release's first pings come within hours of its day's beginning. Later than this, and the dataset began after it.
 FIRST_PINGS_WITHIN = timedelta(hours=36)
+# Of the busiest hour of a version's first day: hours with fewer pings are of those who had it before it was out.
+OUT_SHARE, LONELY_SHARE = 0.001, 0.1
+UNLISTED_SHARE, UNLISTED_HOURS = 0.001, 3  # of a channel's pings of a day, and in how many of its hours
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -57,7 +62,7 @@ class HourlySums:
         self._files: Mapping[date, int] = {}
         self._days: dict[date, pd.DataFrame] = {}
         self._by_platform: dict[str, dict[str, pd.DataFrame]] = {}
-        self._versions: dict[str, tuple[Version, ...]] = {}
+        self._versions: dict[tuple[str, date], tuple[Version, ...]] = {}
         self._part_of_hour = lru_cache(256)(self._load_part_of_hour)
 
     def refresh(self) -> None:
@@ -133,7 +138,8 @@ class HourlySums:
     def adoption(self, channel: str, os_name: str, version: str, now: datetime) -> float | None:
         """The share of a version in the usage hours of the last 24 hours and the one at hand; None without usage."""
         rows = self._by_platform[channel][os_name]
-        recent = rows[rows["window_start"] >= hour_of(now) - DAY]
+        starts = rows["window_start"]
+        recent = rows[(starts >= hour_of(now) - DAY) & (starts <= now)]
         usage = recent["usage_hours"].sum()
         on_version = recent["usage_hours"][recent["display_version"] == version].sum()
         return float(on_version / usage) if usage > 0 else None
@@ -151,44 +157,53 @@ class HourlySums:
     def versions(self, channel: str, at: datetime) -> tuple[Version, ...]:
         """The versions of a channel that were out at a moment and that have pings, highest first.
 
-        Those of the calendar; and above them those whose builds are official although the calendar, which may be a
-        week late, does not name them yet.
+        Those of the calendar; and above them those that it, which may be a week late, does not name yet, if they are
+        used and their builds are official.
         """
-        if channel not in self._versions:
-            self._versions[channel] = tuple(self._find_versions(channel))
-        return tuple(version for version in self._versions[channel] if version.released <= at)
+        if channel not in self._by_platform:
+            return ()
+        key = channel, at.date()
+        if key not in self._versions:
+            self._versions[key] = tuple(self._find_versions(channel, at))
+        return tuple(version for version in self._versions[key] if version.released <= at)
 
-    def _find_versions(self, channel: str) -> list[Version]:
-        first_hours = self._first_hours(channel)
-        listed = {release.version: release.date for release in self.calendar.on(channel)}
-        unlisted = self._not_yet_listed(channel, set(first_hours) - set(listed))
-        found = [
-            Version(name, _release_moment(listed.get(name), first_hour))
-            for name, first_hour in first_hours.items()
-            if name in listed or name in unlisted
-        ]
+    def _find_versions(self, channel: str, at: datetime) -> list[Version]:
+        pings = self._pings_by_hour(channel, at)
+        dates: dict[str, date | None] = {each.version: each.date for each in self.calendar.on(channel, at)}
+        dates |= dict.fromkeys(self._not_yet_listed(channel, pings, at), None)
+        moments = {name: _release_moment(day, pings[name]) for name, day in dates.items() if name in pings.columns}
+        found = [Version(name, moment) for name, moment in moments.items() if moment is not None]
         return sorted(found, key=lambda version: version_key(version.version), reverse=True)
 
-    def _first_hours(self, channel: str) -> dict[str, datetime]:
-        """The first hour of each display version, on or after the day it went out where that is known."""
-        dates = {release.version: release.date for release in self.calendar.on(channel)}
-        first: dict[str, datetime] = {}
-        for rows in self._by_platform.get(channel, {}).values():
-            for name, starts in rows.groupby("display_version", observed=True)["window_start"]:
-                midnight = datetime.combine(dates.get(name, date.min), time(), starts.dt.tz)
-                out = starts[starts >= midnight] if name in dates else starts
-                if len(out):
-                    moment = out.min().to_pydatetime()
-                    first[name] = min(moment, first.get(name, moment))
-        return first
+    def _pings_by_hour(self, channel: str, at: datetime) -> "pd.DataFrame":
+        """The pings of a channel up to a moment: a row an hour, a column a version."""
+        import pandas as pd
 
-    def _not_yet_listed(self, channel: str, names: set[str]) -> set[str]:
-        """Of versions that are not on the calendar, those above it that have an official build."""
-        newest = self.calendar.newest(channel)
+        parts = [rows[["window_start", "display_version", "count"]] for rows in self._by_platform[channel].values()]
+        rows = pd.concat([part.astype({"display_version": object}) for part in parts])
+        rows = rows[rows["window_start"] <= at]
+        return rows.pivot_table(
+            index="window_start", columns="display_version", values="count", aggfunc="sum", fill_value=0
+        )
+
+    def _not_yet_listed(self, channel: str, pings: "pd.DataFrame", at: datetime) -> set[str]:
+        """Versions above the calendar that have an official build and a share of the last day's pings.
+
+        Without the share, a single ping of anyone's own build would be the newest version.
+        """
+        newest = self.calendar.newest(channel, at)
         if newest is None:
             return set()
         key = version_key(newest.version)
-        above = sorted(name for name in names if is_version(name) and version_key(name) > key)
+        recent = pings[pings.index > at - DAY]
+        shares = recent.sum() / max(recent.to_numpy().sum(), 1)
+        hours = (recent > 0).sum()
+        used = [
+            name
+            for name in pings.columns
+            if shares[name] >= UNLISTED_SHARE and hours[name] >= UNLISTED_HOURS and is_version(name)
+        ]
+        above = [name for name in used if version_key(name) > key]
         if not above:
             return set()
         builds = self.dataset.versions(channel=channel, display_version=above)
@@ -207,9 +222,25 @@ def _runs(days: list[date]) -> list[tuple[date, date]]:
     return runs
 
 
-def _release_moment(day: date | None, first_hour: datetime) -> datetime:
-    """When a version went out: its first hour; its day's beginning where the dataset does not reach back to it."""
-    if day is None:
-        return first_hour
-    midnight = datetime.combine(day, time(), first_hour.tzinfo)
-    return first_hour if first_hour - midnight <= FIRST_PINGS_WITHIN else midnight
+def _release_moment(day: date | None, pings: "pd.Series") -> datetime | None:
+    """When a version went out: the first hour of its day, or after, that has more than a few of its first day's pings.
+
+    Some run a release hours before it is offered. Its day's beginning where the dataset does not reach back to it;
+    None when it had no ping since. pings: by hour.
+    """
+    midnight = None if day is None else datetime.combine(day, time(), UTC)
+    out = pings[(pings > 0) & ((pings.index >= midnight) if midnight else True)]
+    if not len(out):
+        return None
+    first_hour = _first_busy_hour(out[out.index < out.index[0] + DAY])
+    if midnight is not None and first_hour - midnight > FIRST_PINGS_WITHIN:
+        return midnight
+    return first_hour
+
+
+def _first_busy_hour(pings: "pd.Series") -> datetime:
+    """The first hour with a share of the busiest one's pings; one that no ping follows within an hour needs more."""
+    busiest = pings.max()
+    has_next = (pings.index + HOUR).isin(pings.index) | (pings.index == pings.index[-1])
+    least = np.where(has_next, OUT_SHARE, LONELY_SHARE) * busiest
+    return pings[pings >= least].index[0].to_pydatetime()

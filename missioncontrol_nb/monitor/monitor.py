@@ -98,15 +98,17 @@ class Monitor:
         )
 
     def _now(self) -> datetime:
-        """The moment up to which data are in, after turning to what has changed."""
+        """The moment up to which data are in, after turning to what has changed.
+
+        Rows of later windows, from pings whose clock is ahead, wait until their time has come.
+        """
         self._sums.refresh()
         up_to, newest_hour = self.dataset.data_up_to(), self._sums.newest_hour()
-        if newest_hour is None:
-            return up_to or datetime.now(UTC)
-        if up_to is not None and up_to >= newest_hour:
+        if up_to is not None:
             return up_to
         # Nobody says how far the newest hour goes. It is summed whole, so the previous version's is too.
-        return newest_hour + HOUR - timedelta(microseconds=1)
+        ends = newest_hour + HOUR - timedelta(microseconds=1) if newest_hour else datetime.now(UTC)
+        return min(ends, datetime.now(UTC))
 
     def _place(self, channel: str, os_name: str, now: datetime, most_versions: int = 2) -> Place:
         versions = self._sums.versions(channel, now) if os_name in self._sums.platforms(channel) else ()

@@ -47,9 +47,13 @@ class Place:
 
     @cached_property
     def comparable(self) -> tuple[Version, ...]:
-        """The newest version and those whose first hours the dataset has; without them there is no same age."""
-        begins = self.sums.first_hour()
-        return (self.newest, *(older for older in self.versions[1:] if begins is None or older.released >= begins))
+        """The newest version, and the older ones whose first hours the dataset has: without them there is no same age.
+
+        A higher number need not be later: 3.5.8 went out after 3.6.
+        """
+        begins = self.sums.first_hour() or self.newest.released
+        older = (each for each in self.versions[1:] if begins <= each.released < self.newest.released)
+        return (self.newest, *older)
 
     @property
     def previous(self) -> Version | None:

@@ -85,7 +85,7 @@ def _whole(row: Mapping[str, str]) -> dict[str, object]:
     usual = {**USUAL, **row}
     version, start = usual["display_version"], moment(row["window"])
     build = {"version": version.split("b")[0], "build_id": build_of(version, usual["channel"])}
-    sums = {name: (float if name == "usage_hours" else int)(row.get(name, 0)) for name in contract.COUNTS}
+    sums = {name: (float if name == "usage_hours" else int)(row.get(name, name == "count")) for name in contract.COUNTS}
     window = {"submission_date": start.date(), "window_start": start, "window_end": start + contract.WINDOW}
     return {**build, **usual, **window, **sums}
 

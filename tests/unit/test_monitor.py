@@ -86,13 +86,60 @@ def test_official_version_that_is_not_yet_on_the_calendar_counts(tmp_path: Path)
         window    display_version  build_id        usage_hours
         05T13:00  56.0             20171004120000  10
         07T08:15  56.0.1           20171006120000  10
+        07T09:15  56.0.1           20171006120000  10
+        07T10:15  56.0.1           20171006120000  10
+        07T08:00  56.0.2           20170801120000  10
         07T09:00  56.0.2           20170801120000  10
+        07T10:00  56.0.2           20170801120000  10
+        07T08:00  59.0             20171006120000  10
         07T09:00  59.0             20171006120000  10
+        07T10:00  59.0             20171006120000  10
     """
-    table = table_of(monitor_of(tmp_path, rows, "07T10:00"))
+    table = table_of(monitor_of(tmp_path, rows, "07T10:30"))
     assert table.newest == Version("56.0.1", moment("07T08:00"))
     assert table.previous is not None
     assert table.previous.version == "56.0"
+
+
+def test_a_few_pings_of_an_unlisted_version_do_not_make_it_the_newest(tmp_path: Path) -> None:
+    rows = """
+        window    display_version  build_id        count
+        07T08:00  56.0             20171004120000  5000
+        07T08:00  57.0.9           20171006120000  1
+        07T09:00  57.0.9           20171006120000  1
+        07T10:00  57.0.9           20171006120000  1
+    """
+    assert table_of(monitor_of(tmp_path, rows, "07T10:30")).newest.version == "56.0"
+
+
+def test_pings_of_those_who_had_a_version_before_it_was_out_do_not_make_it_older(tmp_path: Path) -> None:
+    rows = """
+        window    display_version  count
+        05T00:10  56.0             1
+        05T13:00  56.0             15
+        05T14:00  56.0             40
+    """
+    assert table_of(monitor_of(tmp_path, rows, "05T14:30")).newest.released == moment("05T13:00")
+
+
+def test_ping_whose_clock_is_ahead_waits_for_its_time(tmp_path: Path) -> None:
+    ahead = "\n05T17:00 56.0 1 40\n30T10:00 56.0 1 40\n30T10:00 55.0.3 1 40"
+    table = table_of(monitor_of(tmp_path, SAME_AGE + ahead.strip(), "05T14:12"))
+    assert table.now == moment("05T14:12")
+    assert main_crashes(table).newest.events == 4
+    assert table.adoption == 1.0
+
+
+def test_version_that_went_out_later_than_the_newest_is_not_compared_with(tmp_path: Path) -> None:
+    days = {"56.0": date(2017, 10, 5), "55.0.4": date(2017, 10, 6)}
+    calendar = Calendar(tuple(Release(version, "release", day) for version, day in days.items()))
+    rows = """
+        window    display_version  build_id        usage_hours
+        05T13:00  56.0             20171004120000  10
+        06T13:00  55.0.4           20171004120000  10
+    """
+    table = table_of(monitor_of(tmp_path, rows, "06T14:00", calendar=calendar))
+    assert (table.newest.version, table.previous) == ("56.0", None)
 
 
 def test_unofficial_builds_count_only_when_all_builds_are_asked_for(tmp_path: Path) -> None:

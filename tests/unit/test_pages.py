@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,11 +19,13 @@ from missioncontrol_nb.dashboard.pages import detail as detail_page
 from missioncontrol_nb.dashboard.pages import figures, frame
 from missioncontrol_nb.dashboard.pages import overview as overview_page
 from missioncontrol_nb.dashboard.pages import table as table_page
+from missioncontrol_nb.dashboard.reader import DatasetReader
 from missioncontrol_nb.dashboard.state import Query
+from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor import Change, Line, MeasureSummary, Overview, Version
 from streaming import contract
 from streaming.errors import MissionControlError
-from tests.unit.small_dataset import moment
+from tests.unit.small_dataset import CALENDAR, moment, write
 from tests.unit.small_summaries import (
     DOWN,
     FROM_NOTHING,
@@ -493,12 +497,37 @@ def test_table_behind_the_chart_has_no_row_of_lines_that_it_does_not_show() -> N
     assert sum(tag == "tr" for tag, _ in page.elements) == 7
 
 
-def test_code_of_a_page_loads_what_it_shows() -> None:
-    code = detail_page.detail_code(DETAILS["up"], replace(DETAIL_QUERY, line="build", window="5min", official=False))
-    assert 'by=["build_id"], every="5min")' in code
-    compile(code, "page", "exec")
-    compile(table_page.table_code(TABLES["mixed"], TABLE_QUERY), "page", "exec")
-    assert "official=mc.load_calendar()" in table_page.table_code(TABLES["mixed"], TABLE_QUERY)
+@pytest.mark.parametrize(
+    "query",
+    [
+        DETAIL_QUERY,
+        replace(DETAIL_QUERY, line="build", window="5min", official=False, cut=5),
+        replace(
+            DETAIL_QUERY, interval="custom", since=date(2017, 10, 5), until=date(2017, 10, 6), time="since_release"
+        ),
+        replace(TABLE_QUERY, period="last_24h"),
+    ],
+)
+def test_code_of_a_page_gives_what_the_page_shows(query: Query, tmp_path: Path) -> None:
+    rows = """
+        window    display_version  usage_hours  main_crashes
+        02T10:00  55.0.3           200          2
+        05T13:00  56.0             100          3
+        05T14:10  56.0             50           1
+    """
+    write(tmp_path / "dataset", rows, "05T14:12")
+    CALENDAR.save(tmp_path / "releases.json")
+    reader = DatasetReader(Dataset(tmp_path / "dataset"), CALENDAR)
+    shown = reader.read(query)
+    code = detail_page.detail_code(query) if query.view == "detail" else table_page.table_code(query)
+    *lines, last = code.splitlines()
+    names: dict[str, Any] = {"DATASET": str(tmp_path / "dataset"), "RELEASES": str(tmp_path / "releases.json")}
+    exec("\n".join(lines), names)
+    given = eval(last, names)
+    if query.view == "detail":
+        pd.testing.assert_frame_equal(given, shown.windows)
+    else:
+        assert given == shown.rows
 
 
 # ---------- freshness ----------

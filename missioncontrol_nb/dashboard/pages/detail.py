@@ -1,17 +1,20 @@
 """One measure over time: what stands around its chart."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from missioncontrol_nb.figures import DASH, FIXED_SPACE, grouped, hours, moment, percent, rate_and_interval
 
 from ...monitor import (
     Detail,
+    DetailRequest,
     Rate,
 )
 from .. import words
 from ..parts import key, link, message, tag, text
+from ..reader import detail_request
 from ..state import Query
-from .figures import figure_and_interval, get_this, official_argument
+from .figures import figure_and_interval, get_this, monitor_code
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +36,7 @@ def no_windows(detail: Detail, query: Query) -> str:
 
 def below_chart(detail: Detail, query: Query) -> str:
     """Figures, the table behind the chart where it is open, and what can be taken along."""
-    return figures(detail) + behind(detail, query) + get_this(query, detail_code(detail, query), has_chart=True)
+    return figures(detail) + behind(detail, query) + get_this(query, detail_code(query), has_chart=True)
 
 
 def figures(detail: Detail) -> str:
@@ -115,14 +118,14 @@ def _behind_row(start: "pd.Timestamp", lines: "list[pd.DataFrame | None]", query
     return tag("tr", *cells, tag("td", "complete" if is_complete else "incomplete"))
 
 
-def detail_code(detail: Detail, query: Query) -> str:
-    """The Python that loads what the chart shows."""
-    by = "build_id" if query.line == "build" else "display_version"
-    rest = f'by=["{by}"], every="{query.window}"{official_argument(query)}'
+def detail_code(query: Query) -> str:
+    """The Python that gives what the chart shows."""
+    request, usual = detail_request(query), DetailRequest()
+    wanted = [f"{each.name}={getattr(request, each.name)!r}" for each in fields(request)
+              if getattr(request, each.name) != getattr(usual, each.name)]  # fmt: skip
+    place = f'"{query.channel}", "{query.os_name}", "{query.measure}"'
     return (
-        "import missioncontrol_nb as mc\n"
-        f'frame = mc.load(DATASET, channel="{query.channel}", os_name="{query.os_name}",\n'
-        f'                measures=["{query.measure}"], since="{detail.since:%Y-%m-%dT%H:%MZ}",\n'
-        f'                until="{detail.until:%Y-%m-%dT%H:%MZ}", {rest})\n'
-        "mc.rate_chart(mc.rates(frame))"
+        f"import datetime\n{monitor_code(query)}"
+        f"request = mc.monitor.DetailRequest({', '.join(wanted)})\n"
+        f"monitor.detail({place}, request).windows"
     )

@@ -70,6 +70,8 @@ def get_this(query: Query, code: str, has_chart: bool = False) -> str:
     return tag("section", tag("b", "Get this"), *buttons, tag("pre", text(code)), css="mc-get", aria_label="Get this")
 
 
-def official_argument(query: Query) -> str:
-    """The end of a call of `load` that counts the builds the page counts."""
-    return ", official=mc.load_calendar()" if query.official else ""
+def monitor_code(query: Query) -> str:
+    """The Python that opens what the page reads."""
+    builds = "" if query.official else ", official=False"
+    opened = f"mc.monitor.Monitor(DATASET, mc.load_calendar(RELEASES){builds})"
+    return f"import missioncontrol_nb as mc\nmonitor = {opened}\n"

@@ -19,7 +19,7 @@ from .figures import (
     figure_and_interval,
     get_this,
     measure_spark,
-    official_argument,
+    monitor_code,
 )
 
 
@@ -34,7 +34,7 @@ def table(summary: ChannelTable, query: Query) -> str:
     note = "Rates per 1000 usage hours. " if query.show == "rate" else "Events counted; changes are of the rates. "
     note += "A change is coloured only when its interval excludes none. " + builds_switch(query)
     drawn = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", body), css="mc-table")
-    return tag("div", drawn, tag("p", note, css="mc-small mc-note")) + get_this(query, table_code(summary, query))
+    return tag("div", drawn, tag("p", note, css="mc-small mc-note")) + get_this(query, table_code(query))
 
 
 _RANK = {"up": 0, "down": 1, "level": 2, "early": 3, "none": 4}
@@ -118,12 +118,6 @@ def _side(name: str, value: str, css: str = "") -> str:
     return tag("td", value, css=f"mc-side {css}".strip(), data_name=name)
 
 
-def table_code(summary: ChannelTable, query: Query) -> str:
-    """The Python that loads what the table shows."""
-    since = f"{summary.newest.released:%Y-%m-%dT%H:%MZ}"
-    return (
-        "import missioncontrol_nb as mc\n"
-        f'frame = mc.load(DATASET, channel="{query.channel}", os_name="{query.os_name}", since="{since}",\n'
-        f'                by=["display_version"], every=None{official_argument(query)})\n'
-        "mc.rates(frame)"
-    )
+def table_code(query: Query) -> str:
+    """The Python that gives what the table shows."""
+    return monitor_code(query) + f'monitor.table("{query.channel}", "{query.os_name}", "{query.period}").rows'

@@ -26,6 +26,14 @@ function followUrl(model) {
 
 // ---------- clicks ----------
 
+// A notebook may show several dashboards, and one more than once: each answers what is clicked in its own.
+const places = new Map(); // a model's identity -> the elements in which it is shown
+
+function isOurs(model, target) {
+  const root = target.closest(".mc");
+  return [...(places.get(model.get("identity")) || [])].some((el) => el.closest(".mc") === root);
+}
+
 function plainClick(event) {
   return event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
 }
@@ -67,7 +75,7 @@ function act(model, button) {
 
 function onClick(model, event) {
   const target = event.target.closest?.(".mc a[href^='?'], .mc [data-mc-action]");
-  if (!target || !plainClick(event)) return;
+  if (!target || !plainClick(event) || !isOurs(model, target)) return;
   event.preventDefault();
   if (target.dataset.mcAction) act(model, target);
   else goTo(model, target.getAttribute("href"));
@@ -159,7 +167,11 @@ export default {
     start(model, stop.signal);
     return () => stop.abort();
   },
-  render({ el }) {
+  render({ model, el }) {
     el.style.display = "none";
+    const identity = model.get("identity");
+    if (!places.has(identity)) places.set(identity, new Set());
+    places.get(identity).add(el);
+    return () => places.get(identity).delete(el);
   },
 };
