@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
 
@@ -113,7 +113,17 @@ def wait_until(condition: Callable[[], object], seconds: float = 20, every: floa
 
 def wait_for(page: Page, expression: str, seconds: float = 20) -> object:
     """The first true value of a JavaScript expression. Playwright's own wait needs eval, which our pages forbid."""
-    return wait_until(lambda: page.evaluate(expression), seconds)
+    return wait_until(lambda: evaluate(page, expression), seconds)
+
+
+def evaluate(page: Page, expression: str) -> object:
+    """The value of a JavaScript expression; None while the page is on its way to another."""
+    try:
+        return page.evaluate(expression)
+    except Error as error:
+        if "context was destroyed" in str(error):
+            return None
+        raise
 
 
 KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"

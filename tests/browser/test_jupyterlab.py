@@ -54,6 +54,8 @@ def test_explore_draws_its_chart_and_the_dashboard(browser, lab):
     page = browser.new_page(viewport={"width": 1600, "height": 6000})
     page.goto(lab)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    # A notebook that is run before its kernel is there waits for nothing, and is not run.
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached", timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_selector(".jp-OutputArea .mc .mc-matrix", timeout=90_000)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.browser.conftest import HERE, NOTEBOOK, Served, running_server, wait_for, wait_until
+from tests.browser.conftest import HERE, NOTEBOOK, Served, evaluate, running_server, wait_for, wait_until
 
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
 KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
@@ -156,9 +156,9 @@ def test_page_of_a_dead_kernel_says_so_and_reloads_with_its_url(browser, server)
 
 
 def new_kernel(page, before: str) -> bool:
-    if page.evaluate("document.getElementById('jupyter-config-data') === null"):
+    if evaluate(page, "document.getElementById('jupyter-config-data') !== null") is not True:
         return False
-    return page.evaluate(KERNEL_ID) != before
+    return evaluate(page, KERNEL_ID) not in (None, before)
 
 
 def test_abandoned_kernel_is_culled_and_a_watched_or_pooled_one_is_not(browser, serve_notebook):

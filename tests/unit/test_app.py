@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import date, timedelta
@@ -133,11 +134,12 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """A test that is a coroutine."""
+    """A test that is a coroutine; its loop runs in a thread of its own, for a browser's may run in this one."""
 
     @wraps(test)
     def run(**fixtures: Any) -> None:
-        asyncio.run(test(**fixtures))
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(test(**fixtures))).result()
 
     return run
 
