@@ -1,11 +1,13 @@
 """Where a demo runs, and what goes wrong in it."""
 
 import socket
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
 
+from missioncontrol_nb import demo as demo_module
 from missioncontrol_nb.commands.demo import command
 from missioncontrol_nb.demo import BAD_EFFECT, WORST_FACTOR, bad_release
 from missioncontrol_nb.demo.place import HOST, MARKER, check_port, own_folder
@@ -99,3 +101,27 @@ def test_bad_release_is_bad_since_half_a_day():
     now = datetime(2026, 11, 24, tzinfo=UTC)
     fleet = Fleet(load_calendar(), weeks_until(now))
     assert bad_release(fleet, now).since == now - timedelta(hours=12)
+
+
+class Part:
+    """A part of a demo that only knows whether it was ended."""
+
+    sent = None
+    is_ended = False
+
+    def end(self) -> None:
+        self.is_ended = True
+
+
+def test_end_of_a_demo_ends_every_part_even_when_nothing_can_be_told(tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(demo_module, "kill", ended.append)
+    monkeypatch.setattr(demo_module, "end_aggregator", ended.append)
+    demo = demo_module.Demo(demo_module.Settings(), tmp_path, threading.Event(), print)
+    demo._live, demo._server, demo._written, demo._aggregator = Part(), Part(), object(), object()
+    monkeypatch.setattr(demo, "_summary", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        demo.end()
+    assert demo._live.is_ended
+    assert demo._server.is_ended
+    assert len(ended) == 2
