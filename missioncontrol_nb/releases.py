@@ -242,6 +242,12 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
     return calendar
 
 
+def calendar_beside(dataset: str | Path) -> str | None:
+    """The path of the calendar that lies in a local dataset, as a simulated one brings it; None without."""
+    path = Path(dataset) / "releases.json"
+    return str(path) if "://" not in str(dataset) and path.is_file() else None
+
+
 def _snapshot() -> Calendar:
     calendars = [load_calendar(path) for path in (PACKAGED, user_snapshot()) if path.is_file()]
     if not calendars:

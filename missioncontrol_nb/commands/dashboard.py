@@ -16,7 +16,11 @@ _BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--releases", metavar="FILE|FOLDER|URL", help="Another release calendar than the packaged snapshot.")
+@click.option(
+    "--releases",
+    metavar="FILE|FOLDER|URL",
+    help="A release calendar.  [default: releases.json in the dataset, else the snapshot]",
+)
 @click.option(
     "--pool", type=click.IntRange(0), default=2, show_default=True, help="Pages kept ready; each takes 0.3 GB."
 )
@@ -47,14 +51,14 @@ def command(
     """
     from missioncontrol_nb.dashboard.server import Hosting, serve
     from missioncontrol_nb.loader import Dataset
+    from missioncontrol_nb.releases import calendar_beside, load_calendar
     from streaming.table import normal_url
 
     if not _BASE_URL.fullmatch(base_url):
         raise MissionControlError(f"expected --base-url as a path such as /firefox/crashes/; got {base_url!r}")
     Dataset(dataset).tables()  # which need not be there yet, but must be within reach
+    releases = releases or calendar_beside(dataset)
     if releases:
-        from missioncontrol_nb.releases import load_calendar
-
         load_calendar(releases)
     click.echo("Making the first page ready ...", err=True)
     hosting = Hosting(host, port, pool, base_url, names, most_pages, verbose=verbose)

@@ -1,6 +1,6 @@
 """`missioncontrol releases`: show the release calendar, refresh its snapshot."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -8,6 +8,8 @@ import click
 from missioncontrol_nb import releases
 from missioncontrol_nb.selection import as_utc
 from streaming import contract
+
+FRESH_FOR = timedelta(days=30)
 
 
 @click.group()
@@ -29,6 +31,8 @@ def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None
     out = [release for name in channel or contract.CHANNELS for release in calendar.on(name, moment)[:last]]
     for release in out:
         click.echo(f"{release.channel:8} {release.version:12} {release.date}")
+    if source is None and at is None and calendar.newest_date < (datetime.now(UTC) - FRESH_FOR).date():
+        click.echo(f"The calendar ends {calendar.newest_date}; refresh it: missioncontrol releases update", err=True)
     if not out:
         click.echo(f"Nothing was out at {moment:%Y-%m-%d %H:%M} UTC", err=True)
 

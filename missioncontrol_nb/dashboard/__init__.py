@@ -11,11 +11,15 @@ __all__ = ["show"]
 def show(dataset: str | None = None, releases: str | None = None) -> "Box":
     """The dashboard of a dataset as a widget, kept up to date while it is looked at.
 
-    dataset: folder or `s3://` URL; releases: a release calendar, None is the snapshot. Without a dataset, both come
+    dataset: folder or `s3://` URL; releases: a release calendar, None is that in the
+    dataset, else the snapshot. Without a dataset, both come
     from the environment, where `missioncontrol dashboard` put them. Raises MissionControlError where there is none.
     """
     from missioncontrol_nb.dashboard.app import start
     from missioncontrol_nb.dashboard.settings import Settings
+    from missioncontrol_nb.releases import calendar_beside
 
-    settings = Settings.from_environment() if dataset is None else Settings(dataset, releases)
+    settings = (
+        Settings.from_environment() if dataset is None else Settings(dataset, releases or calendar_beside(dataset))
+    )
     return start(settings).widget

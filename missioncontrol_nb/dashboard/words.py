@@ -122,8 +122,8 @@ NO_VERSION_BEFORE = "No version before it has its first hours in this dataset."
 
 def no_release_headline(channel: str, os_name: str | None = None) -> Headline:
     """A channel, or a platform of it, of which nothing is out or nothing has come."""
-    where = f"{place(channel)}, {PLATFORM_LABELS[os_name]}" if os_name else place(channel)
-    return "none", f"No release on {where} has sent a ping", "This page fills by itself when the first pings arrive."
+    where = f"the {place(channel)} channel" + (f", {PLATFORM_LABELS[os_name]}," if os_name else "")
+    return "none", f"No version on {where} has sent a ping", "This page fills by itself when the first pings arrive."
 
 
 def overview_headline(overview: Overview, channel: str) -> Headline:
@@ -155,7 +155,15 @@ def channel_headline(channel: ChannelSummary) -> Headline:
     ]
     lines = [f"Also there: {', '.join(also)}."] if also else []
     lines += [f"The largest change on other platforms: {', '.join(others)}."] if others else []
-    return direction(row), sentence, " ".join([*(lines or ["Nothing else stands out."]), *_too_little(channel)])
+    said = [*_last_day(row), *(lines or ["Nothing else stands out."]), *_too_little(channel)]
+    return direction(row), sentence, " ".join(said)
+
+
+def _last_day(row: MeasureSummary) -> list[str]:
+    """How the last 24 hours compare with all since release: a change may be new, and larger than it seems by now."""
+    if row.last_24h is None or row.newest is None or not math.isfinite(row.last_24h.value):
+        return []
+    return [f"In the last 24 h {figure(row.last_24h)} per 1000 usage hours, since release {figure(row.newest)}."]
 
 
 def _moved(platform: PlatformSummary) -> list[MeasureSummary]:

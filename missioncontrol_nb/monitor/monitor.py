@@ -18,7 +18,7 @@ from missioncontrol_nb.monitor.summaries import (
     PlatformSummary,
     State,
 )
-from missioncontrol_nb.releases import Calendar, load_calendar
+from missioncontrol_nb.releases import Calendar, calendar_beside, load_calendar
 from streaming import contract
 from streaming.errors import unknown_name
 
@@ -28,13 +28,13 @@ OLDER_VERSIONS = 3  # below the previous one
 class Monitor:
     """What a dataset says, as of its newest ping. Reads what has changed since the last call, and no more.
 
-    calendar: None is the snapshot. official: only builds that the calendar knows as official. Call `refresh` to turn
-    to the newest commits.
+    calendar: None is that in the dataset, else the snapshot. official: only builds that the calendar knows as
+    official. Call `refresh` to turn to the newest commits.
     """
 
     def __init__(self, dataset: Dataset | str, calendar: Calendar | None = None, official: bool = True) -> None:
         self.dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-        self.calendar = calendar or load_calendar()
+        self.calendar = calendar or load_calendar(calendar_beside(self.dataset.url))
         self._sums = HourlySums(self.dataset, self.calendar, official)
         self._arrivals = Arrivals(self.dataset)
 

@@ -422,7 +422,7 @@ async def test_place_without_a_release_says_so_and_keeps_its_controls(search: st
     async with running(search=search) as app:
         app.reader.answer = lambda query: NoRelease(query.channel, query.os_name, None)
         app.control("Platform").value = "Android"
-        await until(lambda: "No release on release for Android has sent a ping yet" in app.seen)
+        await until(lambda: "No version on the release channel for Android has sent a ping yet" in app.seen)
         assert "mc-table" not in app.seen
         assert "No data yet" in app.seen
         app.reader.answer = summary_of

@@ -314,11 +314,14 @@ def test_rate_lies_within_the_interval_that_is_said(three: list[float]) -> None:
 
 
 # ---------- sentences ----------
+LAST_DAY = "In the last 24 h 6.1 per 1000 usage hours, since release 5.91."
+
+
 def test_headline_says_what_where_how_much_and_how_sure() -> None:
     state, sentence, line = words.overview_headline(OVERVIEWS["up"], "release")
     assert state == "up"
     assert plain(sentence) == "56.0 on release, Windows: 38 % more main crashes than 55.0.3 (+31 to +45 %)"
-    assert line == "Nothing else stands out."
+    assert line == f"{LAST_DAY} Nothing else stands out."
 
 
 def test_headline_takes_the_largest_increase_of_all_platforms_and_names_the_others() -> None:
@@ -328,12 +331,13 @@ def test_headline_takes_the_largest_increase_of_all_platforms_and_names_the_othe
     )
     state, sentence, line = words.channel_headline(summary)
     assert (state, plain(sentence).split(": ")[1]) == ("up", "38 % more content crashes than 55.0.3 (+31 to +45 %)")
-    assert plain(line) == "The largest change on other platforms: Windows main crashes +14 %, macOS main crashes −12 %."
+    others = "The largest change on other platforms: Windows main crashes +14 %, macOS main crashes −12 %."
+    assert plain(line) == f"{LAST_DAY} {others}"
 
 
 def test_headline_does_not_hide_the_other_change_of_the_same_platform() -> None:
     _, _, line = words.channel_headline(channel(platform("Windows_NT", UP, DOWN), without_pings("Linux")))
-    assert plain(line) == "Also there: content crashes −12 %. Not enough usage yet: Linux."
+    assert plain(line) == f"{LAST_DAY} Also there: content crashes −12 %. Not enough usage yet: Linux."
 
 
 def test_decrease_is_said_as_fewer() -> None:
@@ -356,8 +360,8 @@ def test_rise_from_nothing_is_said_as_more() -> None:
         ("level", "level", "No change from 55.0.3 stands out: 56.0 on release"),
         ("early", "early", "Not enough usage yet: 56.0 on release has sent too little to compare with 55.0.3"),
         ("no previous", "early", "56.0 on release has nothing to compare with"),
-        ("no release", "none", "No release on release has sent a ping"),
-        ("empty", "none", "No release on release has sent a ping"),
+        ("no release", "none", "No version on the release channel has sent a ping"),
+        ("empty", "none", "No version on the release channel has sent a ping"),
     ],
 )
 def test_headline_without_a_change_says_why(name: str, state: str, sentence: str) -> None:

@@ -61,11 +61,14 @@ def loading(view: str) -> str:
 
 def no_release(query: Query) -> str:
     """What stands in the place of cards, a table or a chart when no release has any ping there."""
-    where = words.place(query.channel)
+    where = f"the {words.place(query.channel)} channel"
     if query.view != "overview":
         where += f" for {PLATFORM_LABELS[query.os_name]}"
-    sentence = "This page fills by itself as soon as pings of a release on the calendar arrive."
-    return tag("div", message(f"No release on {where} has sent a ping yet", sentence), css="mc-panel")
+    sentence = (
+        "This page fills by itself as soon as pings of a version on the release calendar arrive. Where they have, the "
+        "calendar is another one: the server takes it as --releases."
+    )
+    return tag("div", message(f"No version on {where} has sent a ping yet", sentence), css="mc-panel")
 
 
 def failure(title: str, sentence: str) -> str:

@@ -201,5 +201,5 @@ def legend(channel: ChannelSummary, query: Query) -> str:
         names += " and " + key("mc-v1", channel.previous.version)
         scale = f", all on one scale, −40 % to +80 % of {text(channel.previous.version)}’s rate (not from 0)"
     said = f"{names} since release, per 1000 usage hours{scale}. Dotted end: usage hours still arriving. "
-    said += "Small figures: 95 % intervals. A change is coloured only when its interval excludes none. "
+    said += "Small figures: 95 % intervals. A change is coloured only when its interval leaves “no change” out. "
     return tag("p", said + builds_switch(query), css="mc-small")

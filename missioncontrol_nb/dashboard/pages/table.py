@@ -32,7 +32,7 @@ def table(summary: ChannelTable, query: Query) -> str:
     named = f"Measures of {words.place(query.channel)} on {PLATFORM_LABELS[query.os_name]} by version, {unit}"
     caption = tag("caption", text(named), css="mc-hidden")
     note = "Rates per 1000 usage hours. " if query.show == "rate" else "Events counted; changes are of the rates. "
-    note += "A change is coloured only when its interval excludes none. " + builds_switch(query)
+    note += "A change is coloured only when its interval leaves “no change” out. " + builds_switch(query)
     drawn = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", body), css="mc-table")
     return tag("div", drawn, tag("p", note, css="mc-small mc-note")) + get_this(query, table_code(query))
 
