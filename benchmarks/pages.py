@@ -36,6 +36,7 @@ from tests.browser.conftest import free_port  # noqa: E402
 NOTEBOOKS = Path(__file__).parent / "pages_notebooks"
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
 GOAL = 0.25
+NAIVE = "naive page"
 # A frame after a chart is to be seen; counted from the start of the navigation.
 FIRST_CHART = """
 addEventListener("DOMContentLoaded", () => {
@@ -80,7 +81,7 @@ def pages(dataset: Path | None, releases: Path | None) -> list[Page]:
     ours = [sys.executable, "-m", "tests.browser.serve_notebook", str(NOTEBOOKS / "shared.ipynb")]
     naive = [sys.executable, "-m", "voila", str(NOTEBOOKS / "naive.ipynb"), "--no-browser", "--Voila.port_retries=0"]
     found = [
-        Page("naive page", naive),
+        Page(NAIVE, naive),
         Page("same page, cold", [*ours, "--pool", "0"]),
         Page("same page, preheated", [*ours, "--pool", "1"], is_preheated=True),
     ]
@@ -112,7 +113,7 @@ def running(page: Page) -> Iterator[None]:
 
 def answers(page: Page) -> bool:
     """Whether the server is up, and a page is ready where pages are preheated; starts no kernel."""
-    probe = "voila/static/voila.js" if page.name == "naive page" else "health"
+    probe = "voila/static/voila.js" if page.name == NAIVE else "health"
     try:
         with urllib.request.urlopen(page.url + probe, timeout=5) as answer:
             return answer.status == 200
@@ -145,8 +146,10 @@ def measure(browser: Browser, page: Page) -> None:
         page.megabytes.append((memory.rss / 1e6, memory.uss / 1e6))
     tab.close(run_before_unload=True)
     context.close()
+    if page.name == NAIVE:
+        return  # it leaves its kernel behind, idle, and starts another where that one is killed
     if visited:
-        end(visited)  # the naive page leaves its kernel behind
+        end(visited)
     wait_until(lambda: answers(page) and len(page.kernels()) == int(page.is_preheated))
 
 
