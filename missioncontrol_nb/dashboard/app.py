@@ -5,25 +5,29 @@ import logging
 import math
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
+from IPython.display import HTML
+
 from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
 from streaming.errors import MissionControlError
 
-from . import words
+from . import still, words
 from .pages import frame
 from .parts import headline
 from .settings import Settings
 from .state import Query, State, read_search
-from .views import DetailView, OverviewView, TableView, View, box, html
+from .views import DetailView, OverviewView, TableView, View, box, drawing, html
 from .widgets import Page
 
 PHONE_WIDTH = 640  # CSS pixels; the style sheet's limit
 PATIENCE_SECONDS = 0.3  # a slower answer is announced
 CONTACT_SECONDS = 90.0  # without a heartbeat for so long there is no visitor: nothing is read or sent
 REST_FACTOR = 5  # a page whose data take long to read rests five times as long
+FIRST_SIGHT_SECONDS = 1.0  # so long the first page waits for the newest data
 GLANCE_SECONDS = 1.0  # how often to look whether there is something to do
 
 log = logging.getLogger(__name__)
@@ -59,7 +63,9 @@ class App:
         self._adopting = self._has_failed = self._is_asked = False
         self._read_seconds = 0.0
         self._wake = asyncio.Event()
+        self._is_settled = asyncio.Event()
         self._refreshed = time.monotonic()
+        self.state.set(read_search(settings.search))
         self._show(self.state.query, self._read(self.state.query))
         page.observe(lambda change: self._adopt(change.new), "search")
         page.observe(lambda change: self._resize(change.old, change.new), "viewport")
@@ -90,12 +96,35 @@ class App:
     def _open(self) -> None:
         """A visitor came to a page that may have been ready for long: looks for new data at once."""
         self._refreshed = -math.inf
-        self._wake.set()
+        self._call()
 
     def _ask(self) -> None:
         """What is shown is no longer what is asked for."""
         self._is_asked = True
+        self._call()
+
+    def _call(self) -> None:
+        self._is_settled.clear()
         self._wake.set()
+
+    def warm(self) -> None:
+        """Draws a chart for nobody: the first takes ten times as long as the next, which a visitor waits for."""
+        query = replace(self.state.query, view="detail")
+        outcome = self._read(query)
+        if isinstance(outcome, Detail):
+            drawing(outcome, query, narrow=False)
+
+    async def first_sight(self, search: str, viewport: int) -> str:
+        """Shows what a visitor's URL asks for, with the newest data; the page as HTML, before his browser is connected.
+
+        Where reading takes long, what is there by then: the page says itself that it is still reading, or of when
+        its data are.
+        """
+        self._page.greet(search, viewport)
+        self._open()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_settled.wait(), FIRST_SIGHT_SECONDS)
+        return still.page(self.widget)
 
     def _follow(self) -> None:
         """A control or the URL changed the query: the URL says it, and what it asks for is read."""
@@ -131,6 +160,8 @@ class App:
         is_asked, self._is_asked = self._is_asked, False
         if is_asked or is_new:
             await self._update()
+        if not self._wake.is_set():
+            self._is_settled.set()
 
     @property
     def _is_visited(self) -> bool:
@@ -215,6 +246,12 @@ class App:
             self._main.children = children
 
 
+class Latest:
+    """The page made last in this process: in a kernel of the dashboard's server, the only one."""
+
+    app: App | None = None
+
+
 def start(settings: Settings) -> App:
     """The page of a dataset, with the task that keeps it up to date running in this kernel's loop."""
     from missioncontrol_nb.dashboard.reader import DatasetReader
@@ -223,6 +260,14 @@ def start(settings: Settings) -> App:
 
     reader = DatasetReader(Dataset(settings.dataset), load_calendar(settings.releases))
     app = App(reader, Page(), settings)
+    if settings.is_preheated:
+        app.warm()
     task = asyncio.get_running_loop().create_task(app.run())
     app.widget.mc_task = task  # the loop itself keeps tasks only weakly
+    Latest.app = app
     return app
+
+
+async def first_sight(search: str, viewport: int) -> HTML:
+    """What the server asks for when it hands out a page: the URL's query, the window's likely width in CSS pixels."""
+    return HTML(await Latest.app.first_sight(search, viewport) if Latest.app else "")

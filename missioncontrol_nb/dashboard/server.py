@@ -2,11 +2,14 @@
 
 import logging
 import os
+import queue
+import re
 import shutil
 import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +42,9 @@ HEALTH = "health"
 # What a page's widgets need. Everything else (tracebacks, prints, warnings, logs) stays on the server.
 SHOWN_MESSAGES = frozenset(("status", "comm_open", "comm_msg", "comm_close", "comm_info_reply", "kernel_info_reply"))
 LABEXTENSIONS = ["@voila-dashboards/widgets-manager8", "@jupyter-widgets/jupyterlab-manager", "anywidget"]
+STILL = re.compile(r"<!--still ([\w-]+)-->")  # where the template wants the page as the kernel shows it
+FIRST_SIGHT_SECONDS = 2.0  # without an answer until then the page comes without
+PHONE_WIDTH, DESKTOP_WIDTH = 390, 1280  # CSS pixels, until the browser says its own
 FILL_AFTER_SECONDS = 5.0  # the next kernel starts when the page just handed out has been drawn, not beside it
 HEADERS = {
     "Content-Security-Policy": (
@@ -253,8 +259,46 @@ class LimitedPageHandler(TornadoVoilaHandler):
             raise tornado.web.HTTPError(404)
         if len(self.kernel_manager.list_kernel_ids()) >= self.settings["most_pages"]:
             raise tornado.web.HTTPError(503, reason="Too many pages are open, try again later")
-        await super().get(path)
+        async for html in self.get_generator():
+            before, *place = STILL.split(html, maxsplit=1)
+            self.write(before)
+            if place:
+                kernel_id, after = place
+                await self.flush()  # the browser fetches its scripts meanwhile
+                self.write(await self._still(kernel_id))
+                self.write(after)
+            await self.flush()
         self.settings["voila"].log.info("Page handed out")
+
+    async def _still(self, kernel_id: str) -> str:
+        """What the kernel shows for this URL, as HTML to look at until the widgets are there; may be empty."""
+        viewport = PHONE_WIDTH if "Mobi" in self.request.headers.get("User-Agent", "") else DESKTOP_WIDTH
+        search = f"?{self.request.query}" if self.request.query else ""
+        try:
+            return await _first_sight(self.kernel_manager.get_kernel(kernel_id), search, viewport)
+        except (TimeoutError, queue.Empty):
+            self.settings["voila"].log.info("A kernel was too busy to show its page at once")
+            return ""
+
+
+async def _first_sight(kernel: Any, search: str, viewport: int) -> str:
+    """Tells a kernel what its visitor asks for; the HTML that it answers with."""
+    code = (
+        f"from missioncontrol_nb.dashboard.app import first_sight as _ask; _seen = await _ask({search!r}, {viewport})"
+    )
+    client = kernel.client()
+    client.start_channels(iopub=False, stdin=False, hb=False, control=False)
+    try:
+        asked = client.execute(code, silent=True, user_expressions={"seen": "_seen"})
+        deadline = time.monotonic() + FIRST_SIGHT_SECONDS
+        while True:
+            answer = await client.get_shell_msg(timeout=max(0, deadline - time.monotonic()))
+            if answer["parent_header"].get("msg_id") == asked:
+                break
+    finally:
+        client.stop_channels()
+    seen = answer["content"].get("user_expressions", {}).get("seen", {})
+    return seen.get("data", {}).get("text/html", "")
 
 
 class HealthHandler(JupyterHandler):

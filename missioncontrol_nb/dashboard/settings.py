@@ -14,15 +14,19 @@ class Settings:
     """Which dataset (folder or URL), which release calendar (None: the packaged snapshot), and when it looks again.
 
     `stale_after_seconds`: older data is shown as stopped. `refresh_seconds`: how often new data is looked for.
+    `search`: the URL's query that is shown first. `is_preheated`: the visitor is yet to come, so there is time to get
+    ready for whatever he asks for. The server says these two itself.
     """
 
     dataset: str
     releases: str | None = None
     stale_after_seconds: float = 600.0
     refresh_seconds: float = 5.0
+    search: str = ""
+    is_preheated: bool = False
 
     def to_environment(self) -> dict[str, str]:
-        """The environment variables that say the same."""
+        """The environment variables that say the same of the dataset."""
         values = {
             "DATASET": self.dataset,
             "RELEASES": self.releases or "",
@@ -39,11 +43,14 @@ class Settings:
             raise MissionControlError(
                 f"no dataset is named: start with `missioncontrol dashboard --dataset URL`, or set {PREFIX}DATASET"
             )
+        preheated = given.get("VOILA_PREHEAT")
         return cls(
             dataset=given[f"{PREFIX}DATASET"],
             releases=given.get(f"{PREFIX}RELEASES") or None,
             stale_after_seconds=_seconds(given, "STALE_AFTER_SECONDS", cls.stale_after_seconds),
             refresh_seconds=_seconds(given, "REFRESH_SECONDS", cls.refresh_seconds),
+            search=given.get("QUERY_STRING", "") if preheated == "False" else "",
+            is_preheated=preheated == "True",
         )
 
 

@@ -22,7 +22,7 @@ from .pages import overview as overview_page
 from .pages import table as table_page
 from .parts import headline
 from .state import OLDER, Query, State
-from .widgets import VegaChart
+from .widgets import VegaChart, split_chart
 
 Options = Sequence[tuple[str, object]]
 
@@ -229,13 +229,9 @@ class DetailView:
         (self.chart.add_class if is_empty else self.chart.remove_class)("mc-gone")
         if is_empty:
             return
-        from missioncontrol_nb import charts
-
-        chart = charts.detail_chart(detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow)
-        summary = charts.summary(detail, show=query.show, time=query.time, hidden=query.hidden)
         with self.chart.hold_sync():
-            self.chart.readout = charts.readout(detail, show=query.show, time=query.time, hidden=query.hidden)
-            self.chart.show(chart, summary)
+            for name, value in drawing(detail, query, narrow).items():
+                setattr(self.chart, name, value)
 
     def export(self, format_: str) -> File | None:
         """The chart's windows."""
@@ -243,6 +239,17 @@ class DetailView:
             return None
         detail, query = self._shown
         return filename(query, format_), as_bytes(detail_frame(detail), format_), FORMATS[format_]
+
+
+def drawing(detail: Detail, query: Query, narrow: bool) -> dict[str, Any]:
+    """What a `VegaChart` shows of a measure, by trait."""
+    from missioncontrol_nb import charts
+
+    chart = charts.detail_chart(detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow)
+    spec, columns = split_chart(chart)
+    summary = charts.summary(detail, show=query.show, time=query.time, hidden=query.hidden)
+    readout = charts.readout(detail, show=query.show, time=query.time, hidden=query.hidden)
+    return {"spec": spec, "columns": columns, "summary": summary, "readout": readout}
 
 
 def lines(detail: Detail) -> list[tuple[str, str, str]]:

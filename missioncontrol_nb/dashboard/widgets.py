@@ -42,6 +42,12 @@ class Page(anywidget.AnyWidget):
         """Seconds since the browser's last heartbeat (each 2 s; each minute in a hidden tab); inf before the first."""
         return time.monotonic() - self.last_seen
 
+    def greet(self, search: str, viewport: int) -> None:
+        """A visitor has asked for this page; his browser will connect to it."""
+        self._note_contact()
+        with self.hold_trait_notifications():
+            self.viewport, self.search = viewport, search
+
     def push(self, search: str) -> None:
         """Shows another state in the URL, as a new entry of the browser's history."""
         self._show(search, "push")

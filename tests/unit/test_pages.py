@@ -536,11 +536,18 @@ def test_code_of_a_page_gives_what_the_page_shows(query: Query, tmp_path: Path) 
 
 # ---------- freshness ----------
 def test_clock_of_freshness_gets_the_moment_and_the_limit() -> None:
-    page = Page(frame.freshness(NOW, 600))
+    page = Page(frame.freshness(NOW, 600, now=NOW + timedelta(seconds=600)))
     assert page.text == "Data up to 14:35:10 UTC"
+    assert page.classes() == ["mc-fresh"]
     assert page.attributes("data-mc-up-to") == [str(int(NOW.timestamp() * 1000))]
     assert page.attributes("data-mc-stale-after") == ["600"]
     assert "mc-stale" in Page(frame.freshness(None, 600)).classes()[0]
+
+
+def test_stale_data_look_stale_before_any_script_has_run() -> None:
+    page = Page(frame.freshness(NOW, 600, now=NOW + timedelta(seconds=601)))
+    assert page.text == "Data stopped at 14:35:10 UTC"
+    assert page.classes() == ["mc-fresh mc-stale"]
 
 
 def test_every_card_says_as_of_when_it_is_for_when_data_stop() -> None:

@@ -1,6 +1,6 @@
 """What every page has: where it is, how fresh it is, what stands in its place while it is read or fails."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from missioncontrol_nb.figures import CHANNEL_LABELS, PLATFORM_LABELS
 
@@ -31,15 +31,16 @@ def _crumbs(query: Query) -> list[tuple[str, str]]:
     return steps
 
 
-def freshness(data_up_to: datetime | None, stale_after_seconds: float) -> str:
-    """The freshness clock; the page's script keeps it ticking, also when the kernel is gone."""
+def freshness(data_up_to: datetime | None, stale_after_seconds: float, now: datetime | None = None) -> str:
+    """The freshness clock as of now; the page's script keeps it ticking, also when the kernel is gone."""
     if data_up_to is None:
         return tag("span", "No data yet", css="mc-fresh mc-stale", role="status")
-    up_to = f"Data up to {data_up_to:%H:%M:%S} UTC"
+    age = ((now or datetime.now(UTC)) - data_up_to).total_seconds()
+    is_stale = age > stale_after_seconds
     return tag(
         "span",
-        text(up_to),
-        css="mc-fresh",
+        text(f"{'Data stopped at' if is_stale else 'Data up to'} {data_up_to:%H:%M:%S} UTC"),
+        css="mc-fresh mc-stale" if is_stale else "mc-fresh",
         role="status",
         data_mc_up_to=int(data_up_to.timestamp() * 1000),
         data_mc_stale_after=int(stale_after_seconds),

@@ -3,6 +3,7 @@
 const BUNDLE = "missioncontrol/static/vega.js";
 const DAY = 24 * 3600 * 1000; // Vega's row numbers pass 2^32 some day: embed anew
 const CLEAN_AFTER = 2000; // removed rows after which the look-up tables of Vega are rid of their nulls
+const SHOWN = ["spec", "columns", "summary", "readout"]; // the traits that a drawing shows
 const COLOUR = /var\((--[\w-]+)\)/g;
 
 // ---------- Vega, once a page ----------
@@ -194,14 +195,20 @@ function readoutHtml(readout, data, x) {
 
 class Drawing {
   constructor(model, el) {
-    this.model = model;
-    this.el = el;
     this.tail = Promise.resolve();
     this.line = Object.assign(document.createElement("p"), { className: "mc-readout" });
     this.box = Object.assign(document.createElement("div"), { className: "mc-chart" });
     this.box.setAttribute("role", "img");
     this.box.dataset.mcEmbeds = 0;
     this.box.dataset.mcUpdates = 0;
+    this.box.addEventListener("mc-export", (event) => this.save(event.detail));
+    this.moveTo(model, el);
+  }
+
+  // From a page that is still only shown to the widget that has come for it.
+  moveTo(model, el) {
+    this.deafen?.();
+    Object.assign(this, { model, el });
     el.append(this.line, this.box);
     this.listen();
     this.schedule();
@@ -209,21 +216,26 @@ class Drawing {
 
   listen() {
     const { model } = this;
-    this.changed = () => this.schedule();
-    this.restyled = () => {
+    const changed = () => this.schedule();
+    const restyled = () => {
       this.themed = true;
       this.schedule();
     };
-    for (const name of ["spec", "columns", "summary", "readout"]) model.on(`change:${name}`, this.changed);
-    this.dark = matchMedia("(prefers-color-scheme: dark)");
-    this.dark.addEventListener("change", this.restyled);
-    this.themes = new MutationObserver(this.restyled);
+    for (const name of SHOWN) model.on(`change:${name}`, changed);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    dark.addEventListener("change", restyled);
+    const themes = new MutationObserver(restyled);
     const attributes = { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "data-jp-theme-name"] };
     const themed = [document.documentElement, document.body, this.el.closest(".mc")].filter(Boolean);
-    for (const node of themed) this.themes.observe(node, attributes);
-    this.sizes = new ResizeObserver(this.changed);
-    this.sizes.observe(this.box);
-    this.box.addEventListener("mc-export", (event) => this.save(event.detail));
+    for (const node of themed) themes.observe(node, attributes);
+    const sizes = new ResizeObserver(changed);
+    sizes.observe(this.box);
+    this.deafen = () => {
+      for (const name of SHOWN) model.off(`change:${name}`, changed);
+      dark.removeEventListener("change", restyled);
+      themes.disconnect();
+      sizes.disconnect();
+    };
   }
 
   schedule() {
@@ -380,17 +392,26 @@ class Drawing {
 
   remove() {
     this.removed = true;
-    for (const name of ["spec", "columns", "summary", "readout"]) this.model.off(`change:${name}`, this.changed);
-    this.dark.removeEventListener("change", this.restyled);
-    this.themes.disconnect();
-    this.sizes.disconnect();
+    this.deafen();
     this.tail.then(() => this.clear());
   }
 }
 
 export default {
   render({ model, el }) {
-    const drawing = new Drawing(model, el);
-    return () => drawing.remove();
+    let drawing;
+    let removed = false;
+    const start = (still) => {
+      if (removed) return still?.remove();
+      if (still) still.moveTo(model, el);
+      drawing = still ?? new Drawing(model, el);
+      return undefined;
+    };
+    if (globalThis.missioncontrolStill) globalThis.missioncontrolStill.claim(start);
+    else start();
+    return () => {
+      removed = true;
+      drawing?.remove();
+    };
   },
 };
