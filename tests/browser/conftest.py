@@ -176,12 +176,19 @@ def settled(page: Page, seconds: float = 30) -> Seen:
 
 
 def open_view(page: Page, url: str, search: str = "", view: str = "overview") -> Page:
-    """Goes to a state of the dashboard and waits until its view is there."""
+    """Goes to a state of the dashboard and waits until its view is there, and answers."""
     page.goto(url.rstrip("/") + "/" + search)
     page.wait_for_selector(SHOWN[view])
+    wait_until_live(page)
     if view == "detail":
         page.wait_for_selector(".mc-chart canvas, .mc-empty")
     return page
+
+
+def wait_until_live(page: Page) -> None:
+    """Waits until the widgets have taken over from what the kernel showed first."""
+    page.wait_for_selector("#rendered_cells .mc-main > *")
+    wait_for(page, "document.getElementById('mc-still') === null")
 
 
 def first_url(process: subprocess.Popen) -> str | None:

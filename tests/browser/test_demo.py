@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page
 
 from missioncontrol_nb.loader import Dataset
-from tests.browser.conftest import first_url, wait_for, wait_until
+from tests.browser.conftest import first_url, wait_for, wait_until, wait_until_live
 from tests.browser.counted import files_of, history_of, of_version, pings_of, sums_of
 from tests.browser.test_dashboard import number as figure
 from tests.browser.test_dashboard import table_texts, toggle
@@ -127,8 +127,7 @@ def click_through(page: Page, folder: Path) -> None:
         wait_for(page, f"location.search.includes('{said}')")
     url = page.evaluate("location.href")
     page.reload()
-    page.wait_for_selector(".mc-chart canvas")
-    wait_for(page, "document.querySelectorAll('.mc-controls .mod-active').length > 0")
+    wait_until_live(page)
     assert page.evaluate("location.href") == url
     pressed = page.locator(".mc-controls .mod-active:visible").all_inner_texts()
     assert pressed == ["Count", "Official", "48 h", "Latest", "Hour", "Build"]
@@ -139,6 +138,7 @@ def test_demo_shows_live_numbers_that_equal_the_pings_and_ctrl_c_ends_it_all(sta
     with start_demo("--port", 0, "--folder", folder) as demo:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(demo.url)
+        wait_until_live(page)
         wait_for(page, "document.body.innerText.includes('56.0') && document.querySelector('.mc-fresh') !== null", 60)
         assert re.search(r"\d\.\d\d", page.inner_text("body"))
         fresh = "document.querySelector('.mc-fresh').dataset.mcUpTo"

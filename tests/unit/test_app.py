@@ -586,6 +586,55 @@ async def test_page_of_a_real_dataset_follows_it(reader: DatasetReader, tmp_path
         await task
 
 
+# ---------- before a browser is connected ----------
+@in_a_loop
+async def test_first_sight_is_what_the_url_asks_for_with_the_newest_data() -> None:
+    async with running(seen=False, refresh_seconds=1000) as app:
+        app.reader.has_news = True
+        html = await app.first_sight("?view=table&channel=beta", 1280)
+        assert app._shown == Query(view="table", channel="beta")
+        assert app.reader.looked == 1
+        assert app._headline.value in html
+        assert "<h1>Windows</h1>" in html
+        assert 'href="?channel=beta">Beta</a>' in html
+        assert len(app.reader.queries) == 2, "the first page, and what was asked for"
+
+
+@in_a_loop
+async def test_first_sight_of_a_slow_dataset_says_that_it_is_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "FIRST_SIGHT_SECONDS", 0.05)
+    monkeypatch.setattr(app_module, "PATIENCE_SECONDS", 0.01)
+    async with running(seen=False) as app:
+        app.reader.may_answer.clear()
+        html = await app.first_sight("?view=table", 1280)
+        assert 'aria-busy="true"' in html
+        app.reader.may_answer.set()
+        await until(lambda: app._shown == Query(view="table"))
+
+
+@in_a_loop
+async def test_first_sight_of_a_phone_is_drawn_for_one() -> None:
+    async with running(seen=False) as app:
+        await app.first_sight("?view=detail", 390)
+        assert app.state.interval == "48h"
+
+
+@in_a_loop
+async def test_first_sight_without_a_page_is_empty() -> None:
+    before, app_module.Latest.app = app_module.Latest.app, None
+    try:
+        assert (await app_module.first_sight("?view=table", 1280)).data == ""
+    finally:
+        app_module.Latest.app = before
+
+
+@in_a_loop
+async def test_page_starts_with_what_its_settings_ask_for() -> None:
+    reader = FakeReader()
+    App(reader, FakePage(), Settings("nowhere", search="?view=table&platform=mac"))
+    assert reader.queries == [Query(view="table", os_name="Darwin")]
+
+
 def test_last_day_of_a_custom_interval_is_within_it() -> None:
     days = {"since": date(2017, 10, 1), "until": date(2017, 10, 3)}
     request = detail_request(Query(view="detail", interval="custom", cut=5, window="1d", **days))
