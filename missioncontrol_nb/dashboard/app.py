@@ -5,12 +5,10 @@ import logging
 import math
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Protocol
-
-from IPython.display import HTML
 
 from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
 from streaming.errors import MissionControlError
@@ -112,18 +110,23 @@ class App:
         query = replace(self.state.query, view="detail")
         outcome = self._read(query)
         if isinstance(outcome, Detail):
-            drawing(outcome, query, narrow=False)
+            try:
+                drawing(outcome, query, narrow=False)
+            except Exception:
+                log.exception("a chart could not be drawn")
 
     async def first_sight(self, search: str, viewport: int) -> str:
         """Shows what a visitor's URL asks for, with the newest data; the page as HTML, before his browser is connected.
 
-        Where reading takes long, what is there by then: the page says itself that it is still reading, or of when
-        its data are.
+        Empty where reading takes long: another page than the URL's would mislead.
         """
         self._page.greet(search, viewport)
         self._open()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._is_settled.wait(), FIRST_SIGHT_SECONDS)
+        if self._shown != self.state.query:
+            return ""
+        self._show_frame(self._shown)  # data may have stopped while the page waited for its visitor
         return still.page(self.widget)
 
     def _follow(self) -> None:
@@ -174,7 +177,11 @@ class App:
 
     async def _find_new(self) -> bool:
         self._refreshed = time.monotonic()
-        return await asyncio.to_thread(self._reader.refresh) or self._has_failed
+        try:
+            return await asyncio.to_thread(self._reader.refresh) or self._has_failed
+        except Exception:
+            log.exception("new data could not be looked for")
+            return False
 
     async def _update(self) -> None:
         query, began = self.state.query, time.monotonic()
@@ -268,6 +275,16 @@ def start(settings: Settings) -> App:
     return app
 
 
-async def first_sight(search: str, viewport: int) -> HTML:
+@dataclass(frozen=True)
+class Html:
+    """Text that the kernel's answers bear as HTML."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+
+async def first_sight(search: str, viewport: int) -> Html:
     """What the server asks for when it hands out a page: the URL's query, the window's likely width in CSS pixels."""
-    return HTML(await Latest.app.first_sight(search, viewport) if Latest.app else "")
+    return Html(await Latest.app.first_sight(search, viewport) if Latest.app else "")

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from jupyter_server.utils import url_path_join
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from traitlets.config import Config
 from voila.app import Voila
@@ -264,21 +266,28 @@ class LimitedPageHandler(TornadoVoilaHandler):
             self.write(before)
             if place:
                 kernel_id, after = place
-                await self.flush()  # the browser fetches its scripts meanwhile
+                await self._send()  # the browser fetches its scripts meanwhile
                 self.write(await self._still(kernel_id))
                 self.write(after)
-            await self.flush()
+            await self._send()
         self.settings["voila"].log.info("Page handed out")
+
+    async def _send(self) -> None:
+        with suppress(StreamClosedError):  # who has left must not keep what is being made from its end
+            await self.flush()
 
     async def _still(self, kernel_id: str) -> str:
         """What the kernel shows for this URL, as HTML to look at until the widgets are there; may be empty."""
         viewport = PHONE_WIDTH if "Mobi" in self.request.headers.get("User-Agent", "") else DESKTOP_WIDTH
         search = f"?{self.request.query}" if self.request.query else ""
+        log = self.settings["voila"].log
         try:
             return await _first_sight(self.kernel_manager.get_kernel(kernel_id), search, viewport)
         except (TimeoutError, queue.Empty):
-            self.settings["voila"].log.info("A kernel was too busy to show its page at once")
-            return ""
+            log.info("A kernel was too busy to show its page at once")
+        except Exception:
+            log.exception("A kernel could not show its page at once")
+        return ""
 
 
 async def _first_sight(kernel: Any, search: str, viewport: int) -> str:

@@ -250,7 +250,7 @@ def serve_notebook(serve) -> Callable[..., AbstractContextManager[Served]]:
 def widgets_server(tmp_path_factory) -> Iterator[Served]:
     """The test notebook, served for all tests of a module."""
     log = tmp_path_factory.mktemp("server") / "server.log"
-    command = [sys.executable, "-m", "tests.browser.serve_notebook", NOTEBOOK]
+    command = [sys.executable, "-m", "tests.browser.serve_notebook", NOTEBOOK, "--pool", 3]
     with running_server(command, log, HERE.parents[1]) as served:
         yield served
 

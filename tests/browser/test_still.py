@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route
 
 from tests.browser.conftest import KERNEL_ID, SHOWN, open_view, settled, wait_for, wait_until, wait_until_live
-from tests.browser.test_server import get, kernel_process
+from tests.browser.test_server import get, kernel_process, new_kernel
 
 PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Mobile Safari/537.36"
 PLACES = """() => [...document.querySelectorAll(
@@ -107,13 +107,43 @@ def test_a_kernel_that_does_not_answer_delays_the_page_little_and_it_lives_on(br
     wait_until_live(page)
 
 
-def test_a_kernel_that_dies_before_the_widgets_come_is_said(browser, dashboard_server):
+def test_a_kernel_that_dies_before_the_widgets_come_is_replaced(browser, dashboard_server):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     hold_scripts(page)
     look(page, dashboard_server, "?view=table", "table")
-    kernel_process(dashboard_server, page.evaluate(KERNEL_ID)).send_signal(signal.SIGKILL)
+    kernel_id = page.evaluate(KERNEL_ID)
+    kernel_process(dashboard_server, kernel_id).send_signal(signal.SIGKILL)
+    wait_until(lambda: new_kernel(page, kernel_id), 30)
+    assert page.url.endswith("?view=table")
+
+
+def test_a_page_that_comes_slowly_says_so_and_waits(browser, dashboard_server):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    release = hold_scripts(page)
+    look(page, dashboard_server, "", "overview")
+    kernel_id = page.evaluate(KERNEL_ID)
     page.wait_for_selector("#mc-banner:not([hidden])", timeout=20_000)
-    assert "No answer" in page.locator("#mc-banner").inner_text()
+    assert page.locator("#mc-banner").inner_text().startswith("Still loading")
+    release()
+    wait_until_live(page)
+    wait_until(page.locator("#mc-banner").is_hidden)
+    assert page.evaluate(KERNEL_ID) == kernel_id
+
+
+def test_a_link_clicked_while_the_widgets_come_is_followed(browser, dashboard_server):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    wait_until(lambda: get(dashboard_server + "health")[0] == 200, 60)
+    page.add_init_script("""addEventListener("mc:beat", () => {
+      const link = document.querySelector("#mc-still .mc-cell");
+      if (link) { globalThis.clicked = link.getAttribute("href"); link.click(); }
+    }, {once: true});""")
+    page.goto(dashboard_server)
+    page.wait_for_selector("#rendered_cells .mc-main > *")
+    wait_for(page, "document.getElementById('mc-still') === null")
+    clicked = page.evaluate("globalThis.clicked")
+    if clicked:  # the page's heart beat before its widgets were all there
+        page.wait_for_selector(".mc-table")
+        assert page.evaluate("location.search") == clicked
 
 
 def test_a_phone_is_drawn_as_one_from_the_start(browser, dashboard_server):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.browser.conftest import wait_for, wait_until
 
-UPDATES = 300
+UPDATES = 150
 
 
 @pytest.fixture

@@ -35,11 +35,12 @@ def freshness(data_up_to: datetime | None, stale_after_seconds: float, now: date
     """The freshness clock as of now; the page's script keeps it ticking, also when the kernel is gone."""
     if data_up_to is None:
         return tag("span", "No data yet", css="mc-fresh mc-stale", role="status")
-    age = ((now or datetime.now(UTC)) - data_up_to).total_seconds()
-    is_stale = age > stale_after_seconds
+    now = now or datetime.now(UTC)
+    is_stale = (now - data_up_to).total_seconds() > stale_after_seconds
+    moment = f"{data_up_to:%H:%M:%S}" if data_up_to.date() == now.date() else f"{data_up_to:%Y-%m-%d %H:%M:%S}"
     return tag(
         "span",
-        text(f"{'Data stopped at' if is_stale else 'Data up to'} {data_up_to:%H:%M:%S} UTC"),
+        text(f"{'Data stopped at' if is_stale else 'Data up to'} {moment} UTC"),
         css="mc-fresh mc-stale" if is_stale else "mc-fresh",
         role="status",
         data_mc_up_to=int(data_up_to.timestamp() * 1000),

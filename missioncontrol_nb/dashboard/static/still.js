@@ -10,7 +10,10 @@ function decode(_name, value) {
 
 function stillModel(text) {
   const traits = JSON.parse(text, decode);
-  return { get: (name) => traits[name], on() {}, off() {}, send() {} };
+  const send = () => {
+    throw new Error("no kernel is connected yet");
+  };
+  return { get: (name) => traits[name], on() {}, off() {}, send };
 }
 
 function weight(root) {
@@ -19,7 +22,8 @@ function weight(root) {
 
 class Still {
   constructor(place, cells) {
-    Object.assign(this, { place, cells, claims: [] });
+    Object.assign(this, { place, cells, claims: [], isDrawn: false });
+    for (const button of place.querySelectorAll("[data-mc-action]")) button.inert = true;
     this.drawings = [...place.querySelectorAll(".mc-waits")].map(
       (el) => new Drawing(stillModel(el.firstElementChild.textContent), el),
     );
@@ -32,16 +36,19 @@ class Still {
 
   async drawn() {
     await Promise.all(this.drawings.map((drawing) => drawing.tail));
+    this.isDrawn = true;
     dispatchEvent(new Event("mc:drawn"));
   }
 
-  // Where a link leads is in the URL, which the widgets read when they come.
+  // Where a link leads is in the URL, which the widgets read when they come, or hear of if they are there behind.
   click(event) {
     const link = event.target.closest("a[href^='?']");
     if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     history.pushState(null, "", location.pathname + link.getAttribute("href"));
+    dispatchEvent(new PopStateEvent("popstate"));
     this.place.setAttribute("aria-busy", "true");
+    this.isLeft = true; // what comes is not what was shown
   }
 
   // A chart's widget is there: `take` is called with the drawing to go on with.
@@ -53,7 +60,8 @@ class Still {
   look() {
     if (!this.cells.querySelector(".mc, .mc-failed")) return;
     this.timer ??= setTimeout(() => this.swap(), SWAP_ANYWAY_MS);
-    if (weight(this.cells) >= this.weight && this.claims.length >= this.drawings.length) this.swap();
+    const isComplete = weight(this.cells) >= this.weight && this.claims.length >= this.drawings.length;
+    if (this.isLeft ? this.cells.querySelector(".mc-main > *") : isComplete) this.swap();
   }
 
   swap() {
@@ -62,7 +70,9 @@ class Still {
     delete globalThis.missioncontrolStill;
     this.claims.forEach((take) => take(this.drawings.shift()));
     this.drawings.forEach((drawing) => drawing.remove());
+    const link = this.place.contains(document.activeElement) && document.activeElement.getAttribute("href");
     this.place.remove();
+    if (link) this.cells.querySelector(`a[href=${JSON.stringify(link)}]`)?.focus();
   }
 }
 
