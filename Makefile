@@ -7,7 +7,7 @@ MINUTES ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check setup chromium lock benchmarks clean
+.PHONY: help demo lab kafka test check setup chromium lock benchmarks clean
 
 help: ## Say what can be made.
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
@@ -17,10 +17,13 @@ demo: setup ## Watch a release go wrong while pings stream in (PORT=8866, MINUTE
 
 lab: setup ## Explore a simulated fleet in JupyterLab.
 	@cd notebooks && { test -f fleet/releases.json || { rm -rf fleet && ../$(BIN)/missioncontrol simulate --history fleet; }; }
-	@exec $(BIN)/jupyter lab notebooks/explore.ipynb
+	@exec $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/explore.ipynb
+
+kafka: setup ## Run a Kafka of one node with a topic until Ctrl-C (needs Java and Maven).
+	@exec $(BIN)/python -m tests.services.kafka
 
 test: setup chromium check ## Run the checks and all tests.
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## Format, lint, types, notebook hygiene: every warning is an error.
 	@$(BIN)/ruff format --check .

@@ -158,8 +158,8 @@ def run_stages(folder: Path) -> dict[str, float]:
     import pyarrow  # noqa: F401 (once a worker, not once a gigabyte)
 
     from streaming.counting import Counter
+    from streaming.files import BLOCK_BYTES, Piece, _read_blocks, count_pieces, list_files, read_documents
     from streaming.pings import Envelope, decode
-    from streaming.sources import BLOCK_BYTES, Piece, _read_blocks, count_pieces, list_files, read_documents
 
     pieces = [Piece(file.path, 0, file.size, file.modified_us) for file in list_files(str(folder))]
     pieces = pieces[: max(len(pieces) // BATCHES, 1)]

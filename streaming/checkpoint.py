@@ -1,4 +1,4 @@
-"""What a job remembers between runs: who it is, which files it has seen, Spark's own notes; one local folder.
+"""What a job remembers between runs: who it is, what it has read, Spark's own notes; one local folder.
 
 One job at a time holds a checkpoint: its lock is kept by the job and by its Spark, so that a Spark that outlives a
 killed job by a moment is waited for. A checkpoint belongs to one source and one dataset, and must agree with what the
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from streaming.errors import MissionControlError
-from streaming.sources import FileLog
+from streaming.source import Plan
 from streaming.table import TableWriter
 
 LOCK_SECONDS = 15.0
@@ -32,11 +32,6 @@ class Checkpoint:
     app: str
     is_new: bool
     lock: BinaryIO
-
-    @property
-    def log_path(self) -> Path:
-        """Which files belong to which micro-batch: see FileLog."""
-        return self.folder / "files.log"
 
     @property
     def spark(self) -> Path:
@@ -104,7 +99,7 @@ def _identity(folder: Path, source: str, dataset: str) -> tuple[Mapping[str, str
                     "name another one with --checkpoint"
                 )
         return identity, False
-    if (folder / "files.log").exists() or (folder / "spark").exists():
+    if any((folder / name).exists() for name in ("files.log", "topic.json", "spark")):
         raise MissionControlError(
             f"the checkpoint {str(folder)!r} has lost its checkpoint.json: restore it, or name another --checkpoint"
         )
@@ -123,25 +118,25 @@ def source_app(source: str) -> str:
     return f"missioncontrol source {source}"
 
 
-def check_against(checkpoint: Checkpoint, log: FileLog, writers: list[TableWriter], source: str, recount: bool) -> None:
+def check_against(checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter], source: str, recount: bool) -> None:
     """Raises MissionControlError when checkpoint and dataset do not know of the same micro-batches.
 
     recount: a new checkpoint may count a source that the dataset holds already.
     """
     committed = max((writer.transaction(checkpoint.app) for writer in writers), key=_or_none, default=None)
     last = -1 if committed is None else committed
-    if len(log) - 2 <= last <= len(log) - 1:
-        if last >= 0 or len(log) or recount:
+    if len(plan) - 2 <= last <= len(plan) - 1:
+        if last >= 0 or len(plan) or recount:
             return
         if any(writer.transaction(source_app(source)) is not None for writer in writers):
             raise MissionControlError(
-                f"the dataset holds pings from {source!r} already, but the checkpoint that knows which files they were "
-                f"in is not {str(checkpoint.folder)!r}: name it with --checkpoint, or, to count all of them (again), "
-                "add --recount"
+                f"the dataset holds pings from {source!r} already, and the checkpoint {str(checkpoint.folder)!r} does "
+                "not know which: name the one that does with --checkpoint, or, to count all of them (again), add "
+                "--recount"
             )
         return
     raise MissionControlError(
-        f"the checkpoint {str(checkpoint.folder)!r} knows {len(log)} micro-batches and the dataset {last + 1}: one of "
+        f"the checkpoint {str(checkpoint.folder)!r} knows {len(plan)} micro-batches and the dataset {last + 1}: one of "
         "them was lost or restored from an older copy. Restore the other, or start both anew"
     )
 

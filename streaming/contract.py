@@ -105,6 +105,7 @@ REASONS = {
     "file_vanished": "The file was gone when it was to be read.",
     "file_unreadable": "The file could not be opened or read.",
     "file_corrupt": "The compressed file is cut short or damaged; what stood before the damage was counted.",
+    "messages_lost": "The message was gone from its topic before it was read, or the topic was made anew.",
     "empty": "The document or file is empty.",
     "too_large": "The document is larger than a ping can be (8 MiB).",
     "not_json": "The document is not JSON: cut short, NaN, a lone surrogate, or what is read of it is not UTF-8.",

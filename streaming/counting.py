@@ -63,12 +63,14 @@ class Counter:
         self._count(ping, len(document))
         return None
 
-    def reject(self, reason: str, received_at_us: int, document_type: str = "unknown", size: int = 0) -> None:
+    def reject(
+        self, reason: str, received_at_us: int, document_type: str = "unknown", size: int = 0, pings: int = 1
+    ) -> None:
         """Count what did not even come as a document, such as a file that vanished.
 
-        reason: a key of contract.REASONS; received_at_us: microseconds since 1970; size: bytes.
+        reason: a key of contract.REASONS; received_at_us: microseconds since 1970; size: bytes; pings: how many.
         """
-        self._reject(Rejected(reason, document_type, self._envelope.submitted_us), received_at_us, size)
+        self._reject(Rejected(reason, document_type, self._envelope.submitted_us), received_at_us, size, pings)
 
     def partial_sums(self) -> "pa.RecordBatch":
         """The sums since the last call, as rows of contract.partial_schema()."""
@@ -98,10 +100,10 @@ class Counter:
             group = (submitted_us - submitted_us % _HOUR_US, *_delay_dimensions(dimensions), edge)
             _add(self._delays, group, submitted_us, counts.usage_seconds)
 
-    def _reject(self, rejected: Rejected, received_at_us: int, size: int) -> None:
+    def _reject(self, rejected: Rejected, received_at_us: int, size: int, pings: int = 1) -> None:
         submitted_us = received_at_us if rejected.submitted_us is None else rejected.submitted_us
         group = (submitted_us - submitted_us % _WINDOW_US, rejected.document_type, rejected.reason)
-        _add(self._rejects, group, rejected.submitted_us or 0, size=size)
+        _add(self._rejects, group, rejected.submitted_us or 0, size=size, pings=pings)
 
 
 def _add(
@@ -111,13 +113,14 @@ def _add(
     seconds: int = 0,
     events: tuple[tuple[int, int], ...] = (),
     size: int = 0,
+    pings: int = 1,
 ) -> None:
-    """Add one ping to the sums of its group."""
+    """Add a ping, or several rejected ones, to the sums of their group."""
     sums = groups.get(group)
     if sums is None:
         sums = groups[group] = _NOTHING.copy()
     sums[_SECONDS] += seconds
-    sums[_PINGS] += 1
+    sums[_PINGS] += pings
     for place, count in events:
         sums[_EVENTS + place] += count
     if submitted_us > sums[_NEWEST]:

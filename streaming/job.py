@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streaming import contract
+from streaming import contract, files, kafka
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
 from streaming.errors import MissionControlError
+from streaming.files import FileSource
+from streaming.kafka import TopicSettings, TopicSource, is_topic
 from streaming.pings import Envelope
 from streaming.session import spark_session
-from streaming.sources import MAX_BATCH_BYTES, FileLog, PingFiles, check_source, envelope_options, list_files
+from streaming.source import Plan, Source, envelope_options
 from streaming.table import TableWriter, check_credentials, is_remote, normal_url
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class AggregateSettings:
     """How to run. trigger_seconds: how often to look for new files when following.
 
     checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
-    the dataset holds already. max_batch_bytes: how much a micro-batch reads at most.
+    the dataset holds already. max_batch_bytes: how much a micro-batch reads at most; None: what suits the source.
+    topic: of a source that is one.
     """
 
     master: str = "local[*]"
@@ -41,17 +44,21 @@ class AggregateSettings:
     envelope: Envelope = field(default_factory=Envelope)
     follow: bool = False
     trigger_seconds: float = 1.0
-    max_batch_bytes: int = MAX_BATCH_BYTES
+    max_batch_bytes: int | None = None
     recount: bool = False
+    topic: TopicSettings = field(default_factory=TopicSettings)
     java_home: Path | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch that was appended. rejected: by reason; bad_files: reasons by file; bytes: of documents."""
+    """A micro-batch that was appended.
+
+    files: None where pings do not come in files; rejected: by reason; bad_files: reasons by file; bytes: of documents.
+    """
 
     number: int
-    files: int
+    files: int | None
     pings: int
     rejected: dict[str, int]
     bad_files: dict[str, dict[str, int]]
@@ -62,7 +69,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Progress:
-    """File bytes read and to be read, the pings counted so far."""
+    """Bytes read and to be read, of files or of messages; the pings counted so far."""
 
     done_bytes: int
     total_bytes: int
@@ -91,31 +98,41 @@ def aggregate(
     on_batch: Callable[[Batch], None] = lambda batch: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_commit: Callable[[str, int], None] = lambda table, batch: None,
+    on_notice: Callable[[str], None] = lambda notice: None,
     stop: threading.Event | None = None,
     spark: "SparkSession | None" = None,
 ) -> Summary:
     """Sum the pings of a source into a dataset: those that are there, or with settings.follow until stop is set.
 
+    source: a file, folder, glob or URL as `list_files` takes it, or `kafka://HOST:PORT[,...]/TOPIC`.
     on_start: told the seconds until Spark was up; on_batch, on_progress: told what is done, from other threads;
-    on_commit: told each table and batch as it is appended; spark: a session to use instead of one of its own.
+    on_commit: told each table and batch as it is appended; on_notice: told in a sentence what is waited for;
+    spark: a session to use instead of one of its own.
     Safe to repeat: what the checkpoint knows is not read again.
     Raises MissionControlError for what the caller can fix.
     """
     began = time.monotonic()
-    settings = settings or AggregateSettings()
-    source, dataset = normal_url(source), normal_url(dataset)
-    check_source(source)
+    settings, stop = settings or AggregateSettings(), stop or threading.Event()
+    pings, dataset = open_source(source, settings), normal_url(dataset)
     check_credentials(dataset)
-    with open_checkpoint(_checkpoint_folder(dataset, settings), source, dataset) as checkpoint:
+    pings.check(stop, on_notice)
+    with open_checkpoint(_checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
         writers = [TableWriter(dataset, table) for table in contract.TABLES]
-        log = FileLog(checkpoint.log_path)
-        check_against(checkpoint, log, writers, source, settings.recount)
-        run = _Run(source, settings, checkpoint, log, writers, on_batch, on_commit, stop or threading.Event())
+        plan = pings.plan(checkpoint.folder)
+        check_against(checkpoint, plan, writers, pings.identity, settings.recount)
+        run = _Run(pings, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
         with _session(spark, settings, checkpoint) as session:
             start_seconds = time.monotonic() - began
             on_start(start_seconds)
             run.run(session, on_progress)
     return run.summary(time.monotonic() - began, start_seconds)
+
+
+def open_source(source: str, settings: AggregateSettings) -> Source:
+    """The source of a URL or path. Raises MissionControlError where it is none."""
+    if is_topic(source):
+        return TopicSource.of(source, settings.topic, settings.max_batch_bytes or kafka.MAX_BATCH_BYTES)
+    return FileSource(normal_url(source), settings.max_batch_bytes or files.MAX_BATCH_BYTES)
 
 
 def _session(
@@ -169,17 +186,20 @@ class _Run:
 
     def __init__(
         self,
-        source: str,
+        source: Source,
         settings: AggregateSettings,
         checkpoint: Checkpoint,
-        log: FileLog,
+        plan: Plan,
         writers: list[TableWriter],
         on_batch: Callable[[Batch], None],
         on_commit: Callable[[str, int], None],
+        on_notice: Callable[[str], None],
         stop: threading.Event,
     ) -> None:
-        self._source, self._settings, self._checkpoint, self._log = source, settings, checkpoint, log
+        self._source, self._settings, self._checkpoint, self._plan = source, settings, checkpoint, plan
         self._writers, self._on_batch, self._on_commit, self._stop = writers, on_batch, on_commit, stop
+        self._on_notice = on_notice
+        self._trouble: str | None = None
         self._committing = threading.Lock()
         self._error: Exception | None = None
         self._done_bytes = self._shown_bytes = self._bytes = self._accepted = self._batches = 0
@@ -187,26 +207,39 @@ class _Run:
 
     def run(self, spark: "SparkSession", on_progress: Callable[[Progress], None]) -> None:
         """Reads, sums and appends until there is no more, or until told to stop."""
-        if not self._await_first_file():
+        if not self._await_first_ping():
             return
-        total = 0 if self._settings.follow else self._bytes_to_read()
+        total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
         with _quiet_py4j():
             query = self._start(spark)
             try:
                 while not self._stop.wait(_POLL_SECONDS) and query.isActive:
+                    self._tell_trouble()
                     on_progress(self._progress(spark, total))
             finally:
                 self._end(query)
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
 
-    def _await_first_file(self) -> bool:
-        """Whether there is or was a file to read: without one, Spark would begin with a micro-batch of none."""
+    def _tell_trouble(self) -> None:
+        trouble = self._source.trouble()
+        if trouble != self._trouble:
+            self._on_notice(trouble or "going on")
+        self._trouble = trouble
+
+    def _await_first_ping(self) -> bool:
+        """Whether there is or was anything to read."""
         while not self._stop.is_set():
-            if len(self._log) or list_files(self._source):
+            if self._plan.has_pings():
                 return True
             if not self._settings.follow or self._stop.wait(self._settings.trigger_seconds):
                 break
         return False
+
+    @property
+    def _committed(self) -> int:
+        """How many micro-batches the dataset holds for certain."""
+        numbers = [writer.transaction(self._checkpoint.app) for writer in self._writers]
+        return max((number for number in numbers if number is not None), default=0)
 
     def summary(self, seconds: float, start_seconds: float) -> Summary:
         """What was read."""
@@ -218,15 +251,14 @@ class _Run:
         return self._accepted + self._rejected.total()
 
     def _start(self, spark: "SparkSession") -> "StreamingQuery":
-        spark.dataSource.register(PingFiles)
+        data_source = self._source.data_source
+        spark.dataSource.register(data_source)
         options = {
-            "source": self._source,
-            "log": str(self._checkpoint.log_path),
-            "max_bytes": str(self._settings.max_batch_bytes),
-            "cores": str(spark.sparkContext.defaultParallelism),
+            **self._plan.options(),
             **envelope_options(self._settings.envelope),
+            "cores": str(spark.sparkContext.defaultParallelism),
         }
-        partials = spark.readStream.format(PingFiles.name()).options(**options).load()
+        partials = spark.readStream.format(data_source.name()).options(**options).load()
         stream = partials.writeStream.foreachBatch(self._append)
         stream = stream.option("checkpointLocation", str(self._checkpoint.spark))
         if self._settings.follow:
@@ -244,7 +276,7 @@ class _Run:
                     rows = rows_of(writer.table, sums)
                     if len(rows):
                         newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None
-                        writer.append(rows, number, self._checkpoint.app, newest, (source_app(self._source),))
+                        writer.append(rows, number, self._checkpoint.app, newest, (source_app(self._source.identity),))
                         self._on_commit(writer.table.name, number)
                 self._take_note(sums, number, time.monotonic() - began, data_up_to)
             except Exception as error:
@@ -255,32 +287,24 @@ class _Run:
         rejects = _tally(sums, contract.REJECTED_PINGS.name)
         accepted = sum(rows_of(contract.ERROR_AGGREGATES, sums)["count"].to_pylist())
         size = sum(size or 0 for size in sums["bytes"].to_pylist())
-        self._log.refresh()
-        files = self._log.files(number, number + 1)
+        read = self._plan.read(number, size)
         self._accepted += accepted
         self._rejected.update(rejects)
         self._bytes += size
         self._batches += 1
-        self._done_bytes += sum(max(file.size, 0) for file in files)
+        self._done_bytes += read.bytes
         rejected = dict(rejects.most_common())
         bad_files = _bad_files(sums)
         self._on_batch(
-            Batch(number, len(files), accepted + rejects.total(), rejected, bad_files, size, seconds, data_up_to)
+            Batch(number, read.files, accepted + rejects.total(), rejected, bad_files, size, seconds, data_up_to)
         )
-
-    def _bytes_to_read(self) -> int:
-        """The sizes of the files that the dataset does not hold."""
-        last = max(writer.transaction(self._checkpoint.app) or -1 for writer in self._writers)
-        unfinished = self._log.files(max(last, 0), len(self._log))
-        new = [file for file in list_files(self._source) if file.path not in self._log.seen]
-        return sum(max(file.size, 0) for file in [*unfinished, *new])
 
     def _progress(self, spark: "SparkSession", total: int) -> Progress:
         """What whole micro-batches and the finished tasks of the one that runs have read; the latter about."""
         tracker = spark.sparkContext.statusTracker()
         stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
         shares = [stage.numCompletedTasks / stage.numTasks for stage in stages if stage]
-        running = min(self._settings.max_batch_bytes, max(total - self._done_bytes, 0))
+        running = min(self._source.max_batch_bytes, max(total - self._done_bytes, 0))
         self._shown_bytes = max(self._shown_bytes, self._done_bytes + round(running * (shares or [0])[0]))
         return Progress(self._shown_bytes, total, self._pings)
 

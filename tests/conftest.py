@@ -1,8 +1,11 @@
 """What every test can ask for."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.services import kafka
 
 ROOT = Path(__file__).parent.parent
 
@@ -14,3 +17,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the public sample data is not beside this checkout (../shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
+    """A Kafka that no test stops."""
+    if said := kafka.missing():
+        pytest.skip(said)
+    with kafka.Broker(tmp_path_factory.mktemp("kafka")) as started:
+        yield started

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from streaming.job import AggregateSettings, Batch, Progress, Summary
+    from streaming.kafka import OnDataLoss
 
 _BAD_FILES_SHOWN = 10  # of a micro-batch
 _EXAMPLES = """
@@ -24,6 +25,7 @@ Examples:
   missioncontrol aggregate 'pings/2017-10-*.jsonl.gz' --dataset data/ --json
   missioncontrol aggregate ping.json --dataset data/ --channel beta --country DE
   missioncontrol aggregate pings/ --dataset data/ --follow
+  missioncontrol aggregate kafka://host:9092/pings --dataset data/ --follow
   missioncontrol aggregate s3://bucket/pings --dataset s3://bucket/data --checkpoint state/
 """
 
@@ -31,18 +33,30 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.argument("source")
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset; made if need be.")
-@click.option("--follow", is_flag=True, help="Keep watching for new files until Ctrl-C; a line per micro-batch.")
+@click.option("--follow", is_flag=True, help="Keep watching for new pings until Ctrl-C; a line per micro-batch.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was read as one JSON line on standard output.")
 @click.option("--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it.")
 @click.option("--checkpoint", metavar="FOLDER", help="What was read already.  [default: _checkpoint in the dataset]")
 @click.option("--recount", is_flag=True, help="Let a new checkpoint count a SOURCE that the dataset holds already.")
 @click.option(
     "--trigger", type=NumberRange(0, 86_400), default=1.0, show_default=True, metavar="SECONDS",
-    help="With --follow: how often to look for new files.",
+    help="With --follow: how often to look for new pings.",
 )  # fmt: skip
 @click.option(
-    "--batch-megabytes", type=click.IntRange(1), default=8192, show_default=True, metavar="MB",
-    help="How much a micro-batch reads at most.",
+    "--batch-megabytes", type=click.IntRange(1), metavar="MB",
+    help="How much a micro-batch reads at most.  [default: 8192 of files, 1024 of a topic]",
+)  # fmt: skip
+@click.option(
+    "--starting-offsets", default="earliest", show_default=True, metavar="earliest|latest|TIME",
+    help="Where in a topic a new checkpoint begins; TIME is ISO 8601, UTC.",
+)  # fmt: skip
+@click.option(
+    "--kafka-config", metavar="FILE",
+    help="Lines of name = value for Kafka's client, such as security.protocol = SASL_SSL: whatever librdkafka takes.",
+)  # fmt: skip
+@click.option(
+    "--on-data-loss", type=click.Choice(["fail", "count"]), default="fail", show_default=True,
+    help="When a topic no longer has what was not read yet: end, or go on and count it as rejected.",
 )  # fmt: skip
 @click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
 @click.option("--country", help="For pings that do not say theirs: a code such as DE.")
@@ -56,30 +70,37 @@ def command(
     checkpoint: str | None,
     recount: bool,
     trigger: float,
-    batch_megabytes: int,
+    batch_megabytes: int | None,
+    starting_offsets: str,
+    kafka_config: str | None,
+    on_data_loss: "OnDataLoss",
     channel: str | None,
     country: str | None,
     submitted_at: str | None,
 ) -> None:
     """Sum the pings in SOURCE into the grouped dataset.
 
-    SOURCE is a file, a folder (with all below it), a glob in quotes, or a URL such as s3://bucket/folder, of .json
-    files (a ping each), .jsonl (a ping a line), .jsonl.gz or .jsonl.zst. A file counts once, however often this runs,
+    SOURCE is a topic, kafka://HOST:PORT[,HOST:PORT...]/TOPIC, with a ping a message; or a file, a folder (with all
+    below it), a glob in quotes, or a URL such as s3://bucket/folder, of .json files (a ping each), .jsonl (a ping a
+    line), .jsonl.gz or .jsonl.zst. A message counts once, and a file counts once, however often this runs,
     and whenever it is killed. Write a file under a name that begins with . or _ or ends with .tmp, and rename it when
     it is complete: such names are passed over.
 
     What cannot be counted is counted as rejected, with its reason, and its file is named.
     """
     from streaming.job import AggregateSettings
+    from streaming.kafka import TopicSettings, read_config, read_starting_offsets
     from streaming.pings import Envelope
 
+    config = read_config(kafka_config) if kafka_config else {}
     settings = AggregateSettings(
         master=master,
         checkpoint=checkpoint,
         envelope=Envelope(channel, country, _moment(submitted_at)),
         follow=follow,
         trigger_seconds=trigger,
-        max_batch_bytes=batch_megabytes << 20,
+        max_batch_bytes=batch_megabytes << 20 if batch_megabytes else None,
+        topic=TopicSettings(read_starting_offsets(starting_offsets), config, on_data_loss),
         recount=recount,
     )
     with stopped_by_signals() as stop:
@@ -127,12 +148,13 @@ class _Output:
                 on_start=self._on_start,
                 on_batch=self._on_batch,
                 on_progress=self._on_progress,
+                on_notice=lambda notice: self._write(notice, sys.stderr),
                 stop=stop,
             )
 
     def _on_start(self, seconds: float) -> None:
         if self._follow:
-            self._write(f"Spark is up after {seconds:.1f} s; watching for files, Ctrl-C ends it", sys.stderr)
+            self._write(f"Spark is up after {seconds:.1f} s; watching for pings, Ctrl-C ends it", sys.stderr)
         elif self._bar is not None:
             self._bar.set_description("Reading pings")
 
@@ -149,10 +171,11 @@ class _Output:
         if len(batch.bad_files) > _BAD_FILES_SHOWN:
             self._write(f"rejected in {len(batch.bad_files) - _BAD_FILES_SHOWN:,} more files", sys.stderr)
         if self._follow:
+            files = "" if batch.files is None else f"{plural(batch.files, 'file')}, "
             up_to = f", data up to {batch.data_up_to:%H:%M:%S} UTC" if batch.data_up_to else ""
             self._write(
-                f"batch {batch.number}: {plural(batch.files, 'file')}, {plural(batch.pings, 'ping')} "
-                f"({sum(batch.rejected.values()):,} rejected), {batch.bytes / 1e6:.1f} MB "
+                f"batch {batch.number}: {files}{plural(batch.pings, 'ping')} ("
+                f"{sum(batch.rejected.values()):,} rejected), {batch.bytes / 1e6:.1f} MB "
                 f"in {batch.seconds:.2f} s{up_to}",
                 self._lines_to,
             )

@@ -17,7 +17,11 @@ from missioncontrol_nb.terminal import NumberRange
     "Default: a folder that goes away at the end.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another fleet.")
-def command(port: int, minutes: float | None, folder: Path | None, seed: int) -> None:
+@click.option(
+    "--kafka", "topic", metavar="kafka://HOST:PORT/TOPIC",
+    help="Send live pings through this topic instead of files; `make kafka` runs one.",
+)  # fmt: skip
+def command(port: int, minutes: float | None, folder: Path | None, seed: int, topic: str | None) -> None:
     """Watch a release go wrong while pings stream in.
 
     October 2017 is played as if it were now: two months of history of a simulated fleet, then 40 live pings a second
@@ -30,7 +34,8 @@ def command(port: int, minutes: float | None, folder: Path | None, seed: int) ->
     \b
     missioncontrol demo
     missioncontrol demo --port 0 --minutes 10 --folder demo
+    missioncontrol demo --kafka kafka://127.0.0.1:9092/pings
     """
     from missioncontrol_nb.demo import Settings, run
 
-    run(Settings(port, minutes, folder, seed), tell=click.echo)
+    run(Settings(port, minutes, folder, seed, topic), tell=click.echo)

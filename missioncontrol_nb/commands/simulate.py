@@ -46,6 +46,7 @@ Examples:
 \b
   missioncontrol simulate --history fleet --live pings --bad 56.0 --bad-since -12h --bad-os Windows_NT
   missioncontrol simulate --live pings --rate 0 --pings 20000 --every 30
+  missioncontrol simulate --live kafka://127.0.0.1:9092/pings
 """
 )
 @click.option(
@@ -54,9 +55,10 @@ Examples:
 @click.option("--days", type=click.IntRange(1, 150), default=DEFAULT_DAYS, show_default=True, help="How much history.")
 @click.option(
     "--live",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write pings into files of this folder until Ctrl-C; with --history, from where that ends.",
+    "to",
+    metavar="FOLDER|TOPIC",
+    help="Write pings into files of this folder, or send them to kafka://HOST:PORT/TOPIC, until Ctrl-C; with "
+    "--history, from where that ends.",
 )
 @click.option(
     "--rate",
@@ -103,7 +105,7 @@ Examples:
 )
 def command(
     dataset: str | None,
-    folder: Path | None,
+    to: str | None,
     now_text: str | None,
     seed: int,
     rate: float,
@@ -122,9 +124,9 @@ def command(
     from missioncontrol_nb.releases import load_calendar
     from missioncontrol_nb.simulate import Fleet, weeks_until
 
-    if dataset is None and folder is None:
+    if dataset is None and to is None:
         raise click.UsageError("say what to write: --history DATASET, --live FOLDER or both")
-    if folder is not None and not rate and options["at_most"] is None and options["minutes"] is None:
+    if to is not None and not rate and options["at_most"] is None and options["minutes"] is None:
         raise click.UsageError("--rate 0 needs an end: --pings or --minutes")
     now = moment_of("--now", now_text, datetime.now(UTC))
     fleet = Fleet(load_calendar(releases), weeks_until(now), seed, _bad(now, **options), rate or DEFAULT_RATE)
@@ -136,8 +138,8 @@ def command(
         fleet.calendar.save(releases_to)
     if dataset is not None and releases_to is not None:
         click.echo(f"Look at it: missioncontrol dashboard --dataset {dataset} --releases {releases_to}")
-    if folder is not None:
-        _write_live(fleet, folder, now, not rate, **options)
+    if to is not None:
+        _write_live(fleet, to, now, not rate, **options)
 
 
 def _bad(now: datetime, **options: Any) -> list[Any]:
@@ -161,29 +163,30 @@ def _write_history(fleet: Any, dataset: str, until: datetime, days: int) -> None
     )
 
 
-def _write_live(fleet: Any, folder: Path, now: datetime, is_fast: bool, **options: Any) -> None:
-    from missioncontrol_nb.simulate.live import write_live
+def _write_live(fleet: Any, to: str, now: datetime, is_fast: bool, **options: Any) -> None:
+    from missioncontrol_nb.simulate.live import sink_of, write_live
 
     minutes, at_most = options["minutes"], options["at_most"]
     length = timedelta(minutes=minutes) if minutes else timedelta(seconds=(at_most or 0) / DEFAULT_RATE)
     start = now - length if is_fast else now
+    sink = sink_of(to, options["is_compressed"])
     began = monotonic()
     with stopped_by_signals() as stop:
         sent = write_live(
             fleet,
-            folder,
+            sink,
             start,
             every=timedelta(seconds=options["every"]),
             until=start + length if minutes else None,
             at_most=at_most,
             is_paced=not is_fast,
-            is_compressed=options["is_compressed"],
             stop=stop,
             on_progress=_progress_line(began),
         )
     seconds = monotonic() - began
     broken = ", ".join(f"{reason} {count}" for reason, count in sorted(sent.broken.items())) or "none"
-    what = f"{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, in {sent.files:,} files"
+    where = f"to {to}" if "://" in to else f"in {sent.files:,} files"
+    what = f"{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, {where}"
     click.echo(f"{what}, {sent.pings / seconds:,.0f} pings/s; broken on purpose: {broken}")
 
 

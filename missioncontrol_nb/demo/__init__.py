@@ -35,12 +35,16 @@ TOLD_EVERY_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Settings:
-    """port: 0 is any free one; minutes: None is until it is stopped; folder: None is one that goes away at the end."""
+    """port: 0 is any free one; minutes: None is until it is stopped; folder: None is one that goes away at the end.
+
+    topic: `kafka://HOST:PORT/TOPIC` that live pings go through; None is files.
+    """
 
     port: int = 8866
     minutes: float | None = None
     folder: Path | None = None
     seed: int = 0
+    topic: str | None = None
 
 
 class Stopped(Exception):  # noqa: N818 (no error)
@@ -109,13 +113,14 @@ class Demo:
         from missioncontrol_nb.aggregator import Aggregator
 
         self._pings.mkdir()
-        self._tell("Starting Spark, and writing two months of history meanwhile ...")
-        self._aggregator = Aggregator(str(self._pings), str(self._dataset), trigger=2)
-        self._aggregator.start()
         now = datetime.now(UTC)
+        source, begin = self._settings.topic or str(self._pings), now.isoformat() if self._settings.topic else None
+        self._tell("Starting Spark, and writing two months of history meanwhile ...")
+        self._aggregator = Aggregator(source, str(self._dataset), trigger=2, starting_offsets=begin)
+        self._aggregator.start()
         fleet = self._fleet(now)
         self._write_history(fleet, now)
-        self._live = Live(fleet, self._pings, now)
+        self._live = Live(fleet, source, now)
         self._live.start()
         self._server = Server(self._dataset, self._folder, self._settings.port)
         self._tell("Making the first page ready ...")

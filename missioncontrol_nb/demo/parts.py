@@ -23,12 +23,12 @@ STOP_SECONDS = 15.0
 
 
 class Live:
-    """The fleet's pings, written into files by a thread. error: what ended it before its time."""
+    """The fleet's pings, written by a thread into files or a topic. error: what ended it before its time."""
 
-    def __init__(self, fleet: "Fleet", folder: Path, start: datetime) -> None:
+    def __init__(self, fleet: "Fleet", to: str, start: datetime) -> None:
         from missioncontrol_nb.simulate.live import Sent
 
-        self._fleet, self._folder, self._from = fleet, folder, start
+        self._fleet, self._to, self._from = fleet, to, start
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write, name="live pings", daemon=True)
         self.sent = Sent()
@@ -39,10 +39,10 @@ class Live:
         self._thread.start()
 
     def _write(self) -> None:
-        from missioncontrol_nb.simulate.live import write_live
+        from missioncontrol_nb.simulate.live import sink_of, write_live
 
         try:
-            write_live(self._fleet, self._folder, self._from, stop=self._stop, sent=self.sent)
+            write_live(self._fleet, sink_of(self._to), self._from, stop=self._stop, sent=self.sent)
         except Exception as error:  # whatever it is: the main thread tells it
             self.error = error
 

@@ -1,4 +1,4 @@
-"""Live pings to files: at the fleet's own pace, or as fast as can be."""
+"""Live pings to files or into a Kafka topic: at the fleet's own pace, or as fast as can be."""
 
 import gzip
 from collections.abc import Callable
@@ -6,15 +6,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import Any, Protocol
 
 from missioncontrol_nb.simulate.draw import DEFAULT_EVERY, Batch, batches
 from missioncontrol_nb.simulate.fleet import Fleet
 from streaming.errors import MissionControlError
 
 
+class Sink(Protocol):
+    """Where pings go."""
+
+    def write(self, batch: Batch, stop: Event) -> None:
+        """Takes what came in together; there for all to read when this returns, unless stop was set meanwhile."""
+
+
+def sink_of(to: str, is_compressed: bool = True) -> Sink:
+    """The sink of a folder or of `kafka://HOST:PORT/TOPIC`. Raises MissionControlError where it cannot be written."""
+    return TopicSink(to) if to.startswith("kafka://") else FolderSink(Path(to), is_compressed)
+
+
 @dataclass
 class Sent:
-    """What was written so far. bytes: of the pings, before compression; broken: pings that are, by reason."""
+    """What was written so far. bytes: of the pings, before compression; files: that many times; broken: by reason."""
 
     pings: int = 0
     bytes: int = 0
@@ -22,7 +35,7 @@ class Sent:
     broken: dict[str, int] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
-        """Count the pings of a file."""
+        """Count the pings of a batch."""
         self.pings += len(batch.documents)
         self.bytes += sum(map(len, batch.documents))
         self.files += 1
@@ -32,7 +45,7 @@ class Sent:
 
 def write_live(
     fleet: Fleet,
-    folder: str | Path,
+    to: str | Path | Sink,
     start: datetime,
     *,
     every: timedelta = DEFAULT_EVERY,
@@ -44,22 +57,22 @@ def write_live(
     sent: Sent | None = None,
     on_progress: Callable[[Sent], None] = lambda sent: None,
 ) -> Sent:
-    """Write the pings that come in from `start` on into files of a folder; a file appears whole, under its last name.
+    """Write the pings that come in from `start` on into files of a folder, or elsewhere.
 
-    A file holds what came in during `every`. until, at_most: when to end, after how many pings, which is looked at
-    after each file; stop ends it too. is_paced: a file is written when its time has passed, else at once.
-    on_progress: told what was written, after each file; sent: adds up as well, for other threads to read.
-    Raises MissionControlError where the folder cannot be written.
+    to: a folder, whose files each hold what came in during `every` and appear whole; or a sink. until, at_most: when
+    to end, after how many pings, which is looked at after each batch; stop ends it too. is_paced: a batch is written
+    when its time has passed, else at once. on_progress: told what was written, after each batch; sent: adds up as
+    well, for other threads to read. Raises MissionControlError where it cannot be written.
     """
     stop = stop or Event()
-    path = _made(Path(folder))
+    sink = FolderSink(Path(to), is_compressed) if isinstance(to, str | Path) else to
     sent = Sent() if sent is None else sent
     for batch in batches(fleet, start, every):
         wait_seconds = (batch.end - datetime.now(UTC)).total_seconds() if is_paced else 0.0
         is_over = until is not None and batch.end > until
         if is_over or stop.wait(max(wait_seconds, 0.0)):
             break
-        _write_whole(path, batch, is_compressed)
+        sink.write(batch, stop)
         sent.add(batch)
         on_progress(sent)
         if at_most is not None and sent.pings >= at_most:
@@ -67,21 +80,60 @@ def write_live(
     return sent
 
 
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MissionControlError(f"cannot make the folder {folder}: {error.strerror}") from error
-    return folder
+class FolderSink:
+    """Files of a folder, which is made; one a batch, .jsonl or .jsonl.gz. A file appears whole, under its last name."""
+
+    def __init__(self, folder: Path, is_compressed: bool = True) -> None:
+        self._folder, self._is_compressed = folder, is_compressed
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = "that is a file" if folder.is_file() else error.strerror
+            raise MissionControlError(f"cannot make the folder {folder}: {reason}") from error
+
+    def write(self, batch: Batch, stop: Event) -> None:
+        """Writes a file beside its place and moves it there, so that nobody reads half of it."""
+        lines = b"\n".join(batch.documents) + b"\n" if batch.documents else b""
+        packing = ".gz" if self._is_compressed else ""
+        name = f"pings-{batch.start.astimezone(UTC):%Y%m%dT%H%M%S.%f}.jsonl{packing}"
+        beside = self._folder / f".{name}.part"
+        try:
+            beside.write_bytes(gzip.compress(lines, compresslevel=1, mtime=0) if self._is_compressed else lines)
+            beside.replace(self._folder / name)
+        except OSError as error:
+            raise MissionControlError(f"cannot write pings into {self._folder}: {error.strerror}") from error
 
 
-def _write_whole(folder: Path, batch: Batch, is_compressed: bool) -> None:
-    """Write a file beside its place and move it there, so that nobody reads half of it."""
-    lines = b"\n".join(batch.documents) + b"\n" if batch.documents else b""
-    name = f"pings-{batch.start.astimezone(UTC):%Y%m%dT%H%M%S.%f}.jsonl{'.gz' if is_compressed else ''}"
-    beside = folder / f".{name}.part"
-    try:
-        beside.write_bytes(gzip.compress(lines, compresslevel=1, mtime=0) if is_compressed else lines)
-        beside.replace(folder / name)
-    except OSError as error:
-        raise MissionControlError(f"cannot write pings into {folder}: {error.strerror}") from error
+class TopicSink:
+    """A Kafka topic, a message a ping. A broker that is away is waited for."""
+
+    def __init__(self, url: str, config: dict[str, str] | None = None) -> None:
+        from streaming.kafka import Topic
+
+        topic = Topic.of(url, config or {})
+        topic.require()
+        self._name, self._producer = topic.name, topic.producer()
+        self._failure: str | None = None
+
+    def write(self, batch: Batch, stop: Event) -> None:
+        """Sends a batch and waits until the brokers have it. Raises MissionControlError where they refuse."""
+        for document in batch.documents:
+            self._send(document, stop)
+        while self._producer.flush(1.0) and not self._failure and not stop.is_set():
+            pass
+        if self._failure:
+            raise MissionControlError(f"cannot send pings to {self._name!r}: {self._failure}")
+
+    def _send(self, document: bytes, stop: Event) -> None:
+        while not self._failure and not stop.is_set():
+            try:
+                self._producer.produce(self._name, value=document, on_delivery=self._note)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def _note(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._failure = error.str()

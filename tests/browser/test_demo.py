@@ -195,3 +195,13 @@ def test_ctrl_c_before_the_first_page_ends_it_all():
         assert process.returncode == 0
         assert "Stopped before the first page was ready" in output
         assert psutil.wait_procs(started, timeout=1)[1] == []
+
+
+def test_demo_through_kafka_counts_every_ping(start_demo, broker):
+    broker.create("demo", 4)
+    with start_demo("--port", 0, "--minutes", 0.3, "--kafka", f"kafka://{broker.address}/demo") as demo:
+        code, output = demo.end(None)
+        assert code == 0, demo.said()
+        pings, counted, rejected, _ = map(number, LAST_LINE.search(output).groups())
+    assert pings == counted + rejected
+    assert pings > 100

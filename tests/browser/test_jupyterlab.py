@@ -1,6 +1,7 @@
 """explore.ipynb in real JupyterLab: all cells run, chart and dashboard are drawn, no other host is asked."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from playwright.sync_api import Page
 
 from tests.browser.conftest import HERE, free_port, wait_for, wait_until
 
@@ -50,14 +52,22 @@ def answers(url: str) -> bool:
         return False
 
 
+def runs(page: Page) -> bool:
+    """Asks for all cells to be run, unless they are; whether they are."""
+    has_begun = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]")).count() > 0
+    if not has_begun:
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    return has_begun
+
+
 def test_explore_draws_its_chart_and_the_dashboard(browser, lab):
     page = browser.new_page(viewport={"width": 1600, "height": 6000})
     page.goto(lab)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     # A notebook that is run before its kernel is there waits for nothing, and is not run.
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached", timeout=60_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    wait_until(lambda: runs(page), 60, every=5)
     page.wait_for_selector(".jp-OutputArea .mc .mc-matrix", timeout=90_000)
     wait_for(page, "document.querySelectorAll('.jp-OutputArea canvas').length >= 1", 60)
     canvas = page.locator(".jp-OutputArea canvas").first

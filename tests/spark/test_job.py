@@ -111,12 +111,12 @@ def test_file_that_vanished_is_counted_once_and_its_neighbours_too(
     spark: SparkSession, pings: Path, dataset: Path
 ) -> None:
     from streaming.checkpoint import open_checkpoint
-    from streaming.sources import FileLog, list_files
+    from streaming.files import FileLog, list_files
 
     (pings / "stays.json").write_bytes(crash_ping())
     (pings / "goes.json").write_bytes(crash_ping())
     with open_checkpoint(dataset / "_checkpoint", str(pings), str(dataset)) as checkpoint:
-        FileLog(checkpoint.log_path).append(list_files(str(pings)))
+        FileLog(checkpoint.folder / "files.log").append(list_files(str(pings)))
     (pings / "goes.json").unlink()
     summary = run(spark, pings, dataset)
     assert (summary.accepted, summary.rejected) == (1, {"file_vanished": 1})
@@ -146,7 +146,7 @@ def test_micro_batches_are_as_large_as_they_may_be(spark: SparkSession, pings: P
 def test_large_file_of_lines_is_shared_between_tasks_and_nothing_is_lost(
     spark: SparkSession, pings: Path, dataset: Path
 ) -> None:
-    from streaming.sources import list_files, share_out
+    from streaming.files import list_files, share_out
 
     ping = crash_ping(noise="x" * 40_000)
     (pings / "large.jsonl").write_bytes(lines(*[ping] * 600))

@@ -9,6 +9,7 @@ import glob
 import heapq
 import json
 import os
+import threading
 import time
 import zlib
 from collections import Counter as Tally
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -28,13 +29,14 @@ from streaming import contract
 from streaming.counting import Counter
 from streaming.errors import MissionControlError
 from streaming.pings import Envelope
+from streaming.source import Read, envelope_of
 from streaming.table import check_credentials, is_remote
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES = tuple(kind + packing for kind in (".json", ".jsonl") for packing in ("", ".gz", ".zst"))
 MAX_BATCH_BYTES = 8 << 30
+SUFFIXES = tuple(kind + packing for kind in (".json", ".jsonl") for packing in ("", ".gz", ".zst"))
 PIECE_BYTES = 256 << 20  # what one task reads at least, where there is as much
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
 BLOCK_BYTES = 1 << 20
@@ -552,16 +554,61 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         """Nothing: the log keeps all it knows, for a path counts once and for all."""
 
 
-def envelope_options(envelope: Envelope) -> dict[str, str]:
-    """An envelope as options of the data source."""
-    submitted_at = envelope.submitted_at.isoformat() if envelope.submitted_at else None
-    options = {"channel": envelope.channel, "country": envelope.country, "submitted_at": submitted_at}
-    return {name: value for name, value in options.items() if value is not None}
+# What the job sees.
 
 
-def envelope_of(options: dict[str, str]) -> Envelope:
-    """The envelope that envelope_options wrote."""
-    submitted_at = options.get("submitted_at")
-    return Envelope(
-        options.get("channel"), options.get("country"), datetime.fromisoformat(submitted_at) if submitted_at else None
-    )
+@dataclass(frozen=True)
+class FileSource:
+    """A file, a folder, a glob or a URL; url: as normal_url gives it."""
+
+    url: str
+    max_batch_bytes: int
+    data_source: ClassVar[type[DataSource]] = PingFiles
+
+    @property
+    def identity(self) -> str:
+        """The URL."""
+        return self.url
+
+    def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
+        """Raises MissionControlError when there is no such source or it holds no pings by its name."""
+        check_source(self.url)
+
+    def trouble(self) -> str | None:
+        """None: a file that cannot be read is counted, an object store that is away ends the job."""
+        return None
+
+    def plan(self, checkpoint: Path) -> "FilePlan":
+        """The plan in a checkpoint's folder."""
+        return FilePlan(self.url, checkpoint / "files.log", self.max_batch_bytes)
+
+
+class FilePlan:
+    """Which files are in which micro-batch: the log, and what is there now."""
+
+    def __init__(self, source: str, log: Path, max_bytes: int) -> None:
+        self._source, self._path, self._max_bytes = source, log, max_bytes
+        self._log = FileLog(log)
+
+    def __len__(self) -> int:
+        return len(self._log)
+
+    def has_pings(self) -> bool:
+        """Whether there is or was a file to read."""
+        return bool(len(self._log) or list_files(self._source))
+
+    def options(self) -> dict[str, str]:
+        """What PingFiles takes."""
+        return {"source": self._source, "log": str(self._path), "max_bytes": str(self._max_bytes)}
+
+    def unread_bytes(self, committed: int) -> int:
+        """The sizes of the files that are not in the micro-batches before that number."""
+        unfinished = self._log.files(min(committed, len(self._log)), len(self._log))
+        new = [file for file in list_files(self._source) if file.path not in self._log.seen]
+        return sum(max(file.size, 0) for file in [*unfinished, *new])
+
+    def read(self, number: int, document_bytes: int) -> Read:
+        """The files of a micro-batch."""
+        self._log.refresh()
+        files = self._log.files(number, number + 1)
+        return Read(sum(max(file.size, 0) for file in files), len(files))

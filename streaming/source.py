@@ -1,0 +1,78 @@
+"""Where pings come from, as the job and its checkpoint see it: a source, and what each micro-batch reads of it."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from streaming.pings import Envelope
+
+if TYPE_CHECKING:
+    from pyspark.sql.datasource import DataSource
+
+
+class Read(NamedTuple):
+    """What a micro-batch has read: bytes, counted as `Plan.unread_bytes` does, and files where there are any."""
+
+    bytes: int
+    files: int | None
+
+
+class Plan(Protocol):
+    """Which pings belong to which micro-batch, from 0 on, as a checkpoint knows it."""
+
+    def __len__(self) -> int:
+        """How many micro-batches are planned; the last may be in no table yet."""
+
+    def has_pings(self) -> bool:
+        """Whether there is anything to read, or ever was: without, Spark would begin with a micro-batch of nothing."""
+
+    def options(self) -> dict[str, str]:
+        """What the data source takes besides `envelope_options`."""
+
+    def unread_bytes(self, committed: int) -> int:
+        """About how much there is to read besides the micro-batches before that number."""
+
+    def read(self, number: int, document_bytes: int) -> Read:
+        """What a micro-batch read, whose documents have that many bytes."""
+
+
+class Source(Protocol):
+    """Pings somewhere."""
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """How much a micro-batch reads at most."""
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint of this source belongs to, by whatever name it is reached; known once checked."""
+
+    @property
+    def data_source(self) -> type["DataSource"]:
+        """What reads and counts in Spark's tasks."""
+
+    def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
+        """Raises MissionControlError where there is no such source; waits, and says so, where it is worth it."""
+
+    def trouble(self) -> str | None:
+        """What a running job waits for, in a sentence; None when it does not."""
+
+    def plan(self, checkpoint: Path) -> Plan:
+        """The plan in a checkpoint's folder. Raises MissionControlError where the two do not belong together."""
+
+
+def envelope_options(envelope: Envelope) -> dict[str, str]:
+    """An envelope as options of a data source."""
+    submitted_at = envelope.submitted_at.isoformat() if envelope.submitted_at else None
+    options = {"channel": envelope.channel, "country": envelope.country, "submitted_at": submitted_at}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def envelope_of(options: dict[str, str]) -> Envelope:
+    """The envelope that envelope_options wrote."""
+    submitted_at = options.get("submitted_at")
+    return Envelope(
+        options.get("channel"), options.get("country"), datetime.fromisoformat(submitted_at) if submitted_at else None
+    )

@@ -1,0 +1,306 @@
+"""Pings from a real Kafka: each message counts once, whatever the topic and its broker go through."""
+
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import NewPartitions
+
+from missioncontrol_nb.releases import load_calendar
+from missioncontrol_nb.simulate import Fleet
+from missioncontrol_nb.simulate.live import TopicSink, write_live
+from streaming import contract
+from streaming import kafka as kafka_module
+from streaming.errors import MissionControlError
+from streaming.job import AggregateSettings, Summary, aggregate
+from streaming.kafka import Range, TopicSettings, read_config, read_starting_offsets, share_out
+from tests.plain_loop import plain_sums
+from tests.services.kafka import RECEIVED_MS, Broker, missing
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
+from tests.spark.test_kill import some_pings, start, total_pings, wait_or_end
+
+PINGS = [crash_ping(minute, country=country) for minute in range(20) for country in ("DE", "FR")] + [main_ping(3)]
+KILLS, BROKER_KILLS = 4, 1
+
+
+@pytest.fixture
+def topic(broker: Broker) -> str:
+    """A new topic of four partitions."""
+    name = f"pings-{uuid.uuid4().hex[:8]}"
+    broker.create(name, 4)
+    return name
+
+
+@pytest.fixture
+def count(broker, spark, topic, tmp_path):
+    """Counts what is new in the topic into a dataset; whatever is told goes to `count.told`."""
+
+    def run(**settings: object) -> Summary:
+        folder = settings.pop("dataset", tmp_path / "dataset")
+        spoken = AggregateSettings(**settings)
+        url = f"kafka://{broker.address}/{topic}"
+        return aggregate(url, str(folder), settings=spoken, spark=spark, on_notice=run.told.append)
+
+    run.told = []
+    return run
+
+
+def loop_sums(documents: Iterable[bytes | None]) -> dict:
+    return plain_sums((document or b"", RECEIVED_MS * 1000) for document in documents)
+
+
+def test_every_message_counts_once_from_run_to_run(broker, topic, count, tmp_path):
+    documents = [*PINGS, None, b"", b"{", crash_ping()[:-5]]
+    broker.send(topic, documents)
+    summary = count()
+    assert (summary.pings, summary.rejected) == (len(documents), {"empty": 2, "not_json": 2})
+    assert count().pings == 0
+    more = some_pings(random.Random(1), 30)
+    broker.send(topic, more)
+    assert count().pings == 30
+    assert dataset_sums(tmp_path / "dataset") == loop_sums([*documents, *more])
+
+
+def test_many_small_micro_batches_give_the_same_sums(broker, topic, count, tmp_path):
+    broker.send(topic, PINGS)
+    summary = count(max_batch_bytes=4000)
+    assert summary.batches > 3
+    assert summary.pings == len(PINGS)
+    assert dataset_sums(tmp_path / "dataset") == loop_sums(PINGS)
+
+
+def test_message_of_ten_megabytes_is_read_and_rejected(broker, topic, count):
+    broker.send(topic, [crash_ping(note="x" * 10_000_000), crash_ping()])
+    summary = count()
+    assert (summary.accepted, summary.rejected) == (1, {"too_large": 1})
+
+
+def test_messages_of_aborted_transactions_do_not_count(broker, topic, count):
+    settings = {"bootstrap.servers": broker.address, "transactional.id": topic, "log_level": 0}
+    producer = Producer(settings)
+    producer.init_transactions()
+    for ends_well in (True, False, True, False):
+        producer.begin_transaction()
+        for partition in range(4):
+            producer.produce(topic, value=crash_ping(), partition=partition)
+        producer.flush()
+        (producer.commit_transaction if ends_well else producer.abort_transaction)()
+    assert count().pings == 8
+    assert count().pings == 0
+    producer.begin_transaction()
+    producer.produce(topic, value=crash_ping(), partition=0)
+    producer.flush()
+    assert count().pings == 0, "the transaction is open yet"
+    producer.commit_transaction()
+    assert count().pings == 1
+
+
+def test_new_partitions_are_read_from_their_first_message(broker, topic, count, tmp_path):
+    broker.send(topic, PINGS)
+    count()
+    admin = broker.admin()
+    admin.create_partitions([NewPartitions(topic, 6)])[topic].result()
+    for partition in range(6):
+        broker.send(topic, [crash_ping(partition)], partition)
+    assert count().pings == 6
+    assert total_pings(tmp_path / "dataset") == len(PINGS) + 6
+
+
+def test_starting_offsets(broker, topic, count, tmp_path):
+    producer = Producer({"bootstrap.servers": broker.address})
+    for hour in range(3):
+        for partition in range(4):
+            producer.produce(topic, crash_ping(), partition=partition, timestamp=RECEIVED_MS + hour * 3_600_000)
+    producer.flush()
+    assert count(dataset=tmp_path / "earliest").pings == 12
+    assert count(topic=TopicSettings("latest"), dataset=tmp_path / "latest").pings == 0
+    later = datetime.fromtimestamp(RECEIVED_MS / 1000 + 1, UTC)
+    assert count(topic=TopicSettings(later), dataset=tmp_path / "later").pings == 8
+    never = datetime.fromtimestamp(RECEIVED_MS / 1000 + 9e6, UTC)
+    assert count(topic=TopicSettings(never), dataset=tmp_path / "never").pings == 0
+    broker.send(topic, [crash_ping()])
+    assert count(topic=TopicSettings("latest"), dataset=tmp_path / "latest").pings == 1
+
+
+def test_messages_that_fell_off_retention_end_the_job_or_are_counted(broker, topic, count):
+    broker.send(topic, [crash_ping()] * 10, partition=0)
+    count()
+    broker.send(topic, [crash_ping()] * 5, partition=0)
+    admin = broker.admin()
+    gone = TopicPartition(topic, 0, 13)
+    admin.delete_records([gone])[gone].result()
+    with pytest.raises(MissionControlError, match=r"3 messages of partition 0 .* fell off .*--on-data-loss count"):
+        count()
+    summary = count(topic=TopicSettings(on_data_loss="count"))
+    assert (summary.accepted, summary.rejected) == (2, {"messages_lost": 3})
+    assert count().pings == 0
+
+
+def test_topic_made_anew_ends_the_job_or_is_read_from_its_first_message(broker, topic, count):
+    broker.send(topic, [crash_ping()] * 10)
+    count()
+    broker.delete(topic)
+    with pytest.raises(MissionControlError, match="no such topic"):
+        count()
+    broker.create(topic, 2)
+    broker.send(topic, [crash_ping()] * 4)
+    with pytest.raises(MissionControlError, match="deleted and made anew"):
+        count()
+    summary = count(topic=TopicSettings(on_data_loss="count"))
+    assert (summary.accepted, summary.rejected) == (4, {"messages_lost": 1})
+    assert count().pings == 0
+
+
+def test_checkpoint_of_another_topic_or_a_lost_one_is_refused(broker, topic, count, spark, tmp_path):
+    broker.send(topic, [crash_ping()])
+    count()
+    broker.create(f"{topic}-other", 1)
+    dataset = tmp_path / "dataset"
+    with pytest.raises(MissionControlError, match="belongs to the source"):
+        aggregate(f"kafka://{broker.address}/{topic}-other", str(dataset), spark=spark)
+    (dataset / "_checkpoint").rename(tmp_path / "lost")
+    with pytest.raises(MissionControlError, match=r"holds pings from .* already"):
+        count()
+    shutil.rmtree(dataset / "_checkpoint")
+    (tmp_path / "lost").rename(dataset / "_checkpoint")
+    assert count().pings == 0
+
+
+def test_loss_of_sparks_own_notes_is_refused(broker, topic, count, tmp_path):
+    for _ in range(2):
+        broker.send(topic, [crash_ping()])
+        count()
+    (tmp_path / "dataset" / "_checkpoint" / "spark").rename(tmp_path / "spark")
+    with pytest.raises(MissionControlError, match="knows 0 micro-batches and the dataset 2"):
+        count()
+
+
+@pytest.mark.parametrize(
+    "url", ["kafka://", "kafka://host/pings", "kafka://:9092/pings", "kafka://host:9092/", "kafka://host:9092/a/b"]
+)
+def test_url_that_is_no_topics_is_explained(url, tmp_path):
+    with pytest.raises(MissionControlError, match="expected kafka://HOST:PORT"):
+        aggregate(url, str(tmp_path / "dataset"))
+
+
+def test_broker_that_never_answers_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(kafka_module, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(kafka_module, "ANSWER_SECONDS", 1.0)
+    told: list[str] = []
+    with pytest.raises(MissionControlError, match=r"no broker answers at 127\.0\.0\.1:1"):
+        aggregate("kafka://127.0.0.1:1/pings", str(tmp_path / "dataset"), on_notice=told.append)
+    assert told == ["no broker answers at 127.0.0.1:1 yet: waiting"]
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_simulated_pings_go_through_kafka(broker, topic, count):
+    sink = TopicSink(f"kafka://{broker.address}/{topic}")
+    begin = datetime(2017, 10, 3, 15, tzinfo=UTC)
+    sent = write_live(Fleet(load_calendar()), sink, begin, at_most=500, is_paced=False)
+    summary = count()
+    assert (summary.pings, summary.bytes) == (sent.pings, sent.bytes)
+    assert summary.rejected == sent.broken
+
+
+def test_job_and_broker_killed_in_mid_stream_count_every_message_once(spark, tmp_path):
+    if said := missing():
+        pytest.skip(said)
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    random_ = random.Random(seed)
+    documents = some_pings(random_, 3000)
+    with Broker(tmp_path / "kafka") as broker:
+        broker.create("pings", 4)
+        url, dataset = f"kafka://{broker.address}/pings", tmp_path / "dataset"
+        sender = threading.Thread(target=send_slowly, args=(broker, documents))
+        sender.start()
+        for kill in range(KILLS):
+            job = start(url, dataset, "--follow", "--trigger", "0", "--batch-megabytes", "1")
+            wait_or_end(job, random_.uniform(6, 10))
+            if kill < BROKER_KILLS:
+                broker.kill()
+                assert said_to(job, "no broker answers")
+                broker.start()
+                assert said_to(job, "going on")
+            job.kill()
+            job.communicate()
+        sender.join()
+        aggregate(url, str(dataset), spark=spark)
+        assert dataset_sums(dataset) == loop_sums(documents)
+        assert total_pings(dataset) == len(documents)
+
+
+def said_to(job: subprocess.Popen[str], words: str) -> bool:
+    assert job.stderr
+    return any(words in line for line in job.stderr)
+
+
+def send_slowly(broker: Broker, documents: list[bytes]) -> None:
+    """Over half a minute, through whatever happens to the broker."""
+    pause = threading.Event()
+    for first in range(0, len(documents), 50):
+        broker.send("pings", documents[first : first + 50], **{"enable.idempotence": True})
+        pause.wait(0.5)
+
+
+def test_follow_ends_cleanly_when_told(broker, topic, tmp_path):
+    broker.send(topic, [crash_ping(), b"nonsense"])
+    job = start(f"kafka://{broker.address}/{topic}", tmp_path / "dataset", "--follow", "--trigger", "0.1")
+    assert job.stdout
+    assert "batch 0: 2 pings (1 rejected)" in job.stdout.readline()
+    job.send_signal(signal.SIGINT)
+    output, errors = job.communicate(timeout=60)
+    assert job.returncode == 0
+    assert "Traceback" not in errors
+    assert "2 pings: 1 accepted, 1 rejected" in output
+
+
+# ---------- without a broker ----------
+def test_shares_hold_every_message_once_and_are_of_one_size():
+    ranges = [Range(0, 0, 100), Range(1, 50, 53), Range(2, 7, 7, lost=4), Range(3, 0, 1)]
+    for tasks in (1, 2, 3, 7, 200):
+        shares = share_out(ranges, tasks)
+        assert len(shares) <= tasks
+        for partition, start_, end, _ in ranges:
+            read = [offset for share in shares for each in share if each.partition == partition
+                    for offset in range(each.start, each.end)]  # fmt: skip
+            assert read == list(range(start_, end))
+        assert sum(each.lost for share in shares for each in share) == 4
+        sizes = [sum(each.end - each.start for each in share) for share in shares]
+        assert max(sizes) <= -(-104 // tasks)
+
+
+def test_config_file_is_read_as_kafkas_tools_read_it(tmp_path: Path):
+    path = tmp_path / "client.properties"
+    path.write_text("# of the team\nsecurity.protocol=SASL_SSL\nsasl.password = a=b%c\n\n")
+    assert read_config(path) == {"security.protocol": "SASL_SSL", "sasl.password": "a=b%c"}
+    path.write_text("no value\n")
+    with pytest.raises(MissionControlError, match="expected lines of name = value"):
+        read_config(path)
+    with pytest.raises(MissionControlError, match="cannot read --kafka-config"):
+        read_config(tmp_path / "none")
+
+
+def test_unknown_setting_is_named(tmp_path: Path):
+    settings = AggregateSettings(topic=TopicSettings(config={"no.such.setting": "1"}))
+    with pytest.raises(MissionControlError, match=r"does not take --kafka-config: .*no\.such\.setting"):
+        aggregate("kafka://127.0.0.1:1/pings", str(tmp_path / "dataset"), settings=settings)
+
+
+def test_starting_offsets_are_words_or_a_moment():
+    assert read_starting_offsets("latest") == "latest"
+    assert read_starting_offsets("2017-10-02T14:05") == datetime(2017, 10, 2, 14, 5, tzinfo=UTC)
+    with pytest.raises(MissionControlError, match="expected --starting-offsets as earliest, latest or a time"):
+        read_starting_offsets("yesterday")
+
+
+def test_lost_messages_have_a_reason_that_is_explained():
+    assert "messages_lost" in contract.REASONS
