@@ -7,7 +7,6 @@ dataset says was committed; where it does not, counting on would lose pings or d
 
 import fcntl
 import json
-import os
 import shutil
 import time
 import uuid
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from streaming.errors import MissionControlError
-from streaming.source import Plan
+from streaming.source import Plan, write_json
 from streaming.table import TableWriter
 
 LOCK_SECONDS = 15.0
@@ -104,12 +103,7 @@ def _identity(folder: Path, source: str, dataset: str) -> tuple[Mapping[str, str
             f"the checkpoint {str(folder)!r} has lost its checkpoint.json: restore it, or name another --checkpoint"
         )
     identity = {"id": str(uuid.uuid4()), **wanted}
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("w") as file:
-        json.dump(identity, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_json(path, identity)
     return identity, True
 
 

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
-from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
 from streaming import contract
 from streaming.counting import Counter
 from streaming.errors import MissionControlError
+from streaming.partials import PartialSums, envelope_of
 from streaming.pings import Envelope
-from streaming.source import Read, envelope_of
+from streaming.source import Read
 from streaming.table import check_credentials, is_remote
 
 if TYPE_CHECKING:
@@ -489,17 +489,13 @@ class PiecesPartition(InputPartition):
     pieces: list[Piece]
 
 
-class PingFiles(DataSource):
+class PingFiles(PartialSums):
     """Partial sums of the pings in files. Options: source, log, max_bytes, cores, channel, country, submitted_at."""
 
     @classmethod
     def name(cls) -> str:
         """What spark.readStream.format takes."""
         return "missioncontrol_ping_files"
-
-    def schema(self) -> StructType:
-        """contract.partial_schema(), as Spark spells it."""
-        return from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
 
     def streamReader(self, schema: StructType) -> "PingFilesReader":  # noqa: N802 (Spark's name)
         """The reader of a stream."""

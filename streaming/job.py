@@ -16,11 +16,13 @@ from streaming import contract, files, kafka
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
-from streaming.kafka import TopicSettings, TopicSource, is_topic
+from streaming.kafka import TopicSettings, TopicSource
+from streaming.partials import envelope_options
 from streaming.pings import Envelope
 from streaming.session import spark_session
-from streaming.source import Plan, Source, envelope_options
+from streaming.source import Plan, Source
 from streaming.table import TableWriter, check_credentials, is_remote, normal_url
+from streaming.topic import is_topic
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -274,7 +276,8 @@ class _Run:
             try:
                 for writer in self._writers:
                     rows = rows_of(writer.table, sums)
-                    if len(rows):
+                    # Messages of an aborted transaction sum to nothing, and yet the micro-batch must be known as done.
+                    if len(rows) or (not len(sums) and writer.table is contract.ERROR_AGGREGATES):
                         newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None
                         writer.append(rows, number, self._checkpoint.app, newest, (source_app(self._source.identity),))
                         self._on_commit(writer.table.name, number)

@@ -1,12 +1,11 @@
 """Where pings come from, as the job and its checkpoint see it: a source, and what each micro-batch reads of it."""
 
+import json
+import os
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-from streaming.pings import Envelope
 
 if TYPE_CHECKING:
     from pyspark.sql.datasource import DataSource
@@ -29,7 +28,7 @@ class Plan(Protocol):
         """Whether there is anything to read, or ever was: without, Spark would begin with a micro-batch of nothing."""
 
     def options(self) -> dict[str, str]:
-        """What the data source takes besides `envelope_options`."""
+        """What the data source takes besides an envelope's options."""
 
     def unread_bytes(self, committed: int) -> int:
         """About how much there is to read besides the micro-batches before that number."""
@@ -63,16 +62,11 @@ class Source(Protocol):
         """The plan in a checkpoint's folder. Raises MissionControlError where the two do not belong together."""
 
 
-def envelope_options(envelope: Envelope) -> dict[str, str]:
-    """An envelope as options of a data source."""
-    submitted_at = envelope.submitted_at.isoformat() if envelope.submitted_at else None
-    options = {"channel": envelope.channel, "country": envelope.country, "submitted_at": submitted_at}
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def envelope_of(options: dict[str, str]) -> Envelope:
-    """The envelope that envelope_options wrote."""
-    submitted_at = options.get("submitted_at")
-    return Envelope(
-        options.get("channel"), options.get("country"), datetime.fromisoformat(submitted_at) if submitted_at else None
-    )
+def write_json(path: Path, content: object) -> None:
+    """Writes a file of a checkpoint whole or not at all; on disk when this returns."""
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

@@ -89,8 +89,9 @@ def command(
     What cannot be counted is counted as rejected, with its reason, and its file is named.
     """
     from streaming.job import AggregateSettings
-    from streaming.kafka import TopicSettings, read_config, read_starting_offsets
+    from streaming.kafka import TopicSettings, read_starting_offsets
     from streaming.pings import Envelope
+    from streaming.topic import read_config
 
     config = read_config(kafka_config) if kafka_config else {}
     settings = AggregateSettings(

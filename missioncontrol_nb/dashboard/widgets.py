@@ -108,12 +108,6 @@ class VegaChart(anywidget.AnyWidget):
         spec, columns = split_chart(chart)
         return cls(spec=spec, columns=columns, summary=summary)
 
-    def show(self, chart: "alt.TopLevelMixin", summary: str = "") -> None:
-        """Shows another chart in this widget, in place where only its rows differ."""
-        spec, columns = split_chart(chart)
-        with self.hold_sync():
-            self.spec, self.columns, self.summary = spec, columns, summary
-
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if isinstance(content, dict) and content.get("want") == "bundle" and BUNDLE.exists():
             self.send({"do": "bundle"}, buffers=[BUNDLE.read_bytes()])

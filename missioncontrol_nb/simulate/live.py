@@ -22,7 +22,9 @@ class Sink(Protocol):
 
 def sink_of(to: str, is_compressed: bool = True) -> Sink:
     """The sink of a folder or of `kafka://HOST:PORT/TOPIC`. Raises MissionControlError where it cannot be written."""
-    return TopicSink(to) if to.startswith("kafka://") else FolderSink(Path(to), is_compressed)
+    from streaming.topic import is_topic
+
+    return TopicSink(to) if is_topic(to) else FolderSink(Path(to), is_compressed)
 
 
 @dataclass
@@ -108,7 +110,7 @@ class TopicSink:
     """A Kafka topic, a message a ping. A broker that is away is waited for."""
 
     def __init__(self, url: str, config: dict[str, str] | None = None) -> None:
-        from streaming.kafka import Topic
+        from streaming.topic import Topic
 
         topic = Topic.of(url, config or {})
         topic.require()

@@ -133,17 +133,17 @@ def test_a_page_that_comes_slowly_says_so_and_waits(browser, dashboard_server):
 def test_a_link_clicked_while_the_widgets_come_is_followed(browser, dashboard_server):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     wait_until(lambda: get(dashboard_server + "health")[0] == 200, 60)
-    page.add_init_script("""addEventListener("mc:beat", () => {
-      const link = document.querySelector("#mc-still .mc-cell");
-      if (link) { globalThis.clicked = link.getAttribute("href"); link.click(); }
-    }, {once: true});""")
+    page.add_init_script("""new MutationObserver((_, watch) => {
+      const link = document.querySelector("#rendered_cells .mc") && document.querySelector("#mc-still .mc-cell");
+      if (!link) return;
+      watch.disconnect();
+      globalThis.clicked = link.getAttribute("href");
+      link.click();
+    }).observe(document, {childList: true, subtree: true});""")
     page.goto(dashboard_server)
-    page.wait_for_selector("#rendered_cells .mc-main > *")
-    wait_for(page, "document.getElementById('mc-still') === null")
-    clicked = page.evaluate("globalThis.clicked")
-    if clicked:  # the page's heart beat before its widgets were all there
-        page.wait_for_selector(".mc-table")
-        assert page.evaluate("location.search") == clicked
+    page.wait_for_selector(".mc-table")
+    wait_until_live(page)
+    assert page.evaluate("globalThis.clicked") == page.evaluate("location.search")
 
 
 def test_a_phone_is_drawn_as_one_from_the_start(browser, dashboard_server):

@@ -18,10 +18,11 @@ from missioncontrol_nb.releases import load_calendar
 from missioncontrol_nb.simulate import Fleet
 from missioncontrol_nb.simulate.live import TopicSink, write_live
 from streaming import contract
-from streaming import kafka as kafka_module
+from streaming import topic as topic_module
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, Summary, aggregate
-from streaming.kafka import Range, TopicSettings, read_config, read_starting_offsets, share_out
+from streaming.kafka import TopicSettings, read_starting_offsets, share_out
+from streaming.topic import Range, read_config
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker, missing
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
@@ -101,6 +102,20 @@ def test_messages_of_aborted_transactions_do_not_count(broker, topic, count):
     assert count().pings == 0, "the transaction is open yet"
     producer.commit_transaction()
     assert count().pings == 1
+
+
+def test_micro_batches_of_nothing_but_aborted_messages_are_known_as_done(broker, topic, count, tmp_path):
+    producer = Producer({"bootstrap.servers": broker.address, "transactional.id": topic, "log_level": 0})
+    producer.init_transactions()
+    for _ in range(3):
+        producer.begin_transaction()
+        producer.produce(topic, value=crash_ping(), partition=0)
+        producer.flush()
+        producer.abort_transaction()
+        assert count().pings == 0
+    broker.send(topic, [crash_ping()])
+    assert count().pings == 1
+    assert total_pings(tmp_path / "dataset") == 1
 
 
 def test_new_partitions_are_read_from_their_first_message(broker, topic, count, tmp_path):
@@ -192,8 +207,8 @@ def test_url_that_is_no_topics_is_explained(url, tmp_path):
 
 
 def test_broker_that_never_answers_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(kafka_module, "PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(kafka_module, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(topic_module, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(topic_module, "ANSWER_SECONDS", 1.0)
     told: list[str] = []
     with pytest.raises(MissionControlError, match=r"no broker answers at 127\.0\.0\.1:1"):
         aggregate("kafka://127.0.0.1:1/pings", str(tmp_path / "dataset"), on_notice=told.append)

@@ -1,0 +1,296 @@
+"""A Kafka topic as its brokers see it: what it is, where it ends, its messages; waits where no broker answers."""
+
+import configparser
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, KafkaError, Message, Producer
+    from confluent_kafka.admin import AdminClient
+
+SCHEME = "kafka://"
+TAKEN_AT_ONCE = 50  # messages: a consumer holds as many beside its queue, whatever their size
+SAMPLED_MESSAGES = 200  # to learn how large messages are
+SAMPLED_FOR_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0  # how long brokers that do not answer are waited for
+LARGEST_MESSAGE = 16 << 20
+# Of librdkafka's defaults the first costs a factor of fifteen.
+TUNED = {
+    "fetch.queue.backoff.ms": 2,
+    "queued.max.messages.kbytes": 65536,
+    "fetch.message.max.bytes": LARGEST_MESSAGE,
+    "fetch.max.bytes": 64 << 20,
+    "reconnect.backoff.max.ms": 1000,
+    "topic.metadata.refresh.interval.ms": 10_000,
+}
+_Client = TypeVar("_Client")
+_Result = TypeVar("_Result")
+
+
+def read_config(path: str | Path) -> dict[str, str]:
+    """The settings in a file of `name = value` lines, as Kafka's own tools take it; `#` begins a comment.
+
+    Raises MissionControlError where it cannot be read.
+    """
+    parser = configparser.ConfigParser(
+        delimiters=("=",), comment_prefixes=("#", "!"), interpolation=None, default_section="", strict=False
+    )
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    try:
+        parser.read_string("[all]\n" + Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissionControlError(f"cannot read --kafka-config {str(path)!r}: {error.strerror}") from error
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise MissionControlError(
+            f"expected lines of name = value in {str(path)!r}, such as security.protocol = SSL; {error}"
+        ) from error
+    return dict(parser["all"])
+
+
+class Away(Exception):  # noqa: N818 (a state that passes)
+    """No broker answers."""
+
+
+def is_topic(source: str) -> bool:
+    """Whether a source is a topic of Kafka's."""
+    return source.startswith(SCHEME)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic and how its brokers are reached."""
+
+    brokers: str
+    name: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, url: str, config: Mapping[str, str]) -> "Topic":
+        """The topic of `kafka://HOST:PORT[,...]/TOPIC`. Raises MissionControlError for a URL that is none."""
+        brokers, _, name = url.removeprefix(SCHEME).partition("/")
+        hosts = brokers.split(",")
+        if not name or "/" in name or not all(host.rpartition(":")[2].isdigit() and host[0] != ":" for host in hosts):
+            raise MissionControlError(f"expected kafka://HOST:PORT[,HOST:PORT...]/TOPIC; got {url!r}")
+        return cls(brokers, name, config)
+
+    @property
+    def url(self) -> str:
+        """How the topic was named."""
+        return f"{SCHEME}{self.brokers}/{self.name}"
+
+    @cached_property
+    def _admin(self) -> "AdminClient":
+        from confluent_kafka.admin import AdminClient
+
+        return self._client(AdminClient, {**self.config, "error_cb": self._hear})
+
+    @cached_property
+    def _is_down(self) -> threading.Event:
+        return threading.Event()
+
+    def _hear(self, error: "KafkaError") -> None:
+        from confluent_kafka import KafkaError
+
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._is_down.set()
+
+    def is_away(self) -> bool:
+        """Whether the connection to all brokers was lost and none has answered since."""
+        self._admin.poll(0)
+        if self._is_down.is_set():
+            try:
+                self.cluster_id(timeout=1.0)
+            except Away:
+                return True
+            self._is_down.clear()
+        return False
+
+    def consumer(self) -> "Consumer":
+        """A consumer that belongs to no group and commits nothing."""
+        from confluent_kafka import Consumer
+
+        needed = {
+            "group.id": "missioncontrol",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+        }
+        return self._client(Consumer, {**TUNED, **self.config, **needed})
+
+    def producer(self) -> "Producer":
+        """A producer that sends each message once and takes those of 10 MB."""
+        from confluent_kafka import Producer
+
+        ours = {"message.max.bytes": LARGEST_MESSAGE, "enable.idempotence": True, "linger.ms": 5}
+        return self._client(Producer, {**ours, "message.timeout.ms": 0, **self.config})
+
+    def require(self) -> None:
+        """Raises MissionControlError where there is no such topic, or no broker answers for half a minute."""
+        patiently(self.describe, self.brokers)
+
+    def _client(self, kind: Callable[[dict[str, Any]], _Client], settings: Mapping[str, Any]) -> _Client:
+        """A client of Kafka's, quiet. Raises MissionControlError where it does not take a setting."""
+        from confluent_kafka import KafkaException
+
+        quiet = {"error_cb": lambda error: None, "log_level": 0}
+        try:
+            return kind({**quiet, **settings, "bootstrap.servers": self.brokers})
+        except KafkaException as error:
+            raise MissionControlError(f"Kafka's client does not take --kafka-config: {error.args[0].str()}") from error
+
+    def cluster_id(self, timeout: float = ANSWER_SECONDS) -> str:
+        """What the brokers call their cluster. Raises Away where none answers in so many seconds."""
+        return _answer(self._admin.describe_cluster(request_timeout=timeout)).cluster_id
+
+    def describe(self) -> tuple[str, int]:
+        """The topic's id, another one when it is made anew, and the number of its partitions.
+
+        Raises Away where no broker answers, MissionControlError where there is no such topic.
+        """
+        from confluent_kafka import TopicCollection
+
+        described = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=ANSWER_SECONDS)
+        found = _answer(described[self.name], self)
+        return str(found.topic_id), len(found.partitions)
+
+    def ends(self) -> tuple[str, dict[int, int]]:
+        """The topic's id, and the offset after the last message of each partition. Raises Away."""
+        from confluent_kafka.admin import OffsetSpec
+
+        topic_id, count = self.describe()
+        return topic_id, self.offsets(range(count), OffsetSpec.latest())
+
+    def offsets(self, partitions: Sequence[int], at: Any) -> dict[int, int]:
+        """The offset of each partition at an OffsetSpec; the end where no message is that new. Raises Away."""
+        from confluent_kafka import IsolationLevel, TopicPartition
+
+        if not partitions:
+            return {}
+        wanted = {TopicPartition(self.name, partition): at for partition in partitions}
+        asked = self._admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
+        )
+        return {place.partition: _answer(answer, self).offset for place, answer in asked.items()}
+
+
+def _answer(future: Any, topic: Topic | None = None) -> Any:
+    """What a broker answers. Raises Away where none does, MissionControlError where there is no such topic."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    try:
+        return future.result(timeout=2 * ANSWER_SECONDS)
+    except TimeoutError as error:
+        raise Away("no answer") from error
+    except KafkaException as error:
+        reason: KafkaError = error.args[0]
+        if topic and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise MissionControlError(f"no such topic: {topic.url!r}") from error
+        if reason.retriable() or reason.code() in (
+            KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT,
+            KafkaError.LEADER_NOT_AVAILABLE, KafkaError.BROKER_NOT_AVAILABLE, KafkaError._RESOLVE,
+        ):  # fmt: skip
+            raise Away(reason.str()) from error
+        raise MissionControlError(f"cannot read {topic.url if topic else 'the cluster'!r}: {reason.str()}") from error
+
+
+class Range(NamedTuple):
+    """Messages of a partition from start to before end. lost: how many before start are gone for good."""
+
+    partition: int
+    start: int
+    end: int
+    lost: int = 0
+
+
+def patiently(
+    ask: Callable[[], _Result],
+    brokers: str,
+    stop: threading.Event | None = None,
+    say: Callable[[str], None] = lambda notice: None,
+) -> _Result:
+    """What brokers answer, which are waited for a while; that they are is said once.
+
+    Raises MissionControlError where none answers in time, or none has when stop is set.
+    """
+    stop, give_up, has_said = stop or threading.Event(), time.monotonic() + PATIENCE_SECONDS, False
+    while True:
+        try:
+            return ask()
+        except Away as away:
+            if not has_said:
+                say(f"no broker answers at {brokers} yet: waiting")
+                has_said = True
+            if time.monotonic() > give_up or stop.wait(0.5):
+                raise MissionControlError(f"no broker answers at {brokers}: {away}") from away
+
+
+def read_messages(topic: Topic, ranges: Sequence[Range]) -> Iterator["Message"]:
+    """The messages of ranges, one after another within a partition. A broker that is away is waited for.
+
+    Raises MissionControlError where messages of a range are gone.
+    """
+    from confluent_kafka import KafkaError, TopicPartition
+
+    ends = {each.partition: each.end for each in ranges}
+    consumer = _consumer(topic)
+    consumer.assign([TopicPartition(topic.name, each.partition, each.start) for each in ranges])
+    try:
+        while ends:
+            for message in _take(consumer, 1.0):
+                partition, error, offset = message.partition(), message.error(), message.offset()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise MissionControlError(f"cannot read partition {partition} of {topic.url!r}: {error.str()}")
+                if partition not in ends or offset is None:
+                    continue
+                if error is None and offset < ends[partition]:
+                    yield message
+                if offset >= ends[partition] - (error is None):
+                    del ends[partition]
+                    consumer.incremental_unassign([TopicPartition(topic.name, partition)])
+    finally:
+        consumer.unassign()
+
+
+def mean_bytes(topic: Topic, places: Mapping[int, int]) -> float:
+    """The mean size of some messages from an offset of each partition on, bytes; 0 where none comes."""
+    from confluent_kafka import TopicPartition
+
+    consumer = _consumer(topic)
+    consumer.assign([TopicPartition(topic.name, partition, offset) for partition, offset in places.items()])
+    sizes: list[int] = []
+    give_up = time.monotonic() + SAMPLED_FOR_SECONDS
+    while len(sizes) < SAMPLED_MESSAGES and time.monotonic() < give_up:
+        messages = _take(consumer, 0.2)
+        sizes += [len(message.value() or b"") for message in messages if message.error() is None]
+        if not messages and sizes:
+            break
+    consumer.unassign()
+    return sum(sizes) / len(sizes) if sizes else 0.0
+
+
+def _take(consumer: "Consumer", seconds: float) -> "list[Message]":
+    """Some messages, as soon as there is one. `consume` alone would wait until there are as many as it may take."""
+    first = consumer.poll(seconds)
+    return [] if first is None else [first, *consumer.consume(TAKEN_AT_ONCE - 1, timeout=0)]
+
+
+_consumers: dict[str, "Consumer"] = {}
+
+
+def _consumer(topic: Topic) -> "Consumer":
+    """The consumer of this process: Spark's Python workers live on from task to task, and so does the connection."""
+    key = json.dumps([topic.brokers, dict(topic.config)])
+    if key not in _consumers:
+        _consumers[key] = topic.consumer()
+    return _consumers[key]
