@@ -22,10 +22,9 @@ lab: setup ## Explore a simulated fleet in JupyterLab.
 kafka: setup ## Run a Kafka of one node with a topic until Ctrl-C (needs Java and Maven).
 	@exec $(BIN)/python -m tests.services.kafka
 
-# Two at a time, but whole demos, which are Spark twice and a dashboard, have the machine for themselves.
-DEMOS := tests/browser/test_demo.py
+# Two at a time, but for tests that need the machine for themselves.
 test: setup chromium check ## Run the checks and all tests (ARGS= for pytest: some of them, one after another).
-	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore $(DEMOS) && $(BIN)/python -m pytest $(DEMOS))
+	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" && $(BIN)/python -m pytest -m alone)
 
 check: setup ## Format, lint, types, notebook hygiene: every warning is an error.
 	@$(BIN)/ruff format --check .

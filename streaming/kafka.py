@@ -25,7 +25,17 @@ from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, envelope_of
 from streaming.pings import Envelope
 from streaming.source import Read, write_json
-from streaming.topic import SCHEME, Away, Range, Topic, mean_bytes, patiently, read_messages
+from streaming.topic import (
+    PATIENCE_SECONDS,
+    SCHEME,
+    Away,
+    NoSuchTopicError,
+    Range,
+    Topic,
+    mean_bytes,
+    patiently,
+    read_messages,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,14 +101,18 @@ class TopicSource:
 
     def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
         """Raises MissionControlError where there is no such topic, or no broker answers for half a minute."""
-        self.cluster, self.topic_id = patiently(self._ids, self.topic.brokers, stop, say)
+        self.cluster, self.topic_id = patiently(self._ids, self.topic.brokers, stop, say, bears_refusal=False)
 
     def _ids(self) -> tuple[str, str]:
         return self.topic.cluster_id(), self.topic.describe()[0]
 
     def trouble(self) -> str | None:
         """That no broker answers, where that is so."""
-        return f"no broker answers at {self.topic.brokers}: waiting" if self.topic.is_away() else None
+        away = self.topic.away()
+        if away is None:
+            return None
+        why = f" ({away})" if away.is_refusal else ""
+        return f"no broker answers at {self.topic.brokers}{why}: waiting"
 
     def plan(self, checkpoint: Path) -> "TopicPlan":
         """The plan in a checkpoint's folder; a new one is made to begin where the settings say."""
@@ -199,6 +213,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         self._topic = Topic(self._options["brokers"], self._options["topic"], config)
         self._frozen: dict[str, Any] | None = None
         self._mean_bytes, self._sampled_at = 0.0, -SAMPLE_SECONDS
+        self._seen_at = time.monotonic()
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802
         """Where the checkpoint begins."""
@@ -238,7 +253,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
         """The partial sums of a partition."""
         assert isinstance(partition, RangesPartition)
-        yield from count_ranges(self._topic, partition.ranges, envelope_of(self._options))
+        yield from count_ranges(self._topic, partition.ranges, envelope_of(self._options), self._bears_loss)
 
     def commit(self, end: dict[str, Any]) -> None:
         """Nothing: Spark's checkpoint keeps the offsets."""
@@ -257,10 +272,11 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         """The offsets after the last messages, as Spark keeps them. Raises Away."""
         try:
             topic_id, offsets = self._topic.ends()
-        except MissionControlError as error:
-            if self._bears_loss:
-                raise Away(str(error)) from error  # it may be made anew
+        except NoSuchTopicError as error:
+            if self._bears_loss or time.monotonic() - self._seen_at < PATIENCE_SECONDS:
+                raise Away(str(error)) from error  # a cluster may be coming up, or the topic be made anew
             raise
+        self._seen_at = time.monotonic()
         return {"topic": topic_id, **_as_json(offsets)}
 
     @property
@@ -295,10 +311,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             first = begin.get(str(partition), 0)
             lost = min(max(firsts[partition] - first, 0), stop - first)
             if lost > 0 and str(partition) in begin and not self._bears_loss:
-                raise MissionControlError(
-                    f"{lost:,} messages of partition {partition} of {self._topic.url!r} fell off the topic's retention "
-                    "before they were read. To go on without them and count the loss: --on-data-loss count"
-                )
+                raise _loss(self._topic, partition, lost)
             if stop > first:
                 ranges.append(Range(partition, first + lost, stop, lost if str(partition) in begin else 0))
         if start["topic"] != end["topic"]:
@@ -332,16 +345,34 @@ def share_out(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:
     return shares
 
 
+def _loss(topic: Topic, partition: int, lost: int) -> MissionControlError:
+    return MissionControlError(
+        f"{lost:,} messages of partition {partition} of {topic.url!r} fell off the topic's retention before they were "
+        "read. To go on without them and count the loss: --on-data-loss count"
+    )
+
+
 # Reading, in the task.
 
 
-def count_ranges(topic: Topic, ranges: Sequence[Range], envelope: Envelope) -> Iterator["pa.RecordBatch"]:
-    """Reads, decodes and sums; batches of contract.partial_schema(). A message without a value is rejected as empty."""
+def count_ranges(
+    topic: Topic, ranges: Sequence[Range], envelope: Envelope, bears_loss: bool
+) -> Iterator["pa.RecordBatch"]:
+    """Reads, decodes and sums; batches of contract.partial_schema(). A message without a value is rejected as empty.
+
+    Raises MissionControlError where messages are gone since the ranges were planned, and that is not to be borne.
+    """
     counter = Counter(envelope)
+
+    def lose(partition: int, count: int) -> None:
+        if not bears_loss:
+            raise _loss(topic, partition, count)
+        counter.reject("messages_lost", time.time_ns() // 1000, pings=count)
+
     for each in ranges:
         if each.lost:
-            counter.reject("messages_lost", time.time_ns() // 1000, pings=each.lost)
-    for message in read_messages(topic, [each for each in ranges if each.end > each.start]):
+            lose(each.partition, each.lost)
+    for message in read_messages(topic, [each for each in ranges if each.end > each.start], lose):
         document, received_us = message.value(), message.timestamp()[1] * 1000
         if document is None:
             counter.reject("empty", received_us)

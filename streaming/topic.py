@@ -2,9 +2,11 @@
 
 import configparser
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,7 @@ TAKEN_AT_ONCE = 50  # messages: a consumer holds as many beside its queue, whate
 SAMPLED_MESSAGES = 200  # to learn how large messages are
 SAMPLED_FOR_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
+HEAR_SECONDS = 0.2  # how often to hear whether brokers refuse us, while an answer is awaited
 PATIENCE_SECONDS = 30.0  # how long brokers that do not answer are waited for
 LARGEST_MESSAGE = 16 << 20
 # Of librdkafka's defaults the first costs a factor of fifteen.
@@ -57,7 +60,15 @@ def read_config(path: str | Path) -> dict[str, str]:
 
 
 class Away(Exception):  # noqa: N818 (a state that passes)
-    """No broker answers."""
+    """No broker answers, or none lets us in. is_refusal: the latter."""
+
+    def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
+        super().__init__(reason)
+        self.is_refusal = is_refusal
+
+
+class NoSuchTopicError(MissionControlError):
+    """There is none of that name; so a cluster that has just come up may say for a moment of one that it has."""
 
 
 def is_topic(source: str) -> bool:
@@ -94,25 +105,27 @@ class Topic:
         return self._client(AdminClient, {**self.config, "error_cb": self._hear})
 
     @cached_property
-    def _is_down(self) -> threading.Event:
-        return threading.Event()
+    def _heard(self) -> "_Heard":
+        return _Heard()
 
     def _hear(self, error: "KafkaError") -> None:
         from confluent_kafka import KafkaError
 
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._is_down.set()
+            self._heard.is_down = True
+        elif error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            self._heard.refusal = error.str()
 
-    def is_away(self) -> bool:
-        """Whether the connection to all brokers was lost and none has answered since."""
+    def away(self) -> Away | None:
+        """Whether the connection to all brokers was lost and none has answered since, and why."""
         self._admin.poll(0)
-        if self._is_down.is_set():
+        if self._heard.is_down:
             try:
                 self.cluster_id(timeout=1.0)
-            except Away:
-                return True
-            self._is_down.clear()
-        return False
+            except Away as away:
+                return away
+            self._heard.is_down = False
+        return None
 
     def consumer(self) -> "Consumer":
         """A consumer that belongs to no group and commits nothing."""
@@ -137,7 +150,7 @@ class Topic:
 
     def require(self) -> None:
         """Raises MissionControlError where there is no such topic, or no broker answers for half a minute."""
-        patiently(self.describe, self.brokers)
+        patiently(self.describe, self.brokers, bears_refusal=False)
 
     def _client(self, kind: Callable[[dict[str, Any]], _Client], settings: Mapping[str, Any]) -> _Client:
         """A client of Kafka's, quiet. Raises MissionControlError where it does not take a setting."""
@@ -151,17 +164,17 @@ class Topic:
 
     def cluster_id(self, timeout: float = ANSWER_SECONDS) -> str:
         """What the brokers call their cluster. Raises Away where none answers in so many seconds."""
-        return _answer(self._admin.describe_cluster(request_timeout=timeout)).cluster_id
+        return self._answer(self._admin.describe_cluster(request_timeout=timeout)).cluster_id
 
     def describe(self) -> tuple[str, int]:
         """The topic's id, another one when it is made anew, and the number of its partitions.
 
-        Raises Away where no broker answers, MissionControlError where there is no such topic.
+        Raises Away where no broker answers, NoSuchTopicError where there is none.
         """
         from confluent_kafka import TopicCollection
 
         described = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=ANSWER_SECONDS)
-        found = _answer(described[self.name], self)
+        found = self._answer(described[self.name])
         return str(found.topic_id), len(found.partitions)
 
     def ends(self) -> tuple[str, dict[int, int]]:
@@ -181,27 +194,53 @@ class Topic:
         asked = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
         )
-        return {place.partition: _answer(answer, self).offset for place, answer in asked.items()}
+        return {place.partition: self._answer(answer).offset for place, answer in asked.items()}
+
+    def _answer(self, future: Any) -> Any:
+        """What a broker answers. Raises Away where none does, NoSuchTopicError where there is no such topic.
+
+        Of a broker that goes down or comes up anything may be heard, so only what will stay so is an error.
+        """
+        from confluent_kafka import KafkaError, KafkaException
+
+        try:
+            while not future.done() and self._heard.refusal is None:
+                wait([future], timeout=HEAR_SECONDS)
+                self._admin.poll(0)
+            answer = future.result(timeout=0)
+        except TimeoutError as error:
+            raise self._away("no answer") from error
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+                raise NoSuchTopicError(f"no such topic: {self.url!r}") from error
+            if _is_final(reason):
+                raise MissionControlError(f"cannot read {self.url!r}: {reason.str()}") from error
+            raise self._away(reason.str()) from error
+        self._heard.refusal = None
+        return answer
+
+    def _away(self, reason: str) -> Away:
+        refusal, self._heard.refusal = self._heard.refusal, None
+        return Away(refusal or reason, is_refusal=refusal is not None)
 
 
-def _answer(future: Any, topic: Topic | None = None) -> Any:
-    """What a broker answers. Raises Away where none does, MissionControlError where there is no such topic."""
-    from confluent_kafka import KafkaError, KafkaException
+@dataclass
+class _Heard:
+    """What a client says of its connections since an answer came."""
 
-    try:
-        return future.result(timeout=2 * ANSWER_SECONDS)
-    except TimeoutError as error:
-        raise Away("no answer") from error
-    except KafkaException as error:
-        reason: KafkaError = error.args[0]
-        if topic and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise MissionControlError(f"no such topic: {topic.url!r}") from error
-        if reason.retriable() or reason.code() in (
-            KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT,
-            KafkaError.LEADER_NOT_AVAILABLE, KafkaError.BROKER_NOT_AVAILABLE, KafkaError._RESOLVE,
-        ):  # fmt: skip
-            raise Away(reason.str()) from error
-        raise MissionControlError(f"cannot read {topic.url if topic else 'the cluster'!r}: {reason.str()}") from error
+    is_down: bool = False
+    refusal: str | None = None
+
+
+def _is_final(error: "KafkaError") -> bool:
+    """Whether asking once more would give the same."""
+    from confluent_kafka import KafkaError
+
+    return error.code() in (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION, KafkaError._INVALID_ARG,
+    )  # fmt: skip
 
 
 class Range(NamedTuple):
@@ -218,16 +257,24 @@ def patiently(
     brokers: str,
     stop: threading.Event | None = None,
     say: Callable[[str], None] = lambda notice: None,
+    *,
+    bears_refusal: bool = True,
 ) -> _Result:
     """What brokers answer, which are waited for a while; that they are is said once.
 
-    Raises MissionControlError where none answers in time, or none has when stop is set.
+    Raises MissionControlError where none answers in time, or none has when stop is set, or, unless that is to be
+    borne, where they let nobody in.
     """
     stop, give_up, has_said = stop or threading.Event(), time.monotonic() + PATIENCE_SECONDS, False
     while True:
         try:
             return ask()
         except Away as away:
+            if away.is_refusal and not bears_refusal:
+                raise MissionControlError(
+                    f"the brokers at {brokers} refuse the connection: {away}. A file named with --kafka-config says "
+                    "how to connect"
+                ) from away
             if not has_said:
                 say(f"no broker answers at {brokers} yet: waiting")
                 has_said = True
@@ -235,31 +282,96 @@ def patiently(
                 raise MissionControlError(f"no broker answers at {brokers}: {away}") from away
 
 
-def read_messages(topic: Topic, ranges: Sequence[Range]) -> Iterator["Message"]:
+def read_messages(topic: Topic, ranges: Sequence[Range], on_lost: Callable[[int, int], None]) -> Iterator["Message"]:
     """The messages of ranges, one after another within a partition. A broker that is away is waited for.
 
-    Raises MissionControlError where messages of a range are gone.
+    on_lost: told a partition and how many messages of its range are gone. Raises MissionControlError where the topic
+    cannot be read.
     """
-    from confluent_kafka import KafkaError, TopicPartition
+    from confluent_kafka import TopicPartition
 
-    ends = {each.partition: each.end for each in ranges}
     consumer = _consumer(topic)
     consumer.assign([TopicPartition(topic.name, each.partition, each.start) for each in ranges])
     try:
-        while ends:
-            for message in _take(consumer, 1.0):
-                partition, error, offset = message.partition(), message.error(), message.offset()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise MissionControlError(f"cannot read partition {partition} of {topic.url!r}: {error.str()}")
-                if partition not in ends or offset is None:
-                    continue
-                if error is None and offset < ends[partition]:
-                    yield message
-                if offset >= ends[partition] - (error is None):
-                    del ends[partition]
-                    consumer.incremental_unassign([TopicPartition(topic.name, partition)])
+        yield from _Reading(topic, consumer, ranges, on_lost).messages()
     finally:
         consumer.unassign()
+
+
+class _Reading:
+    """Ranges on their way through a consumer: what of them is still to come."""
+
+    def __init__(
+        self, topic: Topic, consumer: "Consumer", ranges: Sequence[Range], on_lost: Callable[[int, int], None]
+    ) -> None:
+        self._topic, self._consumer, self._on_lost = topic, consumer, on_lost
+        self._places = {each.partition: each.start for each in ranges}
+        self._ends = {each.partition: each.end for each in ranges}
+        self._stuck_since: dict[int, float] = {}
+
+    def messages(self) -> Iterator["Message"]:
+        """All there are."""
+        while self._ends:
+            for message in _take(self._consumer, 1.0):
+                partition = message.partition()
+                if partition not in self._ends:
+                    continue
+                if message.error() is not None:
+                    self._heed(message)
+                else:
+                    offset = message.offset()
+                    if offset < self._ends[partition]:  # type: ignore[operator]
+                        yield message
+                    self._come_to(partition, offset + 1)  # type: ignore[operator]
+            for partition in [each for each in self._stuck_since if self._is_stuck(each)]:
+                self._skip_lost(partition)
+
+    def _is_stuck(self, partition: int) -> bool:
+        return time.monotonic() - self._stuck_since.get(partition, math.inf) > PATIENCE_SECONDS
+
+    def _come_to(self, partition: int, place: int) -> None:
+        from confluent_kafka import TopicPartition
+
+        self._places[partition] = place
+        self._stuck_since.pop(partition, None)
+        if place >= self._ends[partition]:
+            del self._ends[partition]
+            self._consumer.incremental_unassign([TopicPartition(self._topic.name, partition)])
+
+    def _heed(self, message: "Message") -> None:
+        """Takes a message that is none: a partition's end, messages that are gone, a broker that cannot be read."""
+        from confluent_kafka import KafkaError
+
+        partition, error = message.partition(), message.error()
+        assert error
+        assert partition is not None
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._skip_lost(partition)
+            return
+        if _is_final(error) or (error.code() != KafkaError._PARTITION_EOF and self._is_stuck(partition)):
+            raise MissionControlError(f"cannot read partition {partition} of {self._topic.url!r}: {error.str()}")
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._come_to(partition, message.offset() or 0)
+        if partition in self._ends:  # a partition may end early for a moment after its broker has come up
+            self._stuck_since.setdefault(partition, time.monotonic())
+
+    def _skip_lost(self, partition: int) -> None:
+        """Goes on at the first message that the partition still has, or at the end of the range where it has none."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        place, end = self._places[partition], self._ends[partition]
+        where = TopicPartition(self._topic.name, partition)
+        try:
+            first, after = self._consumer.get_watermark_offsets(where, timeout=ANSWER_SECONDS)
+        except KafkaException:
+            first, after = place, end  # the broker is away: try that place once more
+        kept = max(first, place) if after > place else end
+        if kept > place:
+            self._on_lost(partition, min(kept, end) - place)
+        self._come_to(partition, min(kept, end))
+        if kept < end:
+            self._consumer.incremental_unassign([where])
+            self._consumer.incremental_assign([TopicPartition(self._topic.name, partition, kept)])
 
 
 def mean_bytes(topic: Topic, places: Mapping[int, int]) -> float:

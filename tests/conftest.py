@@ -24,5 +24,5 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
     """A Kafka that no test stops."""
     if said := kafka.missing():
         pytest.skip(said)
-    with kafka.Broker(tmp_path_factory.mktemp("kafka")) as started:
+    with kafka.Broker(tmp_path_factory.mktemp("kafka"), is_secure=True) as started:
         yield started

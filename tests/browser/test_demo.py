@@ -25,6 +25,7 @@ LAST_LINE = re.compile(
     r"([\d,]+) pings? in \(([\d,]+) counted, ([\d,]+) rejected(?:: [^)]*)?\), ([\d,]+) page visits?$", re.M
 )
 END_SECONDS = 40
+pytestmark = pytest.mark.alone
 
 
 class Demo:

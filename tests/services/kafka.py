@@ -30,10 +30,10 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{secure}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{secure}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs={folder}/log
 num.partitions=4
 offsets.topic.replication.factor=1
@@ -51,6 +51,15 @@ log.retention.ms=-1
 log.retention.check.interval.ms=500
 log.initial.task.delay.ms=500
 """
+
+_SECURE_PROPERTIES = """
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=\\
+  org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
+ssl.keystore.location={keystore}
+ssl.keystore.password={password}
+"""
+USER, PASSWORD = "counter", "a-password"
 
 
 def missing() -> str | None:
@@ -72,19 +81,40 @@ def jars() -> Path:
 
 
 class Broker:
-    """A broker on a free port of this machine that can be killed and started again with all it holds."""
+    """A broker on a free port of this machine that can be killed and started again with all it holds.
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    is_secure: it also listens at `secure_address`, by TLS and for USER alone.
+    """
+
+    def __init__(self, folder: Path, port: int = 0, *, is_secure: bool = False) -> None:
         self.folder = folder
         self.port, self._controller = port or free_port(), free_port()
+        self.secure_address = f"127.0.0.1:{free_port()}" if is_secure else ""
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = folder / "server.properties"
         folder.mkdir(parents=True, exist_ok=True)
-        text = _PROPERTIES.format(port=self.port, controller=self._controller, folder=folder)
+        secure = f",SASL_SSL://{self.secure_address}" if is_secure else ""
+        text = _PROPERTIES.format(port=self.port, controller=self._controller, folder=folder, secure=secure)
+        if is_secure:
+            text += _SECURE_PROPERTIES.format(user=USER, password=PASSWORD, keystore=self._make_certificate())
         self._properties.write_text(text)
         if not (folder / "log").exists():
             cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
             self._java("-Xmx256m", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", self._properties)
+
+    @property
+    def certificate(self) -> Path:
+        """What clients of `secure_address` trust."""
+        return self.folder / "certificate.pem"
+
+    def _make_certificate(self) -> Path:
+        """The keystore of a new key."""
+        keystore = self.folder / "keystore.p12"
+        given = ["-keystore", keystore, "-storepass", PASSWORD, "-alias", "broker"]
+        made = ["-genkeypair", "-keyalg", "EC", "-dname", "CN=broker", "-ext", "SAN=IP:127.0.0.1", "-validity", "30"]
+        for command in (made, ["-exportcert", "-rfc", "-file", self.certificate]):
+            subprocess.run(["keytool", *command, *given], check=True, capture_output=True)
+        return keystore
 
     @property
     def address(self) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +22,11 @@ from streaming import contract
 from streaming import topic as topic_module
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, Summary, aggregate
-from streaming.kafka import TopicSettings, read_starting_offsets, share_out
-from streaming.topic import Range, read_config
+from streaming.kafka import TopicSettings, count_ranges, read_starting_offsets, share_out
+from streaming.pings import Envelope
+from streaming.topic import Range, Topic, read_config
 from tests.plain_loop import plain_sums
-from tests.services.kafka import RECEIVED_MS, Broker, missing
+from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker, missing
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 from tests.spark.test_kill import some_pings, start, total_pings, wait_or_end
 
@@ -159,6 +161,28 @@ def test_messages_that_fell_off_retention_end_the_job_or_are_counted(broker, top
     assert count().pings == 0
 
 
+def test_messages_lost_since_they_were_planned_end_the_job_or_are_counted(broker, topic, monkeypatch):
+    monkeypatch.setattr(topic_module, "PATIENCE_SECONDS", 1.0)
+    broker.send(topic, [crash_ping()] * 10, partition=0)
+    admin = broker.admin()
+    gone = TopicPartition(topic, 0, 4)
+    admin.delete_records([gone])[gone].result()
+    asked = Topic(broker.address, topic)
+    with pytest.raises(MissionControlError, match=r"4 messages of partition 0 .* fell off .*--on-data-loss count"):
+        list(count_ranges(asked, [Range(0, 0, 10)], Envelope(), bears_loss=False))
+    for planned, counts in (
+        (Range(0, 0, 10), {None: 6, "messages_lost": 4}),
+        (Range(0, 2, 4), {"messages_lost": 2}),
+        (Range(0, 8, 12), {None: 2, "messages_lost": 2}),  # a broker may lose its newest
+    ):
+        found: Counter[str | None] = Counter()
+        for batch in count_ranges(asked, [planned], Envelope(), bears_loss=True):
+            for row in batch.to_pylist():
+                if row["table"] in ("error_aggregates", "rejected_pings"):
+                    found[row["reason"]] += row["count"]
+        assert found == counts
+
+
 def test_topic_made_anew_ends_the_job_or_is_read_from_its_first_message(broker, topic, count):
     broker.send(topic, [crash_ping()] * 10)
     count()
@@ -242,9 +266,9 @@ def test_job_and_broker_killed_in_mid_stream_count_every_message_once(spark, tmp
             wait_or_end(job, random_.uniform(6, 10))
             if kill < BROKER_KILLS:
                 broker.kill()
-                assert said_to(job, "no broker answers")
+                wait_until_said(job, "no broker answers")
                 broker.start()
-                assert said_to(job, "going on")
+                wait_until_said(job, "going on")
             job.kill()
             job.communicate()
         sender.join()
@@ -253,9 +277,14 @@ def test_job_and_broker_killed_in_mid_stream_count_every_message_once(spark, tmp
         assert total_pings(dataset) == len(documents)
 
 
-def said_to(job: subprocess.Popen[str], words: str) -> bool:
+def wait_until_said(job: subprocess.Popen[str], words: str) -> None:
     assert job.stderr
-    return any(words in line for line in job.stderr)
+    before = []
+    for line in job.stderr:
+        if words in line:
+            return
+        before.append(line)
+    pytest.fail(f"the job ended without saying {words!r}; it said: {''.join(before)}")
 
 
 def send_slowly(broker: Broker, documents: list[bytes]) -> None:
@@ -302,6 +331,24 @@ def test_config_file_is_read_as_kafkas_tools_read_it(tmp_path: Path):
         read_config(path)
     with pytest.raises(MissionControlError, match="cannot read --kafka-config"):
         read_config(tmp_path / "none")
+
+
+def test_broker_that_asks_who_we_are_is_read_through_tls(broker, topic, count, spark, tmp_path):
+    broker.send(topic, PINGS)
+    url, dataset = f"kafka://{broker.secure_address}/{topic}", str(tmp_path / "dataset")
+    config = {
+        "security.protocol": "SASL_SSL", "ssl.ca.location": str(broker.certificate),
+        "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD,
+    }  # fmt: skip
+
+    def settings(**changes: str) -> AggregateSettings:
+        return AggregateSettings(topic=TopicSettings(config=config | changes))
+
+    for changes in ({"sasl.password": "guessed"}, {"ssl.ca.location": "/etc/ssl/certs/ca-certificates.crt"}):
+        with pytest.raises(MissionControlError, match=r"refuse the connection: .*--kafka-config"):
+            aggregate(url, dataset, settings=settings(**changes), spark=spark)
+    assert aggregate(url, dataset, settings=settings(), spark=spark).pings == len(PINGS)
+    assert dataset_sums(Path(dataset)) == loop_sums(PINGS)
 
 
 def test_unknown_setting_is_named(tmp_path: Path):

@@ -92,6 +92,7 @@ def test_every_exported_name_is_there() -> None:
         mc.nothing  # noqa: B018
 
 
+@pytest.mark.alone
 def test_import_takes_little_more_than_pandas() -> None:
     """Medians of interleaved runs in fresh interpreters, so that a busy machine slows both alike."""
     timed = "import time\nstart = time.perf_counter()\nimport {}\nprint(time.perf_counter() - start)"
