@@ -93,6 +93,8 @@ EXPERIMENT_DIMENSIONS = (
     "experiment_id",
     "experiment_branch",
 )
+# What an overview asks for: builds and systems, whose number does not grow with that of people.
+COARSE_DIMENSIONS = ("application", "channel", "version", "display_version", "build_id", "os_name")
 WINDOW_COLUMNS = ("submission_date", "window_start", "window_end")
 COUNTS = ("usage_hours", "count", *MEASURE_NAMES)
 
@@ -140,14 +142,19 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Table:
-    """One Delta table of the dataset: keys tell its rows apart, sums add up. Several rows may share a key."""
+    """One Delta table of the dataset: keys tell its rows apart, sums add up. Several rows may share a key.
+
+    of: the table whose rows it sums by fewer keys; None when pings are counted into it.
+    """
 
     name: str
     keys: tuple[str, ...]
     sums: tuple[str, ...]
+    of: "Table | None" = None
 
 
 ERROR_AGGREGATES = Table("error_aggregates", (*WINDOW_COLUMNS, *DIMENSIONS), COUNTS)
+COARSE_AGGREGATES = Table("coarse_aggregates", (*WINDOW_COLUMNS, *COARSE_DIMENSIONS), COUNTS, ERROR_AGGREGATES)
 EXPERIMENT_ERROR_AGGREGATES = Table("experiment_error_aggregates", (*WINDOW_COLUMNS, *EXPERIMENT_DIMENSIONS), COUNTS)
 # submission_hour: start of the hour of submission; delay_hours: upper edge of the bucket the delay falls in.
 REPORTING_DELAYS = Table(
@@ -156,7 +163,8 @@ REPORTING_DELAYS = Table(
     ("usage_hours",),
 )
 REJECTED_PINGS = Table("rejected_pings", (*WINDOW_COLUMNS, "document_type", "reason"), ("count",))
-TABLES = (ERROR_AGGREGATES, EXPERIMENT_ERROR_AGGREGATES, REPORTING_DELAYS, REJECTED_PINGS)
+TABLES = (ERROR_AGGREGATES, COARSE_AGGREGATES, EXPERIMENT_ERROR_AGGREGATES, REPORTING_DELAYS, REJECTED_PINGS)
+COUNTED_TABLES = tuple(table for table in TABLES if table.of is None)
 
 # A commit to `error_aggregates` carries the newest submission it has seen, an ISO 8601 UTC time, under this key
 # of its metadata: the "data up to" of the pages.
@@ -187,12 +195,12 @@ def schema(table: Table) -> "pa.Schema":
 
 
 FILE_REJECTS = "file_rejects"  # no table of the dataset, see partial_schema
-PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in TABLES for key in table.keys))
+PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in COUNTED_TABLES for key in table.keys))
 
 
 @cache
 def partial_schema() -> "pa.Schema":
-    """The schema of partial sums: the rows of all tables in one, `table` naming the one a row belongs to.
+    """The schema of partial sums: the rows of all counted tables in one, `table` naming the one a row belongs to.
 
     Keys and sums that a row's table lacks are null. Three columns go into no table: `newest_submission` is the latest
     submission behind a row (the greatest counts, see DATA_UP_TO); `bytes` the size of the documents behind it, each

@@ -44,7 +44,7 @@ class Counter:
         self._start_anew()
 
     def _start_anew(self) -> None:
-        self._groups: dict[str, _Groups] = {table.name: {} for table in contract.TABLES}
+        self._groups: dict[str, _Groups] = {table.name: {} for table in contract.COUNTED_TABLES}
         self._totals = self._groups[contract.ERROR_AGGREGATES.name]
         self._experiments = self._groups[contract.EXPERIMENT_ERROR_AGGREGATES.name]
         self._delays = self._groups[contract.REPORTING_DELAYS.name]
@@ -77,7 +77,7 @@ class Counter:
         import pyarrow as pa
 
         schema = contract.partial_schema()
-        tables = [_columns(table, self._groups[table.name]) for table in contract.TABLES]
+        tables = [_columns(table, self._groups[table.name]) for table in contract.COUNTED_TABLES]
         self._start_anew()
         arrays = []
         for column in schema:

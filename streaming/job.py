@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streaming import contract, files, kafka
+from streaming import contract, files, kafka, maintain
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
@@ -21,7 +21,8 @@ from streaming.partials import envelope_options
 from streaming.pings import Envelope
 from streaming.session import spark_session
 from streaming.source import Plan, Source
-from streaming.table import TableWriter, check_credentials, is_remote, normal_url
+from streaming.sums import rows_of
+from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers
 from streaming.topic import is_topic
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class AggregateSettings:
 
     checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
     the dataset holds already. max_batch_bytes: how much a micro-batch reads at most; None: what suits the source.
-    topic: of a source that is one.
+    topic: of a source that is one. maintains: when following, tends the dataset beside the stream.
     """
 
     master: str = "local[*]"
@@ -49,6 +50,7 @@ class AggregateSettings:
     max_batch_bytes: int | None = None
     recount: bool = False
     topic: TopicSettings = field(default_factory=TopicSettings)
+    maintains: bool = True
     java_home: Path | None = None
 
 
@@ -119,11 +121,11 @@ def aggregate(
     check_credentials(dataset)
     pings.check(stop, on_notice)
     with open_checkpoint(_checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
-        writers = [TableWriter(dataset, table) for table in contract.TABLES]
+        writers = open_writers(dataset)
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
-        with _session(spark, settings, checkpoint) as session:
+        with _session(spark, settings, checkpoint) as session, _upkeep(dataset, settings, on_notice):
             start_seconds = time.monotonic() - began
             on_start(start_seconds)
             run.run(session, on_progress)
@@ -145,6 +147,22 @@ def _session(
     return spark_session(settings.master, checkpoint.scratch, java_home=settings.java_home, held=checkpoint.lock)
 
 
+@contextmanager
+def _upkeep(dataset: str, settings: AggregateSettings, say: Callable[[str], None]) -> Iterator[None]:
+    """Tends the dataset beside a job that follows."""
+    if not (settings.follow and settings.maintains):
+        yield
+        return
+    stop = threading.Event()
+    tending = threading.Thread(target=maintain.follow, args=(dataset,), kwargs={"stop": stop, "on_trouble": say})
+    tending.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        tending.join()
+
+
 def sum_partials(partials: "DataFrame") -> "DataFrame":
     """Partial sums added up: one row for each table and combination of keys."""
     from pyspark.sql import functions
@@ -152,22 +170,6 @@ def sum_partials(partials: "DataFrame") -> "DataFrame":
     sums = [functions.sum(column).alias(column) for column in (*contract.COUNTS, "bytes")]
     newest = functions.max("newest_submission").alias("newest_submission")
     return partials.groupBy(*contract.PARTIAL_KEYS, "file").agg(*sums, newest)
-
-
-def rows_of(table: contract.Table, sums: "pa.Table") -> "pa.Table":
-    """The rows of one table of the dataset, sorted by its keys.
-
-    Use is reported in whole seconds: rounding to them takes out what the order of adding put in.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows = sums.filter(pc.equal(sums["table"], table.name)).select([*table.keys, *table.sums])
-    if "usage_hours" in table.sums:
-        hours = pc.divide(pc.round(pc.multiply(rows["usage_hours"], 3600.0)), 3600.0)
-        rows = rows.set_column(rows.schema.get_field_index("usage_hours"), "usage_hours", hours)
-    rows = rows.cast(contract.schema(table))
-    return pa.Table.from_batches(rows.sort_by([(key, "ascending") for key in table.keys]).to_batches(), rows.schema)
 
 
 def _checkpoint_folder(dataset: str, settings: AggregateSettings) -> Path:

@@ -18,15 +18,19 @@ from urllib.parse import unquote, urlsplit
 
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.sums import sum_query
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
+# Whose transaction says that a table holds all that the table it sums does: one that was made after that table had
+# rows lacks them until then.
+WHOLE_APP = "missioncontrol whole"
 ATTEMPTS = 8
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
-_COMMITS_TO_LOOK_BACK = 50
+_HISTORY_STEPS = (10, 100, None)  # commits to look back
 CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's metadata address and hangs
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -149,6 +153,23 @@ class TableWriter:
         """The last batch that an app committed, None when it never did."""
         return self._delta.transaction_version(app)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a table that sums another one holds all that it does."""
+        return self.transaction(WHOLE_APP) is not None
+
+    def query(self, query: str) -> "pa.Table":
+        """The rows of an SQL query of the table, named `data` there, as the table has them."""
+        import pyarrow as pa
+        from deltalake import QueryBuilder
+
+        def ask(again: bool) -> "pa.Table":
+            if again:
+                self._delta = self._open()
+            return pa.table(QueryBuilder().register("data", self._delta).execute(query).read_all())
+
+        return _persist(ask, self.url)
+
     def _append(
         self, again: bool, rows: "pa.Table", batch: int, app: str, data_up_to: datetime | None, also: tuple[str, ...]
     ) -> bool:
@@ -174,8 +195,7 @@ class TableWriter:
     def _newest(self, data_up_to: datetime) -> str:
         """The later of a moment and what the table says already, as text whose order is that of time."""
         if self._delta.version() != self._seen_version:
-            said = [commit.get(contract.DATA_UP_TO) or "" for commit in self._delta.history(_COMMITS_TO_LOOK_BACK)]
-            self._data_up_to = max([self._data_up_to, *said])
+            self._data_up_to = max(self._data_up_to, said_up_to(self._delta) or "")
         return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds"))
 
     def _open(self) -> "DeltaTable":
@@ -197,6 +217,28 @@ class TableWriter:
                 storage_options=options,
             )
         return self._open()
+
+
+def said_up_to(delta: "DeltaTable") -> str | None:
+    """The newest submission that a table's newest commits name, ISO 8601, UTC; not each commit names one."""
+    for limit in _HISTORY_STEPS:
+        said = [commit[contract.DATA_UP_TO] for commit in delta.history(limit) if contract.DATA_UP_TO in commit]
+        if said:
+            return max(said)
+    return None
+
+
+def open_writers(dataset: str) -> list[TableWriter]:
+    """A writer for each table of a dataset, in the order of contract.TABLES; those that are not there are made.
+
+    A table that sums another one is made to hold what that one holds already. Who appends to one appends to both: begin
+    here. Raises MissionControlError when the dataset cannot be written.
+    """
+    writers = {table: TableWriter(dataset, table) for table in contract.TABLES}
+    for table, writer in writers.items():
+        if table.of is not None and not writer.is_whole:
+            writer.append(writers[table.of].query(sum_query(table)), 0, WHOLE_APP)
+    return list(writers.values())
 
 
 def append(

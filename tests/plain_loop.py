@@ -1,4 +1,4 @@
-"""The sums of all four tables by one plain loop over dicts: what streaming's sums must equal.
+"""The sums of all tables by one plain loop over dicts: what streaming's sums must equal.
 
 It is written from the rules and shares no code with streaming but the names that streaming/contract.py declares.
 """
@@ -87,6 +87,8 @@ def plain_sums(documents: Iterable[tuple[bytes, int]], stand_in: StandIn = Stand
             continue
         values = [ping["seconds"], 1, *(ping["events"].get(name, 0) for name in contract.MEASURE_NAMES)]
         add(contract.ERROR_AGGREGATES, (*window, *(ping[name] for name in contract.DIMENSIONS)), values)
+        of_build = ("application", "channel", "version", "display_version", "build_id", "os_name")
+        add(contract.COARSE_AGGREGATES, (*window, *(ping[name] for name in of_build)), values)
         of_experiments = tuple(ping[name] for name in ("application", "channel", "version", "os_name", "country"))
         for experiment in ping["experiments"].items():
             add(contract.EXPERIMENT_ERROR_AGGREGATES, (*window, *of_experiments, *experiment), values)

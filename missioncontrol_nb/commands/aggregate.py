@@ -58,6 +58,9 @@ Examples:
     "--on-data-loss", type=click.Choice(["fail", "count"]), default="fail", show_default=True,
     help="When a topic no longer has what was not read yet: end, or go on and count it as rejected.",
 )  # fmt: skip
+@click.option(
+    "--no-maintain", is_flag=True, help="With --follow: leave the dataset's upkeep to missioncontrol maintain."
+)
 @click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
 @click.option("--country", help="For pings that do not say theirs: a code such as DE.")
 @click.option("--submitted-at", metavar="TIME", help="For pings without a submission time: ISO 8601, UTC.")
@@ -74,6 +77,7 @@ def command(
     starting_offsets: str,
     kafka_config: str | None,
     on_data_loss: "OnDataLoss",
+    no_maintain: bool,
     channel: str | None,
     country: str | None,
     submitted_at: str | None,
@@ -103,6 +107,7 @@ def command(
         max_batch_bytes=batch_megabytes << 20 if batch_megabytes else None,
         topic=TopicSettings(read_starting_offsets(starting_offsets), config, on_data_loss),
         recount=recount,
+        maintains=not no_maintain,
     )
     with stopped_by_signals() as stop:
         summary = _Output(as_json, follow).run(source, dataset, settings, stop)

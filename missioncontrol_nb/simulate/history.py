@@ -32,7 +32,8 @@ from missioncontrol_nb.simulate.fleet import (
 )
 from streaming import contract
 from streaming.errors import MissionControlError
-from streaming.table import TableWriter, is_remote, normal_url, table_url
+from streaming.sums import by_keys
+from streaming.table import is_remote, normal_url, open_writers, table_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +61,7 @@ def write_history(
     days: int = 60,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Written:
-    """Write the days up to a moment into the four tables of a dataset; what it holds already stays and adds up.
+    """Write the days up to a moment into the tables of a dataset; what it holds already stays and adds up.
 
     It begins at midnight, UTC, `days` days before, and ends within the window of `until`, which holds its part.
     on_progress: told the days done and all days. Raises MissionControlError where the dataset cannot be written.
@@ -109,7 +110,7 @@ def _write(
     import pyarrow.compute as pc
 
     app = f"simulate-{uuid4()}"
-    writers = {table: TableWriter(dataset, table) for table in contract.TABLES}
+    writers = {writer.table: writer for writer in open_writers(dataset)}
     rows = pings = 0
     rejected: dict[str, int] = {}
     for batch, (span, part) in enumerate(zip(spans, parts, strict=True)):
@@ -134,8 +135,10 @@ def _draw(fleet: Fleet, span: tuple[int, int], until: datetime) -> dict[contract
     expected = fleet.expect(first, last - first)
     elapsed = np.clip((until.timestamp() - expected.starts) / WINDOW_SECONDS, 0, 1)
     rows = _error_rows(rng, expected, elapsed)
+    fine = _error_table(expected.builds, rows)
     return {
-        contract.ERROR_AGGREGATES: _error_table(expected.builds, rows),
+        contract.ERROR_AGGREGATES: fine,
+        contract.COARSE_AGGREGATES: by_keys(contract.COARSE_AGGREGATES, fine),
         contract.EXPERIMENT_ERROR_AGGREGATES: _experiment_table(rng, expected, rows),
         contract.REPORTING_DELAYS: _delay_table(rng, expected, rows),
         contract.REJECTED_PINGS: _rejected_table(rng, expected, elapsed),

@@ -5,6 +5,7 @@ from collections import Counter as Tally
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from streaming import contract
 from streaming.counting import Counter
 from streaming.pings import Envelope
+from streaming.sums import rows_of
 from tests.any_pings import DOCUMENTS, WHOLE
 from tests.plain_loop import StandIn, Sums, plain_sums
 
@@ -60,15 +62,15 @@ def envelope_of(stand_in: StandIn) -> Envelope:
 
 def sums_of(*counters: Counter) -> Sums:
     """The sums of counters by table and key; usage in whole seconds."""
-    tables: dict[str, dict[tuple[object, ...], Tally[str]]] = {table.name: {} for table in contract.TABLES}
-    for row in (row for counter in counters for row in counter.partial_sums().to_pylist()):
-        table = next(table for table in contract.TABLES if table.name == row["table"])
-        added = tables[table.name].setdefault(tuple(row[key] for key in table.keys), Tally())
-        added.update({name: row[name] * 3600 if name == "usage_hours" else row[name] for name in table.sums})
-    return {
-        table.name: {key: tuple(round(added[name]) for name in table.sums) for key, added in tables[table.name].items()}
-        for table in contract.TABLES
-    }
+    partials = pa.Table.from_batches([counter.partial_sums() for counter in counters])
+    tables: Sums = {}
+    for table in contract.TABLES:
+        sums: dict[tuple[object, ...], Tally[str]] = {}
+        for row in rows_of(table, partials).to_pylist():
+            added = sums.setdefault(tuple(row[key] for key in table.keys), Tally())
+            added.update({name: row[name] * 3600 if name == "usage_hours" else row[name] for name in table.sums})
+        tables[table.name] = {key: tuple(round(added[name]) for name in table.sums) for key, added in sums.items()}
+    return tables
 
 
 @settings(max_examples=400, deadline=None)

@@ -1,0 +1,117 @@
+"""`missioncontrol maintain`: few files, no more history than wanted, a short log."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
+
+if TYPE_CHECKING:
+    from streaming.maintain import MaintainSettings, Upkeep
+
+_EXAMPLES = """
+\b
+Examples:
+  missioncontrol maintain --dataset data/
+  missioncontrol maintain --dataset data/ --keep-days 90 --keep-coarse-days 730
+  missioncontrol maintain --dataset s3://bucket/data --follow --every 300
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset.")
+@click.option("--follow", is_flag=True, help="Keep at it until Ctrl-C.")
+@click.option(
+    "--every", type=NumberRange(1, 86_400), default=60.0, show_default=True, metavar="SECONDS",
+    help="With --follow: how often.",
+)  # fmt: skip
+@click.option(
+    "--keep-days", type=click.IntRange(1), metavar="DAYS",
+    help="Remove older days of all tables but the coarse one; counted from the newest day.  [default: keep all]",
+)  # fmt: skip
+@click.option(
+    "--keep-coarse-days", type=click.IntRange(1), metavar="DAYS",
+    help="Remove older days of the coarse table, which overviews are made of.  [default: keep all]",
+)  # fmt: skip
+@click.option(
+    "--keep-removed-hours", type=click.IntRange(1), default=2, show_default=True, metavar="HOURS",
+    help="How long files stay that were replaced, for whoever still reads them.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON line on standard output.")
+def command(
+    dataset: str,
+    follow: bool,
+    every: float,
+    keep_days: int | None,
+    keep_coarse_days: int | None,
+    keep_removed_hours: int,
+    as_json: bool,
+) -> None:
+    """Keep a dataset small and quick to read, beside the stream that fills it.
+
+    Sums many small files up into few, hour by hour and day by day, removes days that are older than wanted and files
+    that nobody needs, and shortens Delta's log. No count changes. It is safe at any moment, and may be killed at any
+    moment. `missioncontrol aggregate --follow` does so by itself; run it on its own for what is not followed, and to
+    remove old days.
+    """
+    from streaming import maintain
+    from streaming.maintain import MaintainSettings
+
+    settings = MaintainSettings(keep_days, keep_coarse_days, keep_removed_hours)
+    with stopped_by_signals() as stop:
+        if follow:
+            maintain.follow(
+                dataset,
+                settings,
+                stop=stop,
+                every_seconds=every,
+                on_round=lambda done: _say(done, as_json, only_changes=True),
+                on_trouble=lambda notice: click.echo(notice, err=True),
+                begins_at_once=True,
+            )
+        else:
+            _say(_once(dataset, settings, stop), as_json)
+            if stop.is_set():
+                sys.exit(130)
+
+
+def _once(dataset: str, settings: "MaintainSettings", stop: object) -> "list[Upkeep]":
+    from tqdm import tqdm
+
+    from streaming.maintain import maintain
+
+    with tqdm(unit="span", file=sys.stderr, leave=False, disable=None, bar_format="{desc} |{bar}| {n}/{total}") as bar:
+
+        def show(table: str, done: int, total: int) -> None:
+            bar.set_description_str(table, refresh=False)
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        return maintain(dataset, settings, stop=stop, on_progress=show)  # type: ignore[arg-type]
+
+
+def _say(done: "list[Upkeep]", as_json: bool, *, only_changes: bool = False) -> None:
+    for upkeep in done:
+        if only_changes and not (upkeep.spans or upkeep.days or upkeep.removed_files):
+            continue
+        click.echo(_as_json(upkeep) if as_json else _as_text(upkeep))
+
+
+def _as_json(upkeep: "Upkeep") -> str:
+    record = asdict(upkeep)
+    for name in ("before", "after"):
+        record[name] = getattr(upkeep, name)._asdict()
+    return json.dumps(record | {"days": [day.isoformat() for day in upkeep.days]})
+
+
+def _as_text(upkeep: "Upkeep") -> str:
+    before, after = upkeep.before, upkeep.after
+    dropped = f", {plural(len(upkeep.days), 'old day')} removed" if upkeep.days else ""
+    return (
+        f"{upkeep.table}: {before.files:,} -> {plural(after.files, 'file')}, {before.rows:,} -> "
+        f"{plural(after.rows, 'row')}, {before.bytes / 1e6:.1f} -> {after.bytes / 1e6:.1f} MB{dropped}; "
+        f"{plural(upkeep.removed_files, 'unused file')} deleted, {upkeep.seconds:.1f} s"
+    )

@@ -1,0 +1,395 @@
+"""Upkeep of a dataset beside its stream: few files, no more history than wanted, a short log.
+
+Each step is one commit that is right at any moment. Rows are summed again within a span of time by an overwrite of just
+that span: Delta takes it when nothing was added to the span since its rows were read, and refuses it otherwise, so that
+a row that comes meanwhile is neither lost nor counted twice. Spans grow with their age, windows of the hour that is
+going on, hours, days, so that a row is written three times in all. Being killed leaves files that no commit names, and
+a full vacuum finds them a day later.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as day_time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from streaming import contract
+from streaming.errors import MissionControlError
+from streaming.sums import sum_query
+from streaming.table import check_credentials, is_remote, normal_url, reason_of, said_up_to, storage_options, table_url
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import CommitProperties, DeltaTable
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+CLOSED_AFTER = timedelta(minutes=2)  # a span that ended so long ago gets few rows more
+SMALL_ROWS = 500_000  # a file with fewer is small
+MOST_ROWS = 2_000_000  # of files that are summed at once
+FEW_FILES = 4  # small files that a closed hour or day may have
+FEW_OPEN_FILES = 40  # small files of closed windows that the hour that is going on may have
+ROUND_SECONDS = 60.0
+ORPHANS_EVERY, ORPHANS_AFTER_HOURS = DAY, 24  # a file being written is named by a commit much sooner
+ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
+LOG_DAYS = 1  # how long commits are kept one by one
+COMMITS_TO_LOOK_BACK = 10
+
+
+@dataclass(frozen=True)
+class MaintainSettings:
+    """What to keep: days of the fine tables and of the coarse one, counted from the newest day; None is all.
+
+    keep_removed_hours: how long files stay that were replaced, for who still reads them.
+    """
+
+    keep_days: int | None = None
+    keep_coarse_days: int | None = None
+    keep_removed_hours: int = 2
+
+
+class State(NamedTuple):
+    """What a table consists of."""
+
+    files: int
+    rows: int
+    bytes: int
+
+
+@dataclass
+class Upkeep:
+    """What was done to a table. spans: how many were summed again; days: those that were no longer to be kept."""
+
+    table: str
+    before: State
+    after: State
+    spans: int = 0
+    days: list[date] = field(default_factory=list)
+    removed_files: int = 0
+    seconds: float = 0.0
+
+
+class Span(NamedTuple):
+    """Windows, or hours, of one day that start in [start, end); files and rows of which some lie in it."""
+
+    start: datetime
+    end: datetime
+    files: int
+    rows: int
+
+
+class DataFile(NamedTuple):
+    """A file of a table, and the first and last start of its windows."""
+
+    day: date
+    first: datetime
+    last: datetime
+    rows: int
+    bytes: int
+
+
+def maintain(
+    dataset: str,
+    settings: MaintainSettings | None = None,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    stop: threading.Event | None = None,
+    finds_orphans: bool = True,
+    on_progress: Callable[[str, int, int], None] = lambda table, done, total: None,
+) -> list[Upkeep]:
+    """Tend all tables of a dataset once. Safe at any moment, beside streams and other maintenance.
+
+    on_progress: told a table, the spans of it that are done, and all. stop: ends it after the span at hand.
+    finds_orphans: also files that no commit ever named. Raises MissionControlError where there is no dataset or it
+    cannot be written.
+    """
+    settings, stop = settings or MaintainSettings(), stop or threading.Event()
+    dataset = normal_url(dataset)
+    check_credentials(dataset)
+    keepers = [Keeper(dataset, table) for table in contract.TABLES if is_there(dataset, table)]
+    if not keepers:
+        raise MissionControlError(f"{dataset} holds no dataset: none of its tables is there")
+    done = []
+    for keeper in keepers:
+        if not stop.is_set():
+            with _said_of(keeper.url):
+                done.append(_Tending(keeper, settings, now(), stop, on_progress).tend(finds_orphans))
+    return done
+
+
+def is_there(dataset: str, table: contract.Table) -> bool:
+    """Whether a dataset has a table."""
+    from deltalake import DeltaTable
+
+    url = table_url(dataset, table)
+    if not is_remote(url):
+        return Path(url, "_delta_log").is_dir()
+    with _said_of(url):
+        return DeltaTable.is_deltatable(url, storage_options=storage_options(url))
+
+
+def follow(
+    dataset: str,
+    settings: MaintainSettings | None = None,
+    *,
+    stop: threading.Event,
+    every_seconds: float = ROUND_SECONDS,
+    on_round: Callable[[list[Upkeep]], None] = lambda done: None,
+    on_trouble: Callable[[str], None] = lambda notice: None,
+    begins_at_once: bool = False,
+) -> None:
+    """Tend a dataset again and again until told to stop. What fails is told, once, and tried again."""
+    orphans_at, said = time.monotonic(), ""
+    wait = 0.0 if begins_at_once else every_seconds
+    while not stop.wait(wait):
+        wait = every_seconds
+        finds_orphans = time.monotonic() >= orphans_at
+        try:
+            on_round(maintain(dataset, settings, stop=stop, finds_orphans=finds_orphans))
+        except MissionControlError as error:
+            if str(error) != said:
+                on_trouble(f"maintenance failed and will be tried again: {error}")
+            said = str(error)
+        else:
+            said = ""
+            if finds_orphans:
+                orphans_at += ORPHANS_EVERY.total_seconds()
+
+
+def due_spans(files: Sequence[DataFile], now: datetime) -> list[Span]:
+    """The spans of a table that have become too many small files; oldest first."""
+    by_day: dict[date, list[DataFile]] = {}
+    for file in files:
+        by_day.setdefault(file.day, []).append(file)
+    return [span for day in sorted(by_day) for span in _due_in_day(day, by_day[day], now)]
+
+
+def _due_in_day(day: date, files: Sequence[DataFile], now: datetime) -> Iterator[Span]:
+    start = datetime.combine(day, day_time(), UTC)
+    whole = _span(files, start, start + DAY)
+    if _is_closed(whole.end, now) and whole.rows <= MOST_ROWS:
+        if _is_crumbled(files, FEW_FILES):
+            yield whole
+        return
+    for hour in range(24):
+        begin = start + hour * HOUR
+        within = [file for file in files if begin <= file.last and file.first < begin + HOUR]
+        if _is_closed(begin + HOUR, now):
+            if _is_crumbled(within, FEW_FILES):
+                yield from _portions(within, begin, begin + HOUR)
+        elif begin < now:
+            end = begin + (now - CLOSED_AFTER - begin) // contract.WINDOW * contract.WINDOW
+            closed = [file for file in within if file.last < end]
+            if _is_crumbled(closed, FEW_OPEN_FILES):
+                yield from _portions(closed, begin, end)
+
+
+def _is_closed(end: datetime, now: datetime) -> bool:
+    return end + CLOSED_AFTER <= now
+
+
+def _is_crumbled(files: Sequence[DataFile], few: int) -> bool:
+    return sum(file.rows < SMALL_ROWS for file in files) > few
+
+
+def _portions(files: Sequence[DataFile], start: datetime, end: datetime) -> Iterator[Span]:
+    """A span as one or, where it has too many rows to be summed at once, as several."""
+    whole = _span(files, start, end)
+    windows, portions = (end - start) // contract.WINDOW, max(-(-whole.rows // MOST_ROWS), 1)
+    step = max(windows // portions, 1) * contract.WINDOW
+    while start < end:
+        portion = _span(files, start, min(start + step, end))
+        if portion.files > 1:
+            yield portion
+        start = portion.end
+
+
+def _span(files: Sequence[DataFile], start: datetime, end: datetime) -> Span:
+    within = [file for file in files if start <= file.last and file.first < end]
+    return Span(start, end, len(within), sum(file.rows for file in within))
+
+
+class Keeper:
+    """What upkeep does to one table of a dataset."""
+
+    def __init__(self, dataset: str, table: contract.Table) -> None:
+        self.table, self.url = table, table_url(dataset, table)
+
+    def open(self) -> "DeltaTable":
+        """The table as its newest commit has it."""
+        from deltalake import DeltaTable
+
+        return DeltaTable(self.url, storage_options=storage_options(self.url))
+
+    def files(self) -> list[DataFile]:
+        """The files that it consists of now. One without statistics may reach through all of its day."""
+        import pyarrow as pa
+
+        actions = pa.table(self.open().get_add_actions(flatten=True))
+        days, sizes = actions["partition.submission_date"].to_pylist(), actions["size_bytes"].to_pylist()
+        firsts, lasts = (_column(actions, f"{side}.{self._time_column}") for side in ("min", "max"))
+        files = []
+        for day, size, first, last, rows in zip(
+            days, sizes, firsts, lasts, _column(actions, "num_records"), strict=True
+        ):
+            midnight = datetime.combine(day, day_time(), UTC)
+            files.append(DataFile(day, first or midnight, last or midnight + DAY - contract.WINDOW, rows or 0, size))
+        return files
+
+    def sum_again(self, span: Span) -> bool:
+        """Writes the rows of a span as few, in one commit; False where others keep appending to it."""
+        import pyarrow as pa
+        from deltalake import QueryBuilder, WriterProperties, write_deltalake
+        from deltalake.exceptions import CommitFailedError
+
+        condition = self._within(span)
+        for _ in range(ATTEMPTS):
+            delta = self.open()
+            rows = pa.table(QueryBuilder().register("data", delta).execute(sum_query(self.table, condition)).read_all())
+            try:
+                write_deltalake(
+                    delta, rows.cast(contract.schema(self.table)), mode="overwrite", predicate=condition,
+                    writer_properties=WriterProperties(compression="ZSTD"), commit_properties=self._properties(delta),
+                )  # fmt: skip
+            except CommitFailedError:
+                continue
+            return True
+        return False
+
+    def drop_before(self, day: date) -> None:
+        """Removes the days before one."""
+        from deltalake.exceptions import CommitFailedError
+
+        for attempt in range(1, ATTEMPTS + 1):
+            delta = self.open()
+            try:
+                delta.delete(f"submission_date < DATE '{day}'", commit_properties=self._properties(delta))
+                return
+            except CommitFailedError:
+                if attempt == ATTEMPTS:
+                    raise
+
+    def vacuum(self, after_hours: int, *, is_full: bool) -> int:
+        """Removes files that were replaced so long ago, or, when full, all that no commit names; how many."""
+        removed = self.open().vacuum(
+            after_hours, dry_run=False, enforce_retention_duration=False, full=is_full, commit_properties=None
+        )
+        return len(removed)
+
+    def keep_log_short(self, keep_removed_hours: int) -> None:
+        """Sees to it that Delta forgets old commits and removed files."""
+        wanted = {
+            "delta.logRetentionDuration": f"interval {LOG_DAYS} days",
+            "delta.deletedFileRetentionDuration": f"interval {keep_removed_hours + 1} hours",
+        }
+        delta = self.open()
+        if not wanted.items() <= delta.metadata().configuration.items():
+            delta.alter.set_table_properties(wanted)
+
+    def clean_log(self) -> None:
+        """Forgets old commits now, but for the newest moment that they name."""
+        from deltalake import write_deltalake
+
+        delta = self.open()
+        properties = self._properties(delta)
+        recent = delta.history(COMMITS_TO_LOOK_BACK)
+        if properties and not any(contract.DATA_UP_TO in commit for commit in recent):
+            nothing = contract.schema(self.table).empty_table()
+            write_deltalake(delta, nothing, mode="append", commit_properties=properties)
+        delta.create_checkpoint()
+        delta.cleanup_metadata()
+
+    def _properties(self, delta: "DeltaTable") -> "CommitProperties | None":
+        """A commit of upkeep says the newest submission once more: those that said it before will be forgotten."""
+        from deltalake import CommitProperties
+
+        said = said_up_to(delta) if self.table is contract.ERROR_AGGREGATES else None
+        return CommitProperties(custom_metadata={contract.DATA_UP_TO: said}) if said else None
+
+    @property
+    def _time_column(self) -> str:
+        return "window_start" if "window_start" in self.table.keys else "submission_hour"
+
+    def _within(self, span: Span) -> str:
+        column = self._time_column
+        return (
+            f"submission_date = DATE '{span.start.date()}' AND {column} >= {_moment(span.start)} "
+            f"AND {column} < {_moment(span.end)}"
+        )
+
+
+class _Tending:
+    """One table, tended once."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        settings: MaintainSettings,
+        now: datetime,
+        stop: threading.Event,
+        on_progress: Callable[[str, int, int], None],
+    ) -> None:
+        self._keeper, self._settings, self._now, self._stop = keeper, settings, now, stop
+        self._table, self._on_progress = keeper.table, on_progress
+
+    def tend(self, finds_orphans: bool) -> Upkeep:
+        """Drops days, sums spans again, removes files that nobody needs."""
+        began = time.monotonic()
+        keep_hours = self._settings.keep_removed_hours
+        self._keeper.keep_log_short(keep_hours)
+        files = self._keeper.files()
+        upkeep = Upkeep(self._table.name, _state(files), _state(files))
+        upkeep.days = self._drop_days(files)
+        spans = due_spans([file for file in files if file.day not in upkeep.days], self._now)
+        for number, span in enumerate(spans):
+            if self._stop.is_set():
+                break
+            self._on_progress(self._table.name, number, len(spans))
+            upkeep.spans += self._keeper.sum_again(span)
+        if spans:
+            self._on_progress(self._table.name, len(spans), len(spans))
+        upkeep.removed_files = self._keeper.vacuum(keep_hours, is_full=False)
+        if finds_orphans:
+            upkeep.removed_files += self._keeper.vacuum(max(keep_hours, ORPHANS_AFTER_HOURS), is_full=True)
+            self._keeper.clean_log()
+        upkeep.after, upkeep.seconds = _state(self._keeper.files()), time.monotonic() - began
+        return upkeep
+
+    def _drop_days(self, files: Sequence[DataFile]) -> list[date]:
+        """Days that are too old: counted from the newest that has rows, but not from one in the future."""
+        keep = self._settings.keep_coarse_days if self._table.of else self._settings.keep_days
+        if keep is None or not files:
+            return []
+        first = min(max(file.day for file in files), self._now.date()) - timedelta(days=keep - 1)
+        days = sorted({file.day for file in files if file.day < first})
+        if days:
+            self._keeper.drop_before(first)
+        return days
+
+
+@contextmanager
+def _said_of(url: str) -> Iterator[None]:
+    """Says in one line what Delta raises, which is what it likes."""
+    try:
+        yield
+    except MissionControlError:
+        raise
+    except Exception as error:
+        raise MissionControlError(f"cannot tend {url!r}: {reason_of(error)}") from error
+
+
+def _column(actions: "pa.Table", name: str) -> list[Any]:
+    return actions[name].to_pylist() if name in actions.column_names else [None] * len(actions)
+
+
+def _state(files: Sequence[DataFile]) -> State:
+    return State(len(files), sum(file.rows for file in files), sum(file.bytes for file in files))
+
+
+def _moment(moment: datetime) -> str:
+    """An SQL literal. A time as SQL writes it has nanoseconds, and Delta does not compare those with a table's."""
+    microseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return f"arrow_cast({microseconds}, 'Timestamp(Microsecond, Some(\"UTC\"))')"

@@ -1,0 +1,54 @@
+"""Rows of the dataset, summed: out of partial sums, by fewer keys, or again once they are many."""
+
+from typing import TYPE_CHECKING
+
+from streaming import contract
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def rows_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
+    """The rows of one table of the dataset, sorted by its keys, out of rows of contract.partial_schema().
+
+    Of those no two share a key.
+    """
+    import pyarrow.compute as pc
+
+    counted = table.of or table
+    rows = partials.filter(pc.equal(partials["table"], counted.name)).select([*counted.keys, *counted.sums])
+    return _in_form(table, by_keys(table, rows) if table.of else rows)
+
+
+def by_keys(table: contract.Table, rows: "pa.Table") -> "pa.Table":
+    """Rows, of another table too, summed by the keys of a table."""
+    summed = rows.group_by(list(table.keys), use_threads=False).aggregate([(name, "sum") for name in table.sums])
+    return summed.rename_columns([*table.keys, *table.sums])
+
+
+def sum_query(table: contract.Table, condition: str = "TRUE") -> str:
+    """SQL that sums the rows of `data`, of another table too, by the keys of a table; sorted by them."""
+    keys = ", ".join(table.keys)
+    sums = ", ".join(f"{_whole(f'sum({name})') if name == 'usage_hours' else f'sum({name})'} AS {name}"
+                     for name in table.sums)  # fmt: skip
+    return f"SELECT {keys}, {sums} FROM data WHERE {condition} GROUP BY {keys} ORDER BY {keys}"
+
+
+def _whole(hours: str) -> str:
+    return f"round({hours} * 3600) / 3600"
+
+
+def _in_form(table: contract.Table, rows: "pa.Table") -> "pa.Table":
+    """Rows as the table has them.
+
+    Use is reported in whole seconds: rounding to them takes out what the order of adding put in.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if "usage_hours" in table.sums:
+        hours = pc.divide(pc.round(pc.multiply(rows["usage_hours"], 3600.0)), 3600.0)
+        rows = rows.set_column(rows.schema.get_field_index("usage_hours"), "usage_hours", hours)
+    rows = rows.select([*table.keys, *table.sums]).cast(contract.schema(table))
+    rows = rows.sort_by([(key, "ascending") for key in table.keys])
+    return pa.Table.from_batches(rows.to_batches(), rows.schema)

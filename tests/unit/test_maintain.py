@@ -1,0 +1,250 @@
+"""Upkeep of a dataset: fewer files, the same sums, whatever is appended meanwhile."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from deltalake import DeltaTable, write_deltalake
+
+from missioncontrol_nb.cli import group
+from missioncontrol_nb.loader import Dataset
+from streaming import contract, maintain
+from streaming.counting import Counter
+from streaming.errors import MissionControlError
+from streaming.maintain import DataFile, Keeper, MaintainSettings, due_spans
+from streaming.sums import rows_of
+from streaming.table import open_writers
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
+
+DAY = datetime(2017, 10, 2, tzinfo=UTC)
+NOW = datetime(2017, 10, 2, 15, 22, tzinfo=UTC)
+LATER = NOW + timedelta(days=3)
+
+
+class Stream:
+    """Appends pings to a dataset as a job does, a micro-batch at a time; batches: what it has appended already."""
+
+    def __init__(self, folder: Path, batches: int = 0) -> None:
+        self._writers = open_writers(str(folder))
+        self._batch = batches
+
+    def append(self, *documents: bytes) -> None:
+        counter = Counter()
+        for document in documents:
+            counter.add(document, 0)
+        sums = pa.Table.from_batches([counter.partial_sums()])
+        for writer in self._writers:
+            up_to = NOW if writer.table is contract.ERROR_AGGREGATES else None
+            writer.append(rows_of(writer.table, sums), self._batch, "stream", up_to)
+        self._batch += 1
+
+
+@pytest.fixture(scope="module")
+def ninety_batches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 90 micro-batches: all of 14:00 to 15:00, and of 15:00 to 15:30."""
+    folder = tmp_path_factory.mktemp("ninety")
+    stream = Stream(folder)
+    for minute in range(90):
+        stream.append(crash_ping(minute), main_ping(minute, country="FR"), b"nonsense")
+    return folder
+
+
+@pytest.fixture
+def stream(ninety_batches: Path, tmp_path: Path) -> Stream:
+    """The stream of a dataset like ninety_batches."""
+    shutil.copytree(ninety_batches, tmp_path, dirs_exist_ok=True)
+    return Stream(tmp_path, 90)
+
+
+def files(folder: Path, table: contract.Table = contract.ERROR_AGGREGATES) -> int:
+    return len(DeltaTable(str(folder / table.name)).file_uris())
+
+
+def test_upkeep_leaves_few_files_and_the_same_sums(stream: Stream, tmp_path: Path) -> None:
+    before = dataset_sums(tmp_path)
+    done = maintain.maintain(str(tmp_path), now=lambda: NOW)
+    assert dataset_sums(tmp_path) == before
+    assert [upkeep.table for upkeep in done] == [table.name for table in contract.TABLES]
+    # Of the hour that is over one file, of the other one what is too few to be summed: 15:00 to 15:30.
+    assert files(tmp_path) == 1 + 30 == done[0].after.files
+    assert (done[0].before.files, done[0].before.rows, done[0].spans) == (90, 180, 1)
+    assert done[0].after.rows == 12 * 2 + 60
+    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    assert dataset_sums(tmp_path) == before
+    assert [files(tmp_path, table) for table in contract.TABLES] == [1, 1, 0, 1, 1]
+
+
+def test_upkeep_twice_changes_nothing(stream: Stream, tmp_path: Path) -> None:
+    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    versions = [DeltaTable(str(tmp_path / table.name)).version() for table in contract.TABLES]
+    again = maintain.maintain(str(tmp_path), now=lambda: LATER, finds_orphans=False)
+    assert [DeltaTable(str(tmp_path / table.name)).version() for table in contract.TABLES] == versions
+    assert not any(upkeep.spans or upkeep.removed_files or upkeep.days for upkeep in again)
+
+
+def test_rows_that_come_while_they_are_summed_stay(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading and writing: once a later row than the span's, once one of it, which makes upkeep begin again."""
+    for minute, now in ((85, NOW), (30, LATER)):
+        before_writing(monkeypatch, lambda minute=minute: stream.append(crash_ping(minute, country="SE")), 1)
+        maintain.maintain(str(tmp_path), now=lambda now=now: now)
+    with_late_ones = [ping for minute in range(90) for ping in (crash_ping(minute), main_ping(minute, country="FR"))]
+    fresh = tmp_path / "fresh"
+    Stream(fresh).append(
+        *with_late_ones, *[b"nonsense"] * 90, crash_ping(30, country="SE"), crash_ping(85, country="SE")
+    )
+    assert dataset_sums(tmp_path) == dataset_sums(fresh)
+
+
+def before_writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], times: int) -> None:
+    """Acts between upkeep's reading and its writing, the first times."""
+    left = iter(range(times))
+
+    def act_and_write(*arguments: object, **options: object) -> None:
+        if options.get("mode") == "overwrite" and next(left, None) is not None:
+            act()
+        write_deltalake(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("deltalake.write_deltalake", act_and_write)
+
+
+def test_span_that_is_appended_to_all_the_time_is_left_for_the_next_round(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_writing(monkeypatch, lambda: stream.append(crash_ping(30)), 1000)
+    done = maintain.maintain(str(tmp_path), now=lambda: NOW)
+    assert done[0].spans == 0
+    count = DeltaTable(str(tmp_path / "error_aggregates")).to_pyarrow_table()["count"]
+    # Two tables have such a span; to those of delays and of rejected pings a crash adds nothing.
+    assert sum(count.to_pylist()) == 180 + 2 * maintain.ATTEMPTS + 2
+
+
+def test_stream_beside_upkeep_loses_nothing(tmp_path: Path) -> None:
+    """Two upkeeps and a stream at once."""
+    stream, fresh = Stream(tmp_path / "beside"), Stream(tmp_path / "alone")
+    stop = threading.Event()
+    troubles: list[str] = []
+
+    def tend() -> None:
+        while not stop.is_set():
+            try:
+                maintain.maintain(str(tmp_path / "beside"), now=lambda: LATER, finds_orphans=False)
+            except MissionControlError as error:
+                troubles.append(str(error))
+
+    tending = [threading.Thread(target=tend) for _ in range(2)]
+    for thread in tending:
+        thread.start()
+    pings = [crash_ping(minute % 60, country=("DE", "FR")[minute % 2]) for minute in range(60)]
+    for ping in pings:
+        stream.append(ping, main_ping(5))
+    stop.set()
+    for thread in tending:
+        thread.join()
+    fresh.append(*pings, *[main_ping(5)] * 60)
+    assert dataset_sums(tmp_path / "beside") == dataset_sums(tmp_path / "alone")
+    maintain.maintain(str(tmp_path / "beside"), now=lambda: LATER)
+    assert dataset_sums(tmp_path / "beside") == dataset_sums(tmp_path / "alone")
+    assert files(tmp_path / "beside") <= maintain.FEW_FILES
+
+
+def test_what_is_replaced_stays_for_its_readers_and_goes_later(stream: Stream, tmp_path: Path) -> None:
+    reader = Dataset(tmp_path)
+    assert reader.load(every=None)["count"].sum() == 180
+    parquets = lambda: len(list((tmp_path / "error_aggregates").glob("submission_date=*/*.parquet")))  # noqa: E731
+    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    assert parquets() > 90
+    assert reader.load(every=None, by="country")["count"].sum() == 180
+    Keeper(str(tmp_path), contract.ERROR_AGGREGATES).vacuum(0, is_full=True)
+    assert parquets() == 1
+    assert reader.load(every=None, by="country")["count"].sum() == 180  # it opens the table anew
+
+
+def test_old_days_go_and_their_coarse_sums_stay(stream: Stream, tmp_path: Path) -> None:
+    for day in range(3, 7):
+        stream.append(crash_ping(submission_timestamp=f"2017-10-{day:02}T12:00:00Z"))
+    done = maintain.maintain(str(tmp_path), MaintainSettings(keep_days=2, keep_coarse_days=4), now=lambda: LATER)
+    by_day = Dataset(tmp_path).load(every="1d", by="country")  # LATER is on the fifth: a sixth would be of the future
+    assert list(by_day["window_start"].dt.day) == [4, 5, 6]
+    assert list(Dataset(tmp_path).load(every="1d")["window_start"].dt.day) == [2, 3, 4, 5, 6]
+    assert done[0].days == [date(2017, 10, 2), date(2017, 10, 3)]
+    assert done[1].days == []
+
+
+def test_newest_submission_outlives_the_log(stream: Stream, tmp_path: Path) -> None:
+    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    keeper = Keeper(str(tmp_path), contract.ERROR_AGGREGATES)
+    for _ in range(maintain.COMMITS_TO_LOOK_BACK + 1):
+        keeper.open().alter.set_table_properties({"delta.checkpointInterval": "100"})
+    keeper.clean_log()
+    assert contract.DATA_UP_TO in keeper.open().history(1)[0]
+    assert Dataset(tmp_path).data_up_to() == NOW
+
+
+@pytest.mark.parametrize(
+    ("hours_and_rows", "now", "spans"),
+    [
+        ([(14, 10)] * 5, NOW, [(14, 15)]),
+        ([(14, 10)] * 4, NOW, []),
+        ([(14, 600_000)] * 9, NOW, []),  # large files
+        ([(14, 10)] * 5 + [(9, 10)], LATER, [(0, 24)]),
+        ([(14, 400_000)] * 5 + [(9, 400_000)] * 5, LATER, [(9, 10), (14, 15)]),  # too many rows for one sum
+        ([(15, 10)] * 60, NOW, [(15, 15 + 20 / 60)]),  # windows that are over, of the hour that is not
+        ([(15, 10)] * 9, NOW, []),
+    ],
+)
+def test_spans_that_are_due(hours_and_rows, now, spans):
+    given = [
+        DataFile(DAY.date(), DAY + timedelta(hours=hour), DAY + timedelta(hours=hour), rows, 1000)
+        for hour, rows in hours_and_rows
+    ]
+    in_hours = [tuple((moment - DAY) / timedelta(hours=1) for moment in span[:2]) for span in due_spans(given, now)]
+    assert in_hours == [pytest.approx(span) for span in spans]
+
+
+def test_large_hours_are_summed_in_portions():
+    windows = [DAY + timedelta(hours=14) + number * contract.WINDOW for number in range(12)]
+    given = [DataFile(DAY.date(), start, start, 100_000, 1000) for start in windows for _ in range(8)]
+    portions = due_spans(given, LATER)
+    assert [portion.rows for portion in portions] == [1_600_000] * 6
+    assert portions[0].start == windows[0]
+    assert [portion.end for portion in portions[:-1]] == [portion.start for portion in portions[1:]]
+
+
+def test_command_says_what_it_did(stream: Stream, tmp_path: Path) -> None:
+    said = CliRunner().invoke(group, ["maintain", "--dataset", str(tmp_path)])
+    assert said.exit_code == 0
+    assert said.stdout.splitlines()[0].startswith("error_aggregates: 90 -> 1 file, 180 -> 36 rows, ")
+    said = CliRunner().invoke(group, ["maintain", "--dataset", str(tmp_path), "--json"])
+    record = json.loads(said.stdout.splitlines()[0])
+    assert (record["table"], record["before"]["files"], record["spans"]) == ("error_aggregates", 1, 0)
+
+
+def test_folder_without_a_dataset_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(MissionControlError, match="holds no dataset"):
+        maintain.maintain(str(tmp_path))
+
+
+def test_trouble_is_told_once_and_outlived(stream: Stream, tmp_path: Path) -> None:
+    stop, told, rounds = threading.Event(), [], []
+    hidden = tmp_path.with_name("hidden")
+    tmp_path.rename(hidden)
+
+    def on_trouble(notice: str) -> None:
+        told.append(notice)
+        hidden.rename(tmp_path)
+
+    def on_round(done: list[maintain.Upkeep]) -> None:
+        rounds.append(done)
+        stop.set()
+
+    maintain.follow(str(tmp_path), stop=stop, every_seconds=0.01, on_round=on_round, on_trouble=on_trouble)
+    assert len(told) == len(rounds) == 1
+    assert "tried again: " in told[0]
