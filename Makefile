@@ -7,7 +7,7 @@ MINUTES ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab kafka test check setup chromium lock benchmarks clean
+.PHONY: help demo lab kafka test faults check setup chromium lock benchmarks clean
 
 help: ## Say what can be made.
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
@@ -25,6 +25,9 @@ kafka: setup ## Run a Kafka of one node with a topic until Ctrl-C (needs Java an
 # Two at a time, but for tests that need the machine for themselves.
 test: setup chromium check ## Run the checks and all tests (ARGS= for pytest: some of them, one after another).
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" && $(BIN)/python -m pytest -m alone)
+
+faults: setup ## Kill the job, its broker and its upkeep again and again: is a ping lost or doubled? (KINDS= some of them)
+	@$(BIN)/python -m tests.faults $(KINDS)
 
 check: setup ## Format, lint, types, notebook hygiene: every warning is an error.
 	@$(BIN)/ruff format --check .

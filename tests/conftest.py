@@ -21,7 +21,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka.Broker]:
-    """A Kafka that no test stops."""
+    """A Kafka that runs whenever a test begins."""
     if said := kafka.missing():
         pytest.skip(said)
     with kafka.Broker(tmp_path_factory.mktemp("kafka"), is_secure=True) as started:

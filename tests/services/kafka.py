@@ -133,6 +133,11 @@ class Broker:
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"Kafka did not start: see {self.folder / 'broker.log'}")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """Ends it at once, as a crash does."""
         assert self._process
@@ -141,7 +146,7 @@ class Broker:
 
     def stop(self) -> None:
         """Ends it in order."""
-        if self._process and self._process.poll() is None:
+        if self._process and self.is_running:
             self._process.terminate()
             try:
                 self._process.wait(20)

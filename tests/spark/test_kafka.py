@@ -3,8 +3,6 @@
 import random
 import shutil
 import signal
-import subprocess
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -26,12 +24,11 @@ from streaming.kafka import TopicSettings, count_ranges, read_starting_offsets, 
 from streaming.pings import Envelope
 from streaming.topic import Range, Topic, read_config
 from tests.plain_loop import plain_sums
-from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker, missing
+from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
-from tests.spark.test_kill import some_pings, start, total_pings, wait_or_end
+from tests.spark.test_kill import some_pings, start, total_pings
 
 PINGS = [crash_ping(minute, country=country) for minute in range(20) for country in ("DE", "FR")] + [main_ping(3)]
-KILLS, BROKER_KILLS = 4, 1
 
 
 @pytest.fixture
@@ -247,52 +244,6 @@ def test_simulated_pings_go_through_kafka(broker, topic, count):
     summary = count()
     assert (summary.pings, summary.bytes) == (sent.pings, sent.bytes)
     assert summary.rejected == sent.broken
-
-
-def test_job_and_broker_killed_in_mid_stream_count_every_message_once(spark, tmp_path):
-    if said := missing():
-        pytest.skip(said)
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    random_ = random.Random(seed)
-    documents = some_pings(random_, 3000)
-    with Broker(tmp_path / "kafka") as broker:
-        broker.create("pings", 4)
-        url, dataset = f"kafka://{broker.address}/pings", tmp_path / "dataset"
-        sender = threading.Thread(target=send_slowly, args=(broker, documents))
-        sender.start()
-        for kill in range(KILLS):
-            job = start(url, dataset, "--follow", "--trigger", "0", "--batch-megabytes", "1")
-            wait_or_end(job, random_.uniform(6, 10))
-            if kill < BROKER_KILLS:
-                broker.kill()
-                wait_until_said(job, "no broker answers")
-                broker.start()
-                wait_until_said(job, "going on")
-            job.kill()
-            job.communicate()
-        sender.join()
-        aggregate(url, str(dataset), spark=spark)
-        assert dataset_sums(dataset) == loop_sums(documents)
-        assert total_pings(dataset) == len(documents)
-
-
-def wait_until_said(job: subprocess.Popen[str], words: str) -> None:
-    assert job.stderr
-    before = []
-    for line in job.stderr:
-        if words in line:
-            return
-        before.append(line)
-    pytest.fail(f"the job ended without saying {words!r}; it said: {''.join(before)}")
-
-
-def send_slowly(broker: Broker, documents: list[bytes]) -> None:
-    """Over half a minute, through whatever happens to the broker."""
-    pause = threading.Event()
-    for first in range(0, len(documents), 50):
-        broker.send("pings", documents[first : first + 50], **{"enable.idempotence": True})
-        pause.wait(0.5)
 
 
 def test_follow_ends_cleanly_when_told(broker, topic, tmp_path):

@@ -1,0 +1,246 @@
+"""Campaigns of one kind of fault each: pings stream through Kafka into a dataset, something is killed again and again.
+
+Whatever was killed is simply started again. In the end every sum of every table must be the plain loop's.
+"""
+
+import random
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streaming import contract
+from tests.faults.job import POINTS
+from tests.plain_loop import plain_sums
+from tests.services.kafka import RECEIVED_MS, Broker
+from tests.spark.small_pings import dataset_sums
+from tests.spark.test_kill import some_pings
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 4
+SENT_AT_ONCE, SEND_EVERY_SECONDS = 20, 0.3
+UNTIL_WARM_SECONDS = 8.0  # Spark's start and some micro-batches: a kill comes somewhere in it
+PATIENCE_SECONDS = 90.0
+_COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the pings of a campaign. lost, doubled: pings, over all tables; is_exact: every sum is right."""
+
+    kind: str
+    times: int
+    pings: int
+    lost: int
+    doubled: int
+    is_exact: bool
+    seconds: float
+    seed: int
+
+
+class Process:
+    """A command that can be killed and started again; what it says is kept."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.said: list[str] = []
+        self._arrived = threading.Condition()
+        self._process = subprocess.Popen(
+            [*map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as output:
+            for line in output:
+                with self._arrived:
+                    self.said.append(line)
+                    self._arrived.notify_all()
+        with self._arrived:
+            self._arrived.notify_all()
+
+    def await_line(self, words: str, since: int = 0) -> None:
+        """Until it says some words, beginning with a line of that number."""
+        with self._arrived:
+            has_come = self._arrived.wait_for(
+                lambda: any(words in line for line in self.said[since:]) or self._process.poll() is not None,
+                PATIENCE_SECONDS,
+            )
+            if not has_come or not any(words in line for line in self.said[since:]):
+                raise AssertionError(f"{words!r} did not come; it said: {''.join(self.said)}")
+
+    def lives_for(self, seconds: float) -> bool:
+        """Whether it has not ended by itself after so many seconds."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+    def kill(self) -> None:
+        """Ends it as a crash does."""
+        self._process.kill()
+        self.await_end()
+
+    def await_end(self) -> int:
+        """Its exit code, once it has ended."""
+        code = self._process.wait(PATIENCE_SECONDS)
+        self._reader.join()
+        return code
+
+
+class World:
+    """A broker, a sender, a dataset and a job that is started whenever it does not run."""
+
+    def __init__(self, folder: Path, broker: Broker, random_: random.Random) -> None:
+        self.broker, self.random = broker, random_
+        self.topic = f"pings-{uuid.uuid4().hex[:8]}"
+        broker.create(self.topic, PARTITIONS)
+        self.url, self.dataset = f"kafka://{broker.address}/{self.topic}", folder / "dataset"
+        self.sent: list[bytes] = []
+        self.job: Process | None = None
+
+    def start_job(self) -> Process:
+        """Starts the job."""
+        self.job = Process(*_COMMAND, "aggregate", self.url, "--dataset", self.dataset, *self.job_options())
+        return self.job
+
+    def job_options(self) -> list[str]:
+        """How the job is told to run."""
+        return ["--master", "local[2]", "--follow", "--trigger", "0", "--no-maintain"]
+
+    def running_job(self) -> Process:
+        """The job, started if need be, once it has counted something."""
+        job = self.job if self.job and self.job.lives_for(0) else self.start_job()
+        job.await_line("batch ")
+        return job
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Sends pings all the while, through whatever happens to the broker."""
+        stop, failures = threading.Event(), []
+
+        def send() -> None:
+            try:
+                while not stop.wait(SEND_EVERY_SECONDS):
+                    documents = some_pings(self.random, SENT_AT_ONCE)
+                    self.broker.send(self.topic, documents, **{"enable.idempotence": True})
+                    self.sent += documents
+            except Exception as error:
+                failures.append(error)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            sender.join()
+        if failures:
+            raise failures[0]
+
+    def count_the_rest(self) -> None:
+        """Ends the job, and counts what it had not."""
+        if self.job:
+            self.job.kill()
+        options = [option for option in self.job_options() if option != "--follow"]
+        rest = Process(*_COMMAND, "aggregate", self.url, "--dataset", self.dataset, *options)
+        if rest.await_end():
+            raise AssertionError("".join(rest.said))
+
+
+# What is done to a world, once each.
+
+
+def kill_driver(world: World) -> None:
+    """At any moment, from before Spark is up to the midst of a micro-batch."""
+    job = world.start_job()
+    if not job.lives_for(world.random.uniform(0, UNTIL_WARM_SECONDS)):
+        raise AssertionError("".join(job.said))
+    job.kill()
+
+
+def kill_at_point(world: World, point: str) -> None:
+    """At a certain step of a micro-batch."""
+    job = Process(sys.executable, "-m", "tests.faults.job", world.url, world.dataset, point)
+    if job.await_end() != -9:
+        raise AssertionError("".join(job.said))
+
+
+def kill_broker(world: World) -> None:
+    """While it is read from; it is away for up to two seconds."""
+    job = world.running_job()
+    job.lives_for(world.random.uniform(0, 1))
+    heard = len(job.said)
+    world.broker.kill()
+    job.lives_for(world.random.uniform(0, 2))
+    world.broker.start()
+    job.await_line("batch ", heard)
+
+
+def kill_maintenance(world: World) -> None:
+    """While it sums files up, beside the job."""
+    world.running_job()
+    upkeep = Process(*_COMMAND, "maintain", "--dataset", world.dataset, "--follow", "--every", "1")
+    upkeep.lives_for(world.random.uniform(0.5, 4))
+    upkeep.kill()
+
+
+KINDS: dict[str, Callable[[World], None]] = {
+    "driver": kill_driver,
+    "broker": kill_broker,
+    "maintenance": kill_maintenance,
+}
+FULL_TIMES = {"driver": 50, "broker": 5, "maintenance": 10, "forced points": len(POINTS)}
+
+
+def share_of(kind: str, share: float) -> int:
+    """How many times a share of a campaign is; of the forced points it is always all."""
+    return FULL_TIMES[kind] if kind == "forced points" else max(round(FULL_TIMES[kind] * share), 1)
+
+
+def run_campaign(
+    kind: str,
+    times: int,
+    folder: Path,
+    broker: Broker,
+    seed: int | None = None,
+    say: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """Does one kind of fault so many times. folder: an empty one; say: told the faults done."""
+    seed = random.randrange(2**32) if seed is None else seed
+    began = time.monotonic()
+    world = World(folder, broker, random.Random(seed))
+    try:
+        with world.sending():
+            for number in range(times):
+                if kind == "forced points":
+                    kill_at_point(world, POINTS[number % len(POINTS)])
+                else:
+                    KINDS[kind](world)
+                say(number + 1)
+        world.count_the_rest()
+    finally:
+        if world.job and world.job.lives_for(0):
+            world.job.kill()
+    return judge(kind, times, world, time.monotonic() - began, seed)
+
+
+def judge(kind: str, times: int, world: World, seconds: float, seed: int) -> Outcome:
+    """Compares the dataset with the plain loop's sums."""
+    expected = plain_sums((document, RECEIVED_MS * 1000) for document in world.sent)
+    found = dataset_sums(world.dataset)
+    lost = doubled = 0
+    for table in contract.TABLES:
+        if "count" in table.sums:
+            place = table.sums.index("count")
+            for key in expected[table.name].keys() | found[table.name].keys():
+                wanted, came = (sums[table.name].get(key, [0] * len(table.sums))[place] for sums in (expected, found))
+                lost, doubled = lost + max(wanted - came, 0), doubled + max(came - wanted, 0)
+    return Outcome(kind, times, len(world.sent), lost, doubled, found == expected, seconds, seed)
