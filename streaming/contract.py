@@ -137,6 +137,7 @@ REASONS = {
     "architecture": "The architecture is missing or not a known one.",
     "build_in_future": "The build is newer than the ping's submission.",
     "build_too_old": "The build is more than six months older than the ping's submission.",
+    "duplicate": "The ping came before, and its first delivery was counted; only where that is looked for (--dedupe).",
 }
 
 
@@ -198,13 +199,19 @@ FILE_REJECTS = "file_rejects"  # no table of the dataset, see partial_schema
 PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in COUNTED_TABLES for key in table.keys))
 
 
+# What partial sums say besides where duplicates are dropped: the hash of the document's id, a number that tells one
+# delivery of it from another, the kind of ping. A row is then of one delivery; those without an id lack all three.
+DELIVERY_COLUMNS = ("document", "delivery", "kind")
+
+
 @cache
-def partial_schema() -> "pa.Schema":
+def partial_schema(*, by_delivery: bool = False) -> "pa.Schema":
     """The schema of partial sums: the rows of all counted tables in one, `table` naming the one a row belongs to.
 
     Keys and sums that a row's table lacks are null. Three columns go into no table: `newest_submission` is the latest
     submission behind a row (the greatest counts, see DATA_UP_TO); `bytes` the size of the documents behind it, each
     counted once; `file` names the file in rows of FILE_REJECTS, which count rejects by file and reason for the log.
+    by_delivery: with DELIVERY_COLUMNS.
     """
     import pyarrow as pa
 
@@ -215,4 +222,7 @@ def partial_schema() -> "pa.Schema":
         ("newest_submission", pa.timestamp("us", tz="UTC")),
         ("bytes", pa.int64()),
     ]
+    if by_delivery:
+        types = (pa.binary(), pa.int64(), pa.string())
+        fields += zip(DELIVERY_COLUMNS, types, strict=True)
     return pa.schema(fields)

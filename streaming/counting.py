@@ -1,6 +1,7 @@
 """Pings summed: documents in, one Arrow batch of partial sums for all tables of the dataset out; pure, no Spark."""
 
 from bisect import bisect_left
+from hashlib import blake2b
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +37,17 @@ _Groups = dict[tuple[Any, ...], list[int]]
 class Counter:
     """Sums pings into partial sums: a row for each table and each combination of its keys.
 
-    The sums are the same in whichever order the pings come, for use is summed in whole seconds.
+    The sums are the same in whichever order the pings come, for use is summed in whole seconds. by_delivery: rows are
+    not summed beyond one delivery of a document, see contract.DELIVERY_COLUMNS.
     """
 
-    def __init__(self, envelope: Envelope = Envelope()) -> None:  # noqa: B008 (it is frozen)
-        self._envelope = envelope
+    def __init__(
+        self,
+        envelope: Envelope = Envelope(),  # noqa: B008 (it is frozen)
+        *,
+        by_delivery: bool = False,
+    ) -> None:
+        self._envelope, self._by_delivery = envelope, by_delivery
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -54,13 +61,13 @@ class Counter:
         """Rows that partial_sums would give now."""
         return sum(map(len, self._groups.values()))
 
-    def add(self, document: bytes, received_at_us: int) -> str | None:
+    def add(self, document: bytes, received_at_us: int, delivery: int = 0) -> str | None:
         """Count a document that was received at a time, microseconds since 1970; the reason when it is rejected."""
         ping = decode(document, self._envelope, received_at_us)
         if isinstance(ping, Rejected):
             self._reject(ping, received_at_us, len(document))
             return ping.reason
-        self._count(ping, len(document))
+        self._count(ping, len(document), _delivery(ping, delivery) if self._by_delivery else ())
         return None
 
     def reject(
@@ -76,7 +83,7 @@ class Counter:
         """The sums since the last call, as rows of contract.partial_schema()."""
         import pyarrow as pa
 
-        schema = contract.partial_schema()
+        schema = contract.partial_schema(by_delivery=self._by_delivery)
         tables = [_columns(table, self._groups[table.name]) for table in contract.COUNTED_TABLES]
         self._start_anew()
         arrays = []
@@ -87,23 +94,30 @@ class Counter:
             arrays.append(pa.array(values, column.type))
         return pa.record_batch(arrays, schema=schema)
 
-    def _count(self, ping: Ping, size: int) -> None:
+    def _count(self, ping: Ping, size: int, delivery: tuple[Any, ...]) -> None:
         submitted_us, dimensions, counts = ping.submitted_us, ping.dimensions, ping.counts
         window_us = submitted_us - submitted_us % _WINDOW_US
-        _add(self._totals, (window_us, *dimensions), submitted_us, counts.usage_seconds, counts.events, size)
+        _add(self._totals, (window_us, *dimensions, *delivery), submitted_us, counts.usage_seconds, counts.events, size)
         for experiment in ping.experiments:
-            group = (window_us, *_experiment_dimensions(dimensions), *experiment)
+            group = (window_us, *_experiment_dimensions(dimensions), *experiment, *delivery)
             _add(self._experiments, group, submitted_us, counts.usage_seconds, counts.events)
         if counts.used_at_us is not None:
             # A client whose clock is ahead has no delay, as far as can be told.
             edge = bisect_left(_DELAY_EDGES_US, max(submitted_us - counts.used_at_us, 0))
-            group = (submitted_us - submitted_us % _HOUR_US, *_delay_dimensions(dimensions), edge)
+            group = (submitted_us - submitted_us % _HOUR_US, *_delay_dimensions(dimensions), edge, *delivery)
             _add(self._delays, group, submitted_us, counts.usage_seconds)
 
     def _reject(self, rejected: Rejected, received_at_us: int, size: int, pings: int = 1) -> None:
         submitted_us = received_at_us if rejected.submitted_us is None else rejected.submitted_us
         group = (submitted_us - submitted_us % _WINDOW_US, rejected.document_type, rejected.reason)
         _add(self._rejects, group, rejected.submitted_us or 0, size=size, pings=pings)
+
+
+def _delivery(ping: Ping, delivery: int) -> tuple[Any, ...]:
+    """What contract.DELIVERY_COLUMNS say of a ping. Its id is a stranger's, of any length: hence a hash."""
+    if not ping.document_id:
+        return (None, None, None)
+    return (blake2b(ping.document_id.encode(), digest_size=16).digest(), delivery, ping.document_type)
 
 
 def _add(
@@ -134,6 +148,7 @@ def _columns(table: contract.Table, groups: _Groups) -> dict[str, list[Any]]:
         return {"table": []}
     start_us, *keys = map(list, zip(*groups, strict=True))
     names = [key for key in table.keys if key not in (*contract.WINDOW_COLUMNS, "submission_hour")]
+    names += contract.DELIVERY_COLUMNS  # where there are any
     columns: dict[str, list[Any]] = dict(zip(names, keys, strict=False))
     columns["table"] = [table.name] * len(groups)
     columns["submission_date"] = [start // _DAY_US for start in start_us]

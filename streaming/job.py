@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from streaming import contract, files, kafka, maintain
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
+from streaming.dedupe import drop_duplicates
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
 from streaming.kafka import TopicSettings, TopicSource
@@ -40,6 +41,7 @@ class AggregateSettings:
     checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
     the dataset holds already. max_batch_bytes: how much a micro-batch reads at most; None: what suits the source.
     topic: of a source that is one. maintains: when following, tends the dataset beside the stream.
+    dedupe: pings of a topic that are delivered twice within an hour count once.
     """
 
     master: str = "local[*]"
@@ -51,6 +53,7 @@ class AggregateSettings:
     recount: bool = False
     topic: TopicSettings = field(default_factory=TopicSettings)
     maintains: bool = True
+    dedupe: bool = False
     java_home: Path | None = None
 
 
@@ -134,6 +137,8 @@ def aggregate(
 
 def open_source(source: str, settings: AggregateSettings) -> Source:
     """The source of a URL or path. Raises MissionControlError where it is none."""
+    if settings.dedupe and not is_topic(source):
+        raise MissionControlError(f"duplicates are dropped from topics only, kafka://...; got {source!r}")
     if is_topic(source):
         return TopicSource.of(source, settings.topic, settings.max_batch_bytes or kafka.MAX_BATCH_BYTES)
     return FileSource(normal_url(source), settings.max_batch_bytes or files.MAX_BATCH_BYTES)
@@ -260,6 +265,7 @@ class _Run:
         options = {
             **self._plan.options(),
             **envelope_options(self._settings.envelope),
+            "by_delivery": str(self._settings.dedupe).lower(),
             "cores": str(spark.sparkContext.defaultParallelism),
         }
         partials = spark.readStream.format(data_source.name()).options(**options).load()
@@ -272,6 +278,8 @@ class _Run:
     def _append(self, partials: "DataFrame", number: int) -> None:
         """Sums a micro-batch and appends it to each table, once however often it comes."""
         began = time.monotonic()
+        if self._settings.dedupe:
+            partials = drop_duplicates(partials, number, self._checkpoint.folder / "documents")
         sums = sum_partials(partials).toArrow()
         data_up_to = _newest(sums)
         with self._committing:

@@ -22,8 +22,7 @@ from pyspark.sql.types import StructType
 
 from streaming.counting import Counter
 from streaming.errors import MissionControlError
-from streaming.partials import PartialSums, envelope_of
-from streaming.pings import Envelope
+from streaming.partials import PartialSums, by_delivery, envelope_of
 from streaming.source import Read, write_json
 from streaming.topic import (
     PATIENCE_SECONDS,
@@ -39,6 +38,7 @@ from streaming.topic import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from confluent_kafka import Message
 
 MAX_BATCH_BYTES = 1 << 30
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
@@ -253,7 +253,8 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
         """The partial sums of a partition."""
         assert isinstance(partition, RangesPartition)
-        yield from count_ranges(self._topic, partition.ranges, envelope_of(self._options), self._bears_loss)
+        counter = Counter(envelope_of(self._options), by_delivery=by_delivery(self._options))
+        yield from count_ranges(self._topic, partition.ranges, counter, self._bears_loss)
 
     def commit(self, end: dict[str, Any]) -> None:
         """Nothing: Spark's checkpoint keeps the offsets."""
@@ -356,13 +357,12 @@ def _loss(topic: Topic, partition: int, lost: int) -> MissionControlError:
 
 
 def count_ranges(
-    topic: Topic, ranges: Sequence[Range], envelope: Envelope, bears_loss: bool
+    topic: Topic, ranges: Sequence[Range], counter: Counter, bears_loss: bool
 ) -> Iterator["pa.RecordBatch"]:
     """Reads, decodes and sums; batches of contract.partial_schema(). A message without a value is rejected as empty.
 
     Raises MissionControlError where messages are gone since the ranges were planned, and that is not to be borne.
     """
-    counter = Counter(envelope)
 
     def lose(partition: int, count: int) -> None:
         if not bears_loss:
@@ -377,11 +377,16 @@ def count_ranges(
         if document is None:
             counter.reject("empty", received_us)
         else:
-            counter.add(document, received_us)
+            counter.add(document, received_us, _delivery(message))
         if len(counter) > FLUSH_ROWS:
             yield counter.partial_sums()
     if len(counter):
         yield counter.partial_sums()
+
+
+def _delivery(message: "Message") -> int:
+    """A number for a message, by which those of one partition are in its order."""
+    return ((message.partition() or 0) << 48) + (message.offset() or 0)
 
 
 TopicSource.data_source = PingTopic

@@ -1,5 +1,6 @@
 """What the data sources have in common: partial sums as rows, and how an envelope reaches Spark's tasks."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from pyspark.sql.datasource import DataSource
@@ -15,7 +16,13 @@ class PartialSums(DataSource):
 
     def schema(self) -> StructType:
         """contract.partial_schema(), as Spark spells it."""
-        return from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
+        schema = contract.partial_schema(by_delivery=by_delivery(self.options))
+        return from_arrow_schema(schema, prefer_timestamp_ntz=False)
+
+
+def by_delivery(options: Mapping[str, str]) -> bool:
+    """Whether rows are to be kept apart by delivery, so that duplicates can be dropped."""
+    return options.get("by_delivery") == "true"
 
 
 def envelope_options(envelope: Envelope) -> dict[str, str]:

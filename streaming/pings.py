@@ -64,7 +64,7 @@ class Counts(Struct, gc=False, frozen=True):
 class Ping(Struct, gc=False, frozen=True):
     """A ping that counts. dimensions: in the order of contract.DIMENSIONS; experiments: (id, branch) pairs.
 
-    submitted_us: microseconds since 1970.
+    submitted_us: microseconds since 1970. document_id: the envelope's; "" where it has none.
     """
 
     document_type: str
@@ -72,6 +72,7 @@ class Ping(Struct, gc=False, frozen=True):
     dimensions: tuple[str, ...]
     experiments: tuple[tuple[str, str], ...]
     counts: Counts
+    document_id: str = ""
 
 
 class Rejected(Struct, gc=False, frozen=True):
@@ -253,7 +254,7 @@ def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | R
         build.architecture,
         forms.country(country),
     )
-    return Ping(document_type, submitted_us, dimensions, experiments, counts)
+    return Ping(document_type, submitted_us, dimensions, experiments, counts, record.document_id)
 
 
 def _document_type(record: Document) -> str:

@@ -183,6 +183,7 @@ class Document(Record, frozen=True):
     normalized_app_name: Text = ""
     normalized_channel: Text = ""
     normalized_country_code: Text = ""
+    document_id: Text = ""
     metadata: Metadata = Metadata()
 
     type: Text = ""

@@ -23,7 +23,18 @@ PATHS = [
     *("payload.info.subsessionStartDate", "payload.histograms", "payload.histograms.SLOW_SCRIPT_PAGE_COUNT.values"),
     *("payload.histograms.OTHER", "payload.keyedHistograms.SUBPROCESS_CRASHES_WITH_DUMP", "payload.metadata"),
     *("payload.keyedHistograms.SUBPROCESS_CRASHES_WITH_DUMP.gpu", "payload.metadata.StartupCrash", "payload.unread"),
-    *("payload.processType", "v", "os", "osversion", "arch", "displayVersion", "durations", "created", "unread"),
+    *(
+        "payload.processType",
+        "document_id",
+        "v",
+        "os",
+        "osversion",
+        "arch",
+        "displayVersion",
+        "durations",
+        "created",
+        "unread",
+    ),
 ]
 
 

@@ -30,6 +30,7 @@ HISTOGRAM = {"values": {"0": int}}
 EXPERIMENTS = "experiments"
 READ: dict[str, Any] = {
     **texts("submission_timestamp normalized_app_name normalized_channel normalized_country_code type creationDate"),
+    **texts("document_id"),
     **texts("os osversion arch displayVersion created"),
     "v": None,
     "durations": None,

@@ -59,6 +59,10 @@ Examples:
     help="When a topic no longer has what was not read yet: end, or go on and count it as rejected.",
 )  # fmt: skip
 @click.option(
+    "--dedupe", is_flag=True,
+    help="Of a topic: count pings once that are delivered again (same document_id) within an hour.",
+)  # fmt: skip
+@click.option(
     "--no-maintain", is_flag=True, help="With --follow: leave the dataset's upkeep to missioncontrol maintain."
 )
 @click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
@@ -77,6 +81,7 @@ def command(
     starting_offsets: str,
     kafka_config: str | None,
     on_data_loss: "OnDataLoss",
+    dedupe: bool,
     no_maintain: bool,
     channel: str | None,
     country: str | None,
@@ -108,6 +113,7 @@ def command(
         topic=TopicSettings(read_starting_offsets(starting_offsets), config, on_data_loss),
         recount=recount,
         maintains=not no_maintain,
+        dedupe=dedupe,
     )
     with stopped_by_signals() as stop:
         summary = _Output(as_json, follow).run(source, dataset, settings, stop)

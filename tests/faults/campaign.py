@@ -18,7 +18,7 @@ from streaming import contract
 from tests.faults.job import POINTS
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
-from tests.spark.small_pings import dataset_sums
+from tests.spark.small_pings import Sums, crash_ping, dataset_sums, main_ping
 from tests.spark.test_kill import some_pings
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,7 @@ PARTITIONS = 4
 SENT_AT_ONCE, SEND_EVERY_SECONDS = 20, 0.3
 UNTIL_WARM_SECONDS = 8.0  # Spark's start and some micro-batches: a kill comes somewhere in it
 PATIENCE_SECONDS = 90.0
+DEDUPING = "driver, dedupe"
 _COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
 
 
@@ -96,14 +97,18 @@ class Process:
 
 
 class World:
-    """A broker, a sender, a dataset and a job that is started whenever it does not run."""
+    """A broker, a sender, a dataset and a job that is started whenever it does not run.
 
-    def __init__(self, folder: Path, broker: Broker, random_: random.Random) -> None:
-        self.broker, self.random = broker, random_
+    dedupes: pings have ids, some are delivered twice, and the job is told to count them once.
+    """
+
+    def __init__(self, folder: Path, broker: Broker, random_: random.Random, *, dedupes: bool = False) -> None:
+        self.broker, self.random, self.dedupes = broker, random_, dedupes
         self.topic = f"pings-{uuid.uuid4().hex[:8]}"
         broker.create(self.topic, PARTITIONS)
         self.url, self.dataset = f"kafka://{broker.address}/{self.topic}", folder / "dataset"
-        self.sent: list[bytes] = []
+        self.sent: list[bytes] = []  # each once
+        self.sent_again = 0
         self.job: Process | None = None
 
     def start_job(self) -> Process:
@@ -113,7 +118,8 @@ class World:
 
     def job_options(self) -> list[str]:
         """How the job is told to run."""
-        return ["--master", "local[2]", "--follow", "--trigger", "0", "--no-maintain"]
+        dedupe = ["--dedupe"] if self.dedupes else []
+        return ["--master", "local[2]", "--follow", "--trigger", "0", "--no-maintain", *dedupe]
 
     def running_job(self) -> Process:
         """The job, started if need be, once it has counted something."""
@@ -129,9 +135,10 @@ class World:
         def send() -> None:
             try:
                 while not stop.wait(SEND_EVERY_SECONDS):
-                    documents = some_pings(self.random, SENT_AT_ONCE)
-                    self.broker.send(self.topic, documents, **{"enable.idempotence": True})
+                    documents, again = self._next_pings()
+                    self.broker.send(self.topic, documents + again, **{"enable.idempotence": True})
                     self.sent += documents
+                    self.sent_again += len(again)
             except Exception as error:
                 failures.append(error)
 
@@ -144,6 +151,19 @@ class World:
             sender.join()
         if failures:
             raise failures[0]
+
+    def _next_pings(self) -> tuple[list[bytes], list[bytes]]:
+        """Pings to send, and those of before to send again."""
+        if not self.dedupes:
+            return some_pings(self.random, SENT_AT_ONCE), []
+        makers = (crash_ping, main_ping)
+        new = [
+            self.random.choice(makers)(
+                self.random.randrange(60), document_id=str(uuid.UUID(int=self.random.getrandbits(128)))
+            )
+            for _ in range(SENT_AT_ONCE)
+        ]
+        return new, self.random.sample([*self.sent[-1000:], *new], SENT_AT_ONCE // 4)
 
     def count_the_rest(self) -> None:
         """Ends the job, and counts what it had not."""
@@ -194,10 +214,11 @@ def kill_maintenance(world: World) -> None:
 
 KINDS: dict[str, Callable[[World], None]] = {
     "driver": kill_driver,
+    DEDUPING: kill_driver,
     "broker": kill_broker,
     "maintenance": kill_maintenance,
 }
-FULL_TIMES = {"driver": 50, "broker": 5, "maintenance": 10, "forced points": len(POINTS)}
+FULL_TIMES = {"driver": 50, DEDUPING: 10, "broker": 5, "maintenance": 10, "forced points": len(POINTS)}
 
 
 def share_of(kind: str, share: float) -> int:
@@ -216,7 +237,7 @@ def run_campaign(
     """Does one kind of fault so many times. folder: an empty one; say: told the faults done."""
     seed = random.randrange(2**32) if seed is None else seed
     began = time.monotonic()
-    world = World(folder, broker, random.Random(seed))
+    world = World(folder, broker, random.Random(seed), dedupes=kind == DEDUPING)
     try:
         with world.sending():
             for number in range(times):
@@ -236,6 +257,7 @@ def judge(kind: str, times: int, world: World, seconds: float, seed: int) -> Out
     """Compares the dataset with the plain loop's sums."""
     expected = plain_sums((document, RECEIVED_MS * 1000) for document in world.sent)
     found = dataset_sums(world.dataset)
+    dropped = _take_duplicates(found)
     lost = doubled = 0
     for table in contract.TABLES:
         if "count" in table.sums:
@@ -243,4 +265,11 @@ def judge(kind: str, times: int, world: World, seconds: float, seed: int) -> Out
             for key in expected[table.name].keys() | found[table.name].keys():
                 wanted, came = (sums[table.name].get(key, [0] * len(table.sums))[place] for sums in (expected, found))
                 lost, doubled = lost + max(wanted - came, 0), doubled + max(came - wanted, 0)
-    return Outcome(kind, times, len(world.sent), lost, doubled, found == expected, seconds, seed)
+    is_exact = found == expected and dropped == world.sent_again
+    return Outcome(kind, times, len(world.sent), lost, doubled, is_exact, seconds, seed)
+
+
+def _take_duplicates(found: Sums) -> int:
+    """How many pings were rejected as duplicates; takes them out of the sums."""
+    rejected = found[contract.REJECTED_PINGS.name]
+    return sum(rejected.pop(key)[0] for key in list(rejected) if key[-1] == "duplicate")

@@ -18,10 +18,10 @@ from missioncontrol_nb.simulate import Fleet
 from missioncontrol_nb.simulate.live import TopicSink, write_live
 from streaming import contract
 from streaming import topic as topic_module
+from streaming.counting import Counter as PingCounter
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, Summary, aggregate
 from streaming.kafka import TopicSettings, count_ranges, read_starting_offsets, share_out
-from streaming.pings import Envelope
 from streaming.topic import Range, Topic, read_config
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
@@ -166,14 +166,14 @@ def test_messages_lost_since_they_were_planned_end_the_job_or_are_counted(broker
     admin.delete_records([gone])[gone].result()
     asked = Topic(broker.address, topic)
     with pytest.raises(MissionControlError, match=r"4 messages of partition 0 .* fell off .*--on-data-loss count"):
-        list(count_ranges(asked, [Range(0, 0, 10)], Envelope(), bears_loss=False))
+        list(count_ranges(asked, [Range(0, 0, 10)], PingCounter(), bears_loss=False))
     for planned, counts in (
         (Range(0, 0, 10), {None: 6, "messages_lost": 4}),
         (Range(0, 2, 4), {"messages_lost": 2}),
         (Range(0, 8, 12), {None: 2, "messages_lost": 2}),  # a broker may lose its newest
     ):
         found: Counter[str | None] = Counter()
-        for batch in count_ranges(asked, [planned], Envelope(), bears_loss=True):
+        for batch in count_ranges(asked, [planned], PingCounter(), bears_loss=True):
             for row in batch.to_pylist():
                 if row["table"] in ("error_aggregates", "rejected_pings"):
                     found[row["reason"]] += row["count"]
