@@ -58,6 +58,9 @@ Examples:
     "--on-data-loss", type=click.Choice(["fail", "count"]), default="fail", show_default=True,
     help="When a topic no longer has what was not read yet: end, or go on and count it as rejected.",
 )  # fmt: skip
+@click.option(
+    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
+)
 @click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
 @click.option("--country", help="For pings that do not say theirs: a code such as DE.")
 @click.option("--submitted-at", metavar="TIME", help="For pings without a submission time: ISO 8601, UTC.")
@@ -74,6 +77,7 @@ def command(
     starting_offsets: str,
     kafka_config: str | None,
     on_data_loss: "OnDataLoss",
+    endpoint_url: str | None,
     channel: str | None,
     country: str | None,
     submitted_at: str | None,
@@ -91,8 +95,10 @@ def command(
     from streaming.job import AggregateSettings
     from streaming.kafka import TopicSettings, read_starting_offsets
     from streaming.pings import Envelope
+    from streaming.table import use_endpoint
     from streaming.topic import read_config
 
+    use_endpoint(endpoint_url)
     config = read_config(kafka_config) if kafka_config else {}
     settings = AggregateSettings(
         master=master,
