@@ -17,7 +17,7 @@ QUIET_SECONDS = 3.0  # what passes sooner is not worth a word
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
 _LONGEST_REASON = 200
-_COLOURS = re.compile("\\x1b\\[[0-9;]*m|[ ↳]*↳")
+_COLOURS = re.compile("\\x1b\\[[0-9;]*m|↳")
 _Result = TypeVar("_Result")
 Passes = Callable[[Exception, int], bool]  # whether a failure, of the attempt of that number, is worth another
 

@@ -113,10 +113,13 @@ def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, 
 def _filesystem(url: str) -> tuple[Any, str]:
     import fsspec
 
-    options: dict[str, Any] = {}
-    if is_s3(url):
-        options = {"config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}}  # more attempts are ours
-    return fsspec.core.url_to_fs(url, **options)
+    if not is_s3(url):
+        return fsspec.core.url_to_fs(url)
+    # More attempts are ours: s3fs would make 25, of 15 seconds each where nothing comes back.
+    retries = {"retries": {"max_attempts": 2, "mode": "standard"}}
+    filesystem, path = fsspec.core.url_to_fs(url, config_kwargs=retries)
+    filesystem.retries = 1
+    return filesystem, path
 
 
 def _passes(error: Exception, number: int) -> bool:
