@@ -19,11 +19,12 @@ from streaming.errors import MissionControlError
 from streaming.files import FileSource
 from streaming.kafka import TopicSettings, TopicSource
 from streaming.partials import envelope_options
+from streaming.patience import Patience
 from streaming.pings import Envelope
 from streaming.session import spark_session
 from streaming.source import Plan, Source
 from streaming.sums import rows_of
-from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers
+from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers, pass_on_settings
 from streaming.topic import is_topic
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def aggregate(
     check_credentials(dataset)
     pings.check(stop, on_notice)
     with open_checkpoint(_checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
-        writers = open_writers(dataset)
+        patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
+        writers = open_writers(dataset, patience)
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
@@ -261,6 +263,7 @@ class _Run:
 
     def _start(self, spark: "SparkSession") -> "StreamingQuery":
         data_source = self._source.data_source
+        pass_on_settings(spark.sparkContext.environment)
         spark.dataSource.register(data_source)
         options = {
             **self._plan.options(),

@@ -65,6 +65,9 @@ Examples:
 @click.option(
     "--no-maintain", is_flag=True, help="With --follow: leave the dataset's upkeep to missioncontrol maintain."
 )
+@click.option(
+    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
+)
 @click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
 @click.option("--country", help="For pings that do not say theirs: a code such as DE.")
 @click.option("--submitted-at", metavar="TIME", help="For pings without a submission time: ISO 8601, UTC.")
@@ -83,6 +86,7 @@ def command(
     on_data_loss: "OnDataLoss",
     dedupe: bool,
     no_maintain: bool,
+    endpoint_url: str | None,
     channel: str | None,
     country: str | None,
     submitted_at: str | None,
@@ -100,8 +104,10 @@ def command(
     from streaming.job import AggregateSettings
     from streaming.kafka import TopicSettings, read_starting_offsets
     from streaming.pings import Envelope
+    from streaming.table import use_endpoint
     from streaming.topic import read_config
 
+    use_endpoint(endpoint_url)
     config = read_config(kafka_config) if kafka_config else {}
     settings = AggregateSettings(
         master=master,

@@ -95,7 +95,7 @@ def wait_for(path: Path) -> None:
     raise AssertionError(f"{path} did not come")
 
 
-def total_pings(dataset: Path) -> int:
+def total_pings(dataset: Path | str) -> int:
     sums = dataset_sums(dataset)
     accepted = sum(row[contract.COUNTS.index("count")] for row in sums[contract.ERROR_AGGREGATES.name].values())
     return accepted + sum(row[0] for row in sums[contract.REJECTED_PINGS.name].values())

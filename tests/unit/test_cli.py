@@ -19,6 +19,7 @@ MISUSES = """
     aggregate ping.json --dataset d --trigger nan    | not a finite number
     aggregate ping.json --dataset d --channel nigtly | did you mean nightly
     aggregate ping.json --dataset ping.txt           | Not a directory
+    aggregate ping.json --dataset d --endpoint-url s | expected --endpoint-url as a URL
     simulate                                         | say what to write
     simulate --live l --rate 0                       | needs an end
     simulate --live l --rate nan                     | not a finite number
