@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from streaming import contract, files, kafka
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
+from streaming.cluster import await_executors
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
 from streaming.kafka import TopicSettings, TopicSource
@@ -38,7 +39,8 @@ class AggregateSettings:
 
     checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
     the dataset holds already. max_batch_bytes: how much a micro-batch reads at most; None: what suits the source.
-    topic: of a source that is one.
+    topic: of a source that is one. spark_config: Spark's own settings; environment: the archive that a cluster's
+    executors run in.
     """
 
     master: str = "local[*]"
@@ -50,6 +52,8 @@ class AggregateSettings:
     recount: bool = False
     topic: TopicSettings = field(default_factory=TopicSettings)
     java_home: Path | None = None
+    spark_config: Mapping[str, str] = field(default_factory=dict)
+    environment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def aggregate(
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
         with _session(spark, settings, checkpoint) as session:
+            await_executors(session, stop, on_notice)
             start_seconds = time.monotonic() - began
             on_start(start_seconds)
             run.run(session, on_progress)
@@ -142,7 +147,14 @@ def _session(
 ) -> AbstractContextManager["SparkSession"]:
     if given is not None:
         return nullcontext(given)
-    return spark_session(settings.master, checkpoint.scratch, java_home=settings.java_home, held=checkpoint.lock)
+    return spark_session(
+        settings.master,
+        checkpoint.scratch,
+        config=settings.spark_config,
+        environment=settings.environment,
+        java_home=settings.java_home,
+        held=checkpoint.lock,
+    )
 
 
 def sum_partials(partials: "DataFrame") -> "DataFrame":
@@ -162,7 +174,7 @@ def rows_of(table: contract.Table, sums: "pa.Table") -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = sums.filter(pc.equal(sums["table"], table.name)).select([*table.keys, *table.sums])
+    rows = sums.select([*table.keys, *table.sums]).filter(pc.equal(sums["table"], table.name))
     if "usage_hours" in table.sums:
         hours = pc.divide(pc.round(pc.multiply(rows["usage_hours"], 3600.0)), 3600.0)
         rows = rows.set_column(rows.schema.get_field_index("usage_hours"), "usage_hours", hours)
