@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 SIZES = (10_000, 100_000, 1_000_000)
-STEPS = ("sum", "sum, to the driver", "sort", "append")
+STEPS = ("sum", "sum, to driver", "sort", "append", "sum, by workers", "commit")
 TASKS = 4
 ROWS_AT_ONCE = 10_000
 
@@ -148,8 +148,10 @@ def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str
 
     master: as Spark means it; "cluster": a standalone one of this machine, a master and two workers of one core.
     """
+    from streaming.added import write_files
     from streaming.cluster import await_executors
-    from streaming.job import rows_of, sum_partials
+    from streaming.job import sum_partials
+    from streaming.partials import rows_of
     from streaming.session import spark_session
     from streaming.table import TableWriter
     from tests.services.cluster import Cluster
@@ -161,7 +163,8 @@ def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str
         spark = stack.enter_context(spark_session(master, Path(folder) / "spark", config=config))
         await_executors(spark, threading.Event(), print)
         spark.dataSource.register(DrawnRows)
-        writer = TableWriter(f"{folder}/dataset", contract.ERROR_AGGREGATES)
+        dataset = Path(folder) / "dataset"
+        writer = TableWriter(str(dataset), contract.ERROR_AGGREGATES)
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in STEPS}
 
         def micro_batch(rows: int, batch: int) -> None:
@@ -170,19 +173,23 @@ def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str
             sum_partials(partials).write.format("noop").mode("overwrite").save()
             taken["sum"].append(clock.look())
             sums = sum_partials(partials).toArrow()
-            taken["sum, to the driver"].append(clock.look())
+            taken["sum, to driver"].append(clock.look())
             table = rows_of(writer.table, sums)
             taken["sort"].append(clock.look())
             writer.append(table, batch, "rows", datetime.now(UTC) - timedelta(days=1))
             taken["append"].append(clock.look())
             assert len(table) == rows
+            _, files = write_files(sum_partials(partials), str(dataset))
+            taken["sum, by workers"].append(clock.look())
+            writer.append(files[writer.table.name], batch + 1, "rows")
+            taken["commit"].append(clock.look())
 
         micro_batch(SIZES[0], 0)
         for steps in taken.values():
             steps.clear()  # Spark was warming up
         with Memory(os.getpid(), spark.sparkContext._gateway.proc.pid) as memory:
             for batch in range(rounds):
-                micro_batch(rows, batch + 1)
+                micro_batch(rows, 2 * batch + 2)
     medians = {name: [median(each) for each in zip(*steps, strict=True)] for name, steps in taken.items()}
     return {**medians, "memory": memory.most}
 
@@ -199,7 +206,7 @@ def main() -> None:
             json.dumps(run(given.rows, given.master, given.rounds, dict(each.split("=", 1) for each in given.config)))
         )
         return
-    print(f"{'rows':>10}{''.join(f'{name:>20}' for name in STEPS)}   Python / Java at most")
+    print(f"{'rows':>10}{''.join(f'{name:>18}' for name in STEPS)}   Python / Java at most")
     for rows in SIZES:
         command = [
             sys.executable,
@@ -219,7 +226,7 @@ def main() -> None:
             print(f"{rows:>10,} failed: {done.stderr.strip().splitlines()[-1][:300]}")
             continue
         said = json.loads(done.stdout.splitlines()[-1])
-        steps = "".join(f"{f'{said[name][0]:.2f} s ({said[name][1]:.2f})':>20}" for name in STEPS)
+        steps = "".join(f"{f'{said[name][0]:.2f} s ({said[name][1]:.2f})':>18}" for name in STEPS)
         print(f"{rows:>10,}{steps}   {said['memory'][0]:,.0f} / {said['memory'][1]:,.0f} MB", flush=True)
     print('Seconds by the wall and, in brackets, of processors; "sum" without the way of its rows to the driver.')
 

@@ -31,7 +31,7 @@ _LEFT_OUT = re.compile(  # a third of it all, which no task comes near
 )
 # Where Python was built, it may look for its own library, so it is told where that is.
 _LAUNCHER = """#!/bin/sh
-home=$(cd "$(dirname "$0")/.." && pwd -P)
+home=$(cd "${{0%/*}}/.." && pwd -P)
 export LD_LIBRARY_PATH="$home/lib${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
 export PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}$home/{packages}"
 export PYTHONHOME="$home"

@@ -10,15 +10,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from streaming import contract, files, kafka
+from streaming.added import write_files
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
 from streaming.cluster import await_executors
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
 from streaming.kafka import TopicSettings, TopicSource
-from streaming.partials import envelope_options
+from streaming.partials import envelope_options, rows_of
 from streaming.pings import Envelope
 from streaming.session import spark_session
 from streaming.source import Plan, Source
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 _POLL_SECONDS = 0.1
+WriteFrom = Literal["driver", "workers"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class AggregateSettings:
     checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
     the dataset holds already. max_batch_bytes: how much a micro-batch reads at most; None: what suits the source.
     topic: of a source that is one. spark_config: Spark's own settings; environment: the archive that a cluster's
-    executors run in.
+    executors run in; write_from: who writes the tables' files, "workers" where so many rows would keep the driver busy
+    and all machines see the dataset. The driver commits them.
     """
 
     master: str = "local[*]"
@@ -54,6 +57,7 @@ class AggregateSettings:
     java_home: Path | None = None
     spark_config: Mapping[str, str] = field(default_factory=dict)
     environment: str | None = None
+    write_from: WriteFrom = "driver"
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def aggregate(
         writers = [TableWriter(dataset, table) for table in contract.TABLES]
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
-        run = _Run(pings, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
+        run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
         with _session(spark, settings, checkpoint) as session:
             await_executors(session, stop, on_notice)
             start_seconds = time.monotonic() - began
@@ -166,22 +170,6 @@ def sum_partials(partials: "DataFrame") -> "DataFrame":
     return partials.groupBy(*contract.PARTIAL_KEYS, "file").agg(*sums, newest)
 
 
-def rows_of(table: contract.Table, sums: "pa.Table") -> "pa.Table":
-    """The rows of one table of the dataset, sorted by its keys.
-
-    Use is reported in whole seconds: rounding to them takes out what the order of adding put in.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows = sums.select([*table.keys, *table.sums]).filter(pc.equal(sums["table"], table.name))
-    if "usage_hours" in table.sums:
-        hours = pc.divide(pc.round(pc.multiply(rows["usage_hours"], 3600.0)), 3600.0)
-        rows = rows.set_column(rows.schema.get_field_index("usage_hours"), "usage_hours", hours)
-    rows = rows.cast(contract.schema(table))
-    return pa.Table.from_batches(rows.sort_by([(key, "ascending") for key in table.keys]).to_batches(), rows.schema)
-
-
 def _checkpoint_folder(dataset: str, settings: AggregateSettings) -> Path:
     if settings.checkpoint is None:
         if is_remote(dataset):
@@ -201,6 +189,7 @@ class _Run:
     def __init__(
         self,
         source: Source,
+        dataset: str,
         settings: AggregateSettings,
         checkpoint: Checkpoint,
         plan: Plan,
@@ -212,7 +201,7 @@ class _Run:
     ) -> None:
         self._source, self._settings, self._checkpoint, self._plan = source, settings, checkpoint, plan
         self._writers, self._on_batch, self._on_commit, self._stop = writers, on_batch, on_commit, stop
-        self._on_notice = on_notice
+        self._dataset, self._on_notice = dataset, on_notice
         self._trouble: str | None = None
         self._committing = threading.Lock()
         self._error: Exception | None = None
@@ -282,12 +271,16 @@ class _Run:
     def _append(self, partials: "DataFrame", number: int) -> None:
         """Sums a micro-batch and appends it to each table, once however often it comes."""
         began = time.monotonic()
-        sums = sum_partials(partials).toArrow()
+        summed = sum_partials(partials)
+        if self._settings.write_from == "workers":
+            sums, written = write_files(summed, self._dataset)
+        else:
+            sums, written = summed.toArrow(), None
         data_up_to = _newest(sums)
         with self._committing:
             try:
                 for writer in self._writers:
-                    rows = rows_of(writer.table, sums)
+                    rows = rows_of(writer.table, sums) if written is None else written[writer.table.name]
                     # Messages of an aborted transaction sum to nothing, and yet the micro-batch must be known as done.
                     if len(rows) or (not len(sums) and writer.table is contract.ERROR_AGGREGATES):
                         newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None

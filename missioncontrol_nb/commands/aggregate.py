@@ -14,7 +14,7 @@ from streaming.errors import MissionControlError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from streaming.job import AggregateSettings, Batch, Progress, Summary
+    from streaming.job import AggregateSettings, Batch, Progress, Summary, WriteFrom
     from streaming.kafka import OnDataLoss
 
 _BAD_FILES_SHOWN = 10  # of a micro-batch
@@ -43,6 +43,10 @@ Examples:
     help="What a cluster's workers run in, from `missioncontrol environment`.  [default: this Python, there as here]",
 )  # fmt: skip
 @click.option("--spark-config", metavar="FILE", help="Lines of name = value for Spark, such as spark.cores.max = 8.")
+@click.option(
+    "--write-from", type=click.Choice(["driver", "workers"]), default="driver", show_default=True,
+    help="Who writes the tables' files: workers, where micro-batches have 100,000s of rows and all machines see URL.",
+)  # fmt: skip
 @click.option("--checkpoint", metavar="FOLDER", help="What was read already.  [default: _checkpoint in the dataset]")
 @click.option("--recount", is_flag=True, help="Let a new checkpoint count a SOURCE that the dataset holds already.")
 @click.option(
@@ -76,6 +80,7 @@ def command(
     master: str,
     environment: str | None,
     spark_config: str | None,
+    write_from: "WriteFrom",
     checkpoint: str | None,
     recount: bool,
     trigger: float,
@@ -114,6 +119,7 @@ def command(
         recount=recount,
         spark_config=read_spark_config(spark_config) if spark_config else {},
         environment=environment,
+        write_from=write_from,
     )
     with stopped_by_signals() as stop:
         summary = _Output(as_json, follow).run(source, dataset, settings, stop)

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from missioncontrol_nb.cli import group
 from streaming.errors import MissionControlError
-from streaming.job import aggregate
+from streaming.job import AggregateSettings, aggregate
 from streaming.session import spark_session
 from tests.plain_loop import plain_sums
 from tests.services.cluster import JAVA_OPTIONS, Cluster, wait_until
@@ -41,7 +41,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def session(cluster: Cluster, environment: Path, tmp_path: Path) -> Iterator[SparkSession]:
-    config = {"spark.executor.extraJavaOptions": JAVA_OPTIONS}
+    config = {"spark.executor.extraJavaOptions": JAVA_OPTIONS, "spark.executorEnv.AWS_SECRET_ACCESS_KEY": "a-secret"}
     with spark_session(cluster.url, tmp_path / "scratch", environment=str(environment), config=config) as started:
         yield started
 
@@ -61,10 +61,14 @@ def test_workers_count_files_and_topics_by_the_archive_alone(
     topic, documents = f"pings-{uuid.uuid4().hex[:8]}", some_pings(random_, 200)
     broker.create(topic, 4)
     broker.send(topic, documents)
-    summary = aggregate(f"kafka://{broker.address}/{topic}", str(tmp_path / "from-topic"), spark=session)
+    url, settings = f"kafka://{broker.address}/{topic}", AggregateSettings(write_from="workers")
+    summary = aggregate(url, str(tmp_path / "from-topic"), settings=settings, spark=session)
     assert summary.pings == 200
     assert dataset_sums(tmp_path / "from-topic") == plain_sums((each, RECEIVED_MS * 1000) for each in documents)
 
+    assert {process.environ().get("AWS_SECRET_ACCESS_KEY") for process in cluster.executors()} == {"a-secret"}
+    driver = psutil.Process(session.sparkContext._gateway.proc.pid)
+    assert "a-secret" not in " ".join(driver.cmdline())
     used = {path for process in cluster.executors() if "python" in process.name() for path in mapped_files(process)}
     code = {path for path in used if "/lib/python" in path}
     assert code
@@ -86,7 +90,7 @@ def test_worker_killed_in_mid_stream_loses_nothing_and_ctrl_c_leaves_nothing_beh
     config = tmp_path / "spark.conf"
     config.write_text(f"spark.executor.extraJavaOptions = {JAVA_OPTIONS}\n")
     there = ["--master", cluster.url, "--environment", str(environment), "--spark-config", str(config)]
-    job = start(source, dataset, "--follow", "--trigger", "0", *there)
+    job = start(source, dataset, "--follow", "--trigger", "0", "--write-from", "workers", *there)
     assert job.stdout
     assert "batch 0: 1 file, 50 pings" in job.stdout.readline()
     written = threading.Thread(target=write_slowly, args=(source, random_))
