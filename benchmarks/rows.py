@@ -13,9 +13,9 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 SIZES = (10_000, 100_000, 1_000_000)
-STEPS = ("sum", "sum, to driver", "sort", "append", "sum, by workers", "commit")
+WAYS = ("workers", "driver")
+STEPS = ("sum", "sum and move", "sort", "commit")
+Seconds = tuple[float, float]
 TASKS = 4
 ROWS_AT_ONCE = 10_000
 
@@ -127,24 +129,28 @@ class Memory:
 
 
 class Clock:
-    """Seconds by the wall, and of processors in this process, Spark's and its Python workers, since the last look."""
+    """Seconds by the wall, and of processors in this process and all that it started, since the last look."""
 
     def __init__(self) -> None:
+        self._spent: dict[int, float] = {}
         self._last = self._now()
 
-    def look(self) -> tuple[float, float]:
+    def look(self) -> Seconds:
         """Both since the last look."""
         before, self._last = self._last, self._now()
         return self._last[0] - before[0], self._last[1] - before[1]
 
-    def _now(self) -> tuple[float, float]:
+    def _now(self) -> Seconds:
         here = psutil.Process()
-        spent = [process.cpu_times() for process in (here, *here.children(recursive=True))]
-        return time.perf_counter(), sum(times.user + times.system for times in spent)
+        for process in (here, *here.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                self._spent[process.pid] = times.user + times.system
+        return time.perf_counter(), sum(self._spent.values())
 
 
-def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str, list[float]]:
-    """Of each step, medians of some rounds: seconds by the wall and of processors. What Python and Java held, MB.
+def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str, dict[str, list[float]]]:
+    """By who writes the files: of each step medians of some rounds, and what the driver's Python and Java held, MB.
 
     master: as Spark means it; "cluster": a standalone one of this machine, a master and two workers of one core.
     """
@@ -163,35 +169,34 @@ def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str
         spark = stack.enter_context(spark_session(master, Path(folder) / "spark", config=config))
         await_executors(spark, threading.Event(), print)
         spark.dataSource.register(DrawnRows)
-        dataset = Path(folder) / "dataset"
-        writer = TableWriter(str(dataset), contract.ERROR_AGGREGATES)
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in STEPS}
+        dataset = f"{folder}/dataset"
+        writer = TableWriter(dataset, contract.ERROR_AGGREGATES)
 
-        def micro_batch(rows: int, batch: int) -> None:
+        def micro_batch(rows: int, way: str) -> list[Seconds]:
             partials = spark.read.format("drawn_rows").option("rows", str(rows)).load()
             clock = Clock()
             sum_partials(partials).write.format("noop").mode("overwrite").save()
-            taken["sum"].append(clock.look())
-            sums = sum_partials(partials).toArrow()
-            taken["sum, to driver"].append(clock.look())
-            table = rows_of(writer.table, sums)
-            taken["sort"].append(clock.look())
-            writer.append(table, batch, "rows", datetime.now(UTC) - timedelta(days=1))
-            taken["append"].append(clock.look())
-            assert len(table) == rows
-            _, files = write_files(sum_partials(partials), str(dataset))
-            taken["sum, by workers"].append(clock.look())
-            writer.append(files[writer.table.name], batch + 1, "rows")
-            taken["commit"].append(clock.look())
+            steps = [clock.look()]
+            if way == "workers":
+                _, files = write_files(sum_partials(partials), dataset)
+                steps += [clock.look(), clock.look()]
+                content = files[writer.table.name]
+            else:
+                sums = sum_partials(partials).toArrow()
+                steps.append(clock.look())
+                content = rows_of(writer.table, sums)
+                steps.append(clock.look())
+            writer.append(content, 0, str(uuid.uuid4()))
+            return [*steps, clock.look()]
 
-        micro_batch(SIZES[0], 0)
-        for steps in taken.values():
-            steps.clear()  # Spark was warming up
-        with Memory(os.getpid(), spark.sparkContext._gateway.proc.pid) as memory:
-            for batch in range(rounds):
-                micro_batch(rows, 2 * batch + 2)
-    medians = {name: [median(each) for each in zip(*steps, strict=True)] for name, steps in taken.items()}
-    return {**medians, "memory": memory.most}
+        taken = {}
+        for way in WAYS:  # workers first: what Java once held it keeps
+            micro_batch(SIZES[0], way)  # Spark warms up
+            with Memory(os.getpid(), spark.sparkContext._gateway.proc.pid) as memory:
+                steps = zip(*(micro_batch(rows, way) for _ in range(rounds)), strict=True)
+                medians = [[median(each) for each in zip(*step, strict=True)] for step in steps]
+            taken[way] = {**dict(zip(STEPS, medians, strict=True)), "memory": memory.most}
+    return taken
 
 
 def main() -> None:
@@ -202,33 +207,26 @@ def main() -> None:
     parser.add_argument("--config", action="append", default=[], metavar="NAME=VALUE", help="a setting of Spark's")
     given = parser.parse_args()
     if given.rows:
-        print(
-            json.dumps(run(given.rows, given.master, given.rounds, dict(each.split("=", 1) for each in given.config)))
-        )
+        config = dict(each.split("=", 1) for each in given.config)
+        print(json.dumps(run(given.rows, given.master, given.rounds, config)))
         return
-    print(f"{'rows':>10}{''.join(f'{name:>18}' for name in STEPS)}   Python / Java at most")
+    print(f"{'rows':>10}  written by {''.join(f'{name:>18}' for name in STEPS)}   driver's Python / Java at most")
     for rows in SIZES:
-        command = [
-            sys.executable,
-            __file__,
-            "--rows",
-            str(rows),
-            "--rounds",
-            str(given.rounds),
-            "--master",
-            given.master,
-        ]
-        done = subprocess.run(
-            command + [part for each in given.config for part in ("--config", each)],
-            env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        )  # fmt: skip
+        command = [sys.executable, __file__, "--rows", rows, "--rounds", given.rounds, "--master", given.master]
+        command += [part for each in given.config for part in ("--config", each)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
         if done.returncode:
             print(f"{rows:>10,} failed: {done.stderr.strip().splitlines()[-1][:300]}")
             continue
-        said = json.loads(done.stdout.splitlines()[-1])
-        steps = "".join(f"{f'{said[name][0]:.2f} s ({said[name][1]:.2f})':>18}" for name in STEPS)
-        print(f"{rows:>10,}{steps}   {said['memory'][0]:,.0f} / {said['memory'][1]:,.0f} MB", flush=True)
-    print('Seconds by the wall and, in brackets, of processors; "sum" without the way of its rows to the driver.')
+        for way, said in json.loads(done.stdout.splitlines()[-1]).items():
+            steps = "".join(f"{f'{said[name][0]:.2f} s ({said[name][1]:.2f})':>18}" for name in STEPS)
+            python, java = said["memory"]
+            print(f"{rows:>10,}  {way:<11}{steps}   {python:,.0f} / {java:,.0f} MB", flush=True)
+    print(
+        "Seconds by the wall and, in brackets, of all processors. The second step adds up anew, and brings the rows to"
+    )
+    print("the driver or sorts and writes them in tasks; what it takes beyond the first is the price of that.")
 
 
 if __name__ == "__main__":
