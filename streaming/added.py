@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,13 +74,16 @@ def _write_share(batches: "Iterator[pa.RecordBatch]", dataset: str) -> "Iterator
 
 def _write(rows: "pa.Table", url: str) -> Iterator[dict[str, Any]]:
     """A file for each day; what Delta's AddAction takes."""
+    import fsspec
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     for day in pc.unique(rows["submission_date"]).to_pylist():
         share = rows.filter(pc.equal(rows["submission_date"], day)).drop_columns("submission_date")
         path = f"submission_date={day}/part-{uuid.uuid4()}.snappy.parquet"
-        size = _put(f"{url}/{path}", lambda file, share=share: pq.write_table(share, file))
+        with fsspec.open(f"{url}/{path}", "wb", auto_mkdir=not is_remote(url)) as file:
+            pq.write_table(share, file)
+            size = file.tell()
         yield {
             "path": path,
             "size": size,
@@ -90,15 +94,6 @@ def _write(rows: "pa.Table", url: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _put(place: str, write: Any) -> int:
-    """Write a file anywhere; its size."""
-    import fsspec
-
-    with fsspec.open(place, "wb", auto_mkdir=not is_remote(place)) as file:
-        write(file)
-        return file.tell()
-
-
 def _statistics(rows: "pa.Table") -> dict[str, Any]:
     """What lets a reader pass over a file: the range of each column but those of fractions, which may be infinite."""
     import pyarrow as pa
@@ -107,16 +102,16 @@ def _statistics(rows: "pa.Table") -> dict[str, Any]:
     ranges = {
         name: pc.min_max(rows[name]).as_py() for name in rows.column_names if not pa.types.is_floating(rows[name].type)
     }
-
-    def ends(which: str) -> dict[str, Any]:
-        values = {name: each[which] for name, each in ranges.items()}
-        return {
-            name: value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if hasattr(value, "strftime") else value
-            for name, value in values.items()
-        }
-
+    ends = {
+        end: {name: _as_json(each[end]) for name, each in ranges.items() if each[end] is not None}
+        for end in ("min", "max")
+    }
     nulls = {name: rows[name].null_count for name in rows.column_names}
-    return {"numRecords": len(rows), "minValues": ends("min"), "maxValues": ends("max"), "nullCount": nulls}
+    return {"numRecords": len(rows), "minValues": ends["min"], "maxValues": ends["max"], "nullCount": nulls}
+
+
+def _as_json(value: Any) -> Any:
+    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(value, datetime) else value
 
 
 def _check_seen(dataset: str, files: "dict[str, list[AddAction]]") -> None:
