@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from botocore.session import Session
     from deltalake import DeltaTable
+    from deltalake.transaction import AddAction
 
 # Whose transaction says that a table holds all that the table it sums does: one that was made after that table had
 # rows lacks them until then.
@@ -204,7 +205,7 @@ class TableWriter:
 
     def append(
         self,
-        rows: "pa.Table",
+        rows: "pa.Table | list[AddAction]",
         batch: int,
         app: str,
         data_up_to: datetime | None = None,
@@ -212,9 +213,10 @@ class TableWriter:
     ) -> bool:
         """Append the rows of a batch, unless the table has them; True when they were appended now.
 
-        rows: of contract.schema(table); batch: counts up from 0 for an app; app: who writes, unique among all writers
-        of all times; data_up_to: the newest submission behind the rows, UTC; also: further names that the transaction
-        is entered under. Safe to repeat, and beside other writers.
+        rows: of contract.schema(table), or files of such rows that are in the table's folder already; batch: counts up
+        from 0 for an app; app: who writes, unique among all writers of all times; data_up_to: the newest submission
+        behind the rows, UTC; also: further names that the transaction is entered under. Safe to repeat, and beside
+        other writers.
         """
         return self._persist(lambda again: self._append(again, rows, batch, app, data_up_to, also))
 
@@ -249,7 +251,13 @@ class TableWriter:
         return self._persist(ask)
 
     def _append(
-        self, again: bool, rows: "pa.Table", batch: int, app: str, data_up_to: datetime | None, also: tuple[str, ...]
+        self,
+        again: bool,
+        rows: "pa.Table | list[AddAction]",
+        batch: int,
+        app: str,
+        data_up_to: datetime | None,
+        also: tuple[str, ...],
     ) -> bool:
         from deltalake import CommitProperties, Transaction, write_deltalake
 
@@ -260,12 +268,14 @@ class TableWriter:
             return False
         metadata = {} if data_up_to is None else {contract.DATA_UP_TO: self._newest(data_up_to)}
         transactions = [Transaction(name, batch) for name in (app, *also)]
-        write_deltalake(
-            self._delta,
-            rows.cast(contract.schema(self.table)),
-            mode="append",
-            commit_properties=CommitProperties(custom_metadata=metadata or None, app_transactions=transactions),
-        )
+        properties = CommitProperties(custom_metadata=metadata or None, app_transactions=transactions)
+        schema = contract.schema(self.table)
+        if isinstance(rows, list):
+            self._delta.create_write_transaction(
+                [*rows], "append", schema, ["submission_date"], commit_properties=properties
+            )
+        else:
+            write_deltalake(self._delta, rows.cast(schema), mode="append", commit_properties=properties)
         self._seen_version = self._delta.version()
         self._data_up_to = metadata.get(contract.DATA_UP_TO, self._data_up_to)
         return True
