@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tests.faults.campaign import FULL_TIMES, Outcome, run_campaign, share_of
-from tests.services.kafka import Broker, missing
+from tests.faults.campaign import FULL_TIMES, Outcome, missing, run_campaign, share_of
+from tests.services.kafka import Broker
 
 
 def main() -> int:
@@ -20,8 +20,9 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.kinds) - set(FULL_TIMES):
         parser.error(f"no such kind: {', '.join(sorted(unknown))}")
-    if said := missing():
-        sys.exit(said)
+    for kind in given.kinds or FULL_TIMES:
+        if said := missing(kind):
+            sys.exit(said)
     outcomes = [run(kind, given.share, given.seed) for kind in given.kinds or FULL_TIMES]
     print(
         f"{'killed':<15} {'times':>6} {'pings':>8} {'lost':>6} {'doubled':>8}  {'sums':<6} {'minutes':>8} {'seed':>12}"

@@ -3,6 +3,7 @@
 Whatever was killed is simply started again. In the end every sum of every table must be the plain loop's.
 """
 
+import os
 import random
 import subprocess
 import sys
@@ -17,7 +18,10 @@ from pathlib import Path
 from streaming import contract
 from tests.faults.job import POINTS
 from tests.plain_loop import plain_sums
+from tests.services import kafka, s3
+from tests.services.cluster import Cluster
 from tests.services.kafka import RECEIVED_MS, Broker
+from tests.services.s3 import KEYS, S3Server
 from tests.spark.small_pings import Sums, crash_ping, dataset_sums, main_ping
 from tests.spark.test_kill import some_pings
 
@@ -26,6 +30,8 @@ PARTITIONS = 4
 SENT_AT_ONCE, SEND_EVERY_SECONDS = 20, 0.3
 UNTIL_WARM_SECONDS = 8.0  # Spark's start and some micro-batches: a kill comes somewhere in it
 PATIENCE_SECONDS = 90.0
+WORKERS = 2
+BUCKET = "faults"
 DEDUPING = "driver, dedupe"
 _COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
 
@@ -99,14 +105,26 @@ class Process:
 class World:
     """A broker, a sender, a dataset and a job that is started whenever it does not run.
 
-    dedupes: pings have ids, some are delivered twice, and the job is told to count them once.
+    dedupes: pings have ids, some are delivered twice, and the job is told to count them once. cluster: where it runs,
+    instead of in Spark's own process; server: where its dataset is, instead of in a folder.
     """
 
-    def __init__(self, folder: Path, broker: Broker, random_: random.Random, *, dedupes: bool = False) -> None:
-        self.broker, self.random, self.dedupes = broker, random_, dedupes
+    def __init__(
+        self,
+        folder: Path,
+        broker: Broker,
+        random_: random.Random,
+        *,
+        dedupes: bool = False,
+        cluster: Cluster | None = None,
+        server: S3Server | None = None,
+    ) -> None:
+        self.broker, self.random, self.dedupes, self.cluster, self.server = broker, random_, dedupes, cluster, server
+        self._checkpoint = folder / "checkpoint"
         self.topic = f"pings-{uuid.uuid4().hex[:8]}"
         broker.create(self.topic, PARTITIONS)
-        self.url, self.dataset = f"kafka://{broker.address}/{self.topic}", folder / "dataset"
+        self.url = f"kafka://{broker.address}/{self.topic}"
+        self.dataset = f"s3://{BUCKET}/dataset" if server else str(folder / "dataset")
         self.sent: list[bytes] = []  # each once
         self.sent_again = 0
         self.job: Process | None = None
@@ -119,7 +137,9 @@ class World:
     def job_options(self) -> list[str]:
         """How the job is told to run."""
         dedupe = ["--dedupe"] if self.dedupes else []
-        return ["--master", "local[2]", "--follow", "--trigger", "0", "--no-maintain", *dedupe]
+        checkpoint = ["--checkpoint", str(self._checkpoint)] if self.server else []
+        master = self.cluster.url if self.cluster else "local[2]"
+        return ["--master", master, "--follow", "--trigger", "0", "--no-maintain", *dedupe, *checkpoint]
 
     def running_job(self) -> Process:
         """The job, started if need be, once it has counted something."""
@@ -212,13 +232,47 @@ def kill_maintenance(world: World) -> None:
     upkeep.kill()
 
 
+def kill_worker(world: World) -> None:
+    """A machine of a cluster, with its executor; the job may outlive it or not."""
+    assert world.cluster
+    job, number = world.running_job(), world.random.randrange(WORKERS)
+    job.lives_for(world.random.uniform(0, 2))
+    heard = len(job.said)
+    world.cluster.kill_worker(number)
+    if job.lives_for(world.random.uniform(0, 2)):
+        job.await_line("batch ", heard)
+    world.cluster.start_worker(number)
+
+
+def kill_server(world: World) -> None:
+    """The dataset's; it is away for up to two seconds."""
+    assert world.server
+    job = world.running_job()
+    job.lives_for(world.random.uniform(0, 1))
+    heard = len(job.said)
+    world.server.kill()
+    job.lives_for(world.random.uniform(0, 2))
+    world.server.start()
+    job.await_line("batch ", heard)
+
+
 KINDS: dict[str, Callable[[World], None]] = {
     "driver": kill_driver,
     DEDUPING: kill_driver,
     "broker": kill_broker,
+    "worker": kill_worker,
     "maintenance": kill_maintenance,
+    "S3 server": kill_server,
 }
-FULL_TIMES = {"driver": 50, DEDUPING: 10, "broker": 5, "maintenance": 10, "forced points": len(POINTS)}
+FULL_TIMES = {
+    "driver": 50,
+    DEDUPING: 10,
+    "broker": 5,
+    "worker": 5,
+    "maintenance": 10,
+    "S3 server": 5,
+    "forced points": len(POINTS),
+}
 
 
 def share_of(kind: str, share: float) -> int:
@@ -237,20 +291,57 @@ def run_campaign(
     """Does one kind of fault so many times. folder: an empty one; say: told the faults done."""
     seed = random.randrange(2**32) if seed is None else seed
     began = time.monotonic()
-    world = World(folder, broker, random.Random(seed), dedupes=kind == DEDUPING)
+    with place(kind, folder) as (cluster, server):
+        world = World(folder, broker, random.Random(seed), dedupes=kind == DEDUPING, cluster=cluster, server=server)
+        try:
+            with world.sending():
+                for number in range(times):
+                    if kind == "forced points":
+                        kill_at_point(world, POINTS[number % len(POINTS)])
+                    else:
+                        KINDS[kind](world)
+                    say(number + 1)
+            world.count_the_rest()
+        finally:
+            if world.job and world.job.lives_for(0):
+                world.job.kill()
+        return judge(kind, times, world, time.monotonic() - began, seed)
+
+
+@contextmanager
+def place(kind: str, folder: Path) -> Iterator[tuple[Cluster | None, S3Server | None]]:
+    """What a campaign needs besides a broker."""
+    if kind == "worker":
+        with Cluster(folder / "cluster", WORKERS) as cluster:
+            yield cluster, None
+    elif kind == "S3 server":
+        with S3Server(folder / "s3") as server, known(server):
+            server.create(BUCKET)
+            yield None, server
+    else:
+        yield None, None
+
+
+@contextmanager
+def known(server: S3Server) -> Iterator[None]:
+    """What this process and those it starts know of S3."""
+    wanted = dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), KEYS, strict=True))
+    wanted["AWS_ENDPOINT_URL"] = server.endpoint
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
-        with world.sending():
-            for number in range(times):
-                if kind == "forced points":
-                    kill_at_point(world, POINTS[number % len(POINTS)])
-                else:
-                    KINDS[kind](world)
-                say(number + 1)
-        world.count_the_rest()
+        yield
     finally:
-        if world.job and world.job.lives_for(0):
-            world.job.kill()
-    return judge(kind, times, world, time.monotonic() - began, seed)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def missing(kind: str) -> str | None:
+    """What must be installed before there can be such a campaign, in one line; None when nothing is."""
+    return kafka.missing() or (s3.missing() if kind == "S3 server" else None)
 
 
 def judge(kind: str, times: int, world: World, seconds: float, seed: int) -> Outcome:
