@@ -523,7 +523,7 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             if not remote.is_passing(error) or waited > PATIENCE_SECONDS:
                 raise
             if waited > QUIET_SECONDS:
-                self._notes.tell(waiting_for(self._options["source"], error))
+                self._notes.tell(waiting_for(self._options["source"], error.__cause__ or error))
             return []
         if self._away_since:
             self._notes.tell(None)

@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 Passes = Callable[[Exception, int], bool]  # whether a failure, of the attempt of that number, is worth another
 
 
-def waiting_for(place: str, error: Exception) -> str:
+def waiting_for(place: str, error: BaseException) -> str:
     """That a place is waited for, and why: the last that its client says."""
     why = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
     return f"{place} does not answer ({why[-1][:_LONGEST_REASON] if why else repr(error)}): waiting"

@@ -20,6 +20,7 @@ import missioncontrol_nb as mc
 from missioncontrol_nb.loader import Dataset
 from streaming import contract, patience
 from streaming.errors import MissionControlError
+from streaming.files import list_files
 from streaming.job import AggregateSettings, Summary, aggregate
 from streaming.table import TableWriter, check_credentials, storage_options, use_endpoint
 from tests.plain_loop import Sums, plain_sums
@@ -136,10 +137,11 @@ def test_pings_of_a_bucket_count_once_into_a_dataset_of_a_bucket(server, bucket,
     assert loaded["main_crashes"].tolist() == [3 + 3 * 250]
 
 
-def test_glob_of_a_bucket_is_read(server, bucket, count, tmp_path):
-    for name in ("2017-10-01/a.json", "2017-10-02/a.json", "2017-11-01/a.json"):
+def test_glob_of_a_bucket_finds_its_files(server, bucket):
+    for name in ("2017-10-01/a.json", "2017-10-02/a.json", "2017-10-02/_b.json", "2017-11-01/a.json"):
         server.put(f"{bucket}/pings/{name}", crash_ping())
-    assert count(f"{bucket}/pings/2017-10-*/*.json", str(tmp_path / "dataset")).accepted == 2
+    found = [file.path for file in list_files(f"{bucket}/pings/2017-10-*/*.json")]
+    assert found == [f"{bucket}/pings/2017-10-01/a.json", f"{bucket}/pings/2017-10-02/a.json"]
 
 
 def test_run_through_faults_ends_with_the_right_sums(server, bucket, proxy, count):
@@ -159,7 +161,7 @@ def test_two_jobs_append_to_one_dataset_through_faults(server, bucket, proxy, co
     proxy.disturb(0.1)
     jobs = []
     for name in ("a", "b"):
-        put_pings(server, f"{bucket}/{name}", seed=ord(name), files=4)
+        put_pings(server, f"{bucket}/{name}", seed=ord(name), files=3)
         told = {"checkpoint": str(tmp_path / name), "max_batch_bytes": 3000}
         jobs.append(threading.Thread(target=count, args=(f"{bucket}/{name}",), kwargs=told))
     for job in jobs:
@@ -168,7 +170,7 @@ def test_two_jobs_append_to_one_dataset_through_faults(server, bucket, proxy, co
         job.join()
     proxy.disturb(0)
     assert dataset_sums(f"{bucket}/data") == loop_sums(server, f"{bucket}/a", f"{bucket}/b")
-    assert total_pings(f"{bucket}/data") == 2 * 4 * 5
+    assert total_pings(f"{bucket}/data") == 2 * 3 * 5
 
 
 def test_same_batches_of_two_writers_land_once(bucket, proxy):
@@ -278,7 +280,7 @@ def test_keys_of_a_credential_process_are_exchanged_while_the_job_runs(server, b
     told = {"follow": True, "trigger_seconds": 0.1, "on_batch": batches.add, "stop": stop}
     job = threading.Thread(target=count, kwargs=told)
     try:
-        for number in range(3):
+        for number in range(2):
             server.admit(f"{bucket[5:]}-{number}", f"secret-{number}")
             unfinished = tmp_path / "keys.tmp"
             unfinished.write_text(
@@ -295,7 +297,7 @@ def test_keys_of_a_credential_process_are_exchanged_while_the_job_runs(server, b
         stop.set()
         job.join()
     assert dataset_sums(f"{bucket}/data") == loop_sums(server, f"{bucket}/pings")
-    assert total_pings(f"{bucket}/data") == 6
+    assert total_pings(f"{bucket}/data") == 4
 
 
 def test_wrong_keys_and_buckets_are_said_at_once(server, bucket, count, monkeypatch, tmp_path):
