@@ -91,7 +91,8 @@ class Cluster:
     def executors(self) -> list[psutil.Process]:
         """The executors and what they started, of all workers."""
         living = [worker.pid for worker in self._workers if worker]
-        return [child for pid in living for child in psutil.Process(pid).children(recursive=True)]
+        children = [child for pid in living for child in psutil.Process(pid).children(recursive=True)]
+        return list(filter(_lives, children))
 
     def await_workers(self) -> None:
         """Until the master knows as many workers as run."""
@@ -137,6 +138,13 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(

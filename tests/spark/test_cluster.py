@@ -10,11 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 from click.testing import CliRunner
-from pyspark.sql import SparkSession
 
 from missioncontrol_nb.cli import group
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, aggregate
 from streaming.session import spark_session
 from tests.plain_loop import plain_sums
 from tests.services.cluster import JAVA_OPTIONS, Cluster, wait_until
@@ -40,39 +38,37 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def session(cluster: Cluster, environment: Path, tmp_path: Path) -> Iterator[SparkSession]:
-    config = {"spark.executor.extraJavaOptions": JAVA_OPTIONS, "spark.executorEnv.AWS_SECRET_ACCESS_KEY": "a-secret"}
-    with spark_session(cluster.url, tmp_path / "scratch", environment=str(environment), config=config) as started:
-        yield started
+def there(cluster: Cluster, environment: Path, tmp_path: Path) -> list[str]:
+    """What sends a job to the cluster."""
+    config = tmp_path / "spark.conf"
+    config.write_text(
+        f"spark.executor.extraJavaOptions = {JAVA_OPTIONS}\nspark.executorEnv.AWS_SECRET_ACCESS_KEY = a-secret\n"
+    )
+    return ["--master", cluster.url, "--environment", str(environment), "--spark-config", str(config)]
 
 
-def test_workers_count_files_and_topics_by_the_archive_alone(
-    cluster: Cluster, session: SparkSession, broker: Broker, tmp_path: Path
+def test_workers_count_a_topic_by_the_archive_alone(
+    cluster: Cluster, there: list[str], broker: Broker, tmp_path: Path
 ) -> None:
-    random_ = random.Random(1)
-    source = tmp_path / "pings"
-    source.mkdir()
-    for part in range(4):
-        write_pings(source, f"{part}.jsonl", some_pings(random_, 50))
-    summary = aggregate(str(source), str(tmp_path / "from-files"), spark=session)
-    assert summary.pings == 200
-    assert dataset_sums(tmp_path / "from-files") == sums_by_plain_loop(source)
-
-    topic, documents = f"pings-{uuid.uuid4().hex[:8]}", some_pings(random_, 200)
+    topic, dataset = f"pings-{uuid.uuid4().hex[:8]}", tmp_path / "dataset"
+    documents = some_pings(random.Random(1), 200)
     broker.create(topic, 4)
     broker.send(topic, documents)
-    url, settings = f"kafka://{broker.address}/{topic}", AggregateSettings(write_from="workers")
-    summary = aggregate(url, str(tmp_path / "from-topic"), settings=settings, spark=session)
-    assert summary.pings == 200
-    assert dataset_sums(tmp_path / "from-topic") == plain_sums((each, RECEIVED_MS * 1000) for each in documents)
-
-    assert {process.environ().get("AWS_SECRET_ACCESS_KEY") for process in cluster.executors()} == {"a-secret"}
-    driver = psutil.Process(session.sparkContext._gateway.proc.pid)
-    assert "a-secret" not in " ".join(driver.cmdline())
-    used = {path for process in cluster.executors() if "python" in process.name() for path in mapped_files(process)}
-    code = {path for path in used if "/lib/python" in path}
+    job = start(f"kafka://{broker.address}/{topic}", dataset, "--follow", *there)
+    assert job.stdout
+    assert "batch 0: 200 pings" in job.stdout.readline()
+    executors = cluster.executors()
+    code = {path for each in executors if "python" in each.name() for path in mapped_files(each) if "/python3" in path}
+    keys = {each.environ().get("AWS_SECRET_ACCESS_KEY") for each in executors}
+    driver = [word for each in psutil.Process(job.pid).children() for word in each.cmdline()]
+    job.send_signal(signal.SIGINT)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 0, errors
+    assert dataset_sums(dataset) == plain_sums((each, RECEIVED_MS * 1000) for each in documents)
     assert code
-    assert all(path.is_relative_to(cluster.folder) for path in map(Path, code))
+    assert all(Path(path).is_relative_to(cluster.folder) for path in code)
+    assert keys == {"a-secret"}
+    assert not any("a-secret" in word for word in driver)
 
 
 def mapped_files(process: psutil.Process) -> list[str]:
@@ -80,16 +76,13 @@ def mapped_files(process: psutil.Process) -> list[str]:
 
 
 def test_worker_killed_in_mid_stream_loses_nothing_and_ctrl_c_leaves_nothing_behind(
-    cluster: Cluster, environment: Path, tmp_path: Path
+    cluster: Cluster, there: list[str], tmp_path: Path
 ) -> None:
     source, dataset = tmp_path / "pings", tmp_path / "dataset"
     source.mkdir()
     random_ = random.Random(uuid.uuid4().int)
     write_pings(source, "first.jsonl", some_pings(random_, 50))
     # The later --master counts.
-    config = tmp_path / "spark.conf"
-    config.write_text(f"spark.executor.extraJavaOptions = {JAVA_OPTIONS}\n")
-    there = ["--master", cluster.url, "--environment", str(environment), "--spark-config", str(config)]
     job = start(source, dataset, "--follow", "--trigger", "0", "--write-from", "workers", *there)
     assert job.stdout
     assert "batch 0: 1 file, 50 pings" in job.stdout.readline()
