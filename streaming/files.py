@@ -29,7 +29,7 @@ from streaming.counting import Counter
 from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, envelope_of
 from streaming.pings import Envelope
-from streaming.source import Read
+from streaming.source import Read, write_json
 from streaming.table import check_credentials, is_remote
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ LINE_BUFFER_BYTES = 256 << 10
 LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is far too large for a ping anyway
 FLUSH_ROWS = 50_000
 REMOTE_ATTEMPTS = 5
+LISTED = "listed:"  # before the path of a list of files
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
 
@@ -109,9 +110,20 @@ def _check_remote(source: str) -> None:
 
 
 def list_files(source: str) -> list[Listed]:
-    """The ping files of a file, folder (and its folders), glob or URL, oldest first; source: as normal_url gives it."""
+    """The ping files of a file, folder (and its folders), glob or URL, oldest first; source: as normal_url gives it.
+
+    Of LISTED and the path of a list, as write_list wrote it, those on the list.
+    """
+    if source.startswith(LISTED):
+        return [Listed(*file) for file in json.loads(Path(source.removeprefix(LISTED)).read_text())]
     listed = _list_remote(source) if is_remote(source) else _list_local(source)
     return sorted(listed, key=lambda file: (file.modified_us, file.path))
+
+
+def write_list(files: Sequence[Listed], path: Path) -> str:
+    """Writes a list of files, and gives it as a source: what comes later is not among them."""
+    write_json(path, files)
+    return f"{LISTED}{path}"
 
 
 def _list_local(source: str) -> Iterator[Listed]:
