@@ -38,13 +38,19 @@ class Position:
 
     def counted_files(self) -> set[str]:
         """The paths in the finished micro-batches."""
-        with (self.folder / "files.log").open("rb") as log:
+        path = self.folder / "files.log"
+        if not path.is_file():
+            return set()
+        with path.open("rb") as log:
             lines = [line for _, line in zip(range(self.finished), log, strict=False)]
         return {file[0] for line in lines for file in json.loads(line)}
 
     def is_running(self) -> bool:
         """Whether a job holds the checkpoint now."""
-        with (self.folder / "lock").open("rb") as lock:
+        path = self.folder / "lock"
+        if not path.is_file():
+            return False
+        with path.open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
