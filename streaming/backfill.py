@@ -333,10 +333,10 @@ class _Replacing:
         return sorted(day for day in counted | self._began.days() if since <= day <= until)
 
     def check_not_fewer(self, day: date) -> None:
-        """Raises MissionControlError where pings of a day would be gone, rather than rejected."""
+        """Raises MissionControlError where a day would hold fewer pings, accepted and rejected."""
         before = _pings(lambda table: self._began.sums(table, day))
         after = _pings(lambda table: day_sums(self._counted[table.name], table, day))
-        if after[0] < before[0] and sum(after) < sum(before):
+        if sum(after) < sum(before):
             raise MissionControlError(
                 f"nothing was changed: of {day} the dataset holds {before[0]:,} pings and {before[1]:,} rejected ones, "
                 f"and the source {after[0]:,} and {after[1]:,}. If the source is right: --fewer"

@@ -262,7 +262,7 @@ MOMENTS = st.none() | st.datetimes(datetime(2017, 10, 6, 22), datetime(2017, 10,
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)
-def test_days_equal_those_of_pandas(
+def test_sums_equal_those_of_pandas(
     folder: Path, by: list[str], every: str | None, ends: tuple, data: st.DataObject
 ) -> None:
     since, until = sorted(ends) if None not in ends else ends
