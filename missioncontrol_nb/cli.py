@@ -9,12 +9,14 @@ from streaming.errors import MissionControlError, unknown_name
 
 COMMANDS = {
     "aggregate": "Sum pings from files into the grouped dataset.",
+    "backfill": "Replace whole days of the dataset by pings counted anew.",
     "dashboard": "Publish the dashboard of a dataset.",
     "demo": "Watch a simulated fleet stream through the whole of Mission Control.",
     "environment": "Pack what a Spark cluster's workers need.",
     "maintain": "Keep a dataset small and quick to read, beside the stream that fills it.",
     "releases": "Show or refresh the release calendar.",
     "simulate": "Make pings or months of grouped rows of a fleet that behaves like the real one.",
+    "status": "Say how fresh a dataset is, how far behind, what was rejected; exit code 2 when it is stale.",
 }
 
 

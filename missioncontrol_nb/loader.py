@@ -240,6 +240,10 @@ class Dataset:
             paths.setdefault(day, []).append(path)
         return {day: hash(frozenset(of_day)) for day, of_day in paths.items()}
 
+    def handle(self, table: contract.Table) -> "DeltaTable | None":
+        """The table as of the last refresh; None when it is not there yet."""
+        return self._open(table)
+
     def refresh(self) -> bool:
         """Turns to the newest commits; True if there is one that was not known yet. Takes milliseconds."""
         with self._lock:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from streaming.errors import MissionControlError
+from streaming.position import app_of
 from streaming.source import Plan, write_json
 from streaming.table import TableWriter
 
@@ -62,7 +63,7 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
     with lock:
         _wait_for(lock, folder)
         identity, is_new = _identity(folder, source, dataset)
-        checkpoint = Checkpoint(folder, f"missioncontrol {identity['id']}", is_new, lock)
+        checkpoint = Checkpoint(folder, app_of(identity["id"]), is_new, lock)
         shutil.rmtree(checkpoint.scratch, ignore_errors=True)
         checkpoint.scratch.mkdir()
         try:

@@ -30,7 +30,7 @@ from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, envelope_of
 from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, START_SECONDS, Notes, Patience, waiting_for
 from streaming.pings import Envelope
-from streaming.source import Read
+from streaming.source import Read, write_json
 from streaming.table import check_credentials, is_remote
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ PACKED_BLOCK_BYTES = 64 << 10
 LINE_BUFFER_BYTES = 256 << 10
 LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is far too large for a ping anyway
 FLUSH_ROWS = 50_000
+LISTED = "listed:"  # before the path of a list of files
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
 
@@ -99,10 +100,19 @@ def check_source(source: str, patience: Patience) -> None:
 def list_files(source: str, patience: Patience = NO_PATIENCE) -> list[Listed]:
     """The ping files of a file, folder (and its folders), glob or URL, oldest first; source: as normal_url gives it.
 
-    Raises MissionControlError where an object store does not answer for as long as patience lasts.
+    Of LISTED and the path of a list, as write_list wrote it, those on the list. Raises MissionControlError where an
+    object store does not answer for as long as patience lasts.
     """
+    if source.startswith(LISTED):
+        return [Listed(*file) for file in json.loads(Path(source.removeprefix(LISTED)).read_text())]
     listed = _list_remote(source, patience) if is_remote(source) else _list_local(source)
     return sorted(listed, key=lambda file: (file.modified_us, file.path))
+
+
+def write_list(files: Sequence[Listed], path: Path) -> str:
+    """Writes a list of files, and gives it as a source: what comes later is not among them."""
+    write_json(path, files)
+    return f"{LISTED}{path}"
 
 
 def _list_local(source: str) -> Iterator[Listed]:

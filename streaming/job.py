@@ -106,7 +106,7 @@ class Summary:
 
 
 def aggregate(
-    source: str,
+    source: str | Source,
     dataset: str,
     *,
     settings: AggregateSettings | None = None,
@@ -129,10 +129,11 @@ def aggregate(
     """
     began = time.monotonic()
     settings, stop = settings or AggregateSettings(), stop or threading.Event()
-    pings, dataset = open_source(source, settings), normal_url(dataset)
+    pings = open_source(source, settings) if isinstance(source, str) else source
+    dataset = normal_url(dataset)
     check_credentials(dataset)
     pings.check(stop, on_notice)
-    with open_checkpoint(_checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
+    with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
         patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
         writers = open_writers(dataset, patience)
         plan = pings.plan(checkpoint.folder)
@@ -195,7 +196,8 @@ def sum_partials(partials: "DataFrame") -> "DataFrame":
     return partials.groupBy(*contract.PARTIAL_KEYS, "file").agg(*sums, newest)
 
 
-def _checkpoint_folder(dataset: str, settings: AggregateSettings) -> Path:
+def checkpoint_folder(dataset: str, settings: AggregateSettings) -> Path:
+    """Where the checkpoint of a dataset's job is. Raises MissionControlError where that must be said."""
     if settings.checkpoint is None:
         if is_remote(dataset):
             raise MissionControlError(

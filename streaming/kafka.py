@@ -23,6 +23,7 @@ from pyspark.sql.types import StructType
 from streaming.counting import Counter
 from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, by_delivery, envelope_of
+from streaming.position import brokers_note, first_offsets, offsets_before
 from streaming.source import Read, write_json
 from streaming.topic import (
     PATIENCE_SECONDS,
@@ -87,6 +88,7 @@ class TopicSource:
     max_batch_bytes: int
     cluster: str = ""
     topic_id: str = ""
+    ends: Mapping[str, Any] | None = None  # where reading stops, as Spark keeps it; None: where the topic ends then
     data_source: ClassVar[type[DataSource]]
 
     @classmethod
@@ -123,12 +125,14 @@ class TopicPlan:
     """Which offsets are in which micro-batch: Spark's own notes, and where the first one begins."""
 
     def __init__(self, source: TopicSource, checkpoint: Path) -> None:
-        self._source, self._path, self._spark = source, checkpoint / "topic.json", checkpoint / "spark" / "offsets"
+        self._source, self._folder, self._path = source, checkpoint, checkpoint / "topic.json"
         if not self._path.is_file():
             write_json(self._path, {"topic_id": source.topic_id, "start": self._first_offsets()})
+        write_json(brokers_note(checkpoint), source.topic.url)
 
     def __len__(self) -> int:
-        return max((int(path.name) for path in self._spark.glob("[0-9]*")), default=-1) + 1
+        planned = (self._folder / "spark" / "offsets").glob("[0-9]*")
+        return max((int(path.name) for path in planned), default=-1) + 1
 
     def has_pings(self) -> bool:
         """Always: a topic without messages gives no micro-batch."""
@@ -144,21 +148,16 @@ class TopicPlan:
             "begins": str(self._path),
             "max_bytes": str(self._source.max_batch_bytes),
             "on_data_loss": self._source.settings.on_data_loss,
+            **({"ends": json.dumps(self._source.ends)} if self._source.ends is not None else {}),
         }
 
     def unread_bytes(self, committed: int) -> int:
         """The messages that are in no micro-batch yet, times the mean size of some; about, as all of it is."""
-        return PingTopicReader(self.options()).unread_bytes(self._offsets_before(len(self)))
+        return PingTopicReader(self.options()).unread_bytes(offsets_before(self._folder, len(self)))
 
     def read(self, number: int, document_bytes: int) -> Read:
         """The bytes of the documents."""
         return Read(document_bytes, None)
-
-    def _offsets_before(self, number: int) -> dict[str, Any]:
-        path = self._spark / str(number - 1)
-        if number and path.is_file():
-            return json.loads(path.read_text().splitlines()[-1])
-        return _first(self._path)
 
     def _first_offsets(self) -> dict[str, int]:
         from confluent_kafka.admin import OffsetSpec
@@ -170,11 +169,6 @@ class TopicPlan:
             found = topic.offsets(partitions, OffsetSpec.for_timestamp(round(at.timestamp() * 1000)))
             return {str(place): offset if offset >= 0 else ends[place] for place, offset in found.items()}
         return _as_json(ends if at == "latest" else topic.offsets(partitions, OffsetSpec.earliest()))
-
-
-def _first(path: Path) -> dict[str, Any]:
-    begins = json.loads(path.read_text())
-    return {"topic": begins["topic_id"], **begins["start"]}
 
 
 def _as_json(offsets: Mapping[int, int]) -> dict[str, int]:
@@ -217,7 +211,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802
         """Where the checkpoint begins."""
-        return _first(Path(self._options["begins"]))
+        return first_offsets(Path(self._options["begins"]))
 
     def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
         """As many bytes as a micro-batch may have."""
@@ -225,7 +219,8 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
         """From now on, what is there now is all there is."""
-        self._frozen = patiently(self._ends, self._topic.brokers)
+        given = self._options.get("ends")
+        self._frozen = json.loads(given) if given else patiently(self._ends, self._topic.brokers)
 
     def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
         """One micro-batch on from start, as large as the limit; start when there is nothing, or no broker answers."""

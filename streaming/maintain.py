@@ -235,10 +235,14 @@ class Keeper:
         return DeltaTable(self.url, storage_options=storage_options(self.url))
 
     def files(self) -> list[DataFile]:
-        """The files that it consists of now. One without statistics may reach through all of its day."""
+        """The files that it consists of now."""
+        return self.files_of(self.open())
+
+    def files_of(self, delta: "DeltaTable") -> list[DataFile]:
+        """The files of a handle of the table. One without statistics may reach through all of its day."""
         import pyarrow as pa
 
-        actions = pa.table(self.open().get_add_actions(flatten=True))
+        actions = pa.table(delta.get_add_actions(flatten=True))
         days, sizes = actions["partition.submission_date"].to_pylist(), actions["size_bytes"].to_pylist()
         firsts, lasts = (_column(actions, f"{side}.{self.table.time_column}") for side in ("min", "max"))
         files = []

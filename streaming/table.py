@@ -220,6 +220,23 @@ class TableWriter:
         """
         return self._persist(lambda again: self._append(again, rows, batch, app, data_up_to, also))
 
+    def replace(
+        self,
+        remake: "Callable[[DeltaTable], pa.Table | None]",
+        where: str,
+        batch: int,
+        app: str,
+        metadata: Mapping[str, str],
+    ) -> bool:
+        """Replace the rows that a condition matches, in one commit; True when that was done, now or before.
+
+        remake: gives the new rows from the table as it is, of contract.schema(table), or None to leave all as it is;
+        called again where matching rows were appended meanwhile. batch, app: as append takes them. metadata: of the
+        commit; how far data go is that of the table, where it says so. What remake raises as MissionControlError is
+        passed on.
+        """
+        return self._persist(lambda _: self._replace(remake, where, batch, app, metadata))
+
     def transaction(self, app: str) -> int | None:
         """The last batch that an app committed, None when it never did."""
 
@@ -278,6 +295,35 @@ class TableWriter:
             write_deltalake(self._delta, rows.cast(schema), mode="append", commit_properties=properties)
         self._seen_version = self._delta.version()
         self._data_up_to = metadata.get(contract.DATA_UP_TO, self._data_up_to)
+        return True
+
+    def _replace(
+        self,
+        remake: "Callable[[DeltaTable], pa.Table | None]",
+        where: str,
+        batch: int,
+        app: str,
+        metadata: Mapping[str, str],
+    ) -> bool:
+        from deltalake import CommitProperties, Transaction, write_deltalake
+
+        self._delta = self._open()
+        known = self._delta.transaction_version(app)
+        if known is not None and known >= batch:
+            return True
+        rows = remake(self._delta)
+        if rows is None:
+            return False
+        said, up_to = dict(metadata), said_up_to(self._delta)
+        if up_to is not None:
+            said[contract.DATA_UP_TO] = up_to
+        write_deltalake(
+            self._delta,
+            rows.cast(contract.schema(self.table)),
+            mode="overwrite",
+            predicate=where,
+            commit_properties=CommitProperties(custom_metadata=said, app_transactions=[Transaction(app, batch)]),
+        )
         return True
 
     def _newest(self, data_up_to: datetime) -> str:
@@ -357,18 +403,20 @@ def append(
 def _persist(attempt: Callable[[bool], _Result], url: str, patience: Patience, final: tuple[str, ...]) -> _Result:
     """Try again after a failure: a few times after any, and as long as patience lasts where a store does not answer.
 
-    attempt: told whether it is not the first; final: what a failure says that no other attempt will mend.
-    Raises MissionControlError with the last failure.
+    attempt: told whether it is not the first; what it raises as MissionControlError is passed on. final: what a
+    failure says that no other attempt will mend. Raises MissionControlError with the last failure.
     """
 
     def passes(error: Exception, number: int) -> bool:  # deltalake raises what it likes; a bug shows in the end
-        if isinstance(error, PermissionError | NotADirectoryError | TypeError):
+        if isinstance(error, MissionControlError | PermissionError | NotADirectoryError | TypeError):
             return False
         text = str(error)
         return not any(sign in text for sign in final) and (number < ATTEMPTS or bool(_AWAY.search(text)))
 
     try:
         return patience.bear(attempt, url, passes)
+    except MissionControlError:
+        raise
     except Exception as error:
         raise MissionControlError(f"cannot write to {url!r}: {reason_of(error)}") from error
 

@@ -26,6 +26,9 @@ MISUSES = """
     aggregate ping.json --dataset d --environment nothing | no such --environment
     aggregate ping.json --dataset d --master spark://127.0.0.1:9 | no master answers at --master
     environment --output ping.txt/environment.tar.gz | cannot write
+    backfill nothing --dataset d --from 2017-10-02 --to 2017-10-02 | no such file or folder
+    backfill ping.json --dataset d --from monday --to 2017-10-02   | expected --from as a day such as
+    backfill ping.json --dataset d --from 2017-10-02               | Missing option '--to'
     simulate                                         | say what to write
     simulate --live l --rate 0                       | needs an end
     simulate --live l --rate nan                     | not a finite number
@@ -43,6 +46,13 @@ MISUSES = """
     dashboard --dataset ping.txt                     | that is a file
     dashboard --dataset folder --base-url a?b        | expected --base-url as a path
     dashboard --dataset folder --releases nothing    | cannot be read
+    status                                           | Missing option '--dataset'
+    status --dataset nothing                         | no such folder
+    status --dataset folder --checkpoint folder      | there is no checkpoint in
+    status --dataset folder --stale-after nan        | not a finite number
+    status --dataset folder --serve http             | expected --serve as [HOST:]PORT
+    status --dataset folder --serve 0 --json         | goes neither with
+    status --dataset folder --serve 192.0.2.1:9      | cannot listen on 192.0.2.1:9
     demo --minutes nan                               | not a finite number
     demo --port 0 --folder ping.txt                  | is not a demo's folder
     demo --port 0 --folder ping.txt/demo             | cannot be written

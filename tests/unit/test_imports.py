@@ -49,6 +49,8 @@ FORBIDDEN = {
         "missioncontrol_nb.releases",
     ),
     "missioncontrol_nb.loader": ("pyspark", "altair", "missioncontrol_nb.rates", "missioncontrol_nb.releases"),
+    "missioncontrol_nb.status": ("pyspark", "altair", "ipywidgets", "scipy", "missioncontrol_nb.monitor"),
+    "missioncontrol_nb.status.server": ("pyspark", "tornado"),
     "missioncontrol_nb.monitor": (
         "pyspark",
         "altair",
@@ -58,6 +60,8 @@ FORBIDDEN = {
     ),
     "missioncontrol_nb.charts": ("pyspark", "missioncontrol_nb.dashboard.app", "missioncontrol_nb.dashboard.views"),
     "streaming.contract": ("pyspark", "pandas", "pyarrow", "missioncontrol_nb"),
+    "streaming.position": ("pyspark", "pandas", "pyarrow", "deltalake", "missioncontrol_nb"),
+    "streaming.days": ("pyspark", "pandas", "pyarrow", "deltalake", "missioncontrol_nb"),
     "streaming.pings": ("pyspark", "pandas", "missioncontrol_nb"),
     "streaming.counting": ("pyspark", "pandas", "missioncontrol_nb"),
 }

@@ -1,0 +1,90 @@
+"""`missioncontrol status`: how a dataset is doing."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.terminal import NumberRange, stopped_by_signals
+from streaming.errors import MissionControlError
+
+STALE = 2  # exit code
+_EXAMPLES = """
+\b
+Examples:
+  missioncontrol status --dataset data/
+  missioncontrol status --dataset data/ --json --stale-after 300
+  missioncontrol status --dataset data/ --prometheus textfiles/missioncontrol.prom
+  missioncontrol status --dataset s3://bucket/data --checkpoint state/ --serve 0.0.0.0:9464
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset.")
+@click.option("--json", "as_json", is_flag=True, help="All of it as one JSON line.")
+@click.option(
+    "--prometheus", "metrics_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it as FILE.prom for node_exporter's textfile collector, whole or not at all, and say nothing.",
+)  # fmt: skip
+@click.option(
+    "--serve", "address", metavar="[HOST:]PORT",
+    help="Answer over HTTP until Ctrl-C: / is a page, /metrics for Prometheus, /healthz 200 or 503 for probes.  "
+    "[default of HOST: 127.0.0.1]",
+)  # fmt: skip
+@click.option(
+    "--stale-after", type=NumberRange(0, 31_536_000), default=Settings.stale_after_seconds, show_default=True,
+    metavar="SECONDS", help="The age of the newest ping above which the dataset is stale.",
+)  # fmt: skip
+@click.option(
+    "--checkpoint", metavar="FOLDER",
+    help="That of the job, which knows how far it has come.  [default: _checkpoint in a local dataset]",
+)  # fmt: skip
+@click.option("--kafka-config", metavar="FILE", help="Lines of name = value for Kafka's client, as aggregate takes it.")
+def command(
+    dataset: str,
+    as_json: bool,
+    metrics_file: Path | None,
+    address: str | None,
+    stale_after: float,
+    checkpoint: str | None,
+    kafka_config: str | None,
+) -> None:
+    """Say how fresh the dataset is, how far behind its source, what was rejected, and whether upkeep is due.
+
+    Exit code 0: fresh. 2: stale, that is: nothing newer has come for --stale-after seconds, or nothing ever. 1: it
+    cannot be said, and why.
+    """
+    from missioncontrol_nb.status import Collector
+    from missioncontrol_nb.status.prometheus import write_metrics
+    from missioncontrol_nb.status.words import as_record, as_text
+    from streaming.config import read_config
+
+    collector = Collector(
+        dataset, checkpoint, read_config(kafka_config, "--kafka-config") if kafka_config else {}, stale_after
+    )
+    if address is not None:
+        if as_json or metrics_file:
+            raise click.UsageError("--serve goes neither with --json nor with --prometheus")
+        _serve(collector, address)
+        return
+    status = collector.collect()
+    if metrics_file:
+        write_metrics(status, metrics_file)
+    if as_json:
+        click.echo(json.dumps(as_record(status)))
+    elif not metrics_file:
+        click.echo(as_text(status))
+    sys.exit(STALE if status.is_stale else 0)
+
+
+def _serve(collector: object, address: str) -> None:
+    from missioncontrol_nb.status.server import serve
+
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isdigit():
+        raise MissionControlError(f"expected --serve as [HOST:]PORT, such as 9464; got {address!r}")
+    with stopped_by_signals() as stop:
+        serve(collector, host, int(port), stop, on_ready=click.echo)  # type: ignore[arg-type]

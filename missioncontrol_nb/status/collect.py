@@ -1,0 +1,237 @@
+"""What there is to know of a dataset and of the job that fills it, at one moment."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.loader import Dataset
+from streaming import contract
+from streaming.errors import MissionControlError
+from streaming.position import Position, position_of
+from streaming.table import is_remote, normal_url
+from streaming.topic import Away, Topic
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from deltalake import DeltaTable
+
+STALE_AFTER_SECONDS = Settings.stale_after_seconds  # as the pages say
+SMALL_FILE_BYTES = 1 << 20
+SPARE_FILES = 200  # of a table: upkeep is due when it would leave so many fewer; beside a job it leaves less than that
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A table. last_write: its newest commit, whoever made it; spare_files: what upkeep would sum up into others."""
+
+    name: str
+    rows: int
+    files: int
+    small_files: int
+    bytes: int
+    last_write: datetime
+    spare_files: int
+
+    @property
+    def is_upkeep_due(self) -> bool:
+        """Whether there are too many files."""
+        return self.spare_files > SPARE_FILES
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What a job has not counted yet. by_partition: messages of a topic; files: of files; None: not known, and why."""
+
+    source: str
+    by_partition: Mapping[int, int] | None = None
+    files: int | None = None
+    unknown: str = ""
+
+    @property
+    def total(self) -> int | None:
+        """Messages or files."""
+        return self.files if self.by_partition is None else sum(self.by_partition.values())
+
+
+@dataclass(frozen=True)
+class Pings:
+    """Pings of a stretch of submission time. rejected: by reason, most first."""
+
+    since: datetime
+    until: datetime
+    accepted: int
+    rejected: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """All."""
+        return self.accepted + sum(self.rejected.values())
+
+    @property
+    def per_second(self) -> float:
+        """All, by the seconds."""
+        return self.total / max((self.until - self.since).total_seconds(), 1.0)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A dataset at a moment, by what was looked up then or before.
+
+    newest: the pings of the newest 5 to 10 minutes that have any. lag, is_job_running: None where no checkpoint is
+    known.
+    """
+
+    dataset: str
+    at: datetime
+    looked_up: datetime
+    stale_after_seconds: float
+    data_up_to: datetime | None
+    is_job_running: bool | None
+    lag: Lag | None
+    newest: Pings | None
+    last_hour: Pings
+    last_day: Pings
+    tables: tuple[TableState, ...]
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How old the newest submission is."""
+        return None if self.data_up_to is None else max((self.at - self.data_up_to).total_seconds(), 0.0)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether nothing newer has come for too long, or nothing ever."""
+        return self.age_seconds is None or self.age_seconds > self.stale_after_seconds
+
+    @property
+    def last_write(self) -> datetime | None:
+        """The newest commit to any table."""
+        return max((table.last_write for table in self.tables), default=None)
+
+    @property
+    def is_upkeep_due(self) -> bool:
+        """Whether a table has too many files."""
+        return any(table.is_upkeep_due for table in self.tables)
+
+
+@dataclass
+class Collector:
+    """Looks at a dataset again and again; its tables stay open. checkpoint: None: `_checkpoint` in a local dataset."""
+
+    dataset: str
+    checkpoint: str | None = None
+    kafka_config: Mapping[str, str] = field(default_factory=dict)
+    stale_after_seconds: float = STALE_AFTER_SECONDS
+
+    def __post_init__(self) -> None:
+        self.dataset = normal_url(self.dataset)
+        self._opened = Dataset(self.dataset)
+        self._topics: dict[str, Topic] = {}
+        self._counted: tuple[int, set[str]] = (-1, set())  # the files in so many finished micro-batches
+        self._position()
+
+    def collect(self, at: datetime | None = None) -> Status:
+        """How it is now. Raises MissionControlError where the dataset cannot be read."""
+        self._opened.refresh()
+        at = at or datetime.now(UTC)
+        data_up_to = self._opened.data_up_to()
+        position = self._position()
+        newest = None
+        if data_up_to is not None:
+            newest = self._pings(_window_of(data_up_to) - contract.WINDOW, data_up_to)
+        return Status(
+            self.dataset,
+            at,
+            at,
+            self.stale_after_seconds,
+            data_up_to,
+            position.is_running() if position else None,
+            self._lag(position) if position else None,
+            newest,
+            self._pings(at - timedelta(hours=1), at),
+            self._pings(at - timedelta(days=1), at),
+            tuple(_state(self.dataset, table, handle, at) for table, handle in self._handles()),
+        )
+
+    def _position(self) -> Position | None:
+        """Raises MissionControlError where there is no checkpoint although one is named."""
+        if self.checkpoint is None:
+            return None if is_remote(self.dataset) else position_of(Path(self.dataset, "_checkpoint"))
+        position = position_of(Path(normal_url(self.checkpoint)))
+        if position is None:
+            raise MissionControlError(f"there is no checkpoint in {self.checkpoint!r}")
+        if position.dataset != self.dataset:
+            raise MissionControlError(
+                f"expected the checkpoint of a job that fills {self.dataset!r}; got {self.checkpoint!r}, which is of "
+                f"{position.dataset!r}"
+            )
+        return position
+
+    def _handles(self) -> "list[tuple[contract.Table, DeltaTable]]":
+        handles = [(table, self._opened.handle(table)) for table in contract.TABLES]
+        return [(table, handle) for table, handle in handles if handle is not None]
+
+    def _pings(self, since: datetime, until: datetime) -> Pings:
+        """Of the windows that start in a stretch of time, the first one whole."""
+        first = _window_of(since)
+        accepted = self._opened.load(first, until, measures=(), every=None)
+        rejected = self._opened.load_rejected(first, until)
+        return Pings(first, until, int(accepted["count"].sum()), _by_reason(rejected))
+
+    def _lag(self, position: Position) -> Lag:
+        if position.is_topic:
+            return self._topic_lag(position)
+        if is_remote(position.source):
+            return Lag(position.source, unknown="the files of an object store are not listed for this")
+        from streaming.files import list_files
+
+        if position.finished != self._counted[0]:
+            self._counted = (position.finished, position.counted_files())
+        waiting = sum(file.path not in self._counted[1] for file in list_files(position.source))
+        return Lag(position.source, files=waiting)
+
+    def _topic_lag(self, position: Position) -> Lag:
+        url = position.topic_url
+        if url is None:
+            return Lag(position.source, unknown="the job has not run since it notes where its brokers are")
+        topic = self._topics.setdefault(url, Topic.of(url, self.kafka_config))
+        try:
+            topic_id, ends = topic.ends()
+        except Away as away:
+            return Lag(url, unknown=f"no broker answers at {topic.brokers}: {away}")
+        except MissionControlError as error:
+            return Lag(url, unknown=str(error))
+        read = position.offsets()
+        if read["topic"] != topic_id:
+            read = {}  # made anew: all of it is unread
+        return Lag(url, by_partition={place: max(end - read.get(str(place), 0), 0) for place, end in ends.items()})
+
+
+def _window_of(moment: datetime) -> datetime:
+    return moment - (moment - datetime(1970, 1, 1, tzinfo=UTC)) % contract.WINDOW
+
+
+def _by_reason(rejected: "pd.DataFrame") -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for reason, count in zip(rejected["reason"], rejected["count"], strict=True):
+        counts[reason] += int(count)
+    return dict(counts.most_common())
+
+
+def _state(dataset: str, table: contract.Table, handle: "DeltaTable", at: datetime) -> TableState:
+    from streaming.maintain import Keeper, due_spans
+
+    files = Keeper(dataset, table).files_of(handle)
+    return TableState(
+        table.name,
+        sum(file.rows for file in files),
+        len(files),
+        sum(file.bytes < SMALL_FILE_BYTES for file in files),
+        sum(file.bytes for file in files),
+        datetime.fromtimestamp(handle.history(1)[0]["timestamp"] / 1000, UTC),
+        sum(span.files - 1 for span in due_spans(files, at)),
+    )

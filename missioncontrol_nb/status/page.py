@@ -1,0 +1,126 @@
+"""A status as one HTML page that needs nothing else: no script, no picture, no other host."""
+
+from html import escape
+from importlib.resources import files
+
+from missioncontrol_nb.status import words
+from missioncontrol_nb.status.collect import Status
+
+RELOAD_SECONDS = 10
+
+
+def as_page(status: Status, trouble: str = "") -> str:
+    """The page. trouble: why there is no newer status, where that is so."""
+    style = files("missioncontrol_nb.status").joinpath("page.css").read_text(encoding="utf-8")
+    state = "Stale" if status.is_stale else "Fresh"
+    parts = [
+        f"<h1>Mission Control · {escape(status.dataset)}</h1>",
+        _verdict(status),
+        f'<p class="trouble" role="alert">This is not the newest: {escape(trouble)}</p>' if trouble else "",
+        f'<div class="cards">{_behind(status)}{_pings(status)}{_rejected(status)}</div>',
+        _partitions(status),
+        _reasons(status),
+        _upkeep(status),
+        _tables(status),
+        f"<footer>Looked up {escape(words.moment(status.looked_up, status.at))}; this page is drawn anew every "
+        f"{RELOAD_SECONDS} s. Probes ask <code>/healthz</code>, Prometheus <code>/metrics</code>.</footer>",
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="refresh" content="{RELOAD_SECONDS}"><link rel="icon" href="data:,">'
+        f"<title>{state} · Mission Control</title><style>{style}</style></head>"
+        f"<body><main>{''.join(parts)}</main></body></html>\n"
+    )
+
+
+def _verdict(status: Status) -> str:
+    said = [words.freshness(status), words.job(status), words.last_write(status)]
+    lines = "".join(f"<p>{escape(_begun(line))}</p>" for line in said if line)
+    css = "verdict stale" if status.is_stale else "verdict"
+    return f'<section class="{css}" role="status"><strong>{_headline(status)}</strong>{lines}</section>'
+
+
+def _begun(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _headline(status: Status) -> str:
+    if status.age_seconds is None:
+        return "Nothing yet"
+    return f"{'Stale' if status.is_stale else 'Fresh'}: the newest ping is {words.duration(status.age_seconds)} old"
+
+
+def _card(title: str, number: str, unit: str, *notes: str) -> str:
+    said = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return f'<section class="card"><h2>{title}</h2><b>{number} <small>{escape(unit)}</small></b>{said}</section>'
+
+
+def _behind(status: Status) -> str:
+    behind = status.lag
+    if behind is None:
+        return _card("Behind", "?", "", "Not known: there is no checkpoint here")
+    if behind.total is None:
+        return _card("Behind", "?", "", f"Not known: {behind.unknown}")
+    noun = "file" if behind.by_partition is None else "message"
+    return _card("Behind", f"{behind.total:,}", noun if behind.total == 1 else f"{noun}s", f"of {behind.source}")
+
+
+def _pings(status: Status) -> str:
+    if status.newest is None:
+        return _card("Pings", "0", "a second")
+    day = f"{status.last_day.total:,} in 24 hours"
+    return _card("Pings", f"{status.newest.per_second:,.1f}", "a second", words.stretch(status.newest), day)
+
+
+def _rejected(status: Status) -> str:
+    hour, day = status.last_hour, status.last_day
+    shares = [f"{100 * sum(each.rejected.values()) / each.total:.2f} %" if each.total else "–" for each in (hour, day)]
+    notes = f"of {hour.total:,} in the last hour", f"{sum(day.rejected.values()):,}, {shares[1]}, in 24 hours"
+    return _card("Rejected", shares[0], f"{sum(hour.rejected.values()):,} pings", *notes)
+
+
+def _partitions(status: Status) -> str:
+    lag = status.lag.by_partition if status.lag else None
+    if not lag:
+        return ""
+    most = max(lag.values()) or 1
+    rows = "".join(
+        f'<tr><td>{place}</td><td class="n">{count:,}</td>'
+        f'<td class="bar">{f"<i style=width:{100 * count / most:.1f}%></i>" if count else ""}</td></tr>'
+        for place, count in sorted(lag.items())
+    )
+    head = '<tr><th>Partition</th><th class="n">Messages behind</th><th class="bar"></th></tr>'
+    return f'<section class="card"><h2>Behind, by partition</h2><table>{head}{rows}</table></section>'
+
+
+def _reasons(status: Status) -> str:
+    rows = "".join(
+        f'<tr><td>{escape(reason)}<span class="said">{escape(said)}</span></td>'
+        f'<td class="n">{hour:,}</td><td class="n">{day:,}</td></tr>'
+        for reason, hour, day, said in words.reasons(status)
+    )
+    if not rows:
+        return ""
+    head = '<tr><th>Reason</th><th class="n">Last hour</th><th class="n">24 hours</th></tr>'
+    return f'<section class="card"><h2>Rejected, by reason</h2><table>{head}{rows}</table></section>'
+
+
+def _upkeep(status: Status) -> str:
+    css = "card due" if status.is_upkeep_due else "card"
+    return f'<section class="{css}"><h2>Upkeep</h2><p>{escape(_begun(words.upkeep(status)))}</p></section>'
+
+
+def _tables(status: Status) -> str:
+    rows = "".join(
+        f'<tr><td>{escape(table.name)}</td><td class="n">{table.rows:,}</td><td class="n">{table.files:,}</td>'
+        f'<td class="n wide">{table.small_files:,}</td><td class="n wide">{words.megabytes(table.bytes)}</td>'
+        f'<td class="n wide">{escape(words.moment(table.last_write, status.at))}</td></tr>'
+        for table in status.tables
+    )
+    head = (
+        '<tr><th>Table</th><th class="n">Rows</th><th class="n">Files</th><th class="n wide">Under 1 MB</th>'
+        '<th class="n wide">Size</th><th class="n wide">Last written</th></tr>'
+    )
+    size = escape(words.size(status))
+    return f'<section class="card"><h2>Dataset</h2><p>{size}</p><table>{head}{rows}</table></section>'

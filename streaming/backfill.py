@@ -1,0 +1,401 @@
+"""Whole days of a dataset, counted anew from a source and replaced; beside a running stream nothing is lost.
+
+Counts add up, so they can be taken apart too: a day becomes what the source says, and whatever was added to it since
+the backfill began. That holds however others arrange the rows meanwhile, and needs no knowledge of who appends them.
+
+A replacement is one commit a table and day, and either happens or does not; it is entered as a transaction, so that one
+whose reply was lost is not made twice. Tables are replaced one after another. docs/adr/0005-backfill.md says why.
+"""
+
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streaming import contract
+from streaming.checkpoint import source_app
+from streaming.days import (
+    added,
+    are_same,
+    as_rows,
+    day_sums,
+    days_of,
+    has_negative,
+    on_day,
+    sums_schema,
+    taken,
+    totals,
+)
+from streaming.errors import MissionControlError
+from streaming.files import FileSource, list_files, write_list
+from streaming.job import AggregateSettings, Progress, aggregate, checkpoint_folder, open_source
+from streaming.kafka import TopicSource
+from streaming.position import Position, position_of
+from streaming.source import Source
+from streaming.table import (
+    TableWriter,
+    check_credentials,
+    is_remote,
+    normal_url,
+    open_writers,
+    said_up_to,
+    storage_options,
+    table_url,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from pyspark.sql import SparkSession
+
+BACKFILLED = "missioncontrol.backfilled"
+"""The day that a commit replaced, under this key of its metadata."""
+
+SETTLE_SECONDS = 60.0  # how long a stream may take to end the micro-batch that it is in
+PATIENT_SECONDS = 2.0  # before it is said that it is waited for
+BEHIND_BY = timedelta(hours=1)  # a stream has a day behind it when its data are that much newer than its end
+_LOST = ("file_vanished", "file_unreadable", "messages_lost")  # rejects that say that the source is not whole
+Say = Callable[[str], None]
+
+
+class Stopped(Exception):  # noqa: N818 (it was wanted)
+    """Told to stop. changes: what was replaced before."""
+
+    def __init__(self, changes: "Sequence[Change]") -> None:
+        super().__init__("stopped")
+        self.changes = changes
+
+
+@dataclass(frozen=True)
+class BackfillSettings:
+    """How to run. counting: how the source is read; its checkpoint is that of the stream that fills the dataset.
+
+    fewer: replace days that would hold fewer pings. unfinished: replace days to which the stream may yet add pings
+    that are in the source too, which then count twice. dry_run: say what would change, change nothing.
+    """
+
+    counting: AggregateSettings = field(default_factory=AggregateSettings)
+    fewer: bool = False
+    unfinished: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a table held of a day before and holds after, by column of its sums; usage in hours."""
+
+    day: date
+    table: str
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    is_changed: bool
+
+
+def backfill(
+    source: str,
+    dataset: str,
+    since: date,
+    until: date,
+    *,
+    settings: BackfillSettings | None = None,
+    on_start: Callable[[float], None] = lambda seconds: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_change: Callable[[Change], None] = lambda change: None,
+    on_notice: Say = lambda notice: None,
+    stop: threading.Event | None = None,
+    spark: "SparkSession | None" = None,
+) -> list[Change]:
+    """Make the days from since to until, both included, what a source says they are; a change a table and day.
+
+    source, on_start, on_progress, on_notice, stop, spark: as `streaming.job.aggregate` takes them; on_change: told each
+    table and day as it is done. Safe to repeat: where the sums are the same, nothing is written.
+    Raises MissionControlError for what the caller can fix, before anything is changed where that can be known; Stopped
+    when told to stop, between two replacements.
+    """
+    settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), normal_url(dataset)
+    if since > until:
+        raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
+    check_credentials(dataset)
+    pings = open_source(source, settings.counting)
+    pings.check(stop, on_notice)
+    if not settings.dry_run and any(_open_all(dataset).values()):
+        open_writers(dataset)  # so that a table that sums another one holds what that one does
+    began = _snapshot(dataset, _stream_position(dataset, settings.counting), stop, on_notice)
+    folder = Path(tempfile.mkdtemp(prefix="missioncontrol-backfill-"))
+    try:
+        only, is_known = _without_waiting(pings, began.position, folder)
+        if not (settings.unfinished or is_known):
+            _check_finished(pings, until, began)
+        began.keep_sums(since, until, folder)
+        counted = folder / "dataset"
+        counting = replace(settings.counting, checkpoint=str(folder / "checkpoint"), follow=False)
+        summary = aggregate(
+            only, str(counted), settings=counting, on_start=on_start, on_progress=on_progress, on_notice=on_notice,
+            stop=stop, spark=spark,
+        )  # fmt: skip
+        if stop.is_set():
+            raise Stopped([])
+        for reason in _LOST:
+            if summary.rejected.get(reason):
+                raise MissionControlError(
+                    f"{source!r} is not whole, nothing was changed: {reason} {summary.rejected[reason]:,}. "
+                    f"{contract.REASONS[reason]}"
+                )
+        replacing = _Replacing(dataset, began, str(counted), until, settings.dry_run)
+        days = replacing.days(since, until)
+        for day in days if not settings.fewer else ():
+            replacing.check_not_fewer(day)
+        return _replace_all(replacing, days, on_change, stop)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace_all(
+    replacing: "_Replacing", days: Sequence[date], on_change: Callable[[Change], None], stop: threading.Event
+) -> list[Change]:
+    changes: list[Change] = []
+    for day in days:
+        for table in contract.TABLES:
+            if stop.is_set():
+                raise Stopped(changes)
+            changes.append(replacing.replace(table, day))
+            on_change(changes[-1])
+    return changes
+
+
+# What the stream beside has counted.
+
+
+@dataclass
+class ListedFiles(FileSource):
+    """Files that were listed and found to be there."""
+
+    def check(self, stop: threading.Event, say: Say) -> None:
+        """Nothing."""
+
+
+def _stream_position(dataset: str, settings: AggregateSettings) -> Position | None:
+    """Where the stream that fills the dataset is, by its checkpoint; None where none is known."""
+    if settings.checkpoint is None and is_remote(dataset):
+        return None
+    folder = checkpoint_folder(dataset, settings)
+    position = position_of(folder)
+    if settings.checkpoint is not None and (position is None or position.dataset != dataset):
+        raise MissionControlError(f"expected --checkpoint as that of the dataset's stream; got {str(folder)!r}")
+    return position
+
+
+def _snapshot(dataset: str, position: Position | None, stop: threading.Event, say: Say) -> "_Snapshot":
+    """The tables and the stream's position as they were at one moment, between two micro-batches."""
+    began, has_said = time.monotonic(), False
+    while True:
+        position = position and position_of(position.folder)
+        tables = _open_all(dataset)
+        handles = [table for table in tables.values() if table is not None]
+        committed = [handle.transaction_version(position.app) for handle in handles] if position else []
+        newest = max((number for number in committed if number is not None), default=-1)
+        if position is None or newest == position.finished - 1:
+            return _Snapshot(tables, position)
+        waited = time.monotonic() - began
+        if waited > PATIENT_SECONDS and not has_said:
+            say("waiting for the stream to end its micro-batch")
+            has_said = True
+        if waited > SETTLE_SECONDS or stop.wait(0.05):
+            raise MissionControlError(
+                f"the stream of the checkpoint {str(position.folder)!r} does not end the micro-batch that it is in; if "
+                "it was killed in it, start it again first"
+            )
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """A dataset as it was at one moment. tables: None for those that were not there yet."""
+
+    tables: "Mapping[str, DeltaTable | None]"
+    position: Position | None
+    _kept: dict[tuple[str, date], Path] = field(default_factory=dict)
+
+    def keep_sums(self, since: date, until: date, folder: Path) -> None:
+        """Writes the sums of days into a folder: upkeep may remove the files that hold them before they are wanted."""
+        import pyarrow.parquet as pq
+
+        for table in contract.TABLES:
+            handle = self.tables[table.name]
+            for day in days_of(handle):
+                if since <= day <= until:
+                    self._kept[table.name, day] = folder / f"{table.name} {day}.parquet"
+                    pq.write_table(day_sums(handle, table, day), self._kept[table.name, day])
+
+    def days(self) -> set[date]:
+        """The days whose sums were kept."""
+        return {day for _, day in self._kept}
+
+    def sums(self, table: contract.Table, day: date) -> "pa.Table":
+        """The sums of a day, as they were kept."""
+        import pyarrow.parquet as pq
+
+        kept = self._kept.get((table.name, day))
+        return sums_schema(table).empty_table() if kept is None else pq.read_table(kept, partitioning=None)
+
+    def data_up_to(self) -> datetime | None:
+        """The newest submission in it."""
+        return _newest_submission(self.tables[contract.ERROR_AGGREGATES.name])
+
+    def knows(self, source: str) -> bool:
+        """Whether it holds pings of a source."""
+        return any(table.transaction_version(source_app(source)) is not None for table in self.tables.values() if table)
+
+
+def _newest_submission(table: "DeltaTable | None") -> datetime | None:
+    said = None if table is None else said_up_to(table)
+    return None if said is None else datetime.fromisoformat(said).astimezone(UTC)
+
+
+def _open_all(dataset: str) -> "dict[str, DeltaTable | None]":
+    return {table.name: _open(dataset, table) for table in contract.TABLES}
+
+
+def _open(dataset: str, table: contract.Table) -> "DeltaTable | None":
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    url = table_url(dataset, table)
+    if not is_remote(url) and not Path(url, "_delta_log").is_dir():
+        return None
+    try:
+        return DeltaTable(url, storage_options=storage_options(url))
+    except TableNotFoundError:
+        return None
+
+
+def _without_waiting(pings: Source, position: Position | None, folder: Path) -> tuple[Source, bool]:
+    """The source without what the stream has not counted yet, and whether there is nothing else that it may yet count.
+
+    Where the two have nothing in common that is the whole source as it is now, and nobody knows.
+    """
+    if isinstance(pings, TopicSource):
+        if position is None or position.source != pings.identity:
+            return pings, False
+        return replace(pings, ends=position.offsets()), True
+    assert isinstance(pings, FileSource)
+    kept, is_known = list_files(pings.url), False
+    if position is not None and not position.is_topic:
+        counted = position.counted_files()
+        waiting = {file.path for file in list_files(position.source)} - counted  # listed later: what is in both is here
+        kept = [file for file in kept if file.path not in waiting]
+        is_known = all(file.path in counted for file in kept)
+    return ListedFiles(write_list(kept, folder / "files.json"), pings.max_batch_bytes), is_known
+
+
+def _check_finished(pings: Source, until: date, began: _Snapshot) -> None:
+    """Raises MissionControlError where the stream may yet count pings that are in the source too."""
+    anyway = "To replace them anyway, and risk pings that count twice: --unfinished"
+    if began.knows(pings.identity):
+        raise MissionControlError(
+            f"a stream fills the dataset from {pings.identity!r} too, and without its checkpoint nobody knows how far "
+            f"it has come: name that with --checkpoint. {anyway}"
+        )
+    today, data_up_to = datetime.now(UTC).date(), began.data_up_to()
+    if until >= today:
+        raise MissionControlError(f"expected days that are over; got --to {until}, and today is {today} UTC. {anyway}")
+    if data_up_to is not None and data_up_to < _end_of(until) + BEHIND_BY:
+        raise MissionControlError(
+            f"expected days that the dataset's stream has behind it by an hour; got --to {until}, and it has come to "
+            f"{data_up_to:%Y-%m-%d %H:%M} UTC: it may yet count pings that are in the source too. {anyway}"
+        )
+
+
+def _end_of(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC)
+
+
+# Replacing.
+
+
+class _Replacing:
+    """A dataset whose days become what a counted one says, and what was added to them since a snapshot."""
+
+    def __init__(self, dataset: str, began: _Snapshot, counted: str, until: date, dry_run: bool) -> None:
+        self._dataset, self._began, self._until, self._dry_run = dataset, began, until, dry_run
+        self._counted = _open_all(counted)
+        self._writers: dict[str, TableWriter] = {}
+        self._app, self._number = f"missioncontrol backfill {uuid.uuid4()}", 0
+
+    def days(self, since: date, until: date) -> list[date]:
+        """The days of which the dataset or the counted one has rows."""
+        counted = set[date]().union(*map(days_of, self._counted.values()))
+        return sorted(day for day in counted | self._began.days() if since <= day <= until)
+
+    def check_not_fewer(self, day: date) -> None:
+        """Raises MissionControlError where a day would hold fewer pings, accepted and rejected."""
+        before = _pings(lambda table: self._began.sums(table, day))
+        after = _pings(lambda table: day_sums(self._counted[table.name], table, day))
+        if sum(after) < sum(before):
+            raise MissionControlError(
+                f"nothing was changed: of {day} the dataset holds {before[0]:,} pings and {before[1]:,} rejected ones, "
+                f"and the source {after[0]:,} and {after[1]:,}. If the source is right: --fewer"
+            )
+
+    def replace(self, table: contract.Table, day: date) -> Change:
+        """Replaces a day of a table, where its sums are others."""
+        source = day_sums(self._counted[table.name], table, day)
+        began = self._began.sums(table, day)
+        change = Change(day, table.name, {}, {}, False)
+
+        def remake(now: "DeltaTable | None") -> "pa.Table | None":
+            nonlocal change
+            self._check_alone(now, table, day)
+            found = day_sums(now, table, day)
+            since = taken(table, found, began)
+            if has_negative(table, since):
+                raise MissionControlError(
+                    f"rows of {day} were taken out of {table.name} meanwhile, by maintenance or by hand: run it again"
+                )
+            wanted = added(table, source, since)
+            is_changed = not are_same(table, wanted, found)
+            change = Change(day, table.name, totals(table, found), totals(table, wanted), is_changed)
+            return as_rows(table, wanted) if is_changed else None
+
+        there = _open(self._dataset, table)
+        if self._dry_run or (there is None and not len(source)):
+            remake(there)
+            return change
+        self._number += 1
+        self._writer(table).replace(remake, on_day(day), self._number, self._app, self._metadata(table, day))
+        return change
+
+    def _writer(self, table: contract.Table) -> TableWriter:
+        self._writers = self._writers or {writer.table.name: writer for writer in open_writers(self._dataset)}
+        return self._writers[table.name]
+
+    def _check_alone(self, now: "DeltaTable | None", table: contract.Table, day: date) -> None:
+        """Raises MissionControlError where another backfill has replaced the day since this one began."""
+        began = self._began.tables[table.name]
+        if now is None or began is None or now.version() == began.version():
+            return
+        for commit in now.history(now.version() - began.version()):
+            if commit.get(BACKFILLED) == day.isoformat():
+                raise MissionControlError(f"another backfill has replaced {day} meanwhile: run this one again")
+
+    def _metadata(self, table: contract.Table, day: date) -> dict[str, str]:
+        """What a commit says: the day, and how far the source goes within what was asked for."""
+        newest = _newest_submission(self._counted[table.name]) if table is contract.ERROR_AGGREGATES else None
+        metadata = {BACKFILLED: day.isoformat()}
+        if newest is not None:
+            metadata[contract.DATA_UP_TO] = min(newest, _end_of(self._until)).isoformat(timespec="microseconds")
+        return metadata
+
+
+def _pings(sums_of: "Callable[[contract.Table], pa.Table]") -> tuple[int, int]:
+    """Accepted and rejected pings; the coarse table may hold days that the fine one no longer does."""
+    accepted, coarse, rejected = (
+        int(totals(table, sums_of(table))["count"])
+        for table in (contract.ERROR_AGGREGATES, contract.COARSE_AGGREGATES, contract.REJECTED_PINGS)
+    )
+    return max(accepted, coarse), rejected

@@ -1,0 +1,92 @@
+"""How far a job has come, as its checkpoint says: read from beside, while the job may run."""
+
+import fcntl
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streaming.topic import is_topic
+
+_BROKERS = "brokers.json"  # where the topic was last reached, for who asks beside the job
+
+
+@dataclass(frozen=True)
+class Position:
+    """A checkpoint's job. source, dataset, app: as it and its transactions call them; finished: micro-batches."""
+
+    folder: Path
+    source: str
+    dataset: str
+    app: str
+    finished: int
+
+    @property
+    def is_topic(self) -> bool:
+        """Whether the job reads a topic; otherwise it reads files."""
+        return is_topic(self.source)
+
+    @property
+    def topic_url(self) -> str | None:
+        """Where the topic was last reached; None where the job has not run since that is noted."""
+        path = self.folder / _BROKERS
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def offsets(self) -> dict[str, Any]:
+        """The topic's id as `topic` and, by partition, the message after those of the finished micro-batches."""
+        return offsets_before(self.folder, self.finished)
+
+    def counted_files(self) -> set[str]:
+        """The paths in the finished micro-batches."""
+        path = self.folder / "files.log"
+        if not path.is_file():
+            return set()
+        with path.open("rb") as log:
+            lines = [line for _, line in zip(range(self.finished), log, strict=False)]
+        return {file[0] for line in lines for file in json.loads(line)}
+
+    def is_running(self) -> bool:
+        """Whether a job holds the checkpoint now."""
+        path = self.folder / "lock"
+        if not path.is_file():
+            return False
+        with path.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+
+def position_of(folder: Path) -> Position | None:
+    """The position of the job of a checkpoint's folder; None where there is no checkpoint."""
+    path = folder / "checkpoint.json"
+    if not path.is_file():
+        return None
+    identity = json.loads(path.read_text())
+    finished = max((int(done.name) for done in (folder / "spark" / "commits").glob("[0-9]*")), default=-1) + 1
+    return Position(folder, identity["source"], identity["dataset"], app_of(identity["id"]), finished)
+
+
+def app_of(checkpoint_id: str) -> str:
+    """The name that the transactions of a checkpoint's job bear."""
+    return f"missioncontrol {checkpoint_id}"
+
+
+def offsets_before(folder: Path, number: int) -> dict[str, Any]:
+    """Where in a topic the micro-batch of a number begins, as Spark keeps it."""
+    path = folder / "spark" / "offsets" / str(number - 1)
+    if number and path.is_file():
+        return json.loads(path.read_text().splitlines()[-1])
+    return first_offsets(folder / "topic.json")
+
+
+def first_offsets(path: Path) -> dict[str, Any]:
+    """Where in a topic the first micro-batch begins: what `topic.json` in a checkpoint says."""
+    begins = json.loads(path.read_text())
+    return {"topic": begins["topic_id"], **begins["start"]}
+
+
+def brokers_note(folder: Path) -> Path:
+    """The file in a checkpoint that says where the topic was last reached."""
+    return folder / _BROKERS
