@@ -104,8 +104,8 @@ class Cluster:
 
     def _answers(self) -> bool:
         try:
-            return bool(self.state())
-        except (URLError, ConnectionError):
+            return self.state()["status"] == "ALIVE"
+        except (URLError, ConnectionError, ValueError):  # the last: for a moment it is a page of another kind
             return False
 
     def _start_worker(self, number: int) -> None:
