@@ -7,10 +7,10 @@ MINUTES ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab kafka test faults check setup chromium lock benchmarks clean
+.PHONY: help demo lab kafka s3 test faults check setup chromium lock benchmarks clean
 
 help: ## Say what can be made.
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
 
 demo: setup ## Watch a release go wrong while pings stream in (PORT=8866, MINUTES= for ever).
 	@exec $(BIN)/missioncontrol demo --port $(PORT) $(if $(MINUTES),--minutes $(MINUTES))
@@ -21,6 +21,9 @@ lab: setup ## Explore a simulated fleet in JupyterLab.
 
 kafka: setup ## Run a Kafka of one node with a topic until Ctrl-C (needs Java and Maven).
 	@exec $(BIN)/python -m tests.services.kafka
+
+s3: setup ## Run an S3 server with a bucket until Ctrl-C (needs Go).
+	@exec $(BIN)/python -m tests.services.s3
 
 # Two at a time, but for tests that need the machine for themselves.
 test: setup chromium check ## Run the checks and all tests (ARGS= for pytest: some of them, one after another).

@@ -12,6 +12,7 @@ COMMANDS = {
     "backfill": "Replace whole days of the dataset by pings counted anew.",
     "dashboard": "Publish the dashboard of a dataset.",
     "demo": "Watch a simulated fleet stream through the whole of Mission Control.",
+    "environment": "Pack what a Spark cluster's workers need.",
     "maintain": "Keep a dataset small and quick to read, beside the stream that fills it.",
     "releases": "Show or refresh the release calendar.",
     "simulate": "Make pings or months of grouped rows of a fleet that behaves like the real one.",

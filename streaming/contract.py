@@ -153,6 +153,11 @@ class Table:
     sums: tuple[str, ...]
     of: "Table | None" = None
 
+    @property
+    def time_column(self) -> str:
+        """The start of the window, or of the hour, that a row is of."""
+        return "window_start" if "window_start" in self.keys else "submission_hour"
+
 
 ERROR_AGGREGATES = Table("error_aggregates", (*WINDOW_COLUMNS, *DIMENSIONS), COUNTS)
 COARSE_AGGREGATES = Table("coarse_aggregates", (*WINDOW_COLUMNS, *COARSE_DIMENSIONS), COUNTS, ERROR_AGGREGATES)

@@ -14,7 +14,7 @@ import time
 import zlib
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +24,11 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
-from streaming import contract
+from streaming import contract, remote
 from streaming.counting import Counter
 from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, envelope_of
+from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, START_SECONDS, Notes, Patience, waiting_for
 from streaming.pings import Envelope
 from streaming.source import Read, write_json
 from streaming.table import check_credentials, is_remote
@@ -44,7 +45,6 @@ PACKED_BLOCK_BYTES = 64 << 10
 LINE_BUFFER_BYTES = 256 << 10
 LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is far too large for a ping anyway
 FLUSH_ROWS = 50_000
-REMOTE_ATTEMPTS = 5
 LISTED = "listed:"  # before the path of a list of files
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
@@ -84,39 +84,28 @@ def is_passed_over(name: str) -> bool:
     return name.startswith((".", "_")) or name.endswith(".tmp")
 
 
-def check_source(source: str) -> None:
+def check_source(source: str, patience: Patience) -> None:
     """Raises MissionControlError when there is no such source or it holds no pings by its name."""
     check_credentials(source)
-    if glob.has_magic(source) and not os.path.exists(source):  # noqa: PTH110 (a URL is no Path)
-        return
     if is_remote(source):
-        _check_remote(source)
+        remote.require(source, patience)
+    elif glob.has_magic(source) and not os.path.exists(source):  # noqa: PTH110 (a Path knows no globs)
+        return
     elif not Path(source).exists():
         raise MissionControlError(f"no such file or folder: {source!r}")
     elif Path(source).is_file() and not source.endswith(SUFFIXES):
         raise MissionControlError(f"expected a file that ends in one of {', '.join(SUFFIXES)}; got {source!r}")
 
 
-def _check_remote(source: str) -> None:
-    try:
-        filesystem, path = _filesystem(source)
-        exists = filesystem.exists(path)
-    except (ValueError, ImportError) as error:  # an unknown protocol or one whose package is missing
-        raise MissionControlError(f"cannot read from {source!r}: {error}") from error
-    except Exception as error:
-        raise MissionControlError(f"cannot reach {source!r}: {error}") from error
-    if not exists:
-        raise MissionControlError(f"nothing there: {source!r}")
-
-
-def list_files(source: str) -> list[Listed]:
+def list_files(source: str, patience: Patience = NO_PATIENCE) -> list[Listed]:
     """The ping files of a file, folder (and its folders), glob or URL, oldest first; source: as normal_url gives it.
 
-    Of LISTED and the path of a list, as write_list wrote it, those on the list.
+    Of LISTED and the path of a list, as write_list wrote it, those on the list. Raises MissionControlError where an
+    object store does not answer for as long as patience lasts.
     """
     if source.startswith(LISTED):
         return [Listed(*file) for file in json.loads(Path(source.removeprefix(LISTED)).read_text())]
-    listed = _list_remote(source) if is_remote(source) else _list_local(source)
+    listed = _list_remote(source, patience) if is_remote(source) else _list_local(source)
     return sorted(listed, key=lambda file: (file.modified_us, file.path))
 
 
@@ -166,28 +155,12 @@ def _stat(path: str) -> Iterator[Listed]:
         yield Listed(path, status.st_size, status.st_mtime_ns // 1000)
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    options: dict[str, Any] = {}
-    if url.startswith(("s3://", "s3a://")):
-        options = {"config_kwargs": {"retries": {"max_attempts": 5, "mode": "standard"}}}
-    return fsspec.core.url_to_fs(url, **options)
-
-
-def _list_remote(source: str) -> Iterator[Listed]:
-    filesystem, path = _filesystem(source)
-    filesystem.invalidate_cache()
-    look = filesystem.glob if glob.has_magic(path) else filesystem.find
-    found = look(path, detail=True)
-    for name, details in found.items():
-        below = name.removeprefix(path).lstrip("/").split("/")
-        if (
-            details["type"] != "directory"
-            and is_ping_file(name.rsplit("/", 1)[-1])
-            and not any(is_passed_over(folder) for folder in below[:-1])
-        ):
-            yield Listed(filesystem.unstrip_protocol(name), int(details["size"] or 0), _modified_us(details))
+def _list_remote(source: str, patience: Patience) -> Iterator[Listed]:
+    for below, details in remote.find(source, patience).items():
+        *folders, _ = below.split("/")
+        name = details["url"].rsplit("/", 1)[-1]
+        if details["type"] != "directory" and is_ping_file(name) and not any(map(is_passed_over, folders)):
+            yield Listed(details["url"], int(details["size"] or 0), _modified_us(details))
 
 
 def _modified_us(details: dict[str, Any]) -> int:
@@ -303,21 +276,28 @@ def _cut(file: Listed, piece_bytes: int) -> Iterator[Piece]:
                         break
                     yield Piece(file.path, start, stream.tell(), file.modified_us)
                     start = stream.tell()
-        except OSError:
-            pass  # it is named by the task that finds it so
+        except Exception as error:  # what a remote filesystem raises depends on its client
+            if not is_remote(file.path) and not isinstance(error, OSError):
+                raise
+            # it is named by the task that finds it so
     yield Piece(file.path, start, file.size, file.modified_us)
 
 
 # Reading, in the task.
 
 
-def count_pieces(pieces: Sequence[Piece], envelope: Envelope) -> Iterator["pa.RecordBatch"]:
-    """Reads, decodes and sums; batches of contract.partial_schema(). Whatever is wrong with a file is counted."""
+def count_pieces(
+    pieces: Sequence[Piece], envelope: Envelope, patience: Patience = NO_PATIENCE
+) -> Iterator["pa.RecordBatch"]:
+    """Reads, decodes and sums; batches of contract.partial_schema(). Whatever is wrong with a file is counted.
+
+    Raises MissionControlError where an object store does not answer for as long as patience lasts.
+    """
     counter = Counter(envelope)
     rejects: dict[str, Tally[str]] = {}
     for piece in pieces:
         reasons: Tally[str] = Tally()
-        for document in _whole_documents(piece, counter, reasons):
+        for document in _whole_documents(piece, counter, reasons, patience):
             reason = counter.add(document, piece.modified_us)
             if reason is not None:
                 reasons[reason] += 1
@@ -331,21 +311,19 @@ def count_pieces(pieces: Sequence[Piece], envelope: Envelope) -> Iterator["pa.Re
         yield _file_rejects(rejects)
 
 
-def _whole_documents(piece: Piece, counter: Counter, reasons: Tally[str]) -> Iterator[bytes]:
+def _whole_documents(piece: Piece, counter: Counter, reasons: Tally[str], patience: Patience) -> Iterator[bytes]:
     """The documents of a piece; what is wrong with the file itself goes to the counter and to reasons."""
     count = 0
     fault = None
     try:
-        for document in read_documents(piece):
+        for document in read_documents(piece, patience):
             count += 1
             yield document
     except FileNotFoundError:
         fault = "file_vanished"
     except Damaged:
         fault = "file_corrupt"
-    except OSError as error:
-        if is_remote(piece.path) and not isinstance(error, PermissionError):
-            raise  # the network is down, the file is not bad
+    except OSError:
         fault = "file_unreadable"
     if fault is None and count == 0 and piece.start == 0:
         fault = "empty"
@@ -365,20 +343,21 @@ def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":
     return pa.RecordBatch.from_pylist(rows, schema=contract.partial_schema())
 
 
-def read_documents(piece: Piece) -> Iterator[bytes]:
+def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[bytes]:
     """The documents of a piece of a file, without blank lines, line ends and byte order mark.
 
-    Raises OSError when the file cannot be read and Damaged when it cannot be unpacked, after all that can.
+    Raises OSError when the file cannot be read and Damaged when it cannot be unpacked, after all that can;
+    MissionControlError where an object store does not answer for as long as patience lasts.
     """
     if piece.end < 0:
         raise PermissionError(piece.path)
     name, packing = os.path.splitext(piece.path)  # noqa: PTH122
     if packing == ".gz":
-        blocks = _unpack(_read_blocks(piece, PACKED_BLOCK_BYTES), _gzip_decompressor)
+        blocks = _unpack(_read_blocks(piece, PACKED_BLOCK_BYTES, patience), _gzip_decompressor)
     elif packing == ".zst":
-        blocks = _unpack(_read_blocks(piece, PACKED_BLOCK_BYTES), _zstandard_decompressor)
+        blocks = _unpack(_read_blocks(piece, PACKED_BLOCK_BYTES, patience), _zstandard_decompressor)
     else:
-        name, blocks = piece.path, _read_blocks(piece, BLOCK_BYTES)
+        name, blocks = piece.path, _read_blocks(piece, BLOCK_BYTES, patience)
     documents = _lines(blocks) if name.endswith(".jsonl") else _one_document(blocks)
     if not packing.endswith(("gz", "zst")) and name.endswith(".jsonl") and not is_remote(piece.path):
         documents = _local_lines(piece)
@@ -393,31 +372,22 @@ def read_documents(piece: Piece) -> Iterator[bytes]:
 
 
 def _open(path: str) -> IO[bytes]:
-    if not is_remote(path):
-        return open(path, "rb")  # noqa: PTH123
-    filesystem, name = _filesystem(path)
-    return filesystem.open(name, "rb", block_size=8 * BLOCK_BYTES, cache_type="readahead")
+    return remote.open_file(path) if is_remote(path) else open(path, "rb")  # noqa: PTH123
 
 
-def _read_blocks(piece: Piece, size: int) -> Iterator[bytes]:
-    """The bytes of a piece. A connection that broke is taken up where it broke."""
-    position, failures = piece.start, 0
-    while True:
-        try:
-            with _open(piece.path) as stream:
-                stream.seek(position)
-                while block := stream.read(min(size, piece.end - position)):
-                    position += len(block)
-                    failures = 0
-                    yield block
-            return
-        except (FileNotFoundError, PermissionError):
-            raise
-        except Exception as error:  # what a remote filesystem raises depends on its client
-            failures += 1
-            if not is_remote(piece.path) or failures == REMOTE_ATTEMPTS:
-                raise error if isinstance(error, OSError) else OSError(str(error)) from error
-            time.sleep(0.2 * 2**failures)
+def _read_blocks(piece: Piece, size: int, patience: Patience = NO_PATIENCE) -> Iterator[bytes]:
+    """The bytes of a piece."""
+    if is_remote(piece.path):
+        for start in range(piece.start, piece.end, remote.RANGE_BYTES):
+            block = remote.read_range(piece.path, start, min(start + remote.RANGE_BYTES, piece.end), patience)
+            yield from (block[place : place + size] for place in range(0, len(block), size))
+        return
+    with _open(piece.path) as stream:
+        stream.seek(piece.start)
+        position = piece.start
+        while block := stream.read(min(size, piece.end - position)):
+            position += len(block)
+            yield block
 
 
 def _gzip_decompressor() -> Any:
@@ -502,7 +472,7 @@ class PiecesPartition(InputPartition):
 
 
 class PingFiles(PartialSums):
-    """Partial sums of the pings in files. Options: source, log, max_bytes, cores, channel, country, submitted_at."""
+    """Partial sums of the pings in files. Options: FilePlan's, cores, channel, country, submitted_at."""
 
     @classmethod
     def name(cls) -> str:
@@ -520,10 +490,15 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def __init__(self, options: dict[str, str]) -> None:
         self._options = {name.lower(): value for name, value in options.items()}
         self._frozen: list[Listed] | None = None
+        self._away_since: float | None = None
 
     @cached_property
     def _log(self) -> FileLog:
         return FileLog(Path(self._options["log"]))
+
+    @property
+    def _notes(self) -> Notes:
+        return Notes(Path(self._options["notes"]))
 
     def initialOffset(self) -> dict[str, int]:  # noqa: N802
         """Before the first file."""
@@ -535,18 +510,35 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
         """From now on, what is there now is all there is."""
-        self._frozen = list_files(self._options["source"])
+        self._frozen = list_files(self._options["source"], Patience(self._notes.tell))
 
     def latestOffset(self, start: dict[str, int], limit: ReadLimit) -> dict[str, int]:  # noqa: N802
         """One micro-batch on from start: the next that the log has, else one of new files; start if there are none."""
         batch = start["batch"]
         if batch == len(self._log):
-            files = list_files(self._options["source"]) if self._frozen is None else self._frozen
+            files = self._files_now() if self._frozen is None else self._frozen
             new = take(files, self._log.seen, limit.max_bytes if isinstance(limit, ReadMaxBytes) else None)
             if not new:
                 return start
             self._log.append(new)
         return {"batch": batch + 1}
+
+    def _files_now(self) -> list[Listed]:
+        """The files that are there; none as long as an object store is away, so that Spark can be stopped meanwhile."""
+        try:
+            files = list_files(self._options["source"])
+        except MissionControlError as error:
+            self._away_since = self._away_since or time.monotonic()
+            waited = time.monotonic() - self._away_since
+            if not remote.is_passing(error) or waited > PATIENCE_SECONDS:
+                raise
+            if waited > QUIET_SECONDS:
+                self._notes.tell(waiting_for(self._options["source"], error))
+            return []
+        if self._away_since:
+            self._notes.tell(None)
+        self._away_since = None
+        return files
 
     def partitions(self, start: dict[str, int], end: dict[str, int]) -> Sequence[InputPartition]:
         """A partition for each task."""
@@ -556,7 +548,7 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
         """The partial sums of a partition."""
         assert isinstance(partition, PiecesPartition)
-        yield from count_pieces(partition.pieces, envelope_of(self._options))
+        yield from count_pieces(partition.pieces, envelope_of(self._options), Patience(self._notes.tell))
 
     def commit(self, end: dict[str, int]) -> None:
         """Nothing: the log keeps all it knows, for a path counts once and for all."""
@@ -565,12 +557,14 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 # What the job sees.
 
 
-@dataclass(frozen=True)
+@dataclass
 class FileSource:
-    """A file, a folder, a glob or a URL; url: as normal_url gives it."""
+    """A file, a folder, a glob or a URL; url: as normal_url gives it. Whom it tells what, it knows once checked."""
 
     url: str
     max_batch_bytes: int
+    patience: Patience = NO_PATIENCE
+    notes: Notes | None = None
     data_source: ClassVar[type[DataSource]] = PingFiles
 
     @property
@@ -579,23 +573,31 @@ class FileSource:
         return self.url
 
     def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
-        """Raises MissionControlError when there is no such source or it holds no pings by its name."""
-        check_source(self.url)
+        """Raises MissionControlError when there is no such source or it holds no pings by its name.
+
+        An object store that does not answer is waited for half a minute.
+        """
+        self.patience = Patience(lambda trouble: say(trouble or "going on"), stop)
+        check_source(self.url, replace(self.patience, seconds=START_SECONDS))
 
     def trouble(self) -> str | None:
-        """None: a file that cannot be read is counted, an object store that is away ends the job."""
-        return None
+        """That an object store does not answer, where that is so."""
+        return self.notes.read() if self.notes else None
 
     def plan(self, checkpoint: Path) -> "FilePlan":
         """The plan in a checkpoint's folder."""
-        return FilePlan(self.url, checkpoint / "files.log", self.max_batch_bytes)
+        folder = checkpoint / "scratch" / "waiting"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.notes = Notes(folder) if is_remote(self.url) else None
+        return FilePlan(self.url, checkpoint / "files.log", folder, self.max_batch_bytes, self.patience)
 
 
 class FilePlan:
     """Which files are in which micro-batch: the log, and what is there now."""
 
-    def __init__(self, source: str, log: Path, max_bytes: int) -> None:
-        self._source, self._path, self._max_bytes = source, log, max_bytes
+    def __init__(self, source: str, log: Path, notes: Path, max_bytes: int, patience: Patience) -> None:
+        self._source, self._path, self._notes, self._max_bytes = source, log, notes, max_bytes
+        self._patience = patience
         self._log = FileLog(log)
 
     def __len__(self) -> int:
@@ -603,16 +605,17 @@ class FilePlan:
 
     def has_pings(self) -> bool:
         """Whether there is or was a file to read."""
-        return bool(len(self._log) or list_files(self._source))
+        return bool(len(self._log) or list_files(self._source, self._patience))
 
     def options(self) -> dict[str, str]:
         """What PingFiles takes."""
-        return {"source": self._source, "log": str(self._path), "max_bytes": str(self._max_bytes)}
+        paths = {"log": str(self._path), "notes": str(self._notes)}
+        return {"source": self._source, "max_bytes": str(self._max_bytes), **paths}
 
     def unread_bytes(self, committed: int) -> int:
         """The sizes of the files that are not in the micro-batches before that number."""
         unfinished = self._log.files(min(committed, len(self._log)), len(self._log))
-        new = [file for file in list_files(self._source) if file.path not in self._log.seen]
+        new = [file for file in list_files(self._source, self._patience) if file.path not in self._log.seen]
         return sum(max(file.size, 0) for file in [*unfinished, *new])
 
     def read(self, number: int, document_bytes: int) -> Read:

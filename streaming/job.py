@@ -5,25 +5,28 @@ import re
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from streaming import contract, files, kafka, maintain
+from streaming.added import write_files
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
+from streaming.cluster import await_executors
 from streaming.dedupe import drop_duplicates
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
 from streaming.kafka import TopicSettings, TopicSource
 from streaming.partials import envelope_options
+from streaming.patience import Patience
 from streaming.pings import Envelope
 from streaming.session import spark_session
 from streaming.source import Plan, Source
 from streaming.sums import rows_of
-from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers
+from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers, pass_on_settings
 from streaming.topic import is_topic
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 _POLL_SECONDS = 0.1
+WriteFrom = Literal["driver", "workers"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class AggregateSettings:
     checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
     the dataset holds already. max_batch_bytes: how much a micro-batch reads at most; None: what suits the source.
     topic: of a source that is one. maintains: when following, tends the dataset beside the stream.
-    dedupe: pings of a topic that are delivered twice within an hour count once.
+    dedupe: pings of a topic that are delivered twice within an hour count once. spark_config: Spark's own settings;
+    environment: the archive that a cluster's executors run in; write_from: who writes the tables' files, "workers"
+    where so many rows would keep the driver busy and all machines see the dataset. The driver commits them.
     """
 
     master: str = "local[*]"
@@ -55,6 +61,9 @@ class AggregateSettings:
     maintains: bool = True
     dedupe: bool = False
     java_home: Path | None = None
+    spark_config: Mapping[str, str] = field(default_factory=dict)
+    environment: str | None = None
+    write_from: WriteFrom = "driver"
 
 
 @dataclass(frozen=True)
@@ -125,11 +134,13 @@ def aggregate(
     check_credentials(dataset)
     pings.check(stop, on_notice)
     with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
-        writers = open_writers(dataset)
+        patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
+        writers = open_writers(dataset, patience)
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
-        run = _Run(pings, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
+        run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
         with _session(spark, settings, checkpoint) as session, _upkeep(dataset, settings, on_notice):
+            await_executors(session, stop, on_notice)
             start_seconds = time.monotonic() - began
             on_start(start_seconds)
             run.run(session, on_progress)
@@ -150,7 +161,14 @@ def _session(
 ) -> AbstractContextManager["SparkSession"]:
     if given is not None:
         return nullcontext(given)
-    return spark_session(settings.master, checkpoint.scratch, java_home=settings.java_home, held=checkpoint.lock)
+    return spark_session(
+        settings.master,
+        checkpoint.scratch,
+        config=settings.spark_config,
+        environment=settings.environment,
+        java_home=settings.java_home,
+        held=checkpoint.lock,
+    )
 
 
 @contextmanager
@@ -198,6 +216,7 @@ class _Run:
     def __init__(
         self,
         source: Source,
+        dataset: str,
         settings: AggregateSettings,
         checkpoint: Checkpoint,
         plan: Plan,
@@ -209,7 +228,7 @@ class _Run:
     ) -> None:
         self._source, self._settings, self._checkpoint, self._plan = source, settings, checkpoint, plan
         self._writers, self._on_batch, self._on_commit, self._stop = writers, on_batch, on_commit, stop
-        self._on_notice = on_notice
+        self._dataset, self._on_notice = dataset, on_notice
         self._trouble: str | None = None
         self._committing = threading.Lock()
         self._error: Exception | None = None
@@ -263,6 +282,7 @@ class _Run:
 
     def _start(self, spark: "SparkSession") -> "StreamingQuery":
         data_source = self._source.data_source
+        pass_on_settings(spark.sparkContext.environment)
         spark.dataSource.register(data_source)
         options = {
             **self._plan.options(),
@@ -282,12 +302,16 @@ class _Run:
         began = time.monotonic()
         if self._settings.dedupe:
             partials = drop_duplicates(partials, number, self._checkpoint.folder / "documents")
-        sums = sum_partials(partials).toArrow()
+        summed = sum_partials(partials)
+        if self._settings.write_from == "workers":
+            sums, written = write_files(summed, self._dataset)
+        else:
+            sums, written = summed.toArrow(), None
         data_up_to = _newest(sums)
         with self._committing:
             try:
                 for writer in self._writers:
-                    rows = rows_of(writer.table, sums)
+                    rows = rows_of(writer.table, sums) if written is None else written[writer.table.name]
                     # Messages of an aborted transaction sum to nothing, and yet the micro-batch must be known as done.
                     if len(rows) or (not len(sums) and writer.table is contract.ERROR_AGGREGATES):
                         newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None

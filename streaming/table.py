@@ -7,10 +7,9 @@ any failure, a lost reply to a commit that succeeded among them, begin again wit
 """
 
 import os
-import random
 import re
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,18 +17,19 @@ from urllib.parse import unquote, urlsplit
 
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.patience import START_SECONDS, Patience
 from streaming.sums import sum_query
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from botocore.session import Session
     from deltalake import DeltaTable
+    from deltalake.transaction import AddAction
 
 # Whose transaction says that a table holds all that the table it sums does: one that was made after that table had
 # rows lacks them until then.
 WHOLE_APP = "missioncontrol whole"
-ATTEMPTS = 8
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 5.0
+ATTEMPTS = 8  # at what need not pass
 _HISTORY_STEPS = (10, 100, None)  # commits to look back
 CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's metadata address and hangs
     "AWS_ACCESS_KEY_ID",
@@ -39,6 +39,7 @@ CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's
     "AWS_FORCE_CREDENTIAL_LOAD",
     "AWS_SKIP_SIGNATURE",
 )
+DEFAULT_REGION = "us-east-1"  # as deltalake has it where there is no profile
 _CREDENTIAL_FILES = ("~/.aws/credentials", "~/.aws/config")
 _FINAL = (  # what a failure says that another attempt will not mend
     "Permission denied",
@@ -46,9 +47,12 @@ _FINAL = (  # what a failure says that another attempt will not mend
     "Read-only",
     "os error 13",
     "os error 20",
-    "403 Forbidden",
+    "<Code>AccessDenied</Code>",
     "NoSuchBucket",
 )
+_FINAL_AT_START = (*_FINAL, "403 Forbidden", "400 Bad Request", "301 Moved")  # later, keys may have been exchanged
+_AWAY = re.compile(r"HTTP error|timed out|429 Too Many|\b5\d\d [A-Z]")  # what deltalake says of a store that is
+_RETRIES = {"max_retries": "3", "retry_timeout": "15s"}  # of deltalake's, as many as patience can do without
 _COLOURS = re.compile("\\x1b\\[[0-9;]*m")
 _LONGEST_REASON = 500
 _Result = TypeVar("_Result")
@@ -79,12 +83,37 @@ def is_s3(url: str) -> bool:
     return url.startswith(("s3://", "s3a://"))
 
 
+def use_endpoint(url: str | None) -> None:
+    """Sends all S3 clients of this process, and of those it starts, to a store that is not Amazon's.
+
+    None changes nothing. Raises MissionControlError where it is no URL.
+    """
+    if url is None:
+        return
+    if not re.fullmatch("https?://[^/]+/?", url):
+        raise MissionControlError(f"expected --endpoint-url as a URL such as https://s3.example.org; got {url!r}")
+    os.environ["AWS_ENDPOINT_URL"] = url
+    os.environ.pop("AWS_ENDPOINT_URL_S3", None)
+
+
+def pass_on_settings(environment: dict[str, str]) -> None:
+    """Makes what another process's environment says to S3 clients what this one's says."""
+    for name in [name for name in environment if name.startswith("AWS_")]:
+        del environment[name]
+    environment.update({name: value for name, value in os.environ.items() if name.startswith("AWS_")})
+
+
 def check_credentials(url: str, options: Mapping[str, str] | None = None) -> None:
     """Raises MissionControlError at once where an S3 client would look for keys in vain.
 
     options: what deltalake is told beyond the environment, such as `AWS_ACCESS_KEY_ID`.
     """
-    if is_s3(url) and _told(options).isdisjoint(CREDENTIALS) and not _has_profile(options):
+    if not is_s3(url):
+        return
+    told = _told(options)
+    if "AWS_ACCESS_KEY_ID" in told and "AWS_SECRET_ACCESS_KEY" not in told:
+        raise MissionControlError(f"half of the credentials for {url!r}: set AWS_SECRET_ACCESS_KEY too")
+    if told.isdisjoint(CREDENTIALS) and not (_has_profile(options) and _profile_has_keys(url, options)):
         raise MissionControlError(
             f"no credentials for {url!r}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL "
             "unless it is Amazon's), or AWS_PROFILE; on a machine with a role, AWS_FORCE_CREDENTIAL_LOAD=true"
@@ -99,11 +128,15 @@ def storage_options(url: str, options: Mapping[str, str] | None = None) -> dict[
     needed = {key: str(value) for key, value in (options or {}).items()}
     if not is_s3(url):
         return needed or None
+    told = _told(options)
+    if "AWS_ENDPOINT_URL" not in told and os.environ.get("AWS_ENDPOINT_URL_S3"):
+        needed["AWS_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL_S3"]
+    if told.isdisjoint(CREDENTIALS) and _has_profile(options):
+        needed["AWS_FORCE_CREDENTIAL_LOAD"] = "true"
+        needed = _said_by_profile(options) | needed
     endpoints = [value for key, value in needed.items() if "endpoint" in key.lower()]
     if (endpoints or [os.environ.get("AWS_ENDPOINT_URL", "")])[0].startswith("http://"):
         needed.setdefault("AWS_ALLOW_HTTP", "true")
-    if _told(options).isdisjoint(CREDENTIALS) and _has_profile(options):
-        needed["AWS_FORCE_CREDENTIAL_LOAD"] = "true"
     return needed
 
 
@@ -120,22 +153,59 @@ def _has_profile(options: Mapping[str, str] | None) -> bool:
     return "AWS_PROFILE" in _told(options) or any(Path(name).expanduser().is_file() for name in files if name)
 
 
+def _profile(options: Mapping[str, str] | None) -> "Session":
+    """The session of the profile that is named or the default one."""
+    from botocore.session import Session
+
+    names = [value for name, value in (options or {}).items() if name.upper() == "AWS_PROFILE"]
+    return Session(profile=names[0] if names else None)
+
+
+def _profile_has_keys(url: str, options: Mapping[str, str] | None) -> bool:
+    """Whether a profile leads to keys: its own, or those of its `credential_process`, which runs for that.
+
+    Raises MissionControlError where something is wrong with it.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        chain = _profile(options).get_component("credential_provider")
+        chain.remove("iam-role")  # the cloud's metadata address
+        return chain.load_credentials() is not None
+    except (BotoCoreError, OSError, ValueError) as error:
+        raise MissionControlError(f"no credentials for {url!r}: {reason_of(error)}") from error
+
+
+def _said_by_profile(options: Mapping[str, str] | None) -> dict[str, str]:
+    """What deltalake does not read in a profile by itself and nobody has told it."""
+    told, profile = _told(options), _profile(options)
+    said = {}
+    if told.isdisjoint(("AWS_REGION", "AWS_DEFAULT_REGION")):  # else it asks the cloud's metadata address
+        said["AWS_REGION"] = profile.get_config_variable("region") or DEFAULT_REGION
+    if told.isdisjoint(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")):
+        said["AWS_ENDPOINT_URL"] = profile.get_scoped_config().get("endpoint_url")
+    return {name: value for name, value in said.items() if value}
+
+
 class TableWriter:
     """Appends to one table of a dataset; keeps it open between appends. The table is made when it is not there.
 
     Raises MissionControlError when the dataset cannot be written.
     """
 
-    def __init__(self, dataset: str, table: contract.Table) -> None:
+    def __init__(self, dataset: str, table: contract.Table, patience: Patience = Patience()) -> None:  # noqa: B008 (immutable)
+        """patience: with a store that does not answer; half a minute of it at the start."""
         self.table = table
         self.url = table_url(dataset, table)
-        self._delta = _persist(self._create, self.url)
+        self._patience = patience
+        at_start = replace(patience, seconds=min(patience.seconds, START_SECONDS))
+        self._delta = _persist(self._create, self.url, at_start, _FINAL_AT_START)
         self._seen_version = -1
         self._data_up_to = ""
 
     def append(
         self,
-        rows: "pa.Table",
+        rows: "pa.Table | list[AddAction]",
         batch: int,
         app: str,
         data_up_to: datetime | None = None,
@@ -143,11 +213,12 @@ class TableWriter:
     ) -> bool:
         """Append the rows of a batch, unless the table has them; True when they were appended now.
 
-        rows: of contract.schema(table); batch: counts up from 0 for an app; app: who writes, unique among all writers
-        of all times; data_up_to: the newest submission behind the rows, UTC; also: further names that the transaction
-        is entered under. Safe to repeat, and beside other writers.
+        rows: of contract.schema(table), or files of such rows that are in the table's folder already; batch: counts up
+        from 0 for an app; app: who writes, unique among all writers of all times; data_up_to: the newest submission
+        behind the rows, UTC; also: further names that the transaction is entered under. Safe to repeat, and beside
+        other writers.
         """
-        return _persist(lambda again: self._append(again, rows, batch, app, data_up_to, also), self.url)
+        return self._persist(lambda again: self._append(again, rows, batch, app, data_up_to, also))
 
     def replace(
         self,
@@ -164,11 +235,20 @@ class TableWriter:
         commit; how far data go is that of the table, where it says so. What remake raises as MissionControlError is
         passed on.
         """
-        return _persist(lambda _: self._replace(remake, where, batch, app, metadata), self.url)
+        return self._persist(lambda _: self._replace(remake, where, batch, app, metadata))
 
     def transaction(self, app: str) -> int | None:
         """The last batch that an app committed, None when it never did."""
-        return self._delta.transaction_version(app)
+
+        def ask(again: bool) -> int | None:
+            if again:
+                self._delta = self._open()
+            return self._delta.transaction_version(app)
+
+        return self._persist(ask)
+
+    def _persist(self, attempt: Callable[[bool], _Result]) -> _Result:
+        return _persist(attempt, self.url, self._patience, _FINAL)
 
     @property
     def is_whole(self) -> bool:
@@ -185,10 +265,16 @@ class TableWriter:
                 self._delta = self._open()
             return pa.table(QueryBuilder().register("data", self._delta).execute(query).read_all())
 
-        return _persist(ask, self.url)
+        return self._persist(ask)
 
     def _append(
-        self, again: bool, rows: "pa.Table", batch: int, app: str, data_up_to: datetime | None, also: tuple[str, ...]
+        self,
+        again: bool,
+        rows: "pa.Table | list[AddAction]",
+        batch: int,
+        app: str,
+        data_up_to: datetime | None,
+        also: tuple[str, ...],
     ) -> bool:
         from deltalake import CommitProperties, Transaction, write_deltalake
 
@@ -199,12 +285,14 @@ class TableWriter:
             return False
         metadata = {} if data_up_to is None else {contract.DATA_UP_TO: self._newest(data_up_to)}
         transactions = [Transaction(name, batch) for name in (app, *also)]
-        write_deltalake(
-            self._delta,
-            rows.cast(contract.schema(self.table)),
-            mode="append",
-            commit_properties=CommitProperties(custom_metadata=metadata or None, app_transactions=transactions),
-        )
+        properties = CommitProperties(custom_metadata=metadata or None, app_transactions=transactions)
+        schema = contract.schema(self.table)
+        if isinstance(rows, list):
+            self._delta.create_write_transaction(
+                [*rows], "append", schema, ["submission_date"], commit_properties=properties
+            )
+        else:
+            write_deltalake(self._delta, rows.cast(schema), mode="append", commit_properties=properties)
         self._seen_version = self._delta.version()
         self._data_up_to = metadata.get(contract.DATA_UP_TO, self._data_up_to)
         return True
@@ -244,15 +332,19 @@ class TableWriter:
             self._data_up_to = max(self._data_up_to, said_up_to(self._delta) or "")
         return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds"))
 
+    def _options(self) -> dict[str, str] | None:
+        options = storage_options(self.url)
+        return options if options is None else _RETRIES | options
+
     def _open(self) -> "DeltaTable":
         from deltalake import DeltaTable
 
-        return DeltaTable(self.url, storage_options=storage_options(self.url))
+        return DeltaTable(self.url, storage_options=self._options())
 
     def _create(self, again: bool) -> "DeltaTable":
         from deltalake import DeltaTable
 
-        options = storage_options(self.url)
+        options = self._options()
         if options is not None or not Path(self.url, "_delta_log").is_dir():
             DeltaTable.create(
                 self.url,
@@ -260,9 +352,15 @@ class TableWriter:
                 mode="ignore",
                 partition_by=["submission_date"],
                 name=self.table.name,
+                configuration=properties_of(self.table),
                 storage_options=options,
             )
         return self._open()
+
+
+def properties_of(table: contract.Table) -> dict[str, str]:
+    """What Delta is told of a table. Statistics of other columns than the time help nobody, and cost each commit."""
+    return {"delta.dataSkippingStatsColumns": table.time_column}
 
 
 def said_up_to(delta: "DeltaTable") -> str | None:
@@ -274,13 +372,16 @@ def said_up_to(delta: "DeltaTable") -> str | None:
     return None
 
 
-def open_writers(dataset: str) -> list[TableWriter]:
+def open_writers(
+    dataset: str,
+    patience: Patience = Patience(),  # noqa: B008 (immutable)
+) -> list[TableWriter]:
     """A writer for each table of a dataset, in the order of contract.TABLES; those that are not there are made.
 
     A table that sums another one is made to hold what that one holds already. Who appends to one appends to both: begin
     here. Raises MissionControlError when the dataset cannot be written.
     """
-    writers = {table: TableWriter(dataset, table) for table in contract.TABLES}
+    writers = {table: TableWriter(dataset, table, patience) for table in contract.TABLES}
     for table, writer in writers.items():
         if table.of is not None and not writer.is_whole:
             writer.append(writers[table.of].query(sum_query(table)), 0, WHOLE_APP)
@@ -299,23 +400,25 @@ def append(
     return TableWriter(dataset, table).append(rows, batch, app, data_up_to)
 
 
-def _persist(attempt: Callable[[bool], _Result], url: str) -> _Result:
-    """Try again after any failure, with a pause that grows; attempt is told whether it is not the first.
+def _persist(attempt: Callable[[bool], _Result], url: str, patience: Patience, final: tuple[str, ...]) -> _Result:
+    """Try again after a failure: a few times after any, and as long as patience lasts where a store does not answer.
 
+    attempt: told whether it is not the first; final: what a failure says that no other attempt will mend.
     Raises MissionControlError with the last failure.
     """
-    pause = _FIRST_PAUSE_SECONDS
-    for number in range(1, ATTEMPTS + 1):
-        try:
-            return attempt(number > 1)
-        except MissionControlError:
-            raise
-        except Exception as error:  # deltalake raises what it likes; a bug shows after the last attempt
-            if number == ATTEMPTS or _is_final(error):
-                raise MissionControlError(f"cannot write to {url!r}: {reason_of(error)}") from error
-        time.sleep(pause * random.uniform(0.5, 1.5))
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-    raise AssertionError("the last attempt returns or raises")
+
+    def passes(error: Exception, number: int) -> bool:  # deltalake raises what it likes; a bug shows in the end
+        if isinstance(error, PermissionError | NotADirectoryError | TypeError | MissionControlError):
+            return False
+        text = str(error)
+        return not any(sign in text for sign in final) and (number < ATTEMPTS or bool(_AWAY.search(text)))
+
+    try:
+        return patience.bear(attempt, url, passes)
+    except MissionControlError:
+        raise
+    except Exception as error:
+        raise MissionControlError(f"cannot write to {url!r}: {reason_of(error)}") from error
 
 
 def reason_of(error: Exception) -> str:
@@ -324,8 +427,3 @@ def reason_of(error: Exception) -> str:
     text = " ".join(filter(None, lines))
     said = re.search("<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", text)
     return ": ".join(filter(None, said.groups())) if said else text[:_LONGEST_REASON]
-
-
-def _is_final(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, PermissionError | NotADirectoryError | TypeError) or any(sign in text for sign in _FINAL)

@@ -1,6 +1,5 @@
 """A Kafka topic as its brokers see it: what it is, where it ends, its messages; waits where no broker answers."""
 
-import configparser
 import json
 import math
 import threading
@@ -9,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from streaming.errors import MissionControlError
@@ -37,26 +35,6 @@ TUNED = {
 }
 _Client = TypeVar("_Client")
 _Result = TypeVar("_Result")
-
-
-def read_config(path: str | Path) -> dict[str, str]:
-    """The settings in a file of `name = value` lines, as Kafka's own tools take it; `#` begins a comment.
-
-    Raises MissionControlError where it cannot be read.
-    """
-    parser = configparser.ConfigParser(
-        delimiters=("=",), comment_prefixes=("#", "!"), interpolation=None, default_section="", strict=False
-    )
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    try:
-        parser.read_string("[all]\n" + Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MissionControlError(f"cannot read --kafka-config {str(path)!r}: {error.strerror}") from error
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise MissionControlError(
-            f"expected lines of name = value in {str(path)!r}, such as security.protocol = SSL; {error}"
-        ) from error
-    return dict(parser["all"])
 
 
 class Away(Exception):  # noqa: N818 (a state that passes)

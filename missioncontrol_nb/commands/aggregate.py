@@ -14,7 +14,7 @@ from streaming.errors import MissionControlError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from streaming.job import AggregateSettings, Batch, Progress, Summary
+    from streaming.job import AggregateSettings, Batch, Progress, Summary, WriteFrom
     from streaming.kafka import OnDataLoss
 
 _BAD_FILES_SHOWN = 10  # of a micro-batch
@@ -27,6 +27,8 @@ Examples:
   missioncontrol aggregate pings/ --dataset data/ --follow
   missioncontrol aggregate kafka://host:9092/pings --dataset data/ --follow
   missioncontrol aggregate s3://bucket/pings --dataset s3://bucket/data --checkpoint state/
+  missioncontrol aggregate s3://bucket/pings --dataset s3://bucket/data --checkpoint state/ \\
+    --master spark://host:7077 --environment environment.tar.gz
 """
 
 
@@ -36,6 +38,15 @@ Examples:
 @click.option("--follow", is_flag=True, help="Keep watching for new pings until Ctrl-C; a line per micro-batch.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was read as one JSON line on standard output.")
 @click.option("--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it.")
+@click.option(
+    "--environment", metavar="FILE|URL",
+    help="What a cluster's workers run in, from `missioncontrol environment`.  [default: this Python, there as here]",
+)  # fmt: skip
+@click.option("--spark-config", metavar="FILE", help="Lines of name = value for Spark, such as spark.cores.max = 8.")
+@click.option(
+    "--write-from", type=click.Choice(["driver", "workers"]), default="driver", show_default=True,
+    help="Who writes the tables' files: workers, where micro-batches have 100,000s of rows and all machines see URL.",
+)  # fmt: skip
 @click.option("--checkpoint", metavar="FOLDER", help="What was read already.  [default: _checkpoint in the dataset]")
 @click.option("--recount", is_flag=True, help="Let a new checkpoint count a SOURCE that the dataset holds already.")
 @click.option(
@@ -65,6 +76,9 @@ Examples:
 @click.option(
     "--no-maintain", is_flag=True, help="With --follow: leave the dataset's upkeep to missioncontrol maintain."
 )
+@click.option(
+    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
+)
 @click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
 @click.option("--country", help="For pings that do not say theirs: a code such as DE.")
 @click.option("--submitted-at", metavar="TIME", help="For pings without a submission time: ISO 8601, UTC.")
@@ -74,6 +88,9 @@ def command(
     follow: bool,
     as_json: bool,
     master: str,
+    environment: str | None,
+    spark_config: str | None,
+    write_from: "WriteFrom",
     checkpoint: str | None,
     recount: bool,
     trigger: float,
@@ -83,6 +100,7 @@ def command(
     on_data_loss: "OnDataLoss",
     dedupe: bool,
     no_maintain: bool,
+    endpoint_url: str | None,
     channel: str | None,
     country: str | None,
     submitted_at: str | None,
@@ -97,12 +115,14 @@ def command(
 
     What cannot be counted is counted as rejected, with its reason, and its file is named.
     """
+    from streaming.config import read_config, read_spark_config
     from streaming.job import AggregateSettings
     from streaming.kafka import TopicSettings, read_starting_offsets
     from streaming.pings import Envelope
-    from streaming.topic import read_config
+    from streaming.table import use_endpoint
 
-    config = read_config(kafka_config) if kafka_config else {}
+    use_endpoint(endpoint_url)
+    config = read_config(kafka_config, "--kafka-config") if kafka_config else {}
     settings = AggregateSettings(
         master=master,
         checkpoint=checkpoint,
@@ -114,6 +134,9 @@ def command(
         recount=recount,
         maintains=not no_maintain,
         dedupe=dedupe,
+        spark_config=read_spark_config(spark_config) if spark_config else {},
+        environment=environment,
+        write_from=write_from,
     )
     with stopped_by_signals() as stop:
         summary = _Output(as_json, follow).run(source, dataset, settings, stop)

@@ -7,6 +7,7 @@ from typing import Any
 from deltalake import DeltaTable, QueryBuilder
 
 from streaming import contract
+from streaming.table import storage_options, table_url
 
 Sums = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
 
@@ -33,9 +34,10 @@ def main_ping(minute: int = 0, *, hours: int = 1, **changes: Any) -> bytes:
     return crash_ping(minute, **({"type": "main", "payload": payload} | changes))
 
 
-def table_sums(dataset: Path, table: contract.Table) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+def table_sums(dataset: Path | str, table: contract.Table) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The sums of a table by its keys, added up by DataFusion; usage in whole seconds."""
-    delta = DeltaTable(str(dataset / table.name))
+    url = table_url(str(dataset), table)
+    delta = DeltaTable(url, storage_options=storage_options(url))
     columns = ", ".join(
         f"cast(round(sum({column}) * 3600) as bigint)" if column == "usage_hours" else f"sum({column})"
         for column in table.sums
@@ -48,5 +50,5 @@ def table_sums(dataset: Path, table: contract.Table) -> dict[tuple[Any, ...], tu
     return {row[:cut]: row[cut:] for row in zip(*columns_of, strict=True)}
 
 
-def dataset_sums(dataset: Path) -> Sums:
+def dataset_sums(dataset: Path | str) -> Sums:
     return {table.name: table_sums(dataset, table) for table in contract.TABLES}

@@ -18,11 +18,12 @@ from missioncontrol_nb.simulate import Fleet
 from missioncontrol_nb.simulate.live import TopicSink, write_live
 from streaming import contract
 from streaming import topic as topic_module
+from streaming.config import read_config
 from streaming.counting import Counter as PingCounter
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, Summary, aggregate
 from streaming.kafka import TopicSettings, count_ranges, read_starting_offsets, share_out
-from streaming.topic import Range, Topic, read_config
+from streaming.topic import Range, Topic
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
@@ -276,12 +277,12 @@ def test_shares_hold_every_message_once_and_are_of_one_size():
 def test_config_file_is_read_as_kafkas_tools_read_it(tmp_path: Path):
     path = tmp_path / "client.properties"
     path.write_text("# of the team\nsecurity.protocol=SASL_SSL\nsasl.password = a=b%c\n\n")
-    assert read_config(path) == {"security.protocol": "SASL_SSL", "sasl.password": "a=b%c"}
+    assert read_config(path, "--kafka-config") == {"security.protocol": "SASL_SSL", "sasl.password": "a=b%c"}
     path.write_text("no value\n")
     with pytest.raises(MissionControlError, match="expected lines of name = value"):
-        read_config(path)
+        read_config(path, "--kafka-config")
     with pytest.raises(MissionControlError, match="cannot read --kafka-config"):
-        read_config(tmp_path / "none")
+        read_config(tmp_path / "none", "--kafka-config")
 
 
 def test_broker_that_asks_who_we_are_is_read_through_tls(broker, topic, count, spark, tmp_path):

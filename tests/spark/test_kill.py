@@ -64,7 +64,7 @@ def test_job_killed_at_random_moments_counts_every_ping_once(spark: SparkSession
             write_pings(source, f"{kill}-{part}.jsonl", some_pings(random_, 5))
         job = start(source, dataset, "--follow", "--trigger", "0", "--batch-megabytes", "1")
         # From before Spark is up until some micro-batches are done, most of the time in the midst of them.
-        wait_or_end(job, random_.uniform(2, 9))
+        wait_or_end(job, random_.uniform(1.5, 7))
         job.kill()
         job.communicate()
     aggregate(str(source), str(dataset), spark=spark)
@@ -95,14 +95,15 @@ def wait_for(path: Path) -> None:
     raise AssertionError(f"{path} did not come")
 
 
-def total_pings(dataset: Path) -> int:
+def total_pings(dataset: Path | str) -> int:
     sums = dataset_sums(dataset)
     accepted = sum(row[contract.COUNTS.index("count")] for row in sums[contract.ERROR_AGGREGATES.name].values())
     return accepted + sum(row[0] for row in sums[contract.REJECTED_PINGS.name].values())
 
 
-@pytest.mark.parametrize("table", [table.name for table in contract.TABLES])
-def test_job_killed_between_two_tables_counts_every_ping_once(spark: SparkSession, tmp_path: Path, table: str) -> None:
+def test_job_killed_between_two_tables_counts_every_ping_once(spark: SparkSession, tmp_path: Path) -> None:
+    """After one table's commit, of files; tests/faults does it after each step, of messages."""
+    table = contract.EXPERIMENT_ERROR_AGGREGATES.name
     source, dataset = tmp_path / "pings", tmp_path / "dataset"
     source.mkdir()
     random_ = random.Random(table)

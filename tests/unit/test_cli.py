@@ -22,6 +22,13 @@ MISUSES = """
     backfill nothing --dataset d --from 2017-10-02 --to 2017-10-02 | no such file or folder
     backfill ping.json --dataset d --from monday --to 2017-10-02   | expected --from as a day such as
     backfill ping.json --dataset d --from 2017-10-02               | Missing option '--to'
+    aggregate ping.json --dataset d --endpoint-url s | expected --endpoint-url as a URL
+    aggregate ping.json --dataset d --spark-config nothing | cannot read --spark-config
+    aggregate ping.json --dataset d --spark-config ping.txt | expected lines of name = value in --spark-config
+    aggregate ping.json --dataset d --spark-config kafka.conf | expected names that begin with spark.
+    aggregate ping.json --dataset d --environment nothing | no such --environment
+    aggregate ping.json --dataset d --master spark://127.0.0.1:9 | no master answers at --master
+    environment --output ping.txt/environment.tar.gz | cannot write
     simulate                                         | say what to write
     simulate --live l --rate 0                       | needs an end
     simulate --live l --rate nan                     | not a finite number
@@ -57,6 +64,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ping.txt").write_text("no ping")
     (tmp_path / "ping.json").write_text("{}")
+    (tmp_path / "kafka.conf").write_text("security.protocol = SSL")
     (tmp_path / "folder").mkdir()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from streaming.environment import NOT_PACKED, PACKED, required
 from tests.browser import chromium
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,20 @@ def test_every_package_that_is_imported_is_a_dependency():
     needed = {normal(distributions[name][0]) for name in foreign}
     assert "pyspark" in needed
     assert needed <= {bounds(requirement)[0] for requirement in PROJECT["project"]["dependencies"]}
+
+
+def test_archive_for_a_cluster_has_every_package_that_its_tasks_import():
+    distributions = packages_distributions()
+    imported = {name for file in (ROOT / "streaming").glob("*.py") for name in imported_by(file)}
+    foreign = imported - sys.stdlib_module_names - {"streaming"}
+    packed = {normal(package.name) for package in required(PACKED)}
+    assert {normal(distributions[name][0]) for name in foreign} <= {*packed, *NOT_PACKED}
+
+
+def test_what_a_package_requires_comes_with_it_and_what_is_extra_does_not():
+    names = {package.name for package in required(("s3fs",))}
+    assert {"s3fs", "fsspec", "aiobotocore", "botocore"} <= names
+    assert "boto3" not in names
 
 
 def test_machine_that_can_have_no_chromium_says_in_one_line_what_to_install(monkeypatch, capsys):

@@ -398,7 +398,7 @@ def test_object_store_without_credentials_is_refused_at_once(nobody: Path) -> No
 def test_plain_http_endpoint_is_allowed_and_a_profile_is_looked_up(
     nobody: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allowed, looked_up = {"AWS_ALLOW_HTTP": "true"}, {"AWS_FORCE_CREDENTIAL_LOAD": "true"}
+    allowed, looked_up = {"AWS_ALLOW_HTTP": "true"}, {"AWS_FORCE_CREDENTIAL_LOAD": "true", "AWS_REGION": "us-east-1"}
     keys = {"aws_access_key_id": "a", "endpoint_url": "http://127.0.0.1:9"}
     assert storage_options("/data", {}) is None
     assert storage_options("s3://bucket/data", keys) == keys | allowed

@@ -1,0 +1,131 @@
+"""The job on a real cluster whose workers have nothing but Java and Spark, and the environment's archive."""
+
+import random
+import signal
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import CliRunner
+from pyspark.sql import SparkSession
+
+from missioncontrol_nb.cli import group
+from streaming.errors import MissionControlError
+from streaming.job import AggregateSettings, aggregate
+from streaming.session import spark_session
+from tests.plain_loop import plain_sums
+from tests.services.cluster import JAVA_OPTIONS, Cluster, wait_until
+from tests.services.kafka import RECEIVED_MS, Broker
+from tests.services.ports import free_port
+from tests.spark.small_pings import dataset_sums
+from tests.spark.test_kill import some_pings, start, sums_by_plain_loop, total_pings, write_pings
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    archive = tmp_path_factory.mktemp("environment") / "environment.tar.gz"
+    done = CliRunner().invoke(group, ["environment", "--output", str(archive)])
+    assert done.exit_code == 0, done.output
+    print(done.output)
+    return archive
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
+
+
+@pytest.fixture
+def session(cluster: Cluster, environment: Path, tmp_path: Path) -> Iterator[SparkSession]:
+    config = {"spark.executor.extraJavaOptions": JAVA_OPTIONS, "spark.executorEnv.AWS_SECRET_ACCESS_KEY": "a-secret"}
+    with spark_session(cluster.url, tmp_path / "scratch", environment=str(environment), config=config) as started:
+        yield started
+
+
+def test_workers_count_files_and_topics_by_the_archive_alone(
+    cluster: Cluster, session: SparkSession, broker: Broker, tmp_path: Path
+) -> None:
+    random_ = random.Random(1)
+    source = tmp_path / "pings"
+    source.mkdir()
+    for part in range(4):
+        write_pings(source, f"{part}.jsonl", some_pings(random_, 50))
+    summary = aggregate(str(source), str(tmp_path / "from-files"), spark=session)
+    assert summary.pings == 200
+    assert dataset_sums(tmp_path / "from-files") == sums_by_plain_loop(source)
+
+    topic, documents = f"pings-{uuid.uuid4().hex[:8]}", some_pings(random_, 200)
+    broker.create(topic, 4)
+    broker.send(topic, documents)
+    url, settings = f"kafka://{broker.address}/{topic}", AggregateSettings(write_from="workers")
+    summary = aggregate(url, str(tmp_path / "from-topic"), settings=settings, spark=session)
+    assert summary.pings == 200
+    assert dataset_sums(tmp_path / "from-topic") == plain_sums((each, RECEIVED_MS * 1000) for each in documents)
+
+    assert {process.environ().get("AWS_SECRET_ACCESS_KEY") for process in cluster.executors()} == {"a-secret"}
+    driver = psutil.Process(session.sparkContext._gateway.proc.pid)
+    assert "a-secret" not in " ".join(driver.cmdline())
+    used = {path for process in cluster.executors() if "python" in process.name() for path in mapped_files(process)}
+    code = {path for path in used if "/lib/python" in path}
+    assert code
+    assert all(path.is_relative_to(cluster.folder) for path in map(Path, code))
+
+
+def mapped_files(process: psutil.Process) -> list[str]:
+    return [process.exe(), *(each.path for each in process.memory_maps())]
+
+
+def test_worker_killed_in_mid_stream_loses_nothing_and_ctrl_c_leaves_nothing_behind(
+    cluster: Cluster, environment: Path, tmp_path: Path
+) -> None:
+    source, dataset = tmp_path / "pings", tmp_path / "dataset"
+    source.mkdir()
+    random_ = random.Random(uuid.uuid4().int)
+    write_pings(source, "first.jsonl", some_pings(random_, 50))
+    # The later --master counts.
+    config = tmp_path / "spark.conf"
+    config.write_text(f"spark.executor.extraJavaOptions = {JAVA_OPTIONS}\n")
+    there = ["--master", cluster.url, "--environment", str(environment), "--spark-config", str(config)]
+    job = start(source, dataset, "--follow", "--trigger", "0", "--write-from", "workers", *there)
+    assert job.stdout
+    assert "batch 0: 1 file, 50 pings" in job.stdout.readline()
+    written = threading.Thread(target=write_slowly, args=(source, random_))
+    written.start()
+    job.stdout.readline()
+    cluster.kill_worker(0)
+    written.join()
+    wait_until(lambda: total_pings(dataset) == 50 + PARTS * 50, "the pings", job)
+    job.send_signal(signal.SIGINT)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert dataset_sums(dataset) == sums_by_plain_loop(source)
+    wait_until(lambda: not cluster.state()["activeapps"] and not cluster.executors(), "the end of all executors")
+    assert not (dataset / "_checkpoint" / "scratch").exists()
+    cluster.start_worker(0)
+
+
+PARTS = 25
+
+
+def write_slowly(source: Path, random_: random.Random) -> None:
+    """For some seconds, whatever happens to the workers."""
+    pause = threading.Event()
+    for part in range(PARTS):
+        write_pings(source, f"{part}.jsonl", some_pings(random_, 50))
+        pause.wait(0.2)
+
+
+def test_master_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "ping.json").write_text("{}")
+    master = f"spark://127.0.0.1:{free_port()}"
+    job = start(tmp_path / "ping.json", tmp_path / "dataset", "--master", master)
+    _, errors = job.communicate(timeout=30)
+    assert job.returncode == 1
+    assert errors.strip().endswith("Connection refused")
+    with pytest.raises(MissionControlError, match="no such --environment"):
+        spark_session("local[1]", tmp_path, environment=str(tmp_path / "none")).__enter__()
