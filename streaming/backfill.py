@@ -284,13 +284,14 @@ def _without_waiting(pings: Source, position: Position | None, folder: Path) -> 
             return pings, False
         return replace(pings, ends=position.offsets()), True
     assert isinstance(pings, FileSource)
-    kept, is_known = list_files(pings.url), False
+    kept, is_known = list_files(pings.url, pings.patience), False
     if position is not None and not position.is_topic:
         counted = position.counted_files()
-        waiting = {file.path for file in list_files(position.source)} - counted  # listed later: what is in both is here
+        theirs = list_files(position.source, pings.patience)  # listed later: what is in both is among them
+        waiting = {file.path for file in theirs} - counted
         kept = [file for file in kept if file.path not in waiting]
         is_known = all(file.path in counted for file in kept)
-    return ListedFiles(write_list(kept, folder / "files.json"), pings.max_batch_bytes), is_known
+    return ListedFiles(write_list(kept, folder / "files.json"), pings.max_batch_bytes, pings.patience), is_known
 
 
 def _check_finished(pings: Source, until: date, began: _Snapshot) -> None:

@@ -54,6 +54,9 @@ Examples:
     "--dedupe", is_flag=True,
     help="Of a topic: count pings once that are delivered again within an hour. As the job does, or not.",
 )  # fmt: skip
+@click.option(
+    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
+)
 @click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
 @click.option("--country", help="For pings that do not say theirs: a code such as DE.")
 def command(
@@ -69,6 +72,7 @@ def command(
     master: str,
     starting_offsets: str,
     kafka_config: str | None,
+    endpoint_url: str | None,
     dedupe: bool,
     channel: str | None,
     country: str | None,
@@ -86,7 +90,9 @@ def command(
     from streaming.job import AggregateSettings
     from streaming.kafka import TopicSettings, read_starting_offsets
     from streaming.pings import Envelope
+    from streaming.table import use_endpoint
 
+    use_endpoint(endpoint_url)
     config = read_config(kafka_config, "--kafka-config") if kafka_config else {}
     settings = BackfillSettings(
         AggregateSettings(

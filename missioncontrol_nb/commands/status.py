@@ -42,6 +42,9 @@ Examples:
     help="That of the job, which knows how far it has come.  [default: _checkpoint in a local dataset]",
 )  # fmt: skip
 @click.option("--kafka-config", metavar="FILE", help="Lines of name = value for Kafka's client, as aggregate takes it.")
+@click.option(
+    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
+)
 def command(
     dataset: str,
     as_json: bool,
@@ -50,6 +53,7 @@ def command(
     stale_after: float,
     checkpoint: str | None,
     kafka_config: str | None,
+    endpoint_url: str | None,
 ) -> None:
     """Say how fresh the dataset is, how far behind its source, what was rejected, and whether upkeep is due.
 
@@ -60,7 +64,9 @@ def command(
     from missioncontrol_nb.status.prometheus import write_metrics
     from missioncontrol_nb.status.words import as_record, as_text
     from streaming.config import read_config
+    from streaming.table import use_endpoint
 
+    use_endpoint(endpoint_url)
     collector = Collector(
         dataset, checkpoint, read_config(kafka_config, "--kafka-config") if kafka_config else {}, stale_after
     )

@@ -27,7 +27,7 @@ from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 from tests.spark.test_job import MISSIONCONTROL
-from tests.spark.test_kill import ROOT, start, sums_by_plain_loop, wait_for, write_pings
+from tests.spark.test_kill import ROOT, start, sums_by_plain_loop, write_pings
 
 DAYS = [date(2017, 10, day) for day in (1, 2, 3)]
 FIRST, SECOND, THIRD = DAYS
@@ -211,7 +211,7 @@ class Sender:
 def wait_until_counted(dataset: Path, pings: int) -> None:
     """Until the job beside has counted so many, accepted or not."""
     pause = threading.Event()
-    for _ in range(600):
+    for _ in range(1200):
         if (dataset / contract.REJECTED_PINGS.name).exists() and pings_in(dataset) >= pings:
             return
         pause.wait(0.1)
@@ -249,7 +249,7 @@ def test_beside_a_job_that_goes_on_counting_nothing_is_lost(spark, live, archive
 
     with following(live, dataset):
         write_pings(live, "early.jsonl", early)
-        wait_for(dataset / "_checkpoint" / "spark" / "commits" / "1")
+        wait_until_counted(dataset, 39)
         with sender:
             backfill(
                 str(archive), str(dataset), SECOND, SECOND, on_start=sender.start, on_change=wait_for_more, spark=spark

@@ -589,7 +589,7 @@ def test_document_that_does_not_count_says_why(reason: str, document: bytes, doc
 
 
 def test_every_reason_of_a_document_has_a_document() -> None:
-    of_sources = {"file_vanished", "file_unreadable", "file_corrupt", "messages_lost"}
+    of_sources = {"file_vanished", "file_unreadable", "file_corrupt", "messages_lost", "duplicate"}
     assert set(DOCUMENTS) == set(contract.REASONS) - of_sources
 
 
