@@ -91,7 +91,7 @@ def once(documents: list[bytes], number: int, folder: Path) -> int:
     """Counts each id once; the rows."""
     counter = Counter(by_delivery=True)
     for delivery, document in enumerate(documents):
-        counter.add(document, 0, delivery)
+        counter.add(document, SUBMITTED * 1_000_000, delivery)
     kept = dedupe.dropping(number, folder)(iter([counter.partial_sums()]))
     return len(pa.Table.from_batches(kept))
 

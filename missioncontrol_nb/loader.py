@@ -119,6 +119,7 @@ class Dataset:
         self._options = all_options(self.url, storage_options)
         self._tables: dict[str, DeltaTable] = {}
         self._data_up_to: tuple[int, datetime | None] | None = None
+        self._whole: DeltaTable | None = None  # the handle of a table that holds all of the one it sums
         self._is_reopened = False  # since the last refresh, because files were gone
         self._lock = RLock()
         if not is_remote(self.url):
@@ -288,9 +289,20 @@ class Dataset:
         for coarse in contract.TABLES:
             if coarse.of is table and set(dimensions) <= set(coarse.keys):
                 handle = self._open(coarse)
-                if handle is not None and handle.transaction_version(WHOLE_APP) is not None:
+                if handle is not None and self._is_whole(handle):
                     return coarse
         return table
+
+    def _is_whole(self, handle: "DeltaTable") -> bool:
+        """Whether a table says so; one whose log was shortened under its handle says nothing until the next refresh."""
+        if handle is not self._whole:
+            try:
+                if handle.transaction_version(WHOLE_APP) is None:
+                    return False
+            except _delta_errors():
+                return False
+            self._whole = handle
+        return True
 
     def _measures_of(self, table: contract.Table) -> tuple[str, ...]:
         """The measures that a table has: a dataset made before one was declared lacks it."""

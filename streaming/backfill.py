@@ -36,6 +36,7 @@ from streaming.errors import MissionControlError
 from streaming.files import FileSource, list_files, write_list
 from streaming.job import AggregateSettings, Progress, aggregate, checkpoint_folder, open_source
 from streaming.kafka import TopicSource
+from streaming.patience import Patience
 from streaming.position import Position, position_of
 from streaming.source import Source
 from streaming.table import (
@@ -125,7 +126,10 @@ def backfill(
     pings = open_source(source, settings.counting)
     pings.check(stop, on_notice)
     if not settings.dry_run and any(_open_all(dataset).values()):
-        open_writers(dataset)  # so that a table that sums another one holds what that one does
+        # So that a table that sums another one holds what that one does.
+        position = _stream_position(dataset, settings.counting)
+        patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
+        open_writers(dataset, patience, (position.app,) if position else ())
     began = _snapshot(dataset, _stream_position(dataset, settings.counting), stop, on_notice)
     folder = Path(tempfile.mkdtemp(prefix="missioncontrol-backfill-"))
     try:
@@ -206,7 +210,9 @@ def _snapshot(dataset: str, position: Position | None, stop: threading.Event, sa
         if waited > PATIENT_SECONDS and not has_said:
             say("waiting for the stream to end its micro-batch")
             has_said = True
-        if waited > SETTLE_SECONDS or stop.wait(0.05):
+        if stop.wait(0.05):
+            raise Stopped([])
+        if waited > SETTLE_SECONDS:
             raise MissionControlError(
                 f"the stream of the checkpoint {str(position.folder)!r} does not end the micro-batch that it is in; if "
                 "it was killed in it, start it again first"

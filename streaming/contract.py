@@ -205,8 +205,9 @@ PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in COUNTED_TABLES for key 
 
 
 # What partial sums say besides where duplicates are dropped: the hash of the document's id, a number that tells one
-# delivery of it from another, the kind of ping. A row is then of one delivery; those without an id lack all three.
-DELIVERY_COLUMNS = ("document", "delivery", "kind")
+# delivery of it from another, when that was received (microseconds since 1970), the kind of ping. A row is then of one
+# delivery; those without an id lack all four.
+DELIVERY_COLUMNS = ("document", "delivery", "received", "kind")
 
 
 @cache
@@ -228,6 +229,6 @@ def partial_schema(*, by_delivery: bool = False) -> "pa.Schema":
         ("bytes", pa.int64()),
     ]
     if by_delivery:
-        types = (pa.binary(), pa.int64(), pa.string())
+        types = (pa.binary(), pa.int64(), pa.int64(), pa.string())
         fields += zip(DELIVERY_COLUMNS, types, strict=True)
     return pa.schema(fields)

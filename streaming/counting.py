@@ -67,7 +67,7 @@ class Counter:
         if isinstance(ping, Rejected):
             self._reject(ping, received_at_us, len(document))
             return ping.reason
-        self._count(ping, len(document), _delivery(ping, delivery) if self._by_delivery else ())
+        self._count(ping, len(document), _delivery(ping, delivery, received_at_us) if self._by_delivery else ())
         return None
 
     def reject(
@@ -113,11 +113,11 @@ class Counter:
         _add(self._rejects, group, rejected.submitted_us or 0, size=size, pings=pings)
 
 
-def _delivery(ping: Ping, delivery: int) -> tuple[Any, ...]:
+def _delivery(ping: Ping, delivery: int, received_at_us: int) -> tuple[Any, ...]:
     """What contract.DELIVERY_COLUMNS say of a ping. Its id is a stranger's, of any length: hence a hash."""
     if not ping.document_id:
-        return (None, None, None)
-    return (blake2b(ping.document_id.encode(), digest_size=16).digest(), delivery, ping.document_type)
+        return (None, None, None, None)
+    return (blake2b(ping.document_id.encode(), digest_size=16).digest(), delivery, received_at_us, ping.document_type)
 
 
 def _add(

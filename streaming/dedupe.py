@@ -6,9 +6,12 @@ micro-batch. One that comes again reads the same notes, for those of its own num
 is the same each time, in all tables.
 
 An id is noted as 16 bytes in sorted files that are mapped, not read: a task searches them and holds only what is its
-micro-batch's own. Files are merged within ten minutes of submissions, and dropped as a whole.
+micro-batch's own. Files are merged within ten minutes, and dropped as a whole. Time is that of receipt, as the topic
+has it: what a client says of its own could forget all or keep all.
 """
 
+import os
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streaming import contract
+from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,9 +30,8 @@ BUCKET_BITS = 4  # of a hash, the first: one hexadecimal digit
 HOUR_SECONDS = 3600
 SLICE_SECONDS = 600
 FILES_A_SLICE = 8  # more are merged
-EARLY_SHARE = (
-    0.01  # of a micro-batch's pings may be older than what it is taken to begin with: a few may be of any time
-)
+SIGN = "sign.txt"
+EARLY_SHARE = 0.01  # of a micro-batch's pings may be older than what it is taken to begin with
 Ids = np.ndarray[Any, np.dtype[np.uint64]]  # two rows: the first and the second half of each hash, sorted by them
 
 
@@ -42,15 +45,29 @@ def drop_duplicates(partials: "DataFrame", number: int, folder: Path) -> "DataFr
 
     bucket = functions.substring(functions.hex("document"), 1, 1)
     schema = from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
-    return partials.repartition(bucket).mapInArrow(dropping(number, folder), schema)
+    return partials.repartition(bucket).mapInArrow(dropping(number, folder, _sign(folder)), schema)
 
 
-def dropping(number: int, folder: Path) -> "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]":
-    """What a task does with its rows."""
+def _sign(folder: Path) -> str:
+    """Leaves a sign in the folder, by which tasks know that they see the same."""
+    sign = str(uuid.uuid4())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SIGN).write_text(sign)
+    return sign
+
+
+def dropping(
+    number: int, folder: Path, sign: str | None = None
+) -> "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]":
+    """What a task does with its rows. sign: what the folder must hold, from where the job was started."""
 
     def drop(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
         import pyarrow as pa
 
+        if sign is not None and not ((folder / SIGN).is_file() and (folder / SIGN).read_text() == sign):
+            raise MissionControlError(
+                f"a worker does not see {str(folder)!r}: with --dedupe name a --checkpoint that all workers share"
+            )
         rows = pa.Table.from_batches(batches, contract.partial_schema(by_delivery=True))
         yield from _without_duplicates(rows, number, folder).to_batches()
 
@@ -66,8 +83,8 @@ def _without_duplicates(rows: "pa.Table", number: int, folder: Path) -> "pa.Tabl
     others = rows.filter(pc.is_null(rows["document"])).select(plain)
     if not len(named):
         return others
-    first = named.group_by("document", use_threads=False).aggregate([("delivery", "min"), ("newest_submission", "min")])
-    first = first.rename_columns(["document", "first_delivery", "submitted"])
+    first = named.group_by("document", use_threads=False).aggregate([("delivery", "min"), ("received", "min")])
+    first = first.rename_columns(["document", "first_delivery", "first_received"])
     is_new = _note(first, number, folder)
     named = named.join(first.append_column("is_new", pa.array(is_new)), "document", use_threads=False)
     counts = pc.and_(named["is_new"], pc.equal(named["delivery"], named["first_delivery"]))
@@ -95,7 +112,7 @@ def _as_rejected(rows: "pa.Table") -> "pa.Table":
 def _note(first: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     """Which of the ids are new; those are noted under the micro-batch's number, each in its bucket."""
     ids = ids_of(first["document"].to_pylist())
-    seconds = first["submitted"].cast("int64").to_numpy() // 1_000_000
+    seconds = first["first_received"].to_numpy() // 1_000_000
     is_new = np.empty(ids.shape[1], bool)
     buckets = ids[0] >> np.uint64(64 - BUCKET_BITS)
     for bucket in np.unique(buckets):
@@ -115,7 +132,7 @@ def ids_of(hashes: list[bytes]) -> Ids:
 
 @dataclass(frozen=True)
 class _File:
-    """Ids of the micro-batches from first to last; slice_: tens of minutes since 1970 of their newest submission."""
+    """Ids of the micro-batches from first to last; slice_: when the newest came, in tens of minutes since 1970."""
 
     path: Path
     first: int
@@ -160,6 +177,8 @@ class Notes:
         unfinished = path.with_suffix(".tmp")
         with unfinished.open("wb") as output:
             np.save(output, ids[:, np.lexsort((ids[1], ids[0]))])
+            output.flush()
+            os.fsync(output.fileno())
         unfinished.replace(path)
         return _File(path, file.first, file.last, file.slice_)
 

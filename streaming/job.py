@@ -135,7 +135,7 @@ def aggregate(
     pings.check(stop, on_notice)
     with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
         patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
-        writers = open_writers(dataset, patience)
+        writers = open_writers(dataset, patience, (checkpoint.app,))
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
@@ -232,6 +232,7 @@ class _Run:
         self._trouble: str | None = None
         self._committing = threading.Lock()
         self._error: Exception | None = None
+        self._is_ended = False
         self._done_bytes = self._shown_bytes = self._bytes = self._accepted = self._batches = 0
         self._rejected: Tally[str] = Tally()
 
@@ -309,6 +310,8 @@ class _Run:
             sums, written = summed.toArrow(), None
         data_up_to = _newest(sums)
         with self._committing:
+            if self._is_ended:
+                raise RuntimeError("ended before a micro-batch was committed")
             try:
                 for writer in self._writers:
                     rows = rows_of(writer.table, sums) if written is None else written[writer.table.name]
@@ -350,8 +353,9 @@ class _Run:
     def _end(self, query: "StreamingQuery") -> None:
         """Ends the stream between two commits, and raises what ended it before."""
         with self._committing:
+            self._is_ended = True
             failure = str(query.exception() or "") if not query.isActive else ""  # Spark must live to tell
-            query.stop()
+        query.stop()  # waits for a micro-batch that has not begun to commit, and will not
         if self._error is not None:
             raise self._error
         if failure:

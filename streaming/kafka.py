@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
@@ -284,11 +284,14 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         if start["topic"] == ends["topic"]:
             return {place: offset for place, offset in start.items() if place != "topic"}
         if not self._bears_loss:
-            raise MissionControlError(
-                f"the topic {self._topic.url!r} was deleted and made anew since the checkpoint was written: what of "
-                "the old one was not read is lost. To go on with the new one and count the loss: --on-data-loss count"
-            )
+            self._refuse_new_topic()
         return {}
+
+    def _refuse_new_topic(self) -> NoReturn:
+        raise MissionControlError(
+            f"the topic {self._topic.url!r} was deleted and made anew since the checkpoint was written: what of the "
+            "old one was not read is lost. To go on with the new one and count the loss: --on-data-loss count"
+        )
 
     def _unread(self, start: dict[str, Any], ends: dict[str, Any]) -> dict[str, int]:
         """Messages by partition."""
@@ -300,6 +303,10 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         from confluent_kafka.admin import OffsetSpec
 
         begin = self._begin(start, end)
+        topic_id, _ = self._topic.describe()
+        if topic_id != end["topic"]:  # what was planned before a kill went with the topic
+            planned = sum(self._unread(start, end).values())
+            return [Range(-1, 0, 0, lost=planned)] if self._bears_loss else self._refuse_new_topic()
         wanted = {int(place): offset for place, offset in end.items() if place != "topic"}
         firsts = self._topic.offsets(list(wanted), OffsetSpec.earliest())
         ranges = []

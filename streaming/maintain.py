@@ -8,6 +8,7 @@ for each file that its table has. Being killed leaves files that no commit names
 a full vacuum finds them a day later.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from streaming import contract
 from streaming.errors import MissionControlError
 from streaming.sums import sum_query
 from streaming.table import (
+    brisk_options,
     check_credentials,
     is_remote,
     normal_url,
@@ -46,7 +48,6 @@ ROUND_SECONDS = 60.0
 ORPHANS_EVERY, ORPHANS_AFTER_HOURS = DAY, 24  # a file being written is named by a commit much sooner
 ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
 LOG_DAYS = 1  # how long commits are kept one by one
-COMMITS_TO_LOOK_BACK = 10
 
 
 @dataclass(frozen=True)
@@ -117,16 +118,23 @@ def maintain(
     cannot be written.
     """
     settings, stop = settings or MaintainSettings(), stop or threading.Event()
+    if settings.keep_coarse_days is not None and settings.keep_coarse_days < (settings.keep_days or math.inf):
+        raise MissionControlError(
+            "expected --keep-coarse-days with --keep-days, and not fewer: an overview shows what the coarse table has; "
+            f"got {settings.keep_coarse_days} and {settings.keep_days or 'none'}"
+        )
     dataset = normal_url(dataset)
     check_credentials(dataset)
     keepers = [Keeper(dataset, table) for table in contract.TABLES if is_there(dataset, table)]
     if not keepers:
         raise MissionControlError(f"{dataset} holds no dataset: none of its tables is there")
-    done = []
+    done: list[Upkeep] = []
+    newest: date | None = None
     for keeper in keepers:
         if not stop.is_set():
             with _said_of(keeper.url):
-                done.append(_Tending(keeper, settings, now(), stop, on_progress).tend(finds_orphans))
+                newest = newest or _newest_day(keepers[0], now())
+                done.append(_Tending(keeper, settings, now(), newest, stop, on_progress).tend(finds_orphans))
     return done
 
 
@@ -232,7 +240,7 @@ class Keeper:
         """The table as its newest commit has it."""
         from deltalake import DeltaTable
 
-        return DeltaTable(self.url, storage_options=storage_options(self.url))
+        return DeltaTable(self.url, storage_options=brisk_options(self.url))
 
     def files(self) -> list[DataFile]:
         """The files that it consists of now."""
@@ -310,8 +318,7 @@ class Keeper:
 
         delta = self.open()
         properties = self._properties(delta)
-        recent = delta.history(COMMITS_TO_LOOK_BACK)
-        if properties and not any(contract.DATA_UP_TO in commit for commit in recent):
+        if properties and contract.DATA_UP_TO not in delta.history(1)[0]:
             nothing = contract.schema(self.table).empty_table()
             write_deltalake(delta, nothing, mode="append", commit_properties=properties)
         delta.create_checkpoint()
@@ -340,10 +347,11 @@ class _Tending:
         keeper: Keeper,
         settings: MaintainSettings,
         now: datetime,
+        newest: date,
         stop: threading.Event,
         on_progress: Callable[[str, int, int], None],
     ) -> None:
-        self._keeper, self._settings, self._now, self._stop = keeper, settings, now, stop
+        self._keeper, self._settings, self._now, self._newest, self._stop = keeper, settings, now, newest, stop
         self._table, self._on_progress = keeper.table, on_progress
 
     def tend(self, finds_orphans: bool) -> Upkeep:
@@ -370,15 +378,20 @@ class _Tending:
         return upkeep
 
     def _drop_days(self, files: Sequence[DataFile]) -> list[date]:
-        """Days that are too old: counted from the newest that has rows, but not from one in the future."""
+        """Days that are too old: counted from the newest day."""
         keep = self._settings.keep_coarse_days if self._table.of else self._settings.keep_days
         if keep is None or not files:
             return []
-        first = min(max(file.day for file in files), self._now.date()) - timedelta(days=keep - 1)
+        first = self._newest - timedelta(days=keep - 1)
         days = sorted({file.day for file in files if file.day < first})
         if days:
             self._keeper.drop_before(first)
         return days
+
+
+def _newest_day(keeper: Keeper, now: datetime) -> date:
+    """The newest day of a table that has rows, but none in the future; today when there is none."""
+    return min(max((file.day for file in keeper.files()), default=now.date()), now.date())
 
 
 @contextmanager

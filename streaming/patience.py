@@ -51,6 +51,8 @@ class Patience:
             except Exception as error:  # clients of object stores raise what they like
                 waited = time.monotonic() - began
                 if waited > self.seconds or not passes(error, number):
+                    if has_told:
+                        self.tell(None)
                     raise
                 if waited > QUIET_SECONDS and not has_told:
                     self.tell(waiting_for(place, error))

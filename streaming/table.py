@@ -8,7 +8,7 @@ any failure, a lost reply to a commit that succeeded among them, begin again wit
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from streaming.sums import sum_query
 if TYPE_CHECKING:
     import pyarrow as pa
     from botocore.session import Session
-    from deltalake import DeltaTable
+    from deltalake import DeltaTable, Transaction
     from deltalake.transaction import AddAction
 
 # Whose transaction says that a table holds all that the table it sums does: one that was made after that table had
@@ -218,7 +218,10 @@ class TableWriter:
         behind the rows, UTC; also: further names that the transaction is entered under. Safe to repeat, and beside
         other writers.
         """
-        return self._persist(lambda again: self._append(again, rows, batch, app, data_up_to, also))
+        from deltalake import Transaction
+
+        others = [Transaction(name, batch) for name in also]
+        return self._persist(lambda again: self._append(again, rows, batch, app, data_up_to, others))
 
     def replace(
         self,
@@ -250,6 +253,15 @@ class TableWriter:
     def _persist(self, attempt: Callable[[bool], _Result]) -> _Result:
         return _persist(attempt, self.url, self._patience, _FINAL)
 
+    def make_whole(self, fine: "TableWriter", apps: Sequence[str]) -> None:
+        """Appends what the table that this one sums holds, once; with the last batches of some apps there."""
+        from deltalake import Transaction
+
+        rows = fine.query(sum_query(self.table))
+        known = {app: fine.transaction(app) for app in apps}
+        also = [Transaction(app, batch) for app, batch in known.items() if batch is not None]
+        self._persist(lambda again: self._append(again, rows, 0, WHOLE_APP, None, also))
+
     @property
     def is_whole(self) -> bool:
         """Whether a table that sums another one holds all that it does."""
@@ -274,7 +286,7 @@ class TableWriter:
         batch: int,
         app: str,
         data_up_to: datetime | None,
-        also: tuple[str, ...],
+        also: "list[Transaction]",
     ) -> bool:
         from deltalake import CommitProperties, Transaction, write_deltalake
 
@@ -284,7 +296,7 @@ class TableWriter:
         if known is not None and known >= batch:
             return False
         metadata = {} if data_up_to is None else {contract.DATA_UP_TO: self._newest(data_up_to)}
-        transactions = [Transaction(name, batch) for name in (app, *also)]
+        transactions = [Transaction(app, batch), *also]
         properties = CommitProperties(custom_metadata=metadata or None, app_transactions=transactions)
         schema = contract.schema(self.table)
         if isinstance(rows, list):
@@ -332,19 +344,15 @@ class TableWriter:
             self._data_up_to = max(self._data_up_to, said_up_to(self._delta) or "")
         return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds"))
 
-    def _options(self) -> dict[str, str] | None:
-        options = storage_options(self.url)
-        return options if options is None else _RETRIES | options
-
     def _open(self) -> "DeltaTable":
         from deltalake import DeltaTable
 
-        return DeltaTable(self.url, storage_options=self._options())
+        return DeltaTable(self.url, storage_options=brisk_options(self.url))
 
     def _create(self, again: bool) -> "DeltaTable":
         from deltalake import DeltaTable
 
-        options = self._options()
+        options = brisk_options(self.url)
         if options is not None or not Path(self.url, "_delta_log").is_dir():
             DeltaTable.create(
                 self.url,
@@ -356,6 +364,12 @@ class TableWriter:
                 storage_options=options,
             )
         return self._open()
+
+
+def brisk_options(url: str) -> dict[str, str] | None:
+    """storage_options for who is patient himself: deltalake's own attempts are few."""
+    options = storage_options(url)
+    return options if options is None else _RETRIES | options
 
 
 def properties_of(table: contract.Table) -> dict[str, str]:
@@ -375,16 +389,18 @@ def said_up_to(delta: "DeltaTable") -> str | None:
 def open_writers(
     dataset: str,
     patience: Patience = Patience(),  # noqa: B008 (immutable)
+    apps: Sequence[str] = (),
 ) -> list[TableWriter]:
     """A writer for each table of a dataset, in the order of contract.TABLES; those that are not there are made.
 
     A table that sums another one is made to hold what that one holds already. Who appends to one appends to both: begin
-    here. Raises MissionControlError when the dataset cannot be written.
+    here. apps: whose last batch may come again; what is summed now has it. Raises MissionControlError when the dataset
+    cannot be written.
     """
     writers = {table: TableWriter(dataset, table, patience) for table in contract.TABLES}
     for table, writer in writers.items():
         if table.of is not None and not writer.is_whole:
-            writer.append(writers[table.of].query(sum_query(table)), 0, WHOLE_APP)
+            writer.make_whole(writers[table.of], apps)
     return list(writers.values())
 
 

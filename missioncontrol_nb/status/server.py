@@ -35,8 +35,8 @@ class Board:
         """Looks again; a failure is kept as the trouble."""
         try:
             self._status, self._trouble = self._collector.collect(), ""
-        except MissionControlError as error:
-            self._trouble = str(error)
+        except Exception as error:  # a probe must outlive whatever a store raises, and say it
+            self._trouble = str(error) or repr(error)
 
     def read(self) -> tuple[Status, str]:
         """The status as it is now, and the trouble."""

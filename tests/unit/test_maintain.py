@@ -181,7 +181,7 @@ def test_old_days_go_and_their_coarse_sums_stay(stream: Stream, tmp_path: Path) 
 def test_newest_submission_outlives_the_log(stream: Stream, tmp_path: Path) -> None:
     maintain.maintain(str(tmp_path), now=lambda: LATER)
     keeper = Keeper(str(tmp_path), contract.ERROR_AGGREGATES)
-    for _ in range(maintain.COMMITS_TO_LOOK_BACK + 1):
+    for _ in range(3):
         keeper.open().alter.set_table_properties({"delta.checkpointInterval": "100"})
     keeper.clean_log()
     assert contract.DATA_UP_TO in keeper.open().history(1)[0]
@@ -225,6 +225,12 @@ def test_command_says_what_it_did(stream: Stream, tmp_path: Path) -> None:
     said = CliRunner().invoke(group, ["maintain", "--dataset", str(tmp_path), "--json"])
     record = json.loads(said.stdout.splitlines()[0])
     assert (record["table"], record["before"]["files"], record["spans"]) == ("error_aggregates", 1, 0)
+
+
+def test_coarse_days_must_not_be_fewer(tmp_path: Path) -> None:
+    for settings in (MaintainSettings(keep_coarse_days=9), MaintainSettings(keep_days=10, keep_coarse_days=9)):
+        with pytest.raises(MissionControlError, match="expected --keep-coarse-days with --keep-days, and not fewer"):
+            maintain.maintain(str(tmp_path), settings)
 
 
 def test_folder_without_a_dataset_is_said_to_be_none(tmp_path: Path) -> None:
