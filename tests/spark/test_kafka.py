@@ -22,7 +22,7 @@ from streaming.config import read_config
 from streaming.counting import Counter as PingCounter
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, Summary, aggregate
-from streaming.kafka import TopicSettings, count_ranges, read_starting_offsets, share_out
+from streaming.kafka import PingTopicReader, TopicSettings, count_ranges, read_starting_offsets, share_out
 from streaming.topic import Range, Topic
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
@@ -194,6 +194,26 @@ def test_topic_made_anew_ends_the_job_or_is_read_from_its_first_message(broker, 
     summary = count(topic=TopicSettings(on_data_loss="count"))
     assert (summary.accepted, summary.rejected) == (4, {"messages_lost": 1})
     assert count().pings == 0
+
+
+def test_messages_that_were_planned_are_not_read_from_a_topic_made_anew(broker, topic):
+    """Planned in a run that was killed before it read them: the new topic has other messages at these offsets."""
+    topic_id = Topic(broker.address, topic).describe()[0]
+    planned = PingTopicReader(
+        {
+            "brokers": broker.address, "topic": topic, "config": "{}", "begins": "", "max_bytes": "1000000",
+            "cores": "2", "on_data_loss": "fail",
+        }
+    )  # fmt: skip
+    broker.delete(topic)
+    broker.create(topic, 4)
+    broker.send(topic, [crash_ping()] * 9, partition=0)
+    start, end = {"topic": topic_id, "0": 3}, {"topic": topic_id, "0": 7}
+    with pytest.raises(MissionControlError, match="deleted and made anew"):
+        planned.partitions(start, end)
+    planned._options["on_data_loss"] = "count"
+    (task,) = planned.partitions(start, end)
+    assert task.ranges == [Range(-1, 0, 0, lost=4)]
 
 
 def test_checkpoint_of_another_topic_or_a_lost_one_is_refused(broker, topic, count, spark, tmp_path):

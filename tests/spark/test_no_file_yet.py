@@ -1,12 +1,17 @@
 """A folder that holds no pings yet."""
 
 import threading
+from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
 
+from streaming import contract, job
 from streaming.job import AggregateSettings, Batch, aggregate
-from tests.spark.small_pings import crash_ping
+from tests.spark.small_pings import crash_ping, table_sums
 
 
 def test_empty_folder_holds_no_pings_until_it_does(spark: SparkSession, tmp_path: Path) -> None:
@@ -51,3 +56,35 @@ def test_follow_of_an_empty_folder_ends_when_told(spark: SparkSession, tmp_path:
         aggregate(str(tmp_path / "pings"), str(tmp_path / "dataset"), settings=settings, stop=stop, spark=spark).pings
         == 0
     )
+
+
+def test_stop_between_summing_and_committing_ends_and_loses_nothing(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream waits to commit while it is being ended: neither may wait for the other."""
+    pings, dataset = tmp_path / "pings", str(tmp_path / "dataset")
+    pings.mkdir()
+    (pings / "one.json").write_bytes(crash_ping())
+    stop, is_ending = threading.Event(), threading.Event()
+    end, newest = job._Run._end, job._newest
+
+    def end_now(run: job._Run, query: StreamingQuery) -> None:
+        is_ending.set()
+        end(run, query)
+
+    def wait_for_the_end(sums: pa.Table) -> datetime | None:
+        stop.set()
+        is_ending.wait(60)
+        return newest(sums)
+
+    monkeypatch.setattr(job._Run, "_end", end_now)
+    monkeypatch.setattr(job, "_newest", wait_for_the_end)
+    settings = AggregateSettings(follow=True, trigger_seconds=0.1)
+    ending = threading.Thread(target=aggregate, args=(str(pings), dataset),
+                              kwargs={"settings": settings, "stop": stop, "spark": spark})  # fmt: skip
+    ending.start()
+    ending.join(60)
+    assert not ending.is_alive()
+    monkeypatch.undo()
+    aggregate(str(pings), dataset, spark=spark)
+    assert sum(row[1] for row in table_sums(tmp_path / "dataset", contract.ERROR_AGGREGATES).values()) == 1

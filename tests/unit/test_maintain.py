@@ -19,7 +19,7 @@ from streaming.counting import Counter
 from streaming.errors import MissionControlError
 from streaming.maintain import DataFile, Keeper, MaintainSettings, due_spans
 from streaming.sums import rows_of
-from streaming.table import open_writers
+from streaming.table import TableWriter, open_writers
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 
 DAY = datetime(2017, 10, 2, tzinfo=UTC)
@@ -225,6 +225,18 @@ def test_command_says_what_it_did(stream: Stream, tmp_path: Path) -> None:
     said = CliRunner().invoke(group, ["maintain", "--dataset", str(tmp_path), "--json"])
     record = json.loads(said.stdout.splitlines()[0])
     assert (record["table"], record["before"]["files"], record["spans"]) == ("error_aggregates", 1, 0)
+
+
+def test_batch_that_comes_again_is_in_a_table_that_was_made_whole_after_it(tmp_path: Path) -> None:
+    """As where a job of before there was a coarse table was killed, and that of today begins."""
+    counter = Counter()
+    counter.add(crash_ping(), 0)
+    sums = pa.Table.from_batches([counter.partial_sums()])
+    TableWriter(str(tmp_path), contract.ERROR_AGGREGATES).append(rows_of(contract.ERROR_AGGREGATES, sums), 5, "job")
+    for writer in open_writers(str(tmp_path), apps=("job",)):
+        writer.append(rows_of(writer.table, sums), 5, "job")
+    assert Dataset(tmp_path).load(every=None)["count"].sum() == 1
+    assert Dataset(tmp_path).load(every=None, by="country")["count"].sum() == 1
 
 
 def test_coarse_days_must_not_be_fewer(tmp_path: Path) -> None:
