@@ -7,7 +7,7 @@ MINUTES ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab kafka s3 test faults check setup chromium lock benchmarks clean
+.PHONY: help demo lab kafka s3 test faults long check setup chromium lock benchmarks clean
 
 help: ## Say what can be made.
 	@grep -hE '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
@@ -26,11 +26,14 @@ s3: setup ## Run an S3 server with a bucket until Ctrl-C (needs Go).
 	@exec $(BIN)/python -m tests.services.s3
 
 # Two at a time, but for tests that need the machine for themselves.
-test: setup chromium check ## Run the checks and all tests (ARGS= for pytest: some of them, one after another).
-	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" && $(BIN)/python -m pytest -m alone)
+test: setup chromium check ## Run the checks and all tests but the longest (ARGS= for pytest: some of them, one after another).
+	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not long" && $(BIN)/python -m pytest -m alone)
 
 faults: setup ## Kill the job, its broker and its upkeep again and again: is a ping lost or doubled? (KINDS= some of them)
 	@$(BIN)/python -m tests.faults $(KINDS)
+
+long: setup ## Run the tests that take longest: of services that are killed or go away.
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 check: setup ## Format, lint, types, notebook hygiene: every warning is an error.
 	@$(BIN)/ruff format --check .

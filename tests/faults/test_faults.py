@@ -1,11 +1,11 @@
-"""A tenth of the campaigns of `make faults` that need no more than Kafka, with the same code; all forced points."""
+"""A tenth of each campaign of `make faults`, with the same code; of the forced points all."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.campaign import missing, run_campaign, share_of
+from tests.faults.campaign import FULL_TIMES, missing, run_campaign, share_of
 from tests.services.kafka import Broker
 
 
@@ -17,7 +17,9 @@ def mortal_broker(broker: Broker) -> Iterator[Broker]:
         broker.start()
 
 
-@pytest.mark.parametrize("kind", ["driver", "broker", "forced points"])
+@pytest.mark.parametrize(
+    "kind", ["driver", *(pytest.param(kind, marks=pytest.mark.long) for kind in FULL_TIMES if kind != "driver")]
+)
 def test_no_ping_is_lost_or_doubled(kind: str, mortal_broker: Broker, tmp_path: Path) -> None:
     if said := missing(kind):
         pytest.skip(said)

@@ -267,6 +267,7 @@ def add_wrong_rows(dataset: Path) -> None:
         append(str(dataset), table, as_rows(table, sums), 0, f"wrong {uuid.uuid4()}")
 
 
+@pytest.mark.long
 def test_files_that_a_running_job_reads_count_once_whether_it_has_counted_them_yet_or_not(live, dataset, tmp_path):
     sender = Sender(lambda number, pings: write_pings(live, f"late-{number}.jsonl", pings))
     add_wrong_rows(dataset)
@@ -296,6 +297,7 @@ def wait_until_counted_beyond(dataset: Path, sender: Sender) -> None:
     wait_until_counted(dataset, before + 1)
 
 
+@pytest.mark.long
 def test_topic_that_a_running_job_reads_counts_once_whether_it_has_counted_it_yet_or_not(
     spark: SparkSession, broker: Broker, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def mapped_files(process: psutil.Process) -> list[str]:
     return [process.exe(), *(each.path for each in process.memory_maps())]
 
 
+@pytest.mark.long
 def test_worker_killed_in_mid_stream_loses_nothing_and_ctrl_c_leaves_nothing_behind(
     cluster: Cluster, there: list[str], tmp_path: Path
 ) -> None:

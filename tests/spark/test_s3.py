@@ -144,6 +144,7 @@ def test_glob_of_a_bucket_finds_its_files(server, bucket):
     assert found == [f"{bucket}/pings/2017-10-01/a.json", f"{bucket}/pings/2017-10-02/a.json"]
 
 
+@pytest.mark.long
 def test_run_through_faults_ends_with_the_right_sums(server, bucket, proxy, count):
     put_pings(server, f"{bucket}/pings", seed=1)
     before = proxy.done()
@@ -203,6 +204,7 @@ def deliver(dataset: str, landed: list[int]) -> None:
             landed.append(batch)
 
 
+@pytest.mark.long
 def test_outages_are_said_and_outlived(server, bucket, proxy, count, monkeypatch):
     monkeypatch.setattr(patience, "QUIET_SECONDS", 0.5)  # of this process
     told, stop, batches = Told(), threading.Event(), Told()
