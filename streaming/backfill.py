@@ -125,12 +125,12 @@ def backfill(
     check_credentials(dataset)
     pings = open_source(source, settings.counting)
     pings.check(stop, on_notice)
+    position = _stream_position(dataset, settings.counting)
+    patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
     if not settings.dry_run and any(_open_all(dataset).values()):
         # So that a table that sums another one holds what that one does.
-        position = _stream_position(dataset, settings.counting)
-        patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
         open_writers(dataset, patience, (position.app,) if position else ())
-    began = _snapshot(dataset, _stream_position(dataset, settings.counting), stop, on_notice)
+    began = _snapshot(dataset, position, stop, on_notice)
     folder = Path(tempfile.mkdtemp(prefix="missioncontrol-backfill-"))
     try:
         only, is_known = _without_waiting(pings, began.position, folder)
@@ -151,7 +151,7 @@ def backfill(
                     f"{source!r} is not whole, nothing was changed: {reason} {summary.rejected[reason]:,}. "
                     f"{contract.REASONS[reason]}"
                 )
-        replacing = _Replacing(dataset, began, str(counted), until, settings.dry_run)
+        replacing = _Replacing(dataset, began, str(counted), until, settings.dry_run, patience)
         days = replacing.days(since, until)
         for day in days if not settings.fewer else ():
             replacing.check_not_fewer(day)
@@ -328,7 +328,10 @@ def _end_of(day: date) -> datetime:
 class _Replacing:
     """A dataset whose days become what a counted one says, and what was added to them since a snapshot."""
 
-    def __init__(self, dataset: str, began: _Snapshot, counted: str, until: date, dry_run: bool) -> None:
+    def __init__(
+        self, dataset: str, began: _Snapshot, counted: str, until: date, dry_run: bool, patience: Patience
+    ) -> None:
+        self._patience = patience
         self._dataset, self._began, self._until, self._dry_run = dataset, began, until, dry_run
         self._counted = _open_all(counted)
         self._writers: dict[str, TableWriter] = {}
@@ -378,7 +381,8 @@ class _Replacing:
         return change
 
     def _writer(self, table: contract.Table) -> TableWriter:
-        self._writers = self._writers or {writer.table.name: writer for writer in open_writers(self._dataset)}
+        if not self._writers:
+            self._writers = {writer.table.name: writer for writer in open_writers(self._dataset, self._patience)}
         return self._writers[table.name]
 
     def _check_alone(self, now: "DeltaTable | None", table: contract.Table, day: date) -> None:

@@ -327,7 +327,7 @@ class _Run:
 
     def _take_note(self, sums: "pa.Table", number: int, seconds: float, data_up_to: datetime | None) -> None:
         rejects = _tally(sums, contract.REJECTED_PINGS.name)
-        accepted = sum(rows_of(contract.ERROR_AGGREGATES, sums)["count"].to_pylist())
+        accepted = _accepted(sums)
         size = sum(size or 0 for size in sums["bytes"].to_pylist())
         read = self._plan.read(number, size)
         self._accepted += accepted
@@ -370,6 +370,13 @@ def _newest(sums: "pa.Table") -> datetime | None:
     counted = sums.filter(pc.equal(sums["table"], contract.ERROR_AGGREGATES.name))
     newest = pc.max(counted["newest_submission"]).as_py()
     return None if newest is None else min(newest.astimezone(UTC), datetime.now(UTC))
+
+
+def _accepted(sums: "pa.Table") -> int:
+    """The pings that count."""
+    import pyarrow.compute as pc
+
+    return pc.sum(sums.filter(pc.equal(sums["table"], contract.ERROR_AGGREGATES.name))["count"]).as_py() or 0
 
 
 def _tally(sums: "pa.Table", name: str) -> Tally[str]:

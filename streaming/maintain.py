@@ -9,6 +9,7 @@ a full vacuum finds them a day later.
 """
 
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +48,8 @@ FEW_OPEN_FILES = 16  # small files that a window of the hour that is going on ma
 ROUND_SECONDS = 60.0
 ORPHANS_EVERY, ORPHANS_AFTER_HOURS = DAY, 24  # a file being written is named by a commit much sooner
 ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
+KEEP_REMOVED_HOURS = 2
+REMOVED = "delta.deletedFileRetentionDuration"  # an hour more than that: what is forgotten cannot be vacuumed
 LOG_DAYS = 1  # how long commits are kept one by one
 
 
@@ -54,12 +57,12 @@ LOG_DAYS = 1  # how long commits are kept one by one
 class MaintainSettings:
     """What to keep: days of the fine tables and of the coarse one, counted from the newest day; None is all.
 
-    keep_removed_hours: how long files stay that were replaced, for who still reads them.
+    keep_removed_hours: how long files stay that were replaced, for who still reads them; None: as the table says.
     """
 
     keep_days: int | None = None
     keep_coarse_days: int | None = None
-    keep_removed_hours: int = 2
+    keep_removed_hours: int | None = None
 
 
 class State(NamedTuple):
@@ -301,16 +304,22 @@ class Keeper:
         )
         return len(removed)
 
-    def keep_log_short(self, keep_removed_hours: int) -> None:
-        """Sees to it that Delta forgets old commits and removed files."""
+    def keep_log_short(self, keep_removed_hours: int | None) -> int:
+        """Sees to it that Delta forgets old commits and removed files; for how many hours those stay.
+
+        None: as long as the table says, which a stream's own upkeep leaves as it was told elsewhere.
+        """
+        delta = self.open()
+        said = re.fullmatch(r"interval (\d+) hours", delta.metadata().configuration.get(REMOVED) or "")
+        hours = keep_removed_hours or (max(int(said[1]) - 1, 1) if said else KEEP_REMOVED_HOURS)
         wanted = {
             **properties_of(self.table),
             "delta.logRetentionDuration": f"interval {LOG_DAYS} days",
-            "delta.deletedFileRetentionDuration": f"interval {keep_removed_hours + 1} hours",
+            REMOVED: f"interval {hours + 1} hours",
         }
-        delta = self.open()
         if not wanted.items() <= delta.metadata().configuration.items():
             delta.alter.set_table_properties(wanted)
+        return hours
 
     def clean_log(self) -> None:
         """Forgets old commits now, but for the newest moment that they name."""
@@ -357,8 +366,7 @@ class _Tending:
     def tend(self, finds_orphans: bool) -> Upkeep:
         """Drops days, sums spans again, removes files that nobody needs."""
         began = time.monotonic()
-        keep_hours = self._settings.keep_removed_hours
-        self._keeper.keep_log_short(keep_hours)
+        keep_hours = self._keeper.keep_log_short(self._settings.keep_removed_hours)
         files = self._keeper.files()
         upkeep = Upkeep(self._table.name, _state(files), _state(files))
         upkeep.days = self._drop_days(files)

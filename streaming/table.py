@@ -83,13 +83,11 @@ def is_s3(url: str) -> bool:
     return url.startswith(("s3://", "s3a://"))
 
 
-def use_endpoint(url: str | None) -> None:
+def use_endpoint(url: str) -> None:
     """Sends all S3 clients of this process, and of those it starts, to a store that is not Amazon's.
 
-    None changes nothing. Raises MissionControlError where it is no URL.
+    Raises MissionControlError where it is no URL.
     """
-    if url is None:
-        return
     if not re.fullmatch("https?://[^/]+/?", url):
         raise MissionControlError(f"expected --endpoint-url as a URL such as https://s3.example.org; got {url!r}")
     os.environ["AWS_ENDPOINT_URL"] = url
@@ -238,7 +236,29 @@ class TableWriter:
         commit; how far data go is that of the table, where it says so. What remake raises as MissionControlError is
         passed on.
         """
-        return self._persist(lambda _: self._replace(remake, where, batch, app, metadata))
+        from deltalake import CommitProperties, Transaction, write_deltalake
+
+        def attempt(_: bool) -> bool:
+            self._delta = self._open()
+            known = self._delta.transaction_version(app)
+            if known is not None and known >= batch:
+                return True
+            rows = remake(self._delta)
+            if rows is None:
+                return False
+            said, up_to = dict(metadata), said_up_to(self._delta)
+            if up_to is not None:
+                said[contract.DATA_UP_TO] = up_to
+            write_deltalake(
+                self._delta,
+                rows.cast(contract.schema(self.table)),
+                mode="overwrite",
+                predicate=where,
+                commit_properties=CommitProperties(custom_metadata=said, app_transactions=[Transaction(app, batch)]),
+            )
+            return True
+
+        return self._persist(attempt)
 
     def transaction(self, app: str) -> int | None:
         """The last batch that an app committed, None when it never did."""
@@ -307,35 +327,6 @@ class TableWriter:
             write_deltalake(self._delta, rows.cast(schema), mode="append", commit_properties=properties)
         self._seen_version = self._delta.version()
         self._data_up_to = metadata.get(contract.DATA_UP_TO, self._data_up_to)
-        return True
-
-    def _replace(
-        self,
-        remake: "Callable[[DeltaTable], pa.Table | None]",
-        where: str,
-        batch: int,
-        app: str,
-        metadata: Mapping[str, str],
-    ) -> bool:
-        from deltalake import CommitProperties, Transaction, write_deltalake
-
-        self._delta = self._open()
-        known = self._delta.transaction_version(app)
-        if known is not None and known >= batch:
-            return True
-        rows = remake(self._delta)
-        if rows is None:
-            return False
-        said, up_to = dict(metadata), said_up_to(self._delta)
-        if up_to is not None:
-            said[contract.DATA_UP_TO] = up_to
-        write_deltalake(
-            self._delta,
-            rows.cast(contract.schema(self.table)),
-            mode="overwrite",
-            predicate=where,
-            commit_properties=CommitProperties(custom_metadata=said, app_transactions=[Transaction(app, batch)]),
-        )
         return True
 
     def _newest(self, data_up_to: datetime) -> str:

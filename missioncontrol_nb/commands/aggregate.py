@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from missioncontrol_nb.commands import options
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 from streaming.errors import MissionControlError
 
@@ -37,7 +38,7 @@ Examples:
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset; made if need be.")
 @click.option("--follow", is_flag=True, help="Keep watching for new pings until Ctrl-C; a line per micro-batch.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was read as one JSON line on standard output.")
-@click.option("--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it.")
+@options.master
 @click.option(
     "--environment", metavar="FILE|URL",
     help="What a cluster's workers run in, from `missioncontrol environment`.  [default: this Python, there as here]",
@@ -61,10 +62,7 @@ Examples:
     "--starting-offsets", default="earliest", show_default=True, metavar="earliest|latest|TIME",
     help="Where in a topic a new checkpoint begins; TIME is ISO 8601, UTC.",
 )  # fmt: skip
-@click.option(
-    "--kafka-config", metavar="FILE",
-    help="Lines of name = value for Kafka's client, such as security.protocol = SASL_SSL: whatever librdkafka takes.",
-)  # fmt: skip
+@options.kafka_config
 @click.option(
     "--on-data-loss", type=click.Choice(["fail", "count"]), default="fail", show_default=True,
     help="When a topic no longer has what was not read yet: end, or go on and count it as rejected.",
@@ -76,11 +74,8 @@ Examples:
 @click.option(
     "--no-maintain", is_flag=True, help="With --follow: leave the dataset's upkeep to missioncontrol maintain."
 )
-@click.option(
-    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
-)
-@click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
-@click.option("--country", help="For pings that do not say theirs: a code such as DE.")
+@options.endpoint_url
+@options.stands_in
 @click.option("--submitted-at", metavar="TIME", help="For pings without a submission time: ISO 8601, UTC.")
 def command(
     source: str,
@@ -96,11 +91,10 @@ def command(
     trigger: float,
     batch_megabytes: int | None,
     starting_offsets: str,
-    kafka_config: str | None,
+    kafka_config: dict[str, str],
     on_data_loss: "OnDataLoss",
     dedupe: bool,
     no_maintain: bool,
-    endpoint_url: str | None,
     channel: str | None,
     country: str | None,
     submitted_at: str | None,
@@ -115,14 +109,11 @@ def command(
 
     What cannot be counted is counted as rejected, with its reason, and its file is named.
     """
-    from streaming.config import read_config, read_spark_config
+    from streaming.config import read_spark_config
     from streaming.job import AggregateSettings
     from streaming.kafka import TopicSettings, read_starting_offsets
     from streaming.pings import Envelope
-    from streaming.table import use_endpoint
 
-    use_endpoint(endpoint_url)
-    config = read_config(kafka_config, "--kafka-config") if kafka_config else {}
     settings = AggregateSettings(
         master=master,
         checkpoint=checkpoint,
@@ -130,7 +121,7 @@ def command(
         follow=follow,
         trigger_seconds=trigger,
         max_batch_bytes=batch_megabytes << 20 if batch_megabytes else None,
-        topic=TopicSettings(read_starting_offsets(starting_offsets), config, on_data_loss),
+        topic=TopicSettings(read_starting_offsets(starting_offsets), kafka_config, on_data_loss),
         recount=recount,
         maintains=not no_maintain,
         dedupe=dedupe,

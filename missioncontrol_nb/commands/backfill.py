@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from missioncontrol_nb.commands import options
 from missioncontrol_nb.terminal import plural, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -44,21 +45,18 @@ Examples:
 )  # fmt: skip
 @click.option("--fewer", is_flag=True, help="Replace days also where they would hold fewer pings than now.")
 @click.option("--unfinished", is_flag=True, help="Replace days also where pings of SOURCE may yet be counted twice.")
-@click.option("--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it.")
+@options.master
 @click.option(
     "--starting-offsets", default="earliest", show_default=True, metavar="earliest|TIME",
     help="Where in a topic to begin; TIME is ISO 8601, UTC. All pings of the days must come after.",
 )  # fmt: skip
-@click.option("--kafka-config", metavar="FILE", help="Lines of name = value for Kafka's client, as aggregate takes it.")
+@options.kafka_config
 @click.option(
     "--dedupe", is_flag=True,
     help="Of a topic: count pings once that are delivered again within an hour. As the job does, or not.",
 )  # fmt: skip
-@click.option(
-    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
-)
-@click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
-@click.option("--country", help="For pings that do not say theirs: a code such as DE.")
+@options.endpoint_url
+@options.stands_in
 def command(
     source: str,
     dataset: str,
@@ -71,8 +69,7 @@ def command(
     unfinished: bool,
     master: str,
     starting_offsets: str,
-    kafka_config: str | None,
-    endpoint_url: str | None,
+    kafka_config: dict[str, str],
     dedupe: bool,
     channel: str | None,
     country: str | None,
@@ -86,20 +83,16 @@ def command(
     Exit code 130: ended by Ctrl-C, between two replacements.
     """
     from streaming.backfill import BackfillSettings, Stopped
-    from streaming.config import read_config
     from streaming.job import AggregateSettings
     from streaming.kafka import TopicSettings, read_starting_offsets
     from streaming.pings import Envelope
-    from streaming.table import use_endpoint
 
-    use_endpoint(endpoint_url)
-    config = read_config(kafka_config, "--kafka-config") if kafka_config else {}
     settings = BackfillSettings(
         AggregateSettings(
             master=master,
             checkpoint=checkpoint,
             envelope=Envelope(channel, country),
-            topic=TopicSettings(read_starting_offsets(starting_offsets), config),
+            topic=TopicSettings(read_starting_offsets(starting_offsets), kafka_config),
             dedupe=dedupe,
         ),
         fewer,

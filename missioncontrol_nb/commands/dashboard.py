@@ -4,6 +4,7 @@ import re
 
 import click
 
+from missioncontrol_nb.commands import options
 from missioncontrol_nb.dashboard.settings import Settings
 from streaming.errors import MissionControlError
 
@@ -14,9 +15,7 @@ _BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
 @click.option(
     "--dataset", required=True, metavar="URL", help="Folder or s3:// URL that `missioncontrol aggregate` fills."
 )
-@click.option(
-    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
-)
+@options.endpoint_url
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True, help="0: any free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -33,7 +32,6 @@ _BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
 @click.option("--verbose", is_flag=True, help="Log requests and kernels.")
 def command(
     dataset: str,
-    endpoint_url: str | None,
     port: int,
     host: str,
     releases: str | None,
@@ -56,9 +54,8 @@ def command(
     from missioncontrol_nb.dashboard.server import Hosting, serve
     from missioncontrol_nb.loader import Dataset
     from missioncontrol_nb.releases import calendar_beside, load_calendar
-    from streaming.table import normal_url, use_endpoint
+    from streaming.table import normal_url
 
-    use_endpoint(endpoint_url)
     if not _BASE_URL.fullmatch(base_url):
         raise MissionControlError(f"expected --base-url as a path such as /firefox/crashes/; got {base_url!r}")
     Dataset(dataset).tables()  # which need not be there yet, but must be within reach

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from missioncontrol_nb.commands import options
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ Examples:
     help="Remove older days of the coarse table, which overviews are made of.  [default: keep all]",
 )  # fmt: skip
 @click.option(
-    "--keep-removed-hours", type=click.IntRange(1), default=2, show_default=True, metavar="HOURS",
-    help="How long files stay that were replaced, for whoever still reads them.",
+    "--keep-removed-hours", type=click.IntRange(1), metavar="HOURS",
+    help="How long files stay that were replaced, for whoever still reads them.  [default: as it was told, or 2]",
 )  # fmt: skip
+@options.endpoint_url
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as a JSON line on standard output.")
 def command(
     dataset: str,
@@ -47,7 +49,7 @@ def command(
     every: float,
     keep_days: int | None,
     keep_coarse_days: int | None,
-    keep_removed_hours: int,
+    keep_removed_hours: int | None,
     as_json: bool,
 ) -> None:
     """Keep a dataset small and quick to read, beside the stream that fills it.

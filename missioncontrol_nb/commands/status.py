@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from missioncontrol_nb.commands import options
 from missioncontrol_nb.dashboard.settings import Settings
 from missioncontrol_nb.terminal import NumberRange, stopped_by_signals
 from streaming.errors import MissionControlError
@@ -41,10 +42,8 @@ Examples:
     "--checkpoint", metavar="FOLDER",
     help="That of the job, which knows how far it has come.  [default: _checkpoint in a local dataset]",
 )  # fmt: skip
-@click.option("--kafka-config", metavar="FILE", help="Lines of name = value for Kafka's client, as aggregate takes it.")
-@click.option(
-    "--endpoint-url", metavar="URL", help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]"
-)
+@options.kafka_config
+@options.endpoint_url
 def command(
     dataset: str,
     as_json: bool,
@@ -52,8 +51,7 @@ def command(
     address: str | None,
     stale_after: float,
     checkpoint: str | None,
-    kafka_config: str | None,
-    endpoint_url: str | None,
+    kafka_config: dict[str, str],
 ) -> None:
     """Say how fresh the dataset is, how far behind its source, what was rejected, and whether upkeep is due.
 
@@ -63,13 +61,8 @@ def command(
     from missioncontrol_nb.status import Collector
     from missioncontrol_nb.status.prometheus import write_metrics
     from missioncontrol_nb.status.words import as_record, as_text
-    from streaming.config import read_config
-    from streaming.table import use_endpoint
 
-    use_endpoint(endpoint_url)
-    collector = Collector(
-        dataset, checkpoint, read_config(kafka_config, "--kafka-config") if kafka_config else {}, stale_after
-    )
+    collector = Collector(dataset, checkpoint, kafka_config, stale_after)
     if address is not None:
         if as_json or metrics_file:
             raise click.UsageError("--serve goes neither with --json nor with --prometheus")

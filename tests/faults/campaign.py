@@ -3,7 +3,6 @@
 Whatever was killed is simply started again. In the end every sum of every table must be the plain loop's.
 """
 
-import os
 import random
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from streaming import contract
 from tests.faults.job import POINTS
@@ -213,15 +214,26 @@ def kill_at_point(world: World, point: str) -> None:
         raise AssertionError("".join(job.said))
 
 
-def kill_broker(world: World) -> None:
-    """While it is read from; it is away for up to two seconds."""
+def kill_service(world: World, service: Broker | S3Server) -> None:
+    """While the job uses it; it is away for up to two seconds."""
     job = world.running_job()
     job.lives_for(world.random.uniform(0, 1))
     heard = len(job.said)
-    world.broker.kill()
+    service.kill()
     job.lives_for(world.random.uniform(0, 2))
-    world.broker.start()
+    service.start()
     job.await_line("batch ", heard)
+
+
+def kill_broker(world: World) -> None:
+    """What is read from."""
+    kill_service(world, world.broker)
+
+
+def kill_server(world: World) -> None:
+    """What is written to."""
+    assert world.server
+    kill_service(world, world.server)
 
 
 def kill_maintenance(world: World) -> None:
@@ -242,18 +254,6 @@ def kill_worker(world: World) -> None:
     if job.lives_for(world.random.uniform(0, 2)):
         job.await_line("batch ", heard)
     world.cluster.start_worker(number)
-
-
-def kill_server(world: World) -> None:
-    """The dataset's; it is away for up to two seconds."""
-    assert world.server
-    job = world.running_job()
-    job.lives_for(world.random.uniform(0, 1))
-    heard = len(job.said)
-    world.server.kill()
-    job.lives_for(world.random.uniform(0, 2))
-    world.server.start()
-    job.await_line("batch ", heard)
 
 
 KINDS: dict[str, Callable[[World], None]] = {
@@ -325,18 +325,11 @@ def place(kind: str, folder: Path) -> Iterator[tuple[Cluster | None, S3Server | 
 @contextmanager
 def known(server: S3Server) -> Iterator[None]:
     """What this process and those it starts know of S3."""
-    wanted = dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), KEYS, strict=True))
-    wanted["AWS_ENDPOINT_URL"] = server.endpoint
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        environment.setenv("AWS_ACCESS_KEY_ID", KEYS[0])
+        environment.setenv("AWS_SECRET_ACCESS_KEY", KEYS[1])
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def missing(kind: str) -> str | None:

@@ -6,10 +6,8 @@ python -m tests.services.kafka [--port 9092] [--topic pings] [--partitions 4] [-
 import argparse
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
@@ -18,6 +16,7 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from tests.services import foreground
 from tests.services.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -216,19 +215,13 @@ def main() -> int:
     given = parser.parse_args()
     if said := missing():
         sys.exit(said)
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="missioncontrol-kafka-"))
-    try:
-        with Broker(folder.absolute(), given.port) as broker:
-            if given.topic not in broker.admin().list_topics(timeout=5).topics:
-                broker.create(given.topic, given.partitions)
-            print(f"kafka://{broker.address}/{given.topic}", flush=True)
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            signal.pause()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        if not given.folder:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def describe(broker: Broker) -> str:
+        if given.topic not in broker.admin().list_topics(timeout=5).topics:
+            broker.create(given.topic, given.partitions)
+        return f"kafka://{broker.address}/{given.topic}"
+
+    foreground.run(lambda folder: Broker(folder, given.port), given.folder, describe)
     return 0
 
 

@@ -6,17 +6,16 @@ python -m tests.services.s3 [--port 7070] [--bucket pings] [--folder FOLDER]
 import argparse
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.services import foreground
 from tests.services.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -143,19 +142,13 @@ def main() -> int:
     given = parser.parse_args()
     if said := missing():
         sys.exit(said)
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="missioncontrol-s3-"))
-    try:
-        with S3Server(folder.absolute(), given.port) as server:
-            server.create(given.bucket)
-            print(f"export AWS_ENDPOINT_URL={server.endpoint} AWS_ACCESS_KEY_ID={KEYS[0]} ", end="")
-            print(f"AWS_SECRET_ACCESS_KEY={KEYS[1]}  # and there is s3://{given.bucket}", flush=True)
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            signal.pause()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        if not given.folder:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def describe(server: S3Server) -> str:
+        server.create(given.bucket)
+        keys = f"AWS_ACCESS_KEY_ID={KEYS[0]} AWS_SECRET_ACCESS_KEY={KEYS[1]}"
+        return f"export AWS_ENDPOINT_URL={server.endpoint} {keys}  # and there is s3://{given.bucket}"
+
+    foreground.run(lambda folder: S3Server(folder, given.port), given.folder, describe)
     return 0
 
 

@@ -167,6 +167,20 @@ def test_what_is_replaced_stays_for_its_readers_and_goes_later(stream: Stream, t
     assert reader.load(every=None, by="country")["count"].sum() == 180  # it opens the table anew
 
 
+def test_replaced_files_stay_for_as_long_as_was_told_last(stream: Stream, tmp_path: Path) -> None:
+    def told() -> str | None:
+        return DeltaTable(str(tmp_path / "error_aggregates")).metadata().configuration.get(maintain.REMOVED)
+
+    for settings, hours in (
+        (None, maintain.KEEP_REMOVED_HOURS),
+        (MaintainSettings(keep_removed_hours=48), 48),
+        (None, 48),  # as a stream's own upkeep asks
+        (MaintainSettings(keep_removed_hours=3), 3),
+    ):
+        maintain.maintain(str(tmp_path), settings, now=lambda: NOW, finds_orphans=False)
+        assert told() == f"interval {hours + 1} hours"
+
+
 def test_old_days_go_and_their_coarse_sums_stay(stream: Stream, tmp_path: Path) -> None:
     for day in range(3, 7):
         stream.append(crash_ping(submission_timestamp=f"2017-10-{day:02}T12:00:00Z"))

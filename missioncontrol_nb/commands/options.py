@@ -1,0 +1,42 @@
+"""Options that several commands take."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _use_endpoint(_: click.Context, __: click.Parameter, url: str | None) -> None:
+    if url is not None:
+        from streaming.table import use_endpoint
+
+        use_endpoint(url)
+
+
+def _read_config(_: click.Context, __: click.Parameter, path: str | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    from streaming.config import read_config
+
+    return read_config(path, "--kafka-config")
+
+
+# Of the whole process, so the command itself is not told.
+endpoint_url = click.option(
+    "--endpoint-url", metavar="URL", expose_value=False, callback=_use_endpoint,
+    help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]",
+)  # fmt: skip
+kafka_config = click.option(
+    "--kafka-config", metavar="FILE", callback=_read_config,
+    help="Lines of name = value for Kafka's client, such as security.protocol = SASL_SSL: whatever librdkafka takes.",
+)  # fmt: skip
+master = click.option("--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it.")
+
+
+def stands_in(command: _Command) -> _Command:
+    """--channel and --country, for pings without an envelope."""
+    country = click.option("--country", help="For pings that do not say theirs: a code such as DE.")
+    channel = click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
+    return channel(country(command))
