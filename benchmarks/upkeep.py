@@ -1,9 +1,9 @@
-"""What upkeep is for: files, and times to open and to load, of a dataset that a stream has crumbled, before and after.
+"""What upkeep is for: files, and times to append, open and load, of a dataset that a stream has crumbled.
 
-A simulated fleet's last days are written as a stream would have, a commit of each table at a time; a stream with a
-commit every 5 seconds makes 17,280 a day, and `--commits-a-day` of them are made here (a commit takes some 10 ms a
-table, so a month of all of them would take days). Then `missioncontrol maintain` once. Every time is of a fresh process
-that opens the dataset: median of `--repeats`.
+A simulated fleet's last days are written as a stream would have, a commit of each table at a time; then `missioncontrol
+maintain` once. A stream with a commit every 5 seconds makes 17,280 a day. Here it is `--commits-a-day`: a commit takes
+longer the more files there are, which is what the first line of the table shows, and a whole day of them without upkeep
+would take days. Times to open and load are of fresh processes: medians of `--repeats`.
 """
 
 import argparse
@@ -32,9 +32,10 @@ from missioncontrol_nb.simulate.history import write_history
 from streaming import contract
 from streaming.maintain import Keeper, maintain
 from streaming.sums import by_keys
-from streaming.table import open_writers
+from streaming.table import TableWriter, open_writers
 
 UNTIL = datetime(2017, 10, 16, tzinfo=UTC)
+COMMITS_TIMED = 20
 STREAMED = (contract.ERROR_AGGREGATES, contract.COARSE_AGGREGATES)
 DETAIL = "'2017-10-02', channel='release', every='5min', by='display_version'"
 ASKED = {
@@ -55,8 +56,11 @@ print(json.dumps([seconds, int(open('/proc/self/status').read().split('VmHWM:')[
 """
 
 
-def crumble(whole: str, dataset: str, days: int, commits_a_day: int) -> None:
-    """Writes the last days of a dataset's two large tables as a stream of commits, and all before as they are."""
+def crumble(whole: str, dataset: str, days: int, commits_a_day: int) -> list[float]:
+    """Writes the last days of a dataset's two large tables as a stream of commits, and all before as they are.
+
+    Returns the seconds of each commit to both.
+    """
     first = UNTIL - timedelta(days=days)
     source = Keeper(whole, contract.ERROR_AGGREGATES).open()
     writers = {writer.table: writer for writer in open_writers(dataset)}
@@ -64,12 +68,19 @@ def crumble(whole: str, dataset: str, days: int, commits_a_day: int) -> None:
     for table in STREAMED:
         writers[table].append(by_keys(table, before), 0, "before", first)
     batches = (batch for day in range(days) for batch in _batches(source, first + timedelta(days=day), commits_a_day))
-    for number, batch in enumerate(
-        tqdm(batches, total=days * commits_a_day, desc="streaming", leave=False, disable=None)
-    ):
-        for table in STREAMED:
-            up_to = UNTIL if table is contract.ERROR_AGGREGATES else None
-            writers[table].append(by_keys(table, batch), number, "stream", up_to)
+    shown = tqdm(batches, total=days * commits_a_day, desc="streaming", leave=False, disable=None)
+    return [append(list(writers.values()), batch, number, "stream") for number, batch in enumerate(shown)]
+
+
+def append(writers: list[TableWriter], batch: pa.Table, number: int, app: str) -> float:
+    """A commit to both tables; its seconds, without those of summing."""
+    rows = {table: by_keys(table, batch) for table in STREAMED}
+    began = time.perf_counter()
+    for writer in writers:
+        if writer.table in STREAMED:
+            up_to = UNTIL if writer.table is contract.ERROR_AGGREGATES else None
+            writer.append(rows[writer.table], number, app, up_to)
+    return time.perf_counter() - began
 
 
 def _batches(source: Any, day: datetime, count: int) -> Iterator[pa.Table]:
@@ -119,20 +130,22 @@ def main() -> None:
     """Prints before and after."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=14, help="that are streamed, of 30")
-    parser.add_argument("--commits-a-day", type=int, default=1440)
+    parser.add_argument("--commits-a-day", type=int, default=72)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="missioncontrol-upkeep-"))
     try:
         whole, dataset = str(folder / "whole"), str(folder / "dataset")
         write_history(Fleet(load_calendar()), whole, UNTIL, 30)
-        crumble(whole, dataset, given.days, given.commits_a_day)
+        commits = crumble(whole, dataset, given.days, given.commits_a_day)
         files_before, pings, before = files_of(dataset), total(dataset), ask(dataset, given.repeats)
         began = time.perf_counter()
         maintain(dataset)
         upkeep = time.perf_counter() - began
         files_after, after = files_of(dataset), ask(dataset, given.repeats)
         assert total(dataset) == pings
+        nothing = contract.schema(contract.ERROR_AGGREGATES).empty_table()
+        tended = [append(open_writers(dataset), nothing, number, "after") for number in range(COMMITS_TIMED)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{platform.machine()}, Python {platform.python_version()}, deltalake {version('deltalake')}")
@@ -140,6 +153,8 @@ def main() -> None:
     print(f"{'':<30} {'before':>16} {'after':>16} {'ratio':>7}")
     for name, count in files_before.items():
         print(f"{'files of ' + name:<30} {count:>16,} {files_after[name]:>16,}")
+    last, tidy = median(commits[-COMMITS_TIMED:]) * 1000, median(tended) * 1000
+    print(f"{'a commit to both':<30} {last:>13.0f} ms {tidy:>13.0f} ms {tidy / last:>7.2f}")
     for name, (seconds, size) in before.items():
         later, size_later = after[name]
         said = f"{name:<30} {seconds:>7.2f} s {size:>4.0f} MB {later:>7.2f} s {size_later:>4.0f} MB"

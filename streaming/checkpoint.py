@@ -38,6 +38,11 @@ class Checkpoint:
         """What Spark keeps of the stream."""
         return self.folder / "spark"
 
+    def drop_unfinished_start(self) -> None:
+        """Removes what a job left that was killed while Spark noted its first micro-batch: Spark would not begin."""
+        if self.spark.is_dir() and not any(self.spark.glob("offsets/[0-9]*")):
+            shutil.rmtree(self.spark)
+
     @property
     def scratch(self) -> Path:
         """For files of this run alone; empty at its start."""

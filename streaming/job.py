@@ -282,6 +282,7 @@ class _Run:
         return self._accepted + self._rejected.total()
 
     def _start(self, spark: "SparkSession") -> "StreamingQuery":
+        self._checkpoint.drop_unfinished_start()
         data_source = self._source.data_source
         pass_on_settings(spark.sparkContext.environment)
         spark.dataSource.register(data_source)

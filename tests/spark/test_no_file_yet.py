@@ -58,6 +58,19 @@ def test_follow_of_an_empty_folder_ends_when_told(spark: SparkSession, tmp_path:
     )
 
 
+def test_job_killed_while_spark_noted_its_first_micro_batch_begins_again(spark: SparkSession, tmp_path: Path) -> None:
+    pings, dataset = tmp_path / "pings", tmp_path / "dataset"
+    pings.mkdir()
+    assert aggregate(str(pings), str(dataset), spark=spark).pings == 0
+    for name in ("metadata", "offsets/.0.0f3c.tmp"):
+        left = dataset / "_checkpoint" / "spark" / name
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.touch()
+    (pings / "one.json").write_bytes(crash_ping())
+    assert aggregate(str(pings), str(dataset), spark=spark).accepted == 1
+    assert aggregate(str(pings), str(dataset), spark=spark).pings == 0
+
+
 def test_stop_between_summing_and_committing_ends_and_loses_nothing(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
