@@ -126,7 +126,7 @@ def backfill(
     pings = open_source(source, settings.counting)
     pings.check(stop, on_notice)
     position = _stream_position(dataset, settings.counting)
-    patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
+    patience = Patience.saying(on_notice, stop)
     if not settings.dry_run and any(_open_all(dataset).values()):
         # So that a table that sums another one holds what that one does.
         open_writers(dataset, patience, (position.app,) if position else ())

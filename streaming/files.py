@@ -577,7 +577,7 @@ class FileSource:
 
         An object store that does not answer is waited for half a minute.
         """
-        self.patience = Patience(lambda trouble: say(trouble or "going on"), stop)
+        self.patience = Patience.saying(say, stop)
         check_source(self.url, replace(self.patience, seconds=START_SECONDS))
 
     def trouble(self) -> str | None:

@@ -134,8 +134,7 @@ def aggregate(
     check_credentials(dataset)
     pings.check(stop, on_notice)
     with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
-        patience = Patience(lambda trouble: on_notice(trouble or "going on"), stop)
-        writers = open_writers(dataset, patience, (checkpoint.app,))
+        writers = open_writers(dataset, Patience.saying(on_notice, stop), (checkpoint.app,))
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)

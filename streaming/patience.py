@@ -39,6 +39,11 @@ class Patience:
     stop: threading.Event = field(default_factory=threading.Event)
     seconds: float = PATIENCE_SECONDS
 
+    @classmethod
+    def saying(cls, say: Callable[[str], None], stop: threading.Event) -> "Patience":
+        """Patience that says in sentences what is waited for, and when that is over."""
+        return cls(lambda trouble: say(trouble or "going on"), stop)
+
     def bear(self, attempt: Callable[[bool], _Result], place: str, passes: Passes) -> _Result:
         """What an attempt gives in the end. Raises its last failure.
 
