@@ -276,12 +276,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--gigabytes", type=float, default=4.0)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--kafka", action="store_true", help="from a topic of a real broker, beside peers")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.run:
         print(json.dumps(RUNS[arguments.run](arguments.folder, arguments.cores)))
+        return
+    if arguments.kafka:
+        from topics import compare
+
+        compare(arguments.gigabytes, arguments.repeats)
         return
     every_core = len(os.sched_getaffinity(0))
     cores = sorted({1, min(2, every_core), every_core})

@@ -47,7 +47,7 @@ class Counter:
         *,
         by_delivery: bool = False,
     ) -> None:
-        self._envelope, self._by_delivery = envelope, by_delivery
+        self._envelope, self.by_delivery = envelope, by_delivery
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -67,7 +67,7 @@ class Counter:
         if isinstance(ping, Rejected):
             self._reject(ping, received_at_us, len(document))
             return ping.reason
-        self._count(ping, len(document), _delivery(ping, delivery, received_at_us) if self._by_delivery else ())
+        self._count(ping, len(document), _delivery(ping, delivery, received_at_us) if self.by_delivery else ())
         return None
 
     def reject(
@@ -83,7 +83,7 @@ class Counter:
         """The sums since the last call, as rows of contract.partial_schema()."""
         import pyarrow as pa
 
-        schema = contract.partial_schema(by_delivery=self._by_delivery)
+        schema = contract.partial_schema(by_delivery=self.by_delivery)
         tables = [_columns(table, self._groups[table.name]) for table in contract.COUNTED_TABLES]
         self._start_anew()
         arrays = []

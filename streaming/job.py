@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from streaming import contract, files, kafka, maintain
 from streaming.added import write_files
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
-from streaming.cluster import await_executors
+from streaming.cluster import await_executors, is_cluster
 from streaming.dedupe import drop_duplicates
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
@@ -25,12 +25,13 @@ from streaming.patience import Patience
 from streaming.pings import Envelope
 from streaming.session import spark_session
 from streaming.source import Plan, Source
-from streaming.sums import rows_of
+from streaming.sums import add_up, rows_of
 from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers, pass_on_settings
 from streaming.topic import is_topic
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from deltalake.transaction import AddAction
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
@@ -70,7 +71,8 @@ class AggregateSettings:
 class Batch:
     """A micro-batch that was appended.
 
-    files: None where pings do not come in files; rejected: by reason; bad_files: reasons by file; bytes: of documents.
+    files: None where pings do not come in files; rejected: by reason; bad_files: reasons by file; bytes: of documents;
+    commit_seconds: how many of its seconds the appends to all tables took.
     """
 
     number: int
@@ -80,6 +82,7 @@ class Batch:
     bad_files: dict[str, dict[str, int]]
     bytes: int
     seconds: float
+    commit_seconds: float
     data_up_to: datetime | None
 
 
@@ -187,7 +190,7 @@ def _upkeep(dataset: str, settings: AggregateSettings, say: Callable[[str], None
 
 
 def sum_partials(partials: "DataFrame") -> "DataFrame":
-    """Partial sums added up: one row for each table and combination of keys."""
+    """Partial sums added up by Spark, as sums.add_up does here: one row for each table and combination of keys."""
     from pyspark.sql import functions
 
     sums = [functions.sum(column).alias(column) for column in (*contract.COUNTS, "bytes")]
@@ -303,16 +306,13 @@ class _Run:
         began = time.monotonic()
         if self._settings.dedupe:
             partials = drop_duplicates(partials, number, self._checkpoint.folder / "documents")
-        summed = sum_partials(partials)
-        if self._settings.write_from == "workers":
-            sums, written = write_files(summed, self._dataset)
-        else:
-            sums, written = summed.toArrow(), None
+        sums, written = self._sum(partials)
         data_up_to = _newest(sums)
         with self._committing:
             if self._is_ended:
                 raise RuntimeError("ended before a micro-batch was committed")
             try:
+                summed_at = time.monotonic()
                 for writer in self._writers:
                     rows = rows_of(writer.table, sums) if written is None else written[writer.table.name]
                     # Messages of an aborted transaction sum to nothing, and yet the micro-batch must be known as done.
@@ -320,12 +320,28 @@ class _Run:
                         newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None
                         writer.append(rows, number, self._checkpoint.app, newest, (source_app(self._source.identity),))
                         self._on_commit(writer.table.name, number)
-                self._take_note(sums, number, time.monotonic() - began, data_up_to)
+                now = time.monotonic()
+                self._take_note(sums, number, now - began, now - summed_at, data_up_to)
             except Exception as error:
                 self._error = error
                 raise
 
-    def _take_note(self, sums: "pa.Table", number: int, seconds: float, data_up_to: datetime | None) -> None:
+    def _sum(self, partials: "DataFrame") -> "tuple[pa.Table, dict[str, list[AddAction]] | None]":
+        """A micro-batch's sums, and the files that hold them where workers write.
+
+        On one machine the few rows of its tasks are added up here: Spark's shuffle and second job take longer than
+        all else that a small micro-batch needs.
+        """
+        if self._settings.write_from == "workers":
+            return write_files(sum_partials(partials), self._dataset)
+        is_on_one_machine = not is_cluster(partials.sparkSession.sparkContext.master or "")
+        if is_on_one_machine and not self._settings.dedupe:  # whose rows are as many as pings
+            return add_up(partials.toArrow()), None
+        return sum_partials(partials).toArrow(), None
+
+    def _take_note(
+        self, sums: "pa.Table", number: int, seconds: float, commit_seconds: float, data_up_to: datetime | None
+    ) -> None:
         rejects = _tally(sums, contract.REJECTED_PINGS.name)
         accepted = _accepted(sums)
         size = sum(size or 0 for size in sums["bytes"].to_pylist())
@@ -337,9 +353,8 @@ class _Run:
         self._done_bytes += read.bytes
         rejected = dict(rejects.most_common())
         bad_files = _bad_files(sums)
-        self._on_batch(
-            Batch(number, read.files, accepted + rejects.total(), rejected, bad_files, size, seconds, data_up_to)
-        )
+        pings = accepted + rejects.total()
+        self._on_batch(Batch(number, read.files, pings, rejected, bad_files, size, seconds, commit_seconds, data_up_to))
 
     def _progress(self, spark: "SparkSession", total: int) -> Progress:
         """What whole micro-batches and the finished tasks of the one that runs have read; the latter about."""

@@ -379,7 +379,7 @@ def count_ranges(
         if document is None:
             counter.reject("empty", received_us)
         else:
-            counter.add(document, received_us, _delivery(message))
+            counter.add(document, received_us, _delivery(message) if counter.by_delivery else 0)
         if len(counter) > FLUSH_ROWS:
             yield counter.partial_sums()
     if len(counter):

@@ -20,6 +20,14 @@ def rows_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
     return _in_form(table, by_keys(table, rows) if table.of else rows)
 
 
+def add_up(partials: "pa.Table") -> "pa.Table":
+    """Rows of contract.partial_schema() of which no two share a key, out of those of several tasks."""
+    keys, sums = [*contract.PARTIAL_KEYS, "file"], [*contract.COUNTS, "bytes"]
+    asked = [*((name, "sum") for name in sums), ("newest_submission", "max")]
+    summed = partials.group_by(keys, use_threads=False).aggregate(asked)
+    return summed.rename_columns([*keys, *sums, "newest_submission"])
+
+
 def by_keys(table: contract.Table, rows: "pa.Table") -> "pa.Table":
     """Rows, of another table too, summed by the keys of a table."""
     summed = rows.group_by(list(table.keys), use_threads=False).aggregate([(name, "sum") for name in table.sums])

@@ -291,16 +291,20 @@ class _Reading:
         """All there are."""
         while self._ends:
             for message in _take(self._consumer, 1.0):
-                partition = message.partition()
-                if partition not in self._ends:
+                partition: int = message.partition()  # type: ignore[assignment]
+                end = self._ends.get(partition)
+                if end is None:
                     continue
                 if message.error() is not None:
                     self._heed(message)
+                    continue
+                place: int = message.offset() + 1  # type: ignore[operator]
+                if place <= end:
+                    yield message
+                if place < end and not self._stuck_since:
+                    self._places[partition] = place
                 else:
-                    offset = message.offset()
-                    if offset < self._ends[partition]:  # type: ignore[operator]
-                        yield message
-                    self._come_to(partition, offset + 1)  # type: ignore[operator]
+                    self._come_to(partition, place)
             for partition in [each for each in self._stuck_since if self._is_stuck(each)]:
                 self._skip_lost(partition)
 

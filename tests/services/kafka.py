@@ -133,6 +133,12 @@ class Broker:
                 raise RuntimeError(f"Kafka did not start: see {self.folder / 'broker.log'}")
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None

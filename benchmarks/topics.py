@@ -1,0 +1,247 @@
+"""Ingestion from Kafka: `benchmarks/ingest.py --kafka`. Beside it, in the same run, what is left of it at the least.
+
+A real broker holds the topic. It has the cores that a run does not have, where there are any, and shares them
+otherwise. "Batch" counts what is there and ends; "streaming" follows, begins at the oldest message and catches up.
+Rates are steady ones: all micro-batches but the first, all messages but the first.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from ingest import BATCHES, machine, write_files
+from tqdm import tqdm
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.services.kafka import Broker  # noqa: E402
+
+TOPIC, PARTITIONS = "pings", 4
+GOAL_OF_CONSUMER, GOAL_OF_CONNECTOR, GOAL_OF_SCALING = 0.8, 4.0, 0.8
+
+# The runs: each in a process of its own, printing its figures as JSON.
+
+
+def run_loop(folder: Path, _brokers: str, _cores: int) -> dict[str, float]:
+    """Decodes documents that are in memory into typed records, one core."""
+    import msgspec
+
+    from streaming.records import Document
+
+    decode = msgspec.json.Decoder(Document).decode
+    documents = [line for path in first_copy(folder) for line in path.read_bytes().splitlines()]
+    began = time.perf_counter()
+    for document in documents:
+        try:
+            decode(document)
+        except msgspec.MsgspecError:
+            continue
+    seconds = time.perf_counter() - began
+    return {"bytes": sum(map(len, documents)), "pings": len(documents), "seconds": seconds}
+
+
+def run_consumer(_folder: Path, brokers: str, _cores: int) -> dict[str, float]:
+    """One process that consumes, tuned as the product is, and decodes into typed records; counts nothing."""
+    import msgspec
+    from confluent_kafka import TopicPartition
+
+    from streaming.records import Document
+    from streaming.topic import TAKEN_AT_ONCE, Topic
+
+    topic = Topic(brokers, TOPIC)
+    _, ends = topic.ends()
+    total = sum(ends.values())
+    consumer = topic.consumer()
+    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in ends])
+    decode = msgspec.json.Decoder(Document).decode
+    size = pings = 0
+    began = 0.0
+    while pings < total:
+        for message in consumer.consume(TAKEN_AT_ONCE, 1.0):
+            if message.error() is not None:
+                continue
+            document = message.value() or b""
+            began = began or time.perf_counter()
+            size += len(document)
+            pings += 1
+            try:
+                decode(document)
+            except msgspec.MsgspecError:
+                continue
+    return {"bytes": size, "pings": pings, "seconds": time.perf_counter() - began}
+
+
+def run_batch(folder: Path, brokers: str, cores: int) -> dict[str, float]:
+    """The job, that ends when it has counted what is there."""
+    return _run_job(folder, brokers, cores, follows=False)
+
+
+def run_streaming(folder: Path, brokers: str, cores: int) -> dict[str, float]:
+    """The job, that follows the topic from its oldest message, its upkeep on."""
+    return _run_job(folder, brokers, cores, follows=True)
+
+
+def _run_job(folder: Path, brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
+    from streaming.job import AggregateSettings, Batch, aggregate
+    from streaming.topic import Topic
+
+    total = sum(Topic(brokers, TOPIC).ends()[1].values())
+    done: list[tuple[float, Batch]] = []
+    stop = threading.Event()
+
+    def note(batch: Batch) -> None:
+        done.append((time.perf_counter(), batch))
+        if sum(batch.pings for _, batch in done) >= total:
+            stop.set()
+
+    size = sum(path.stat().st_size for path in folder.glob("*.jsonl"))
+    settings = AggregateSettings(master=f"local[{cores}]", follow=follows, max_batch_bytes=size // BATCHES + (1 << 20))
+    with tempfile.TemporaryDirectory() as dataset:
+        aggregate(f"kafka://{brokers}/{TOPIC}", dataset, settings=settings, on_batch=note, stop=stop)
+    later = [batch for _, batch in done[1:]]
+    return {
+        "bytes": sum(batch.bytes for batch in later),
+        "pings": sum(batch.pings for batch in later),
+        "seconds": done[-1][0] - done[0][0],
+        "commit": median(batch.commit_seconds for batch in later),
+    }
+
+
+RUNS: dict[str, Callable[[Path, str, int], dict[str, float]]] = {
+    "loop": run_loop,
+    "consumer": run_consumer,
+    "batch": run_batch,
+    "streaming": run_streaming,
+}
+NAMES = {
+    "loop": "decode, from memory",
+    "consumer": "consume and decode",
+    "batch": "aggregate, batch",
+    "streaming": "aggregate, streaming",
+}
+
+
+# The benchmark.
+
+
+def first_copy(folder: Path) -> list[Path]:
+    """The files that were written once: the others are links to them."""
+    by_inode = {path.stat().st_ino: path for path in sorted(folder.glob("*.jsonl"), reverse=True)}
+    return sorted(by_inode.values())
+
+
+def fill(broker: Broker, folder: Path) -> None:
+    """Sends the lines of all files, a message each."""
+    broker.create(TOPIC, PARTITIONS)
+    documents = [line for path in first_copy(folder) for line in path.read_bytes().splitlines()]
+    for _ in range(len(list(folder.glob("*.jsonl"))) // len(first_copy(folder))):
+        broker.send(TOPIC, documents)
+
+
+def measure(run: str, folder: Path, brokers: str, cores: int) -> dict[str, float]:
+    """The figures of a run in a process of its own, on so many cores and no more."""
+    chosen = sorted(os.sched_getaffinity(0))[:cores]
+    script = "topics.py" if run in RUNS else "peers.py"
+    given = ["--run", run, "--folder", str(folder), "--brokers", brokers, "--topic", TOPIC, "--cores", str(cores)]
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name(script)), *given],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: os.sched_setaffinity(0, chosen),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"{run} on {cores} cores failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def place_broker(broker: Broker, cores: int) -> None:
+    """Gives a broker the cores that a run with so many does not have, or all where none are left."""
+    every = sorted(os.sched_getaffinity(0))
+    chosen = every[cores:] or every
+    for thread in Path("/proc", str(broker.pid), "task").iterdir():
+        os.sched_setaffinity(int(thread.name), chosen)
+
+
+def compare(gigabytes: float, repeats: int) -> None:
+    """Measures and prints."""
+    import peers
+
+    every = len(os.sched_getaffinity(0))
+    both = sorted({1, min(2, every)})
+    keys = [("loop", 1), ("consumer", 1), *((run, number) for number in both for run in ("batch", "streaming"))]
+    keys += [(run, number) for run in peers.RUNS for number in both if number == 1 or run in peers.PARALLEL]
+    figures: dict[tuple[str, int], list[dict[str, float]]] = {key: [] for key in keys}
+    peers.prepare()
+    with tempfile.TemporaryDirectory(prefix="missioncontrol-topics-") as name, Broker(Path(name, "kafka")) as broker:
+        folder = Path(name, "pings")
+        folder.mkdir()
+        pings, size = write_files(folder, gigabytes)
+        fill(broker, folder)
+        print(f"{machine()}\n{pings:,} pings, {size / 1e9:.2f} GB, {size / pings / 1e3:.1f} kB a ping, "
+              f"in a topic of {PARTITIONS} partitions\n")  # fmt: skip
+        shown = tqdm([key for _ in range(repeats) for key in keys], leave=False, disable=None)
+        for run, number in shown:
+            shown.set_description(run)
+            place_broker(broker, number)
+            figures[run, number].append(measure(run, folder, broker.address, number))
+    report(figures, every)
+
+
+def report(figures: dict[tuple[str, int], list[dict[str, float]]], every: int) -> None:
+    """The table: medians, beside the consumer on one core, and what became of the goals."""
+
+    def rate(run: str, cores: int = 1) -> float:
+        return median(each["bytes"] / each["seconds"] for each in figures[run, cores]) / 1e6
+
+    print(f"{'':22}{'':8}{'MB/s':>8}{'pings/s':>10}{'of consumer':>13}  spread of MB/s")
+    for (run, cores), runs in figures.items():
+        rates = [each["bytes"] / each["seconds"] / 1e6 for each in runs]
+        pings = median(each["pings"] / each["seconds"] for each in runs)
+        share = rate(run, cores) / rate("consumer")
+        print(
+            f"{NAMES.get(run, run.replace('_', ' ')):<22}{cores:>2} core{'s' if cores > 1 else ' '} "
+            f"{rate(run, cores):>8,.0f}{pings:>10,.0f}{share:>13.2f}  {min(rates):,.0f} to {max(rates):,.0f}"
+        )
+    streaming = rate("streaming")
+    best, peer = max((rate(run, cores), f"{run} on {cores}") for run, cores in figures if run not in RUNS)
+    goals = [
+        (streaming / rate("consumer"), GOAL_OF_CONSUMER, "of consume and decode, streaming on one core"),
+        (streaming / rate("spark_connector_streaming"), GOAL_OF_CONNECTOR, "times Spark's connector, both streaming"),
+        (max(rate(*key) for key in figures if key[0] == "streaming") / best, 1.0, f"times the fastest peer ({peer})"),
+    ]  # fmt: skip
+    if ("streaming", 2) in figures:
+        goals.append((rate("streaming", 2) / streaming / 2, GOAL_OF_SCALING, "efficiency from one core to two"))
+    print()
+    for value, goal, what in goals:
+        print(f"{value:.2f} {what}: {'meets' if value >= goal else 'misses'} the goal of {goal:g}")
+    if every < 4:
+        print(
+            f"This machine has {every} cores: with one the broker has {every - 1} of its own, with two it shares them"
+        )
+
+
+def main() -> None:
+    """Does one run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", choices=RUNS, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--brokers", required=True)
+    parser.add_argument("--topic")
+    parser.add_argument("--cores", type=int, required=True)
+    given = parser.parse_args()
+    print(json.dumps(RUNS[given.run](given.folder, given.brokers, given.cores)))
+
+
+if __name__ == "__main__":
+    main()
