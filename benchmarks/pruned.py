@@ -58,9 +58,11 @@ def count(documents: "DataFrame") -> dict[str, int]:
     """Spark's from_json on the texts in `value`, then groupBy: the pings and bytes of all groups."""
     from pyspark.sql import functions as f
 
+    # `window` drops rows without a time, and a document that is no JSON has none.
+    submitted = f.coalesce(f.to_timestamp("p.submission_timestamp"), f.timestamp_seconds(f.lit(0)))
     ping = documents.select(f.from_json("value", SCHEMA).alias("p"), f.octet_length("value").alias("size"))
     rows = (
-        ping.groupBy(f.window(f.to_timestamp("p.submission_timestamp"), "5 minutes"), *KEYS)
+        ping.groupBy(f.window(submitted, "5 minutes"), *KEYS)
         .agg(
             f.count("*").alias("pings"),
             f.sum("size").alias("bytes"),
