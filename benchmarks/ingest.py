@@ -25,16 +25,6 @@ ROOT = Path(__file__).parent.parent
 UNIQUE_PINGS = 10_000
 BATCHES = 4
 GOAL_OF_LOOP, GOAL_OF_FROM_JSON = 0.45, 3.0
-# What from_json needs to know to give crashes and usage by window and build: less than the product reads.
-PRUNED = (
-    "struct<submission_timestamp: string, normalized_channel: string, normalized_app_name: string, "
-    "normalized_country_code: string, metadata: struct<document_type: string>, "
-    "application: struct<buildId: string, version: string, displayVersion: string, architecture: string>, "
-    "environment: struct<system: struct<os: struct<name: string, version: string>>>, "
-    "payload: struct<processType: string, metadata: struct<StartupCrash: string>, "
-    "info: struct<subsessionLength: bigint, subsessionStartDate: string>, "
-    "histograms: struct<SLOW_SCRIPT_NOTICE_COUNT: struct<values: map<string, bigint>>>>>"
-)
 
 
 def write_files(folder: Path, gigabytes: float) -> tuple[int, int]:
@@ -106,50 +96,13 @@ def run_aggregate(folder: Path, cores: int) -> dict[str, float]:
 
 def run_from_json(folder: Path, cores: int) -> dict[str, float]:
     """Spark's own JSON reader on a pruned schema, then groupBy; the second query counts."""
-    from pyspark.sql import SparkSession
-    from pyspark.sql import functions as f
+    from benchmarks.pruned import count, spark_session
 
-    from streaming.session import _environment, find_java
-
-    with tempfile.TemporaryDirectory() as scratch, _environment(find_java(Path(scratch))):
-        spark = (
-            SparkSession.builder.master(f"local[{cores}]")
-            .config("spark.driver.memory", "4g")
-            .config("spark.ui.enabled", "false")
-            .config("spark.sql.shuffle.partitions", "2")
-            .config("spark.driver.host", "127.0.0.1")
-            .config("spark.local.dir", scratch)
-            .config("spark.sql.session.timeZone", "UTC")
-            .getOrCreate()
-        )
+    with spark_session(cores) as spark:
         for _ in range(2):
             began = time.perf_counter()
-            ping = spark.read.text(str(folder)).select(
-                f.from_json("value", PRUNED).alias("p"), f.octet_length("value").alias("size")
-            )
-            window = f.window(f.to_timestamp("p.submission_timestamp"), "5 minutes")
-            rows = (
-                ping.groupBy(
-                    window,
-                    "p.normalized_channel",
-                    "p.normalized_app_name",
-                    "p.normalized_country_code",
-                    "p.application",
-                    "p.environment.system.os",
-                    "p.metadata.document_type",
-                    "p.payload.processType",
-                )
-                .agg(
-                    f.count("*").alias("pings"),
-                    f.sum("size").alias("bytes"),
-                    f.sum("p.payload.info.subsessionLength").alias("seconds"),
-                    f.sum(f.col("p.payload.histograms.SLOW_SCRIPT_NOTICE_COUNT.values")["0"]).alias("slow"),
-                )
-                .toArrow()
-            )
+            sums = count(spark.read.text(str(folder)))
             seconds = time.perf_counter() - began
-        spark.stop()
-    sums = {name: sum(rows[name].to_pylist()) for name in ("pings", "bytes")}
     return {**sums, "seconds": seconds}
 
 

@@ -70,13 +70,18 @@ def missing() -> str | None:
 
 def jars() -> Path:
     """The folder of Kafka's jars, fetched from Maven Central the first time."""
-    complete = JARS / ".complete"
+    return fetch_jars(POM, JARS)
+
+
+def fetch_jars(pom: Path, folder: Path) -> Path:
+    """The folder, with what a pom depends on; fetched from Maven Central the first time."""
+    complete = folder / ".complete"
     if not complete.exists():
-        shutil.rmtree(JARS, ignore_errors=True)
-        command = ["mvn", "-B", "-q", "-f", POM, "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        subprocess.run([*command, f"-DoutputDirectory={JARS}"], check=True, stdin=subprocess.DEVNULL)
+        shutil.rmtree(folder, ignore_errors=True)
+        command = ["mvn", "-B", "-q", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"]
+        subprocess.run([*command, f"-DoutputDirectory={folder}"], check=True, stdin=subprocess.DEVNULL)
         complete.touch()
-    return JARS
+    return folder
 
 
 class Broker:
