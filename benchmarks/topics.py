@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from tests.services.kafka import Broker  # noqa: E402
 
 TOPIC, PARTITIONS = "pings", 4
+PARALLEL = ("spark_connector_batch", "spark_connector_streaming", "duckdb")  # of the peers
 GOAL_OF_CONSUMER, GOAL_OF_CONNECTOR, GOAL_OF_SCALING = 0.8, 4.0, 0.8
 
 # The runs: each in a process of its own, printing its figures as JSON.
@@ -180,7 +181,7 @@ def compare(gigabytes: float, repeats: int) -> None:
     every = len(os.sched_getaffinity(0))
     both = sorted({1, min(2, every)})
     keys = [("loop", 1), ("consumer", 1), *((run, number) for number in both for run in ("batch", "streaming"))]
-    keys += [(run, number) for run in peers.RUNS for number in both if number == 1 or run in peers.PARALLEL]
+    keys += [(run, number) for run in peers.PEERS for number in both if number == 1 or run in PARALLEL]
     figures: dict[tuple[str, int], list[dict[str, float]]] = {key: [] for key in keys}
     peers.prepare()
     with tempfile.TemporaryDirectory(prefix="missioncontrol-topics-") as name, Broker(Path(name, "kafka")) as broker:

@@ -248,7 +248,8 @@ class _Run:
             try:
                 while not self._stop.wait(_POLL_SECONDS) and query.isActive:
                     self._tell_trouble()
-                    on_progress(self._progress(spark, total))
+                    if not self._settings.follow:  # which has no end to be near to, and asking Spark is not free
+                        on_progress(self._progress(spark, total))
             finally:
                 self._end(query)
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from confluent_kafka import Message
 
-MAX_BATCH_BYTES = 1 << 30
+MAX_BATCH_BYTES = 4 << 30
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
 FLUSH_ROWS = 50_000
 UNKNOWN_BYTES = 4096.0  # of a message, as long as none was seen

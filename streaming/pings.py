@@ -125,7 +125,7 @@ def _main_rule(document: Document) -> Counts | str:
     if payload is NO_PAYLOAD:
         return "nothing_to_count"
     events: tuple[tuple[int, int], ...] = ()
-    if payload.histograms is not NO_HISTOGRAMS or payload.keyedHistograms is not NO_KEYED_HISTOGRAMS:
+    if payload.histograms != NO_HISTOGRAMS or payload.keyedHistograms != NO_KEYED_HISTOGRAMS:
         events = _histogram_events(payload)
         for _, count in events:
             if not 0 <= count <= MAX_EVENTS:

@@ -27,8 +27,8 @@ LARGEST_MESSAGE = 16 << 20
 # Of librdkafka's defaults the first costs a factor of fifteen.
 TUNED = {
     "fetch.queue.backoff.ms": 2,
-    "queued.max.messages.kbytes": 65536,
-    "fetch.message.max.bytes": LARGEST_MESSAGE,
+    "queued.max.messages.kbytes": 32768,
+    "fetch.message.max.bytes": 1 << 20,  # larger messages come too; larger fetches leave the caches of processors
     "fetch.max.bytes": 64 << 20,
     "reconnect.backoff.max.ms": 1000,
     "topic.metadata.refresh.interval.ms": 10_000,

@@ -56,7 +56,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--batch-megabytes", type=click.IntRange(1), metavar="MB",
-    help="How much a micro-batch reads at most.  [default: 8192 of files, 1024 of a topic]",
+    help="How much a micro-batch reads at most.  [default: 8192 of files, 4096 of a topic]",
 )  # fmt: skip
 @click.option(
     "--starting-offsets", default="earliest", show_default=True, metavar="earliest|latest|TIME",
