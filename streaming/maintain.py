@@ -43,6 +43,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 CLOSED_AFTER = timedelta(minutes=2)  # a span that ended so long ago gets few rows more
 SMALL_ROWS = 500_000  # a file with fewer is small
 MOST_ROWS = 2_000_000  # of files that are summed at once
+ROW_GROUP_ROWS = 131_072  # few enough for a reader to leave most unread, and to hold but little of the others
 FEW_FILES = 4  # small files that a closed hour or day may have
 FEW_OPEN_FILES = 16  # small files that a window of the hour that is going on may have
 ROUND_SECONDS = 60.0
@@ -277,7 +278,8 @@ class Keeper:
             try:
                 write_deltalake(
                     delta, rows.cast(contract.schema(self.table)), mode="overwrite", predicate=condition,
-                    writer_properties=WriterProperties(compression="ZSTD"), commit_properties=self._properties(delta),
+                    commit_properties=self._properties(delta),
+                    writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
                 )  # fmt: skip
             except CommitFailedError:
                 continue

@@ -7,6 +7,8 @@ from streaming import contract
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_TIMES = (*contract.WINDOW_COLUMNS, "submission_hour")
+
 
 def rows_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
     """The rows of one table of the dataset, sorted by its keys, out of rows of contract.partial_schema().
@@ -35,11 +37,19 @@ def by_keys(table: contract.Table, rows: "pa.Table") -> "pa.Table":
 
 
 def sum_query(table: contract.Table, condition: str = "TRUE") -> str:
-    """SQL that sums the rows of `data`, of another table too, by the keys of a table; sorted by them."""
+    """SQL that sums the rows of `data`, of another table too, by the keys of a table; in the order of a file."""
     keys = ", ".join(table.keys)
     sums = ", ".join(f"{_whole(f'sum({name})') if name == 'usage_hours' else f'sum({name})'} AS {name}"
                      for name in table.sums)  # fmt: skip
-    return f"SELECT {keys}, {sums} FROM data WHERE {condition} GROUP BY {keys} ORDER BY {keys}"
+    return f"SELECT {keys}, {sums} FROM data WHERE {condition} GROUP BY {keys} ORDER BY {', '.join(file_order(table))}"
+
+
+def file_order(table: contract.Table) -> tuple[str, ...]:
+    """By what the rows of a large file are sorted: dimensions first, so that a slice lies together; time last.
+
+    Which windows a file has is known without it. A slice of an hour's 1.2 million rows then is in few row groups.
+    """
+    return (*(key for key in table.keys if key not in _TIMES), *(key for key in table.keys if key in _TIMES))
 
 
 def _whole(hours: str) -> str:

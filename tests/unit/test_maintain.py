@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
@@ -78,6 +79,20 @@ def test_upkeep_leaves_few_files_and_the_same_sums(stream: Stream, tmp_path: Pat
     maintain.maintain(str(tmp_path), now=lambda: LATER)
     assert dataset_sums(tmp_path) == before
     assert [files(tmp_path, table) for table in contract.TABLES] == [1, 1, 0, 2, 1]
+
+
+def test_file_is_sorted_by_dimensions_before_time_so_that_a_slice_lies_in_few_row_groups(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintain, "ROW_GROUP_ROWS", 12)
+    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    (path,) = DeltaTable(str(tmp_path / contract.ERROR_AGGREGATES.name)).file_uris()
+    with pq.ParquetFile(path) as file:
+        groups = [file.read_row_group(number, ["country", "window_start"]) for number in range(file.num_row_groups)]
+    countries = [set(group["country"].to_pylist()) for group in groups]
+    assert [len(group) for group in groups] == [12, 12, 12]
+    assert countries == [{"DE"}, {"DE", "FR"}, {"FR"}]
+    assert all(group["window_start"].to_pylist() == sorted(group["window_start"].to_pylist()) for group in groups[::2])
 
 
 def test_upkeep_twice_changes_nothing(stream: Stream, tmp_path: Path) -> None:
