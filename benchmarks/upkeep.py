@@ -1,9 +1,10 @@
 """What upkeep is for: files, and times to append, open and load, of a dataset that a stream has crumbled.
 
 A simulated fleet's last days are written as a stream would have, a commit of each table at a time; then `missioncontrol
-maintain` once. A stream with a commit every 5 seconds makes 17,280 a day. Here it is `--commits-a-day`: a commit takes
-longer the more files there are, which is what the first line of the table shows, and a whole day of them without upkeep
-would take days. Times to open and load are of fresh processes: medians of `--repeats`.
+maintain` once. A stream with a commit every 5 seconds makes 17,280 a day. A commit takes longer the more files there
+are, which is what the table's line of commits shows, and a day of them without upkeep would take a day; with
+`--files-a-commit` one stands for several micro-batches and brings the files of all. Times to open and load are of fresh
+processes: medians of `--repeats`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +26,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import QueryBuilder
+from deltalake.transaction import AddAction
+from scale_data import write_file
 from tqdm import tqdm
 
 from missioncontrol_nb.releases import load_calendar
@@ -56,8 +60,8 @@ print(json.dumps([seconds, int(open('/proc/self/status').read().split('VmHWM:')[
 """
 
 
-def crumble(whole: str, dataset: str, days: int, commits_a_day: int) -> list[float]:
-    """Writes the last days of a dataset's two large tables as a stream of commits, and all before as they are.
+def crumble(whole: str, dataset: str, days: int, commits_a_day: int, files_a_commit: int) -> list[float]:
+    """Writes the last days of a dataset's two large tables as a stream of micro-batches, and all before as they are.
 
     Returns the seconds of each commit to both.
     """
@@ -69,12 +73,25 @@ def crumble(whole: str, dataset: str, days: int, commits_a_day: int) -> list[flo
         writers[table].append(by_keys(table, before), 0, "before", first)
     batches = (batch for day in range(days) for batch in _batches(source, first + timedelta(days=day), commits_a_day))
     shown = tqdm(batches, total=days * commits_a_day, desc="streaming", leave=False, disable=None)
-    return [append(list(writers.values()), batch, number, "stream") for number, batch in enumerate(shown)]
+    steps = iter(shown)
+    commits = iter(lambda: list(islice(steps, files_a_commit)), [])
+    return [
+        append(list(writers.values()), {table: _new_rows(dataset, table, each) for table in STREAMED}, number, "stream")
+        for number, each in enumerate(commits)
+    ]
 
 
-def append(writers: list[TableWriter], batch: pa.Table, number: int, app: str) -> float:
+def _new_rows(dataset: str, table: contract.Table, batches: list[pa.Table]) -> "pa.Table | list[AddAction]":
+    """What is to be appended of micro-batches: the rows of one, the files of several."""
+    if len(batches) == 1:
+        return by_keys(table, batches[0])
+    return [write_file(dataset, table, by_keys(table, batch), "snappy") for batch in batches]
+
+
+def append(
+    writers: list[TableWriter], rows: "dict[contract.Table, pa.Table | list[AddAction]]", number: int, app: str
+) -> float:
     """A commit to both tables; its seconds, without those of summing."""
-    rows = {table: by_keys(table, batch) for table in STREAMED}
     began = time.perf_counter()
     for writer in writers:
         if writer.table in STREAMED:
@@ -130,26 +147,29 @@ def main() -> None:
     """Prints before and after."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=14, help="that are streamed, of 30")
-    parser.add_argument("--commits-a-day", type=int, default=72)
+    parser.add_argument("--commits-a-day", type=int, default=72, help="micro-batches, each a file a table")
+    parser.add_argument("--files-a-commit", type=int, default=1, help="micro-batches that are committed together")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="missioncontrol-upkeep-"))
     try:
         whole, dataset = str(folder / "whole"), str(folder / "dataset")
         write_history(Fleet(load_calendar()), whole, UNTIL, 30)
-        commits = crumble(whole, dataset, given.days, given.commits_a_day)
+        commits = crumble(whole, dataset, given.days, given.commits_a_day, given.files_a_commit)
         files_before, pings, before = files_of(dataset), total(dataset), ask(dataset, given.repeats)
         began = time.perf_counter()
         maintain(dataset)
         upkeep = time.perf_counter() - began
         files_after, after = files_of(dataset), ask(dataset, given.repeats)
         assert total(dataset) == pings
-        nothing = contract.schema(contract.ERROR_AGGREGATES).empty_table()
+        nothing = {table: contract.schema(table).empty_table() for table in STREAMED}
         tended = [append(open_writers(dataset), nothing, number, "after") for number in range(COMMITS_TIMED)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"{platform.machine()}, Python {platform.python_version()}, deltalake {version('deltalake')}")
-    print(f"30 days, the last {given.days} with {given.commits_a_day:,} commits a day; upkeep took {upkeep:.1f} s")
+    print(
+        f"30 days, the last {given.days} with {given.commits_a_day:,} micro-batches a day; upkeep took {upkeep:.1f} s"
+    )
     print(f"{'':<30} {'before':>16} {'after':>16} {'ratio':>7}")
     for name, count in files_before.items():
         print(f"{'files of ' + name:<30} {count:>16,} {files_after[name]:>16,}")
