@@ -1,5 +1,6 @@
 """A real Chromium that may talk to this machine only, and real servers on free ports."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -256,14 +257,20 @@ def widgets_server(tmp_path_factory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def simulated_dataset(tmp_path_factory) -> tuple[Path, Path]:
-    """A dataset of two simulated months, and the release calendar that goes with it."""
-    folder = tmp_path_factory.mktemp("simulated")
-    dataset, calendar = folder / "dataset", folder / "releases.json"
-    command = [Path(sys.executable).with_name("missioncontrol"), "simulate", "--history", dataset]
-    command += ["--releases-to", calendar]
-    completed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert completed.returncode == 0, completed.stdout + completed.stderr
+def simulated_dataset(tmp_path_factory, worker_id) -> tuple[Path, Path]:
+    """A dataset of two simulated months and the calendar that goes with it, to be read; one for all of a run."""
+    ours = tmp_path_factory.getbasetemp()
+    folder = (ours if worker_id == "master" else ours.parent) / "simulated"
+    folder.mkdir(exist_ok=True)
+    dataset, calendar, complete = folder / "dataset", folder / "releases.json", folder / "complete"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            command = [Path(sys.executable).with_name("missioncontrol"), "simulate", "--history", dataset]
+            command += ["--releases-to", calendar]
+            completed = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+            assert completed.returncode == 0, completed.stdout + completed.stderr
+            complete.touch()
     return dataset, calendar
 
 

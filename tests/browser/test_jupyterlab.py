@@ -14,17 +14,18 @@ import pytest
 from tests.browser.conftest import HERE, free_port, wait_for, wait_until
 
 TOKEN = "a-token-for-this-test"
-pytestmark = pytest.mark.alone
 
 
 @pytest.fixture
 def lab(simulated_dataset, tmp_path) -> Iterator[str]:
     """The URL of a JupyterLab that has explore.ipynb and the dataset it names in its folder."""
     dataset, calendar = simulated_dataset
-    (tmp_path / "root").mkdir()
-    shutil.copy(HERE.parents[1] / "notebooks" / "explore.ipynb", tmp_path / "root")
-    (tmp_path / "root" / "fleet").symlink_to(dataset)
-    shutil.copy(calendar, dataset / "releases.json")
+    fleet = tmp_path / "root" / "fleet"
+    fleet.mkdir(parents=True)
+    shutil.copy(HERE.parents[1] / "notebooks" / "explore.ipynb", fleet.parent)
+    shutil.copy(calendar, fleet / "releases.json")
+    for table in dataset.iterdir():
+        (fleet / table.name).symlink_to(table)
     port = free_port()
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.port={port}"]
     command += [f"--ServerApp.root_dir={tmp_path / 'root'}", f"--IdentityProvider.token={TOKEN}"]

@@ -1,26 +1,30 @@
-"""Campaigns of one kind of fault each: pings stream through Kafka into a dataset, something is killed again and again.
+"""Campaigns of faults: pings stream through Kafka into a dataset, and something is killed again and again.
 
-Whatever was killed is simply started again. In the end every sum of every table must be the plain loop's.
+It is of one kind, or of all that a campaign names, in any order. Whatever was killed is simply started again. In the
+end every sum of every table must be the plain loop's.
 """
 
+import itertools
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from streaming import contract
+from streaming.session import _OF_FEW_ROWS
 from tests.faults.job import POINTS
 from tests.plain_loop import plain_sums
 from tests.services import kafka, s3
-from tests.services.cluster import Cluster
+from tests.services.cluster import JAVA_OPTIONS, Cluster
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.services.s3 import KEYS, S3Server
 from tests.spark.small_pings import Sums, crash_ping, dataset_sums, main_ping
@@ -30,19 +34,21 @@ ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 SENT_AT_ONCE, SEND_EVERY_SECONDS = 20, 0.3
 UNTIL_WARM_SECONDS = 8.0  # Spark's start and some micro-batches: a kill comes somewhere in it
+WARM_SECONDS = 2.0  # some micro-batches of a job that has counted something
 PATIENCE_SECONDS = 90.0
 WORKERS = 2
 BUCKET = "faults"
 DEDUPING = "driver, dedupe"
 _COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
+_HERE = ["--master", "local[2]"]
+_ON_A_CLUSTER = {"spark.executor.extraJavaOptions": JAVA_OPTIONS, **_OF_FEW_ROWS}
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of the pings of a campaign. lost, doubled: pings, over all tables; is_exact: every sum is right."""
 
-    kind: str
-    times: int
+    faults: Mapping[str, int]
     pings: int
     lost: int
     doubled: int
@@ -107,7 +113,8 @@ class World:
     """A broker, a sender, a dataset and a job that is started whenever it does not run.
 
     dedupes: pings have ids, some are delivered twice, and the job is told to count them once. cluster: where it runs,
-    instead of in Spark's own process; server: where its dataset is, instead of in a folder.
+    instead of in Spark's own process; server: where its dataset is, instead of in a folder; points: where a job that is
+    to kill itself does so, one after another.
     """
 
     def __init__(
@@ -121,7 +128,9 @@ class World:
         server: S3Server | None = None,
     ) -> None:
         self.broker, self.random, self.dedupes, self.cluster, self.server = broker, random_, dedupes, cluster, server
-        self._checkpoint = folder / "checkpoint"
+        self.points = itertools.cycle(POINTS)
+        self.checkpoint, self._spark_config = folder / "checkpoint", folder / "spark.conf"
+        self._spark_config.write_text("".join(f"{name} = {value}\n" for name, value in _ON_A_CLUSTER.items()))
         self.topic = f"pings-{uuid.uuid4().hex[:8]}"
         broker.create(self.topic, PARTITIONS)
         self.url = f"kafka://{broker.address}/{self.topic}"
@@ -132,21 +141,33 @@ class World:
 
     def start_job(self) -> Process:
         """Starts the job."""
-        self.job = Process(*_COMMAND, "aggregate", self.url, "--dataset", self.dataset, *self.job_options())
+        self.job = Process(*_COMMAND, *self.aggregate())
         return self.job
 
-    def job_options(self) -> list[str]:
-        """How the job is told to run."""
+    def aggregate(self) -> list[str]:
+        """What the job is told."""
+        where = ["--master", self.cluster.url, "--spark-config", str(self._spark_config)] if self.cluster else _HERE
+        return [*self._aggregate(), *where, "--follow", "--trigger", "0", "--no-maintain"]
+
+    def _aggregate(self) -> list[str]:
         dedupe = ["--dedupe"] if self.dedupes else []
-        checkpoint = ["--checkpoint", str(self._checkpoint)] if self.server else []
-        master = self.cluster.url if self.cluster else "local[2]"
-        return ["--master", master, "--follow", "--trigger", "0", "--no-maintain", *dedupe, *checkpoint]
+        return ["aggregate", self.url, "--dataset", self.dataset, "--checkpoint", str(self.checkpoint), *dedupe]
+
+    @property
+    def is_job_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.job is not None and self.job.lives_for(0)
 
     def running_job(self) -> Process:
         """The job, started if need be, once it has counted something."""
-        job = self.job if self.job and self.job.lives_for(0) else self.start_job()
+        job = self.job if self.job and self.is_job_running else self.start_job()
         job.await_line("batch ")
         return job
+
+    def end_job(self) -> None:
+        """Kills the job, if it runs."""
+        if self.job:
+            self.job.kill()
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -188,12 +209,10 @@ class World:
 
     def count_the_rest(self) -> None:
         """Ends the job, and counts what it had not."""
-        if self.job:
-            self.job.kill()
-        options = [option for option in self.job_options() if option != "--follow"]
-        rest = Process(*_COMMAND, "aggregate", self.url, "--dataset", self.dataset, *options)
-        if rest.await_end():
-            raise AssertionError("".join(rest.said))
+        self.end_job()
+        self.job = Process(*_COMMAND, *self._aggregate(), *_HERE)
+        if self.job.await_end():
+            raise AssertionError("".join(self.job.said))
 
 
 # What is done to a world, once each.
@@ -201,16 +220,20 @@ class World:
 
 def kill_driver(world: World) -> None:
     """At any moment, from before Spark is up to the midst of a micro-batch."""
-    job = world.start_job()
-    if not job.lives_for(world.random.uniform(0, UNTIL_WARM_SECONDS)):
+    if world.job and world.is_job_running:
+        job, seconds = world.job, WARM_SECONDS
+    else:
+        job, seconds = world.start_job(), UNTIL_WARM_SECONDS
+    if not job.lives_for(world.random.uniform(0, seconds)):
         raise AssertionError("".join(job.said))
     job.kill()
 
 
-def kill_at_point(world: World, point: str) -> None:
-    """At a certain step of a micro-batch."""
-    job = Process(sys.executable, "-m", "tests.faults.job", world.url, world.dataset, point)
-    if job.await_end() != -9:
+def kill_at_point(world: World) -> None:
+    """At the next of the steps of a micro-batch."""
+    world.end_job()
+    world.job = job = Process(sys.executable, "-m", "tests.faults.job", next(world.points), *world.aggregate())
+    if job.await_end() != -signal.SIGKILL:
         raise AssertionError("".join(job.said))
 
 
@@ -263,6 +286,7 @@ KINDS: dict[str, Callable[[World], None]] = {
     "worker": kill_worker,
     "maintenance": kill_maintenance,
     "S3 server": kill_server,
+    "forced points": kill_at_point,
 }
 FULL_TIMES = {
     "driver": 50,
@@ -281,45 +305,43 @@ def share_of(kind: str, share: float) -> int:
 
 
 def run_campaign(
-    kind: str,
-    times: int,
+    faults: Mapping[str, int],
     folder: Path,
     broker: Broker,
     seed: int | None = None,
     say: Callable[[int], None] = lambda done: None,
 ) -> Outcome:
-    """Does one kind of fault so many times. folder: an empty one; say: told the faults done."""
+    """Does each kind of fault so many times, in any order. folder: an empty one; say: told the faults done."""
     seed = random.randrange(2**32) if seed is None else seed
+    random_ = random.Random(seed)
+    order = [kind for kind, times in faults.items() for _ in range(times)]
+    random_.shuffle(order)
     began = time.monotonic()
-    with place(kind, folder) as (cluster, server):
-        world = World(folder, broker, random.Random(seed), dedupes=kind == DEDUPING, cluster=cluster, server=server)
+    with places(faults, folder) as (cluster, server):
+        world = World(folder, broker, random_, dedupes=DEDUPING in faults, cluster=cluster, server=server)
         try:
             with world.sending():
-                for number in range(times):
-                    if kind == "forced points":
-                        kill_at_point(world, POINTS[number % len(POINTS)])
-                    else:
-                        KINDS[kind](world)
+                for number, kind in enumerate(order):
+                    KINDS[kind](world)
                     say(number + 1)
             world.count_the_rest()
         finally:
-            if world.job and world.job.lives_for(0):
-                world.job.kill()
-        return judge(kind, times, world, time.monotonic() - began, seed)
+            world.end_job()
+        return judge(faults, world, time.monotonic() - began, seed)
 
 
 @contextmanager
-def place(kind: str, folder: Path) -> Iterator[tuple[Cluster | None, S3Server | None]]:
+def places(kinds: Collection[str], folder: Path) -> Iterator[tuple[Cluster | None, S3Server | None]]:
     """What a campaign needs besides a broker."""
-    if kind == "worker":
-        with Cluster(folder / "cluster", WORKERS) as cluster:
-            yield cluster, None
-    elif kind == "S3 server":
-        with S3Server(folder / "s3") as server, known(server):
+    cluster = server = None
+    with ExitStack() as running:
+        if "worker" in kinds:
+            cluster = running.enter_context(Cluster(folder / "cluster", WORKERS))
+        if "S3 server" in kinds:
+            server = running.enter_context(S3Server(folder / "s3"))
+            running.enter_context(known(server))
             server.create(BUCKET)
-            yield None, server
-    else:
-        yield None, None
+        yield cluster, server
 
 
 @contextmanager
@@ -332,12 +354,12 @@ def known(server: S3Server) -> Iterator[None]:
         yield
 
 
-def missing(kind: str) -> str | None:
+def missing(kinds: Collection[str]) -> str | None:
     """What must be installed before there can be such a campaign, in one line; None when nothing is."""
-    return kafka.missing() or (s3.missing() if kind == "S3 server" else None)
+    return kafka.missing() or (s3.missing() if "S3 server" in kinds else None)
 
 
-def judge(kind: str, times: int, world: World, seconds: float, seed: int) -> Outcome:
+def judge(faults: Mapping[str, int], world: World, seconds: float, seed: int) -> Outcome:
     """Compares the dataset with the plain loop's sums."""
     expected = plain_sums((document, RECEIVED_MS * 1000) for document in world.sent)
     found = dataset_sums(world.dataset)
@@ -350,7 +372,7 @@ def judge(kind: str, times: int, world: World, seconds: float, seed: int) -> Out
                 wanted, came = (sums[table.name].get(key, [0] * len(table.sums))[place] for sums in (expected, found))
                 lost, doubled = lost + max(wanted - came, 0), doubled + max(came - wanted, 0)
     is_exact = found == expected and dropped == world.sent_again
-    return Outcome(kind, times, len(world.sent), lost, doubled, is_exact, seconds, seed)
+    return Outcome(faults, len(world.sent), lost, doubled, is_exact, seconds, seed)
 
 
 def _take_duplicates(found: Sums) -> int:

@@ -1,13 +1,15 @@
-"""A job that kills itself at a point of its first micro-batch: python -m tests.faults.job SOURCE DATASET POINT."""
+"""A job that kills itself at a point of its first micro-batch: python -m tests.faults.job POINT aggregate ..."""
 
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from streaming import contract
-from streaming.job import AggregateSettings, Batch, aggregate
+from missioncontrol_nb import cli
+from streaming import contract, job
+from streaming.job import AggregateSettings, Batch, Summary, aggregate, checkpoint_folder
 
 # After a table's commit of a micro-batch; after all of them, before Spark's checkpoint knows; after it does.
 POINTS = (*(table.name for table in contract.TABLES), "before the checkpoint", "after the checkpoint")
@@ -18,23 +20,25 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main() -> None:
-    """Counts until the point is reached."""
-    source, dataset, point = sys.argv[1:]
+def dying_at(point: str) -> Callable[..., Summary]:
+    """An `aggregate` that does not get beyond a point."""
 
-    def on_commit(table: str, _: int) -> None:
-        if table == point:
-            die()
+    def aggregate_until(source: str, dataset: str, settings: AggregateSettings, **hooks: object) -> Summary:
+        notes = checkpoint_folder(dataset, settings) / "spark" / "commits"
 
-    def on_batch(batch: Batch) -> None:
-        if point == "before the checkpoint":
-            die()
-        if point == "after the checkpoint":
-            noted = Path(dataset, "_checkpoint", "spark", "commits", str(batch.number))
-            threading.Thread(target=die_when, args=(noted,), daemon=True).start()
+        def on_commit(table: str, _: int) -> None:
+            if table == point:
+                die()
 
-    settings = AggregateSettings(follow=True, trigger_seconds=0, master="local[2]")
-    aggregate(source, dataset, settings=settings, on_commit=on_commit, on_batch=on_batch)
+        def on_batch(batch: Batch) -> None:
+            if point == "before the checkpoint":
+                die()
+            if point == "after the checkpoint":
+                threading.Thread(target=die_when, args=(notes / str(batch.number),), daemon=True).start()
+
+        return aggregate(source, dataset, settings=settings, **hooks | {"on_commit": on_commit, "on_batch": on_batch})
+
+    return aggregate_until
 
 
 def die_when(path: Path) -> None:
@@ -42,6 +46,12 @@ def die_when(path: Path) -> None:
     while not path.exists():
         pass
     die()
+
+
+def main() -> None:
+    """Runs the command, which ends at the point."""
+    job.aggregate = dying_at(sys.argv.pop(1))
+    cli.main()
 
 
 if __name__ == "__main__":

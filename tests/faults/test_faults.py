@@ -1,12 +1,15 @@
-"""A tenth of each campaign of `make faults`, with the same code; of the forced points all."""
+"""A tenth of all campaigns of `make faults` at once, with the same code; of the forced points all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.faults.campaign import FULL_TIMES, missing, run_campaign, share_of
 from tests.services.kafka import Broker
+
+FORCED = {"forced points": FULL_TIMES["forced points"]}
+MIXED = {kind: share_of(kind, 0.1) for kind in FULL_TIMES if kind not in FORCED}
 
 
 @pytest.fixture
@@ -18,11 +21,11 @@ def mortal_broker(broker: Broker) -> Iterator[Broker]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["driver", *(pytest.param(kind, marks=pytest.mark.long) for kind in FULL_TIMES if kind != "driver")]
+    "faults", [pytest.param(MIXED, id="mixed"), pytest.param(FORCED, id="forced points", marks=pytest.mark.long)]
 )
-def test_no_ping_is_lost_or_doubled(kind: str, mortal_broker: Broker, tmp_path: Path) -> None:
-    if said := missing(kind):
+def test_no_ping_is_lost_or_doubled(faults: Mapping[str, int], mortal_broker: Broker, tmp_path: Path) -> None:
+    if said := missing(faults):
         pytest.skip(said)
-    outcome = run_campaign(kind, share_of(kind, 0.1), tmp_path, mortal_broker)
+    outcome = run_campaign(faults, tmp_path, mortal_broker)
     assert (outcome.lost, outcome.doubled, outcome.is_exact) == (0, 0, True), outcome
     assert outcome.pings > 0

@@ -104,7 +104,6 @@ def test_messages_of_aborted_transactions_do_not_count(broker, topic, count):
     assert count().pings == 1
 
 
-@pytest.mark.long
 def test_micro_batches_of_nothing_but_aborted_messages_are_known_as_done(broker, topic, count, tmp_path):
     producer = Producer({"bootstrap.servers": broker.address, "transactional.id": topic, "log_level": 0})
     producer.init_transactions()

@@ -204,7 +204,6 @@ def deliver(dataset: str, landed: list[int]) -> None:
             landed.append(batch)
 
 
-@pytest.mark.long
 def test_outages_are_said_and_outlived(server, bucket, proxy, count, monkeypatch):
     monkeypatch.setattr(patience, "QUIET_SECONDS", 0.5)  # of this process
     told, stop, batches = Told(), threading.Event(), Told()
