@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 JARS = ROOT / ".cache" / "spark-kafka"
 ENVIRONMENT = ROOT / ".cache" / "peers"
 VERSIONS, POM = (Path(__file__).with_name(name) for name in ("peers.txt", "peers.xml"))
-MICRO_BATCHES = 4
+MICRO_BATCHES = 3
 QUIET_SECONDS = 60  # after which Quix Streams gives up
 BYTEWAX_BATCH = 50  # messages
 
