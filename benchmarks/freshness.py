@@ -1,13 +1,12 @@
-"""How soon a ping shows: from produce() until `mc.load` returns it, at half the load that the machine can take.
+"""How soon a ping shows: from produce() until `mc.load` returns it, at half the load that the job can take.
 
-The load that it can take is what the job counts a second when it catches up with a full topic, on all cores, which it
-shares with the broker; that is measured first. Then pings come in at half of it, and a probe every quarter of a second:
-a crash of a build that no other ping comes from. Upkeep is on. The reader loads the probes again and again; its own
-time is part of what is measured.
+The job has half of the machine's cores; sender, broker and reader share the others. The load that it can take is what
+it counts a second when it catches up with a full topic; that is measured first. Then pings come in at half of it, and a
+probe every quarter of a second: a crash of a build that no other ping comes from. Upkeep is on. The reader loads the
+probes again and again; its own time is part of what is measured.
 """
 
 import argparse
-import os
 from pathlib import Path
 from statistics import median
 
@@ -53,12 +52,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rate", type=float, help="pings a second; default: half of what the machine can take")
     parser.add_argument("--trigger", type=float, default=1.0, help="of the job, seconds")
-    parser.add_argument("--rated-gigabytes", type=float, default=4.0, help="to catch up with, to see what it can take")
+    parser.add_argument("--rated-gigabytes", type=float, default=6.0, help="to catch up with, to see what it can take")
     parser.add_argument("--load-every", type=float, default=0.1, help="seconds between two loads")
-    parser.add_argument("--folder", type=Path, help="for the topic and the dataset, such as /dev/shm")
+    parser.add_argument("--topics", type=Path, help="the folder for the broker's messages, such as /dev/shm")
     given = parser.parse_args()
     print(machine())
-    with stream(given.folder, master=f"local[{len(os.sched_getaffinity(0))}]", trigger=given.trigger) as made:
+    with stream(given.topics, given.trigger) as made:
         rate = given.rate
         if rate is None:
             rated = made.rated(given.rated_gigabytes)

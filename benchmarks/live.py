@@ -1,7 +1,8 @@
 """A stream at a steady load, for benchmarks to watch: a broker, a sender, the job, and someone who keeps loading.
 
-Each part is a process of its own, started by `Stream`. All share one machine, so the load that the broker and the
-sender are to it counts too. Time of a ping is the machine's clock just before produce().
+Each part is a process of its own, started by `Stream`. The job has half of the cores, and all that would be on other
+machines, the sender, the broker and the reader, the other half. Time of a ping is the machine's clock just before
+produce().
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,7 @@ PROBE_EVERY_SECONDS = 0.25
 PROBE_VERSION = "99.0"  # no other ping's: it finds a probe in the dataset
 PROBE_BUILT = timedelta(days=150)  # before now: each probe has a build id of its own, a second later
 KEPT_BYTES = 256 << 20  # of each partition: what was counted need not stay
+RATED_BATCHES = 3
 SAMPLE_SECONDS = 5.0
 WARM_UP_SECONDS = 60.0  # Java compiles, caches fill: not watched
 _STAMP = re.compile(rb'"submission_timestamp": ?"([^"]*)"')
@@ -121,7 +123,7 @@ def send(brokers: str, topic: str, rate: float) -> None:
     print(json.dumps({"pings": sent + probes, "bytes": size, "seconds": time.time() - began, "behind": behind}))
 
 
-def run_job(url: str, dataset: str, master: str, trigger: float) -> None:
+def run_job(url: str, dataset: str, master: str, trigger: float, batch_bytes: int | None) -> None:
     """The job, following, with its upkeep, until its standard input ends; says when each micro-batch was committed."""
     from streaming.job import AggregateSettings, Batch, aggregate
 
@@ -135,7 +137,7 @@ def run_job(url: str, dataset: str, master: str, trigger: float) -> None:
             commit_seconds=batch.commit_seconds)  # fmt: skip
 
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-    settings = AggregateSettings(master=master, follow=True, trigger_seconds=trigger)
+    settings = AggregateSettings(master=master, follow=True, trigger_seconds=trigger, max_batch_bytes=batch_bytes)
     aggregate(
         url, dataset, settings=settings, stop=stop, on_batch=on_batch,
         on_start=lambda seconds: say(start_seconds=seconds), on_notice=lambda notice: say(notice=notice),
@@ -148,11 +150,13 @@ def run_job(url: str, dataset: str, master: str, trigger: float) -> None:
 class Part:
     """A process that says JSON lines and ends when its standard input does."""
 
-    def __init__(self, *arguments: object, name: str) -> None:
+    def __init__(self, *arguments: object, name: str, cores: Collection[int] | None = None) -> None:
+        """cores: those that it has; None: as this process."""
         self.name = name
         self._process = subprocess.Popen(
             [sys.executable, __file__, *map(str, arguments)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores or os.sched_getaffinity(0)),
         )  # fmt: skip
         self.said: list[dict[str, Any]] = []
         self._arrived = threading.Condition()
@@ -223,10 +227,11 @@ class Watched:
 class Stream:
     """A broker, and a job that follows its topic into a dataset with its upkeep on."""
 
-    def __init__(self, folder: Path, master: str = "local[2]", trigger: float = 1.0) -> None:
-        self._folder, self._master, self._trigger = folder, master, trigger
+    def __init__(self, folder: Path, topics: Path, cores: Collection[int], trigger: float = 1.0) -> None:
+        """cores: the job's."""
+        self._cores, self._trigger = cores, trigger
         self.dataset = str(folder / "dataset")
-        self.broker = Broker(folder / "kafka")
+        self.broker = Broker(topics / "kafka")
 
     def __enter__(self) -> "Stream":
         self.broker.start()
@@ -241,7 +246,7 @@ class Stream:
             TOPIC, PARTITIONS, retention_bytes=str(KEPT_BYTES), segment_bytes=str(KEPT_BYTES // 4),
             segment_ms="600000", file_delete_delay_ms="1000",
         )  # fmt: skip
-        job = self._job(TOPIC)
+        job = self._job(TOPIC, self.dataset)
         try:
             job.await_said("start_seconds", 120)
             sender = Part("--part", "send", "--brokers", self.broker.address, "--rate", rate, name="the sender")
@@ -256,7 +261,7 @@ class Stream:
     def rated(self, gigabytes: float) -> float:
         """Pings a second of the job when it catches up with a topic that was filled before."""
         topic, total = "rated", self._fill("rated", gigabytes)
-        job = self._job(topic, dataset=f"{self.dataset}-rated")
+        job = self._job(topic, f"{self.dataset}-rated", "--batch-bytes", round(gigabytes * 1e9 / RATED_BATCHES))
         try:
             give_up = time.monotonic() + 600
             while sum(said.get("pings", 0) for said in job.said) < total:
@@ -282,10 +287,10 @@ class Stream:
             self.broker.send(topic, documents)
         return len(documents) * copies
 
-    def _job(self, topic: str, dataset: str = "") -> Part:
-        url = f"kafka://{self.broker.address}/{topic}"
-        return Part("--part", "job", "--url", url, "--dataset", dataset or self.dataset, "--master", self._master,
-                    "--trigger", self._trigger, name="the job")  # fmt: skip
+    def _job(self, topic: str, dataset: str, *more: object) -> Part:
+        url, master = f"kafka://{self.broker.address}/{topic}", f"local[{len(self._cores)}]"
+        return Part("--part", "job", "--url", url, "--dataset", dataset, "--master", master,
+                    "--trigger", self._trigger, *more, name="the job", cores=self._cores)  # fmt: skip
 
     def _watch(self, job: Part, sender: Part, minutes: float, load_every: float, say: Any) -> Watched:
         from missioncontrol_nb import load
@@ -365,13 +370,20 @@ def _ancestors(child: int, parents: dict[int, int]) -> Iterator[int]:
 
 
 @contextmanager
-def stream(folder: Path | None, **options: Any) -> Iterator[Stream]:
-    """A stream in a folder that goes with it: in memory, where there is some to be had, so that no disk is measured."""
-    with (
-        tempfile.TemporaryDirectory(prefix="missioncontrol-stream-", dir=folder) as name,
-        Stream(Path(name), **options) as made,
-    ):
-        yield made
+def stream(topics: Path | None, trigger: float = 1.0) -> Iterator[Stream]:
+    """A stream in folders that go with it. topics: where the broker's shall be; the dataset's is a usual one."""
+    every = sorted(os.sched_getaffinity(0))
+    half = max(len(every) // 2, 1)
+    os.sched_setaffinity(0, every[half:] or every)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="missioncontrol-stream-") as folder,
+            tempfile.TemporaryDirectory(prefix="missioncontrol-topics-", dir=topics) as place,
+            Stream(Path(folder), Path(place), every[:half], trigger) as made,
+        ):
+            yield made
+    finally:
+        os.sched_setaffinity(0, every)
 
 
 def main() -> None:
@@ -384,11 +396,12 @@ def main() -> None:
     parser.add_argument("--dataset")
     parser.add_argument("--master")
     parser.add_argument("--trigger", type=float)
+    parser.add_argument("--batch-bytes", type=int)
     given = parser.parse_args()
     if given.part == "send":
         send(given.brokers, TOPIC, given.rate)
     else:
-        run_job(given.url, given.dataset, given.master, given.trigger)
+        run_job(given.url, given.dataset, given.master, given.trigger, given.batch_bytes)
 
 
 if __name__ == "__main__":

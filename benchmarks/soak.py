@@ -5,7 +5,6 @@ first is not: it warms up. With --picture, draws them.
 """
 
 import argparse
-import os
 from pathlib import Path
 from statistics import median
 
@@ -91,15 +90,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=float, help="pings a second; default: half of what the machine can take")
-    parser.add_argument("--rated-gigabytes", type=float, default=4.0, help="to catch up with, to see what it can take")
+    parser.add_argument("--rated-gigabytes", type=float, default=6.0, help="to catch up with, to see what it can take")
     parser.add_argument("--load-every", type=float, default=0.5, help="seconds between two loads")
-    parser.add_argument("--folder", type=Path, help="for the topic and the dataset, such as /dev/shm")
+    parser.add_argument("--topics", type=Path, help="the folder for the broker's messages, such as /dev/shm")
     parser.add_argument("--values", type=Path, help="a CSV file for all that was seen")
     parser.add_argument("--picture", type=Path, help="a PNG or SVG file for the charts")
     given = parser.parse_args()
     print(machine())
-    with stream(given.folder, master=f"local[{len(os.sched_getaffinity(0))}]") as made:
-        rate = given.rate or made.rated(given.rated_gigabytes) / 2
+    with stream(given.topics) as made:
+        rate = given.rate
+        if rate is None:
+            rated = made.rated(given.rated_gigabytes)
+            print(f"the job counts {rated:,.0f} pings/s when it catches up: half of that is sent", flush=True)
+            rate = rated / 2
         bar = tqdm(total=round(given.minutes * 60), unit="s", desc="streaming", leave=False, disable=None)
         with bar:
             watched = made.watch(

@@ -1,7 +1,6 @@
 """Any split of pings over counters gives the plain loop's sums; which window and bucket a ping lands in."""
 
 import json
-from collections import Counter as Tally
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from streaming import contract
 from streaming.counting import Counter
 from streaming.pings import Envelope
-from streaming.sums import rows_of
+from streaming.sums import add_up, rows_of
 from tests.any_pings import DOCUMENTS, WHOLE
 from tests.plain_loop import StandIn, Sums, plain_sums
 
@@ -61,15 +60,18 @@ def envelope_of(stand_in: StandIn) -> Envelope:
 
 
 def sums_of(*counters: Counter) -> Sums:
-    """The sums of counters by table and key; usage in whole seconds."""
-    partials = pa.Table.from_batches([counter.partial_sums() for counter in counters])
+    """The sums of counters, added up, by table and key; usage in whole seconds."""
+    partials = add_up(pa.Table.from_batches([counter.partial_sums() for counter in counters]))
     tables: Sums = {}
     for table in contract.TABLES:
-        sums: dict[tuple[object, ...], Tally[str]] = {}
-        for row in rows_of(table, partials).to_pylist():
-            added = sums.setdefault(tuple(row[key] for key in table.keys), Tally())
-            added.update({name: row[name] * 3600 if name == "usage_hours" else row[name] for name in table.sums})
-        tables[table.name] = {key: tuple(round(added[name]) for name in table.sums) for key, added in sums.items()}
+        rows = rows_of(table, partials).to_pylist()
+        tables[table.name] = {
+            tuple(row[key] for key in table.keys): tuple(
+                round(row[name] * 3600 if name == "usage_hours" else row[name]) for name in table.sums
+            )
+            for row in rows
+        }
+        assert len(tables[table.name]) == len(rows), "no two rows share a key"
     return tables
 
 
