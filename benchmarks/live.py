@@ -33,7 +33,7 @@ SEND_EVERY_SECONDS = 0.05
 PROBE_EVERY_SECONDS = 0.25
 PROBE_VERSION = "99.0"  # no other ping's: it finds a probe in the dataset
 PROBE_BUILT = timedelta(days=150)  # before now: each probe has a build id of its own, a second later
-KEPT_BYTES = 256 << 20  # of each partition: what was counted need not stay
+KEPT_BYTES = 3 << 29  # of each partition: more than a job is behind while it warms up
 RATED_BATCHES = 3
 SAMPLE_SECONDS = 5.0
 WARM_UP_SECONDS = 60.0  # Java compiles, caches fill: not watched

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MAX_BATCH_BYTES = 4 << 30
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
 FLUSH_ROWS = 50_000
-UNKNOWN_BYTES = 4096.0  # of a message, as long as none was seen
+UNKNOWN_BYTES = 32_768.0  # of a message, as long as none was seen: a main ping
 SAMPLE_SECONDS = 30.0  # how long a sample of messages' sizes is trusted
 OnDataLoss = Literal["fail", "count"]
 
