@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tqdm import tqdm
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -384,6 +386,32 @@ def stream(topics: Path | None, trigger: float = 1.0) -> Iterator[Stream]:
             yield made
     finally:
         os.sched_setaffinity(0, every)
+
+
+def add_options(parser: argparse.ArgumentParser, minutes: float, load_every: float) -> None:
+    """The options of a benchmark that watches a stream."""
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--rate", type=float, help="pings a second; default: half of what the job can take")
+    parser.add_argument("--trigger", type=float, default=1.0, help="of the job, seconds")
+    parser.add_argument("--rated-gigabytes", type=float, default=6.0, help="to catch up with, to see what it can take")
+    parser.add_argument("--load-every", type=float, default=load_every, help="seconds between two loads")
+    parser.add_argument("--topics", type=Path, help="the folder for the broker's messages, such as /dev/shm")
+
+
+def watch(given: argparse.Namespace) -> Watched:
+    """What was seen of the stream that the options ask for; says its load."""
+    with stream(given.topics, given.trigger) as made:
+        rate = given.rate
+        if rate is None:
+            rated = made.rated(given.rated_gigabytes)
+            print(f"the job counts {rated:,.0f} pings/s when it catches up: half of that is sent", flush=True)
+            rate = rated / 2
+        with tqdm(total=round(given.minutes * 60), unit="s", desc="streaming", leave=False, disable=None) as bar:
+
+            def show(seen: Watched) -> None:
+                bar.update(min(round(seen.samples[-1].at - seen.began), bar.total) - bar.n)
+
+            return made.watch(rate, given.minutes, given.load_every, show)
 
 
 def main() -> None:

@@ -10,8 +10,7 @@ from statistics import median
 
 import pandas as pd
 from ingest import machine
-from live import Watched, stream
-from tqdm import tqdm
+from live import Watched, add_options, watch
 
 PARTS = 10
 SHOWN = {
@@ -88,27 +87,12 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     """Runs, prints and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rate", type=float, help="pings a second; default: half of what the machine can take")
-    parser.add_argument("--rated-gigabytes", type=float, default=6.0, help="to catch up with, to see what it can take")
-    parser.add_argument("--load-every", type=float, default=0.5, help="seconds between two loads")
-    parser.add_argument("--topics", type=Path, help="the folder for the broker's messages, such as /dev/shm")
+    add_options(parser, minutes=60, load_every=0.5)
     parser.add_argument("--values", type=Path, help="a CSV file for all that was seen")
     parser.add_argument("--picture", type=Path, help="a PNG or SVG file for the charts")
     given = parser.parse_args()
     print(machine())
-    with stream(given.topics) as made:
-        rate = given.rate
-        if rate is None:
-            rated = made.rated(given.rated_gigabytes)
-            print(f"the job counts {rated:,.0f} pings/s when it catches up: half of that is sent", flush=True)
-            rate = rated / 2
-        bar = tqdm(total=round(given.minutes * 60), unit="s", desc="streaming", leave=False, disable=None)
-        with bar:
-            watched = made.watch(
-                rate, given.minutes, given.load_every,
-                lambda seen: bar.update(min(round(seen.samples[-1].at - seen.began), bar.total) - bar.n),
-            )  # fmt: skip
+    watched = watch(given)
     frame = as_frame(watched)
     if given.values:
         frame.to_csv(given.values, index=False)

@@ -8,7 +8,7 @@ import click
 from streaming.errors import MissionControlError, unknown_name
 
 COMMANDS = {
-    "aggregate": "Sum pings from files into the grouped dataset.",
+    "aggregate": "Sum pings from files, a bucket or a Kafka topic into the grouped dataset.",
     "backfill": "Replace whole days of the dataset by pings counted anew.",
     "dashboard": "Publish the dashboard of a dataset.",
     "demo": "Watch a simulated fleet stream through the whole of Mission Control.",
@@ -16,7 +16,7 @@ COMMANDS = {
     "maintain": "Keep a dataset small and quick to read, beside the stream that fills it.",
     "releases": "Show or refresh the release calendar.",
     "simulate": "Make pings or months of grouped rows of a fleet that behaves like the real one.",
-    "status": "Say how fresh a dataset is, how far behind, what was rejected; exit code 2 when it is stale.",
+    "status": "Say how fresh a dataset is, how far behind, what was rejected; exit code 3 when it is stale.",
 }
 
 

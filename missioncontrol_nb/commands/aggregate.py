@@ -46,10 +46,14 @@ Examples:
 @click.option("--spark-config", metavar="FILE", help="Lines of name = value for Spark, such as spark.cores.max = 8.")
 @click.option(
     "--write-from", type=click.Choice(["driver", "workers"]), default="driver", show_default=True,
-    help="Who writes the tables' files: workers, where micro-batches have 100,000s of rows and all machines see URL.",
+    help="Who writes the tables' files: workers where the driver's memory or time do not suffice; all must see URL.",
 )  # fmt: skip
 @click.option("--checkpoint", metavar="FOLDER", help="What was read already.  [default: _checkpoint in the dataset]")
-@click.option("--recount", is_flag=True, help="Let a new checkpoint count a SOURCE that the dataset holds already.")
+@click.option(
+    "--recount",
+    is_flag=True,
+    help="Let a new checkpoint count a SOURCE that the dataset holds already: what it counted before counts twice.",
+)
 @click.option(
     "--trigger", type=NumberRange(0, 86_400), default=1.0, show_default=True, metavar="SECONDS",
     help="With --follow: how often to look for new pings.",

@@ -11,7 +11,7 @@ from missioncontrol_nb.dashboard.settings import Settings
 from missioncontrol_nb.terminal import NumberRange, stopped_by_signals
 from streaming.errors import MissionControlError
 
-STALE = 2  # exit code
+STALE = 3  # exit code: 2 is that of a command line that is wrong
 _EXAMPLES = """
 \b
 Examples:
@@ -27,7 +27,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON line.")
 @click.option(
     "--prometheus", "metrics_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-    help="Write it as FILE.prom for node_exporter's textfile collector, whole or not at all, and say nothing.",
+    help="Write it to FILE, whose name node_exporter wants to end in .prom, whole or not at all; say nothing.",
 )  # fmt: skip
 @click.option(
     "--serve", "address", metavar="[HOST:]PORT",
@@ -55,7 +55,7 @@ def command(
 ) -> None:
     """Say how fresh the dataset is, how far behind its source, what was rejected, and whether upkeep is due.
 
-    Exit code 0: fresh. 2: stale, that is: nothing newer has come for --stale-after seconds, or nothing ever. 1: it
+    Exit code 0: fresh. 3: stale, that is: nothing newer has come for --stale-after seconds, or nothing ever. 1: it
     cannot be said, and why.
     """
     from missioncontrol_nb.status import Collector

@@ -164,14 +164,14 @@ def test_exit_code_tells_fresh_from_stale(tmp_path):
     assert run("--dataset", tmp_path / "fresh").exit_code == 0
     assert run("--dataset", tmp_path / "old").exit_code == 0
     stale = run("--dataset", tmp_path / "old", "--stale-after", 60)
-    assert stale.exit_code == 2
+    assert stale.exit_code == 3
     assert stale.output.startswith("STALE ")
     assert stale.output.splitlines()[0].endswith(" s ago: more than 60 s")
 
 
 def test_json_is_one_line_of_all_of_it(dataset):
     result = run("--dataset", dataset, "--json")
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     said = json.loads(result.output)
     assert result.output.count("\n") == 1
     assert said["is_stale"] is True
@@ -228,7 +228,7 @@ def test_file_of_metrics_is_written_whole_or_not_at_all(dataset, tmp_path):
     with path.open() as reader:
         result = run("--dataset", dataset, "--prometheus", path)
         assert reader.read() == "of before", "who reads the old one goes on reading it"
-    assert (result.exit_code, result.output) == (2, "")
+    assert (result.exit_code, result.output) == (3, "")
     assert value(parsed(path.read_text()), "stale", dataset=str(dataset)) == 1
     assert [file.name for file in path.parent.iterdir()] == ["missioncontrol.prom"]
 
