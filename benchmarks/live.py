@@ -26,9 +26,14 @@ from tqdm import tqdm
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from missioncontrol_nb.releases import load_calendar  # noqa: E402
+from missioncontrol_nb.simulate import Fleet, weeks_until  # noqa: E402
+from missioncontrol_nb.simulate.draw import batches  # noqa: E402
+from missioncontrol_nb.simulate.history import write_history  # noqa: E402
 from tests.services.kafka import Broker  # noqa: E402
 
 PARTITIONS = 4
+HISTORY_DAYS = 60
 TOPIC = "pings"
 TEMPLATES = 4000  # pings that are sent again and again, each time with a new time
 SEND_EVERY_SECONDS = 0.05
@@ -48,10 +53,6 @@ _STAMP_FORM = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 def templates(count: int) -> list[tuple[bytes, bytes]]:
     """Pings of a simulated fleet as it is now, main pings of tens of kB among them: before and after their time."""
-    from missioncontrol_nb.releases import load_calendar
-    from missioncontrol_nb.simulate import Fleet, weeks_until
-    from missioncontrol_nb.simulate.draw import batches
-
     now = datetime.now(UTC)
     fleet = Fleet(load_calendar(), weeks_until(now))
     found: list[tuple[bytes, bytes]] = []
@@ -243,7 +244,9 @@ class Stream:
         self.broker.stop()
 
     def watch(self, rate: float, minutes: float, load_every: float, say: Any = lambda watched: None) -> Watched:
-        """A job at so many pings a second for so long, once it has warmed up."""
+        """A job at so many pings a second for so long, once it has warmed up; into a dataset of two months."""
+        now = datetime.now(UTC)
+        write_history(Fleet(load_calendar(), weeks_until(now)), self.dataset, now, HISTORY_DAYS)
         self.broker.create(
             TOPIC, PARTITIONS, retention_bytes=str(KEPT_BYTES), segment_bytes=str(KEPT_BYTES // 4),
             segment_ms="600000", file_delete_delay_ms="1000",

@@ -216,12 +216,14 @@ def report(figures: dict[tuple[str, int], list[dict[str, float]]], every: int) -
             f"{rate(run, cores):>8,.0f}{pings:>10,.0f}{share:>13.2f}  {min(rates):,.0f} to {max(rates):,.0f}"
         )
     streaming = rate("streaming")
-    best, peer = max((rate(run, cores), f"{run} on {cores}") for run, cores in figures if run not in RUNS)
+    peers = {key: rate(*key) for key in figures if key[0] not in RUNS}
     goals = [
         (streaming / rate("consumer"), GOAL_OF_CONSUMER, "of consume and decode, streaming on one core"),
         (streaming / rate("spark_connector_streaming"), GOAL_OF_CONNECTOR, "times Spark's connector, both streaming"),
-        (max(rate(*key) for key in figures if key[0] == "streaming") / best, 1.0, f"times the fastest peer ({peer})"),
-    ]  # fmt: skip
+    ]
+    for cores in sorted({cores for _, cores in peers}):
+        value, fastest = max((value, run) for (run, of), value in peers.items() if of == cores)
+        goals.append((rate("streaming", cores) / value, 1.0, f"times the fastest peer on {cores}, {fastest}"))
     if ("streaming", 2) in figures:
         goals.append((rate("streaming", 2) / streaming / 2, GOAL_OF_SCALING, "efficiency from one core to two"))
     print()

@@ -40,6 +40,7 @@ MAX_BATCH_BYTES = 8 << 30
 SUFFIXES = tuple(kind + packing for kind in (".json", ".jsonl") for packing in ("", ".gz", ".zst"))
 PIECE_BYTES = 256 << 20  # what one task reads at least, where there is as much
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
+FEW_BYTES = 64 << 20  # unpacked: the pings of so many have few rows
 BLOCK_BYTES = 1 << 20
 PACKED_BLOCK_BYTES = 64 << 10
 LINE_BUFFER_BYTES = 256 << 10
@@ -623,3 +624,8 @@ class FilePlan:
         self._log.refresh()
         files = self._log.files(number, number + 1)
         return Read(sum(max(file.size, 0) for file in files), len(files))
+
+    def is_small(self, number: int) -> bool:
+        """Whether its files are few bytes, unpacked."""
+        self._log.refresh()
+        return sum(map(_weight, self._log.files(number, number + 1))) <= FEW_BYTES

@@ -124,9 +124,9 @@ def aggregate(
     """Sum the pings of a source into a dataset: those that are there, or with settings.follow until stop is set.
 
     source: a file, folder, glob or URL as `list_files` takes it, or `kafka://HOST:PORT[,...]/TOPIC`.
-    on_start: told the seconds until Spark was up; on_batch, on_progress: told what is done, from other threads;
-    on_commit: told each table and batch as it is appended; on_notice: told in a sentence what is waited for;
-    spark: a session to use instead of one of its own.
+    on_start: told the seconds until Spark was up; on_batch: told what is done, from another thread; on_progress: the
+    same more often, but when following, which has no end; on_commit: told each table and batch as it is appended;
+    on_notice: told in a sentence what is waited for; spark: a session to use instead of one of its own.
     Safe to repeat: what the checkpoint knows is not read again.
     Raises MissionControlError for what the caller can fix.
     """
@@ -154,7 +154,8 @@ def open_source(source: str, settings: AggregateSettings) -> Source:
     if settings.dedupe and not is_topic(source):
         raise MissionControlError(f"duplicates are dropped from topics only, kafka://...; got {source!r}")
     if is_topic(source):
-        return TopicSource.of(source, settings.topic, settings.max_batch_bytes or kafka.MAX_BATCH_BYTES)
+        most = kafka.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else kafka.MAX_BATCH_BYTES
+        return TopicSource.of(source, settings.topic, settings.max_batch_bytes or most)
     return FileSource(normal_url(source), settings.max_batch_bytes or files.MAX_BATCH_BYTES)
 
 
@@ -307,7 +308,7 @@ class _Run:
         began = time.monotonic()
         if self._settings.dedupe:
             partials = drop_duplicates(partials, number, self._checkpoint.folder / "documents")
-        sums, written = self._sum(partials)
+        sums, written = self._sum(partials, number)
         data_up_to = _newest(sums)
         with self._committing:
             if self._is_ended:
@@ -327,16 +328,16 @@ class _Run:
                 self._error = error
                 raise
 
-    def _sum(self, partials: "DataFrame") -> "tuple[pa.Table, dict[str, list[AddAction]] | None]":
+    def _sum(self, partials: "DataFrame", number: int) -> "tuple[pa.Table, dict[str, list[AddAction]] | None]":
         """A micro-batch's sums, and the files that hold them where workers write.
 
-        On one machine the few rows of its tasks are added up here: Spark's shuffle and second job take longer than
-        all else that a small micro-batch needs.
+        On one machine those of a small one are added up here: Spark's shuffle and second job take longer than all else
+        that it needs. A large one takes seconds anyway, and its rows may be more than this process can hold.
         """
         if self._settings.write_from == "workers":
             return write_files(sum_partials(partials), self._dataset)
         is_on_one_machine = not is_cluster(partials.sparkSession.sparkContext.master or "")
-        if is_on_one_machine and not self._settings.dedupe:  # whose rows are as many as pings
+        if is_on_one_machine and self._plan.is_small(number):
             return add_up(partials.toArrow()), None
         return sum_partials(partials).toArrow(), None
 

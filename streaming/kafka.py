@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 MAX_BATCH_BYTES = 4 << 30
+MAX_DEDUPING_BATCH_BYTES = 1 << 30  # where a row is a message, and a task holds all that it reads
+SLOW_BATCH_BYTES = 1 << 30  # more only where it is read within PACE_SECONDS
+PACE_SECONDS = 10.0
+FEW_MESSAGES = 100_000  # the rows of so many are few
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
 FLUSH_ROWS = 50_000
 UNKNOWN_BYTES = 32_768.0  # of a message, as long as none was seen: a main ping
@@ -159,6 +163,11 @@ class TopicPlan:
         """The bytes of the documents."""
         return Read(document_bytes, None)
 
+    def is_small(self, number: int) -> bool:
+        """Whether its messages are few."""
+        start, end = offsets_before(self._folder, number), offsets_before(self._folder, number + 1)
+        return sum(unread(start if start["topic"] == end["topic"] else {}, end).values()) <= FEW_MESSAGES
+
     def _first_offsets(self) -> dict[str, int]:
         from confluent_kafka.admin import OffsetSpec
 
@@ -207,6 +216,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         self._topic = Topic(self._options["brokers"], self._options["topic"], config)
         self._frozen: dict[str, Any] | None = None
         self._mean_bytes, self._sampled_at = 0.0, -SAMPLE_SECONDS
+        self._planned = (time.monotonic(), 0)
         self._seen_at = time.monotonic()
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802
@@ -228,14 +238,23 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             ends = self._frozen or self._ends()
         except Away:
             return start
-        begin, unread = self._begin(start, ends), self._unread(start, ends)
-        if not unread:
+        begin = self._begin(start, ends)
+        counts = unread(begin, ends)
+        if not counts:
             return start
         share = 1.0
         if isinstance(limit, ReadMaxBytes):
-            share = min(1.0, limit.max_bytes / (self._mean(begin, unread) * sum(unread.values())))
-        after = {place: begin.get(place, 0) + math.ceil(count * share) for place, count in unread.items()}
-        return {"topic": ends["topic"], **begin, **after}
+            mean = self._mean(begin, counts)
+            room = room_for(limit.max_bytes, mean * self._pace())
+            share = min(1.0, room / (mean * sum(counts.values())))
+        planned = {place: math.ceil(count * share) for place, count in counts.items()}
+        self._planned = (time.monotonic(), sum(planned.values()))
+        return {"topic": ends["topic"], **begin, **{place: begin.get(place, 0) + planned[place] for place in planned}}
+
+    def _pace(self) -> float:
+        """Messages a second of the micro-batch before, which is done when the next one is asked for."""
+        planned_at, messages = self._planned
+        return messages / max(time.monotonic() - planned_at, 1e-3)
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> Sequence[InputPartition]:
         """A partition for each task. Raises MissionControlError where messages are gone and that is not to be borne."""
@@ -259,8 +278,9 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
         def ask() -> int:
             ends = self._ends()
-            unread = self._unread(start, ends)
-            return round(self._mean(self._begin(start, ends), unread) * sum(unread.values())) if unread else 0
+            begin = self._begin(start, ends)
+            counts = unread(begin, ends)
+            return round(self._mean(begin, counts) * sum(counts.values())) if counts else 0
 
         return patiently(ask, self._topic.brokers)
 
@@ -293,19 +313,13 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             "old one was not read is lost. To go on with the new one and count the loss: --on-data-loss count"
         )
 
-    def _unread(self, start: dict[str, Any], ends: dict[str, Any]) -> dict[str, int]:
-        """Messages by partition."""
-        begin = self._begin(start, ends)
-        counts = {place: end - begin.get(place, 0) for place, end in ends.items() if place != "topic"}
-        return {place: count for place, count in counts.items() if count > 0}
-
     def _ranges(self, start: dict[str, Any], end: dict[str, Any]) -> list[Range]:
         from confluent_kafka.admin import OffsetSpec
 
         begin = self._begin(start, end)
         topic_id, _ = self._topic.describe()
         if topic_id != end["topic"]:  # what was planned before a kill went with the topic
-            planned = sum(self._unread(start, end).values())
+            planned = sum(unread(begin, end).values())
             return [Range(-1, 0, 0, lost=planned)] if self._bears_loss else self._refuse_new_topic()
         wanted = {int(place): offset for place, offset in end.items() if place != "topic"}
         firsts = self._topic.offsets(list(wanted), OffsetSpec.earliest())
@@ -321,13 +335,24 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             ranges.append(Range(-1, 0, 0, lost=1))  # nobody can say how many
         return ranges
 
-    def _mean(self, begin: Mapping[str, int], unread: Mapping[str, int]) -> float:
+    def _mean(self, begin: Mapping[str, int], counts: Mapping[str, int]) -> float:
         """The mean size of some of the next messages, bytes."""
         if time.monotonic() - self._sampled_at > SAMPLE_SECONDS:
-            places = {int(place): begin.get(place, 0) for place in unread}
+            places = {int(place): begin.get(place, 0) for place in counts}
             self._mean_bytes = mean_bytes(self._topic, places) or self._mean_bytes or UNKNOWN_BYTES
             self._sampled_at = time.monotonic()
         return self._mean_bytes
+
+
+def unread(begin: Mapping[str, Any], ends: Mapping[str, Any]) -> dict[str, int]:
+    """Messages by partition, of those that have any."""
+    counts = {place: end - begin.get(place, 0) for place, end in ends.items() if place != "topic"}
+    return {place: count for place, count in counts.items() if count > 0}
+
+
+def room_for(max_bytes: int, bytes_a_second: float) -> float:
+    """How large a micro-batch may be, bytes: large only where that is soon done, for pages wait, kills repeat it."""
+    return min(max_bytes, max(SLOW_BATCH_BYTES, bytes_a_second * PACE_SECONDS))
 
 
 def share_out(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:

@@ -28,7 +28,7 @@ _OF_FEW_ROWS = {
     "spark.sql.codegen.wholeStage": "false",  # compiling costs more than it saves
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
-# Renames as the default one does, without starting a process for each look at a file: 45 ms less a micro-batch.
+# Renames as the default one does, but starts no process for each look at a file: 45 ms less a micro-batch.
 _CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 MAX_RECORD_ROWS = 10_000
 EXIT_SECONDS = 60

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streaming import contract
@@ -100,6 +101,17 @@ class Process:
     def kill(self) -> None:
         """Ends it as a crash does."""
         self._process.kill()
+        self.await_end()
+
+    def kill_java(self) -> None:
+        """Ends the Java that it started as a crash does, and so itself; itself alone where there is none yet."""
+        javas = [
+            child for child in psutil.Process(self._process.pid).children(recursive=True) if child.name() == "java"
+        ]
+        if not javas:
+            self.kill()
+        for java in javas:
+            java.kill()
         self.await_end()
 
     def await_end(self) -> int:
@@ -229,6 +241,13 @@ def kill_driver(world: World) -> None:
     job.kill()
 
 
+def kill_java(world: World) -> None:
+    """In the midst of micro-batches, Spark's own notes among them; without it the job ends."""
+    job = world.running_job()
+    job.lives_for(world.random.uniform(0, WARM_SECONDS))
+    job.kill_java()
+
+
 def kill_at_point(world: World) -> None:
     """At the next of the steps of a micro-batch."""
     world.end_job()
@@ -282,6 +301,7 @@ def kill_worker(world: World) -> None:
 KINDS: dict[str, Callable[[World], None]] = {
     "driver": kill_driver,
     DEDUPING: kill_driver,
+    "Java": kill_java,
     "broker": kill_broker,
     "worker": kill_worker,
     "maintenance": kill_maintenance,
@@ -291,6 +311,7 @@ KINDS: dict[str, Callable[[World], None]] = {
 FULL_TIMES = {
     "driver": 50,
     DEDUPING: 10,
+    "Java": 20,
     "broker": 5,
     "worker": 5,
     "maintenance": 10,

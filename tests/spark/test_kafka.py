@@ -16,7 +16,7 @@ from confluent_kafka.admin import NewPartitions
 from missioncontrol_nb.releases import load_calendar
 from missioncontrol_nb.simulate import Fleet
 from missioncontrol_nb.simulate.live import TopicSink, write_live
-from streaming import contract
+from streaming import contract, kafka
 from streaming import topic as topic_module
 from streaming.config import read_config
 from streaming.counting import Counter as PingCounter
@@ -68,6 +68,23 @@ def test_every_message_counts_once_from_run_to_run(broker, topic, count, tmp_pat
     broker.send(topic, more)
     assert count().pings == 30
     assert dataset_sums(tmp_path / "dataset") == loop_sums([*documents, *more])
+
+
+def test_large_micro_batches_are_added_up_by_spark_to_the_same_sums(broker, topic, count, tmp_path, monkeypatch):
+    documents = [*PINGS, None, *some_pings(random.Random(2), 40)]
+    broker.send(topic, documents)
+    monkeypatch.setattr(kafka, "FEW_MESSAGES", 10)
+    assert count(master="local[2]").pings == len(documents)
+    assert dataset_sums(tmp_path / "dataset") == loop_sums(documents)
+
+
+def test_micro_batches_are_large_only_where_they_are_soon_done():
+    gigabyte = 1 << 30
+    assert kafka.room_for(4 * gigabyte, 0) == gigabyte
+    assert kafka.room_for(4 * gigabyte, 2e6) == gigabyte
+    assert kafka.room_for(4 * gigabyte, 200e6) == 2e9
+    assert kafka.room_for(4 * gigabyte, 800e6) == 4 * gigabyte
+    assert kafka.room_for(4000, 800e6) == 4000
 
 
 def test_many_small_micro_batches_give_the_same_sums(broker, topic, count, tmp_path):

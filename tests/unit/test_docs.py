@@ -26,6 +26,14 @@ def test_every_picture_and_page_the_readme_points_to_is_there():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_every_page_is_whole_and_points_to_what_is_there(page):
+    text = page.read_text()
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^):]+)\)", text)]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+    assert re.findall("@[A-Z_]+@", text + README) == []
+
+
 def test_readme_opens_with_a_picture_and_the_two_commands():
     opening = README.split("\n## ")[0]
     assert "![" in opening
