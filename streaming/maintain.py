@@ -4,8 +4,8 @@ Each step is one commit that is right at any moment. Rows are summed again withi
 that span: Delta takes it when nothing was added to the span since its rows were read, and refuses it otherwise, so that
 a row that comes meanwhile is neither lost nor counted twice. Spans grow with their age, windows of the hour that is
 going on, hours, days, so that a row is written a few times in all. That is not only for readers: a commit takes 0.1 ms
-for each file that its table has, hence the one small file that is left of a window that is over. Being killed leaves
-files that no commit names, and a full vacuum finds them a day later.
+for each file that its table has. Being killed leaves files that no commit names, and
+a full vacuum finds them a day later.
 """
 
 import math
@@ -45,8 +45,7 @@ SMALL_ROWS = 500_000  # a file with fewer is small
 MOST_ROWS = 2_000_000  # of files that are summed at once
 ROW_GROUP_ROWS = 131_072  # few enough for a reader to leave most unread, and to hold but little of the others
 FEW_FILES = 4  # small files that a closed hour or day may have
-FEW_OPEN_FILES = 16  # small files that a window may have that is going on
-FEW_FILES_OF_WINDOW = 1  # small files that a window may have that is over, in an hour that is not
+FEW_OPEN_FILES = 16  # small files that a window of the hour that is going on may have
 ROUND_SECONDS = 60.0
 ORPHANS_EVERY, ORPHANS_AFTER_HOURS = DAY, 24  # a file being written is named by a commit much sooner
 ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
@@ -206,8 +205,7 @@ def _due_in_day(day: date, files: Sequence[DataFile], now: datetime) -> Iterator
         else:
             for start_of_window in sorted({file.first for file in within}):
                 window = _span(within, start_of_window, start_of_window + contract.WINDOW)
-                few = FEW_FILES_OF_WINDOW if _is_closed(window.end, now) else FEW_OPEN_FILES
-                if _is_crumbled([file for file in within if file.first == start_of_window], few):
+                if _is_crumbled([file for file in within if file.first == start_of_window], FEW_OPEN_FILES):
                     yield window
 
 
