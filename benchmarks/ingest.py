@@ -21,7 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).parent.parent
+THIS = Path(__file__).resolve()
+ROOT = THIS.parent.parent
 UNIQUE_PINGS = 10_000
 BATCHES = 4
 GOAL_OF_LOOP, GOAL_OF_FROM_JSON = 0.45, 3.0
@@ -152,12 +153,16 @@ RUNS: dict[str, Callable[[Path, int], dict[str, float]]] = {
 # The benchmark.
 
 
-def measure(run: str, folder: Path, cores: int) -> dict[str, float]:
-    """The figures of a run in a process of its own, on so many cores and no more."""
+def measure(script: Path, run: str, cores: int, **given: object) -> dict[str, float]:
+    """The figures of a run of a script in a process of its own, on so many cores and no more.
+
+    given: options of the script. whole: seconds from the process's start to its end.
+    """
     chosen = sorted(os.sched_getaffinity(0))[:cores]
+    options = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, __file__, "--run", run, "--folder", str(folder), "--cores", str(cores)],
+        [sys.executable, script, "--run", run, "--cores", str(cores), *options],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: os.sched_setaffinity(0, chosen),
@@ -251,9 +256,9 @@ def main() -> None:
         figures: dict[tuple[str, int], list[dict[str, float]]] = {key: [] for key in keys}
         for _ in range(arguments.repeats):
             for run, number in keys:
-                figures[run, number].append(measure(run, Path(name), number))
+                figures[run, number].append(measure(THIS, run, number, folder=name))
         report(figures, size)
-        report_stages(measure("stages", Path(name), 1), figures["aggregate", 1])
+        report_stages(measure(THIS, "stages", 1, folder=name), figures["aggregate", 1])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Rates are steady ones: all micro-batches but the first, all messages but the fir
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,10 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from ingest import machine, write_files
+from ingest import machine, measure, write_files
 from tqdm import tqdm
 
-ROOT = Path(__file__).parent.parent
+THIS = Path(__file__).resolve()
+ROOT = THIS.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.services.kafka import Broker  # noqa: E402
@@ -149,24 +149,6 @@ def fill(broker: Broker, folder: Path) -> None:
         broker.send(TOPIC, documents)
 
 
-def measure(run: str, folder: Path, brokers: str, cores: int) -> dict[str, float]:
-    """The figures of a run in a process of its own, on so many cores and no more."""
-    chosen = sorted(os.sched_getaffinity(0))[:cores]
-    script = "topics.py" if run in RUNS else "peers.py"
-    given = ["--run", run, "--folder", str(folder), "--brokers", brokers, "--topic", TOPIC, "--cores", str(cores)]
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name(script)), *given],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: os.sched_setaffinity(0, chosen),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(f"{run} on {cores} cores failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def place_broker(broker: Broker, cores: int) -> None:
     """Gives a broker the cores that a run with so many does not have, or all where none are left."""
     every = sorted(os.sched_getaffinity(0))
@@ -196,7 +178,9 @@ def compare(gigabytes: float, repeats: int) -> None:
         for run, number in shown:
             shown.set_description(run)
             place_broker(broker, number)
-            figures[run, number].append(measure(run, folder, broker.address, number))
+            script = THIS if run in RUNS else THIS.with_name("peers.py")
+            done = measure(script, run, number, folder=folder, brokers=broker.address, topic=TOPIC)
+            figures[run, number].append(done)
     report(figures, every)
 
 
