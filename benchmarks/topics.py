@@ -114,7 +114,6 @@ def _run_job(folder: Path, brokers: str, cores: int, *, follows: bool) -> dict[s
         "bytes": sum(batch.bytes for batch in later),
         "pings": sum(batch.pings for batch in later),
         "seconds": done[-1][0] - done[0][0],
-        "commit": median(batch.commit_seconds for batch in later),
     }
 
 

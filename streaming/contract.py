@@ -158,6 +158,11 @@ class Table:
         """The start of the window, or of the hour, that a row is of."""
         return "window_start" if "window_start" in self.keys else "submission_hour"
 
+    @property
+    def step(self) -> timedelta:
+        """How long that is."""
+        return WINDOW if "window_start" in self.keys else timedelta(hours=1)
+
 
 ERROR_AGGREGATES = Table("error_aggregates", (*WINDOW_COLUMNS, *DIMENSIONS), COUNTS)
 COARSE_AGGREGATES = Table("coarse_aggregates", (*WINDOW_COLUMNS, *COARSE_DIMENSIONS), COUNTS, ERROR_AGGREGATES)

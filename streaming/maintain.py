@@ -44,8 +44,8 @@ CLOSED_AFTER = timedelta(minutes=2)  # a span that ended so long ago gets few ro
 SMALL_ROWS = 500_000  # a file with fewer is small
 MOST_ROWS = 2_000_000  # of files that are summed at once
 ROW_GROUP_ROWS = 131_072  # few enough for a reader to leave most unread, and to hold but little of the others
-FEW_FILES = 4  # small files that a closed hour or day may have
-FEW_OPEN_FILES = 16  # small files that a window of the hour that is going on may have
+FEW_FILES = 4  # small files that a closed window, hour or day may have
+FEW_OPEN_FILES = 16  # small files that a window that is going on may have
 ROUND_SECONDS = 60.0
 ORPHANS_EVERY, ORPHANS_AFTER_HOURS = DAY, 24  # a file being written is named by a commit much sooner
 ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
@@ -181,15 +181,15 @@ def follow(
                 orphans_at += ORPHANS_EVERY.total_seconds()
 
 
-def due_spans(files: Sequence[DataFile], now: datetime) -> list[Span]:
-    """The spans of a table that have become too many small files; oldest first."""
+def due_spans(files: Sequence[DataFile], now: datetime, step: timedelta = contract.WINDOW) -> list[Span]:
+    """The spans of a table that have become too many small files; oldest first. step: the table's."""
     by_day: dict[date, list[DataFile]] = {}
     for file in files:
         by_day.setdefault(file.day, []).append(file)
-    return [span for day in sorted(by_day) for span in _due_in_day(day, by_day[day], now)]
+    return [span for day in sorted(by_day) for span in _due_in_day(day, by_day[day], now, step)]
 
 
-def _due_in_day(day: date, files: Sequence[DataFile], now: datetime) -> Iterator[Span]:
+def _due_in_day(day: date, files: Sequence[DataFile], now: datetime, step: timedelta) -> Iterator[Span]:
     start = datetime.combine(day, day_time(), UTC)
     whole = _span(files, start, start + DAY)
     if _is_closed(whole.end, now) and whole.rows <= MOST_ROWS:
@@ -204,8 +204,9 @@ def _due_in_day(day: date, files: Sequence[DataFile], now: datetime) -> Iterator
                 yield from _portions(within, begin, begin + HOUR)
         else:
             for start_of_window in sorted({file.first for file in within}):
-                window = _span(within, start_of_window, start_of_window + contract.WINDOW)
-                if _is_crumbled([file for file in within if file.first == start_of_window], FEW_OPEN_FILES):
+                window = _span(within, start_of_window, start_of_window + step)
+                few = FEW_FILES if _is_closed(window.end, now) else FEW_OPEN_FILES
+                if _is_crumbled([file for file in within if file.first == start_of_window], few):
                     yield window
 
 
@@ -372,7 +373,7 @@ class _Tending:
         files = self._keeper.files()
         upkeep = Upkeep(self._table.name, _state(files), _state(files))
         upkeep.days = self._drop_days(files)
-        spans = due_spans([file for file in files if file.day not in upkeep.days], self._now)
+        spans = due_spans([file for file in files if file.day not in upkeep.days], self._now, self._table.step)
         for number, span in enumerate(spans):
             if self._stop.is_set():
                 break

@@ -233,5 +233,5 @@ def _state(dataset: str, table: contract.Table, handle: "DeltaTable", at: dateti
         sum(file.bytes < SMALL_FILE_BYTES for file in files),
         sum(file.bytes for file in files),
         datetime.fromtimestamp(handle.history(1)[0]["timestamp"] / 1000, UTC),
-        sum(span.files - 1 for span in due_spans(files, at)),
+        sum(span.files - 1 for span in due_spans(files, at, table.step)),
     )

@@ -72,10 +72,10 @@ def test_upkeep_leaves_few_files_and_the_same_sums(stream: Stream, tmp_path: Pat
     done = maintain.maintain(str(tmp_path), now=lambda: NOW)
     assert dataset_sums(tmp_path) == before
     assert [upkeep.table for upkeep in done] == [table.name for table in contract.TABLES]
-    # Of the hour that is over one file, of the other one what is too few to be summed: 15:00 to 15:30.
-    assert files(tmp_path) == 1 + 30 == done[0].after.files
-    assert (done[0].before.files, done[0].before.rows, done[0].spans) == (90, 180, 1)
-    assert done[0].after.rows == 12 * 2 + 60
+    # Of the hour and the four windows that are over one file each, of the two others what is too few to be summed.
+    assert files(tmp_path) == 1 + 4 + 10 == done[0].after.files
+    assert (done[0].before.files, done[0].before.rows, done[0].spans) == (90, 180, 1 + 4)
+    assert done[0].after.rows == 12 * 2 + 4 * 2 + 20
     maintain.maintain(str(tmp_path), now=lambda: LATER)
     assert dataset_sums(tmp_path) == before
     assert [files(tmp_path, table) for table in contract.TABLES] == [1, 1, 0, 2, 1]
@@ -135,10 +135,11 @@ def test_span_that_is_appended_to_all_the_time_is_left_for_the_next_round(
 ) -> None:
     before_writing(monkeypatch, lambda: stream.append(crash_ping(30)), 1000)
     done = maintain.maintain(str(tmp_path), now=lambda: NOW)
-    assert done[0].spans == 0
+    assert done[0].spans == 4, "the windows of the next hour that are over"
     count = DeltaTable(str(tmp_path / "error_aggregates")).to_pyarrow_table()["count"]
-    # Two tables have such a span. Of delays two hours are summed, of rejected pings a day: there a crash adds nothing.
-    assert sum(count.to_pylist()) == 180 + 2 * maintain.ATTEMPTS + 3
+    # Two tables have such a span, and four windows. Of delays two hours are summed, of rejected pings a day: there a
+    # crash adds nothing.
+    assert sum(count.to_pylist()) == 180 + 2 * (maintain.ATTEMPTS + 4) + 3
 
 
 def test_stream_beside_upkeep_loses_nothing(tmp_path: Path) -> None:
@@ -225,8 +226,10 @@ def test_newest_submission_outlives_the_log(stream: Stream, tmp_path: Path) -> N
         ([(14, 600_000)] * 9, NOW, []),  # large files
         ([(14, 10)] * 5 + [(9, 10)], LATER, [(0, 24)]),
         ([(14, 400_000)] * 5 + [(9, 400_000)] * 5, LATER, [(9, 10), (14, 15)]),  # too many rows for one sum
-        ([(15, 10)] * 17, NOW, [(15, 15 + 5 / 60)]),  # a window of the hour that is not over
-        ([(15, 10)] * 16, NOW, []),
+        ([(15, 10)] * 5, NOW, [(15, 15 + 5 / 60)]),  # a window that is over, of an hour that is not
+        ([(15, 10)] * 4, NOW, []),
+        ([(15 + 20 / 60, 10)] * 17, NOW, [(15 + 20 / 60, 15 + 25 / 60)]),  # a window that is going on
+        ([(15 + 20 / 60, 10)] * 16, NOW, []),
     ],
 )
 def test_spans_that_are_due(hours_and_rows, now, spans):
