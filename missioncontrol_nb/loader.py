@@ -294,12 +294,15 @@ class Dataset:
         return table
 
     def _is_whole(self, handle: "DeltaTable") -> bool:
-        """Whether a table says so; one whose log was shortened under its handle says nothing until the next refresh."""
+        """Whether a table says so; the newest commits say it where the log was shortened under the handle."""
         if handle is not self._whole:
             try:
-                if handle.transaction_version(WHOLE_APP) is None:
-                    return False
+                known = handle.transaction_version(WHOLE_APP)
             except _delta_errors():
+                handle.update_incremental()
+                self._is_reopened = True
+                known = handle.transaction_version(WHOLE_APP)
+            if known is None:
                 return False
             self._whole = handle
         return True

@@ -136,7 +136,7 @@ def backfill(
         only, is_known = _without_waiting(pings, began.position, folder)
         if not (settings.unfinished or is_known):
             _check_finished(pings, until, began)
-        began.keep_sums(since, until, folder)
+        began.keep(since, until, folder)
         counted = folder / "dataset"
         counting = replace(settings.counting, checkpoint=str(folder / "checkpoint"), follow=False)
         summary = aggregate(
@@ -226,17 +226,29 @@ class _Snapshot:
     tables: "Mapping[str, DeltaTable | None]"
     position: Position | None
     _kept: dict[tuple[str, date], Path] = field(default_factory=dict)
+    _marks: dict[tuple[str, date], int | None] = field(default_factory=dict)
 
-    def keep_sums(self, since: date, until: date, folder: Path) -> None:
-        """Writes the sums of days into a folder: upkeep may remove the files that hold them before they are wanted."""
+    def keep(self, since: date, until: date, folder: Path) -> None:
+        """Notes who replaced days, and writes their sums into a folder.
+
+        Upkeep may remove the log that tells it and the files that hold them before they are wanted.
+        """
         import pyarrow.parquet as pq
 
+        for name, handle in self.tables.items():
+            for number in range((until - since).days + 1 if handle else 0):
+                day = since + timedelta(days=number)
+                self._marks[name, day] = _mark_of(handle, day)
         for table in contract.TABLES:
             handle = self.tables[table.name]
             for day in days_of(handle):
                 if since <= day <= until:
                     self._kept[table.name, day] = folder / f"{table.name} {day}.parquet"
                     pq.write_table(day_sums(handle, table, day), self._kept[table.name, day])
+
+    def is_replaced(self, table: contract.Table, day: date, now: "DeltaTable | None") -> bool:
+        """Whether another backfill has replaced a day of a table since."""
+        return _mark_of(now, day) != self._marks.get((table.name, day))
 
     def days(self) -> set[date]:
         """The days whose sums were kept."""
@@ -360,7 +372,8 @@ class _Replacing:
 
         def remake(now: "DeltaTable | None") -> "pa.Table | None":
             nonlocal change
-            self._check_alone(now, table, day)
+            if self._began.is_replaced(table, day, now):
+                raise MissionControlError(f"another backfill has replaced {day} meanwhile: run this one again")
             found = day_sums(now, table, day)
             since = taken(table, found, began)
             if has_negative(table, since):
@@ -377,22 +390,15 @@ class _Replacing:
             remake(there)
             return change
         self._number += 1
-        self._writer(table).replace(remake, on_day(day), self._number, self._app, self._metadata(table, day))
+        self._writer(table).replace(
+            remake, on_day(day), self._number, self._app, self._metadata(table, day), _mark(day)
+        )
         return change
 
     def _writer(self, table: contract.Table) -> TableWriter:
         if not self._writers:
             self._writers = {writer.table.name: writer for writer in open_writers(self._dataset, self._patience)}
         return self._writers[table.name]
-
-    def _check_alone(self, now: "DeltaTable | None", table: contract.Table, day: date) -> None:
-        """Raises MissionControlError where another backfill has replaced the day since this one began."""
-        began = self._began.tables[table.name]
-        if now is None or began is None or now.version() == began.version():
-            return
-        for commit in now.history(now.version() - began.version()):
-            if commit.get(BACKFILLED) == day.isoformat():
-                raise MissionControlError(f"another backfill has replaced {day} meanwhile: run this one again")
 
     def _metadata(self, table: contract.Table, day: date) -> dict[str, str]:
         """What a commit says: the day, and how far the source goes within what was asked for."""
@@ -401,6 +407,15 @@ class _Replacing:
         if newest is not None:
             metadata[contract.DATA_UP_TO] = min(newest, _end_of(self._until)).isoformat(timespec="microseconds")
         return metadata
+
+
+def _mark(day: date) -> str:
+    """The transaction that says from which version of a table a day was replaced last; it outlives the log."""
+    return f"missioncontrol backfilled {day}"
+
+
+def _mark_of(table: "DeltaTable | None", day: date) -> int | None:
+    return None if table is None else table.transaction_version(_mark(day))
 
 
 def _pings(sums_of: "Callable[[contract.Table], pa.Table]") -> tuple[int, int]:

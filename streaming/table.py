@@ -228,13 +228,14 @@ class TableWriter:
         batch: int,
         app: str,
         metadata: Mapping[str, str],
+        mark: str,
     ) -> bool:
         """Replace the rows that a condition matches, in one commit; True when that was done, now or before.
 
         remake: gives the new rows from the table as it is, of contract.schema(table), or None to leave all as it is;
         called again where matching rows were appended meanwhile. batch, app: as append takes them. metadata: of the
-        commit; how far data go is that of the table, where it says so. What remake raises as MissionControlError is
-        passed on.
+        commit; how far data go is that of the table, where it says so. mark: a further transaction, whose number will
+        be that of the version that was replaced. What remake raises as MissionControlError is passed on.
         """
         from deltalake import CommitProperties, Transaction, write_deltalake
 
@@ -249,12 +250,13 @@ class TableWriter:
             said, up_to = dict(metadata), said_up_to(self._delta)
             if up_to is not None:
                 said[contract.DATA_UP_TO] = up_to
+            transactions = [Transaction(app, batch), Transaction(mark, self._delta.version())]
             write_deltalake(
                 self._delta,
                 rows.cast(contract.schema(self.table)),
                 mode="overwrite",
                 predicate=where,
-                commit_properties=CommitProperties(custom_metadata=said, app_transactions=[Transaction(app, batch)]),
+                commit_properties=CommitProperties(custom_metadata=said, app_transactions=transactions),
             )
             return True
 

@@ -30,7 +30,7 @@ def by_reason(sums):
 
 
 def replace_by(writer, rows, batch=1, app="backfill"):
-    return writer.replace(lambda now: rows, on_day(DAY), batch, app, {"why": "test"})
+    return writer.replace(lambda now: rows, on_day(DAY), batch, app, {"why": "test"}, "mark")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_rows_of_any_table_come_back_the_same_from_their_sums(table, tmp_path):
     writer.append(rows, 1, "stream")
     sums = day_sums(DeltaTable(writer.url), table, DAY)
     assert sums.schema == sums_schema(table)
-    writer.replace(lambda now: as_rows(table, sums), on_day(DAY), 0, "backfill", {})
+    writer.replace(lambda now: as_rows(table, sums), on_day(DAY), 0, "backfill", {}, "mark")
     again = DeltaTable(writer.url)
     assert are_same(table, day_sums(again, table, DAY), sums)
     assert len(again.file_uris()) == 1
@@ -113,7 +113,7 @@ def test_rows_that_are_appended_to_the_day_meanwhile_are_seen(writer, tmp_path, 
             append(str(tmp_path), TABLE, rejects(3), 1, "stream")
         return added(TABLE, rejects(100), day_sums(now, TABLE, DAY))
 
-    writer.replace(remake, on_day(DAY), 1, "backfill", {})
+    writer.replace(remake, on_day(DAY), 1, "backfill", {}, "mark")
     assert len(seen) == 2
     assert held(writer)["a"] == 100 + (before[0] or 0) + 3
 
@@ -127,7 +127,7 @@ def test_rows_that_are_appended_to_another_day_meanwhile_do_not_matter(writer, t
         append(str(tmp_path), TABLE, rejects(3, day=DAY + timedelta(days=1)), 1, "stream")
         return rejects(5)
 
-    writer.replace(remake, on_day(DAY), 1, "backfill", {})
+    writer.replace(remake, on_day(DAY), 1, "backfill", {}, "mark")
     assert len(seen) == 1
     assert held(writer) == {"a": 5}
     assert held(writer, DAY + timedelta(days=1)) == {"a": 3}
@@ -149,5 +149,5 @@ def test_what_is_wrong_with_the_rows_is_said_at_once(writer):
         raise MissionControlError("not like this")
 
     with pytest.raises(MissionControlError, match=r"^not like this$"):
-        writer.replace(remake, on_day(DAY), 1, "backfill", {})
+        writer.replace(remake, on_day(DAY), 1, "backfill", {}, "mark")
     assert len(calls) == 1

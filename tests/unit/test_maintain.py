@@ -218,6 +218,34 @@ def test_newest_submission_outlives_the_log(stream: Stream, tmp_path: Path) -> N
     assert Dataset(tmp_path).data_up_to() == NOW
 
 
+def test_log_shortened_under_open_handles_takes_nothing_from_them(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintain, "LOG_MINUTES", 0)
+    held = Dataset(tmp_path)
+    assert len(held.tables()) == 5
+    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    for table in contract.TABLES:
+        keeper = Keeper(str(tmp_path), table)
+        assert keeper.vacuum(0, is_full=False) or table is contract.EXPERIMENT_ERROR_AGGREGATES
+        keeper.clean_log()
+        assert len(list(Path(keeper.url, "_delta_log").glob("*.json"))) == 1, "the log is short"
+    assert held.data_up_to() == Dataset(tmp_path).data_up_to() == NOW
+    assert held.load(every="1d")["count"].sum() == 180
+    assert held.refresh()
+    stream.append(crash_ping(89))
+    assert Dataset(tmp_path).load(every="1d", by="country")["count"].sum() == 181
+
+
+def test_log_stays_short_beside_a_stream(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintain, "LOG_MINUTES", 0)
+    maintain.maintain(str(tmp_path), now=lambda: NOW)
+    for _ in range(210):
+        stream.append(b"nonsense")
+    log = tmp_path / contract.REJECTED_PINGS.name / "_delta_log"
+    assert len(list(log.glob("*.json"))) <= 101, "Delta forgets the others whenever it makes a checkpoint"
+
+
 @pytest.mark.parametrize(
     ("hours_and_rows", "now", "spans"),
     [
