@@ -15,12 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent
@@ -219,6 +220,7 @@ class Watched:
     began: float
     freshness: list[tuple[float, float]] = field(default_factory=list)  # (sent at, seconds)
     loads: list[float] = field(default_factory=list)  # seconds each
+    cpu: dict[str, float] = field(default_factory=dict)  # by part, of a core
     samples: list[Sample] = field(default_factory=list)
     batches: list[dict[str, Any]] = field(default_factory=list)
     sent: dict[str, Any] = field(default_factory=dict)
@@ -243,7 +245,7 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.broker.stop()
 
-    def watch(self, rate: float, minutes: float, load_every: float, say: Any = lambda watched: None) -> Watched:
+    def watch(self, rate: float, minutes: float, look_every: float, say: Any = lambda watched: None) -> Watched:
         """A job at so many pings a second for so long, once it has warmed up; into a dataset of two months."""
         now = datetime.now(UTC)
         write_history(Fleet(load_calendar(), weeks_until(now)), self.dataset, now, HISTORY_DAYS)
@@ -257,7 +259,7 @@ class Stream:
             sender = Part("--part", "send", "--brokers", self.broker.address, "--rate", rate, name="the sender")
             try:
                 job.await_said("batch", 120)
-                return self._watch(job, sender, minutes, load_every, say)
+                return self._watch(job, sender, minutes, look_every, say)
             finally:
                 sender.end()
         finally:
@@ -297,11 +299,14 @@ class Stream:
         return Part("--part", "job", "--url", url, "--dataset", dataset, "--master", master,
                     "--trigger", self._trigger, *more, name="the job", cores=self._cores)  # fmt: skip
 
-    def _watch(self, job: Part, sender: Part, minutes: float, load_every: float, say: Any) -> Watched:
-        from missioncontrol_nb import load
+    def _watch(self, job: Part, sender: Part, minutes: float, look_every: float, say: Any) -> Watched:
+        from missioncontrol_nb import Dataset, load
 
         watched = Watched(began=time.time() + WARM_UP_SECONDS)
         end, seen, sample_at = watched.began + minutes * 60, {}, watched.began
+        parts = {"job": job.pid, "sender": sender.pid, "broker": self.broker.pid, "reader": None}
+        taken: dict[str, float] = {}
+        dataset = Dataset(self.dataset)
         today = datetime.now(UTC).date().isoformat()
 
         def look() -> None:
@@ -315,12 +320,16 @@ class Stream:
         while time.time() < end:
             job.check()
             sender.check()
-            look()
+            if dataset.refresh():
+                look()
             if time.time() >= sample_at:
+                taken = taken or {name: cpu_of(pid) for name, pid in parts.items()}
                 watched.samples.append(memory_of(job.pid))
                 say(watched)
                 sample_at = time.time() + SAMPLE_SECONDS
-            time.sleep(load_every)
+            time.sleep(look_every)
+        seconds = time.time() - watched.began
+        watched.cpu = {name: (cpu_of(pid) - taken[name]) / seconds for name, pid in parts.items()}
         sender.end()
         watched.sent = sender.said[-1]
         self._await_all(job, watched)
@@ -347,31 +356,28 @@ class Stream:
 
 def memory_of(pid: int) -> Sample:
     """The resident memory of a job's processes."""
-    driver = java = workers = 0.0
-    parents, sizes, is_java = {}, {}, {}
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (place / "stat").read_text()
-            sizes[int(place.name)] = int((place / "statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
-        except (OSError, IndexError):
-            continue
-        name, rest = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
-        parents[int(place.name)], is_java[int(place.name)] = int(rest[1]), name == "java"
-    for child in parents:
-        if child == pid:
-            driver += sizes.get(child, 0)
-        elif child in sizes and pid in _ancestors(child, parents):
-            if is_java[child]:
-                java += sizes[child]
-            else:
-                workers += sizes[child]
-    return Sample(time.time(), driver, java, workers)
+    sizes = {"driver": 0.0, "java": 0.0, "workers": 0.0}
+    for process in _family(pid):
+        with suppress(psutil.NoSuchProcess):
+            part = "driver" if process.pid == pid else "java" if process.name() == "java" else "workers"
+            sizes[part] += process.memory_info().rss / 1e6
+    return Sample(time.time(), **sizes)
 
 
-def _ancestors(child: int, parents: dict[int, int]) -> Iterator[int]:
-    while child in parents:
-        child = parents[child]
-        yield child
+def cpu_of(pid: int | None) -> float:
+    """The seconds of CPU that a process has taken, and those that it started; None: this one alone."""
+    if pid is None:
+        return time.process_time()
+    seconds = 0.0
+    for process in _family(pid):
+        with suppress(psutil.NoSuchProcess):
+            seconds += sum(process.cpu_times())
+    return seconds
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 @contextmanager
@@ -391,13 +397,13 @@ def stream(topics: Path | None, trigger: float = 1.0) -> Iterator[Stream]:
         os.sched_setaffinity(0, every)
 
 
-def add_options(parser: argparse.ArgumentParser, minutes: float, load_every: float) -> None:
+def add_options(parser: argparse.ArgumentParser, minutes: float, look_every: float) -> None:
     """The options of a benchmark that watches a stream."""
     parser.add_argument("--minutes", type=float, default=minutes)
     parser.add_argument("--rate", type=float, help="pings a second; default: half of what the job can take")
     parser.add_argument("--trigger", type=float, default=1.0, help="of the job, seconds")
     parser.add_argument("--rated-gigabytes", type=float, default=6.0, help="to catch up with, to see what it can take")
-    parser.add_argument("--load-every", type=float, default=load_every, help="seconds between two loads")
+    parser.add_argument("--look-every", type=float, default=look_every, help="for a commit, which is loaded; seconds")
     parser.add_argument("--topics", type=Path, help="the folder for the broker's messages, such as /dev/shm")
 
 
@@ -414,7 +420,7 @@ def watch(given: argparse.Namespace) -> Watched:
             def show(seen: Watched) -> None:
                 bar.update(min(round(seen.samples[-1].at - seen.began), bar.total) - bar.n)
 
-            return made.watch(rate, given.minutes, given.load_every, show)
+            return made.watch(rate, given.minutes, given.look_every, show)
 
 
 def main() -> None:

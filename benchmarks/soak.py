@@ -87,7 +87,7 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     """Runs, prints and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, minutes=60, load_every=0.5)
+    add_options(parser, minutes=60, look_every=0.1)
     parser.add_argument("--values", type=Path, help="a CSV file for all that was seen")
     parser.add_argument("--picture", type=Path, help="a PNG or SVG file for the charts")
     given = parser.parse_args()
