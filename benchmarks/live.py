@@ -205,12 +205,13 @@ class Part:
 
 
 class Sample(NamedTuple):
-    """Resident memory at a moment, MB: of the job's Python, of its Java and of its Python workers."""
+    """Resident memory at a moment, MB: of the job's Python, of its Java, of its Python workers and of its upkeep."""
 
     at: float
     driver: float
     java: float
     workers: float
+    upkeep: float
 
 
 @dataclass
@@ -356,12 +357,19 @@ class Stream:
 
 def memory_of(pid: int) -> Sample:
     """The resident memory of a job's processes."""
-    sizes = {"driver": 0.0, "java": 0.0, "workers": 0.0}
+    sizes = dict.fromkeys(Sample._fields[1:], 0.0)
     for process in _family(pid):
         with suppress(psutil.NoSuchProcess):
-            part = "driver" if process.pid == pid else "java" if process.name() == "java" else "workers"
-            sizes[part] += process.memory_info().rss / 1e6
+            sizes[_part_of(process, pid)] += process.memory_info().rss / 1e6
     return Sample(time.time(), **sizes)
+
+
+def _part_of(process: psutil.Process, driver: int) -> str:
+    if process.pid == driver:
+        return "driver"
+    if process.name() == "java":
+        return "java"
+    return "upkeep" if "streaming.upkeep" in process.cmdline() else "workers"
 
 
 def cpu_of(pid: int | None) -> float:

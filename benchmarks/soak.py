@@ -17,6 +17,7 @@ SHOWN = {
     "memory of the driver's Python, MB": "driver",
     "memory of its Java, MB": "java",
     "memory of the workers, MB": "workers",
+    "memory of its upkeep, MB": "upkeep",
     "summing and committing one, s": "seconds",
     "its commits, s": "commit_seconds",
     "from produce() to load(), s": "freshness",

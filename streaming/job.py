@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from streaming import contract, files, kafka, maintain
+from streaming import contract, files, kafka
 from streaming.added import write_files
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
 from streaming.cluster import await_executors, is_cluster
@@ -28,6 +28,7 @@ from streaming.source import Plan, Source
 from streaming.sums import add_up, rows_of
 from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers, pass_on_settings
 from streaming.topic import is_topic
+from streaming.upkeep import tended
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -174,20 +175,11 @@ def _session(
     )
 
 
-@contextmanager
-def _upkeep(dataset: str, settings: AggregateSettings, say: Callable[[str], None]) -> Iterator[None]:
+def _upkeep(
+    dataset: str, settings: AggregateSettings, on_notice: Callable[[str], None]
+) -> AbstractContextManager[None]:
     """Tends the dataset beside a job that follows."""
-    if not (settings.follow and settings.maintains):
-        yield
-        return
-    stop = threading.Event()
-    tending = threading.Thread(target=maintain.follow, args=(dataset,), kwargs={"stop": stop, "on_trouble": say})
-    tending.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        tending.join()
+    return tended(dataset, on_notice) if settings.follow and settings.maintains else nullcontext()
 
 
 def sum_partials(partials: "DataFrame") -> "DataFrame":
