@@ -13,7 +13,7 @@ from pathlib import Path
 
 from streaming import maintain
 
-NICENESS = 10  # of 19: a tenth of a core that the job wants too
+NICENESS = 19  # the lowest priority: with less, a round of upkeep shows in how soon a ping does
 END_SECONDS = 10.0  # for what is at hand; to be killed then costs nothing but that work
 
 

@@ -92,7 +92,7 @@ class Cluster:
         """The executors and what they started, of all workers."""
         living = [worker.pid for worker in self._workers if worker]
         children = [child for pid in living for child in psutil.Process(pid).children(recursive=True)]
-        return list(filter(_lives, children))
+        return list(filter(lives, children))
 
     def await_workers(self) -> None:
         """Until the master knows as many workers as run."""
@@ -140,7 +140,7 @@ class Cluster:
         self.stop()
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,0 +1,93 @@
+"""Upkeep beside a job: a process that tends, is replaced when it dies, and never outlives the job."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from streaming import contract, upkeep
+from streaming.counting import Counter
+from streaming.sums import rows_of
+from streaming.table import open_writers
+from tests.services.cluster import lives, wait_until
+from tests.spark.small_pings import crash_ping
+
+BATCHES = 9
+
+
+def tending_ones(parent: int | None = None) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(parent).children():
+        with suppress(psutil.Error):  # it has just died
+            found += [child] if "streaming.upkeep" in child.cmdline() else []
+    return found
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A day that is over, of a small file for each of BATCHES micro-batches."""
+    writers = open_writers(str(tmp_path))
+    for number in range(BATCHES):
+        counter = Counter()
+        counter.add(crash_ping(number), 0)
+        sums = pa.Table.from_batches([counter.partial_sums()])
+        for writer in writers:
+            writer.append(rows_of(writer.table, sums), number, "stream")
+    return tmp_path
+
+
+def files(dataset: Path) -> int:
+    return len(DeltaTable(str(dataset / contract.ERROR_AGGREGATES.name)).file_uris())
+
+
+def test_dataset_is_tended_by_a_process_of_low_priority_that_ends_with_the_job(dataset):
+    assert files(dataset) == BATCHES
+    with upkeep.tended(str(dataset), print, every_seconds=0.1):
+        wait_until(lambda: files(dataset) == 1, "upkeep")
+        [process] = tending_ones()
+        assert process.nice() == upkeep.NICENESS
+        assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+    assert not process.is_running()
+
+
+def test_one_that_dies_is_replaced_and_said(dataset):
+    told: list[str] = []
+    with upkeep.tended(str(dataset), told.append, every_seconds=0.1):
+        [process] = tending_ones()
+        process.kill()
+        wait_until(lambda: any(other != process for other in tending_ones()), "another one")
+        wait_until(lambda: files(dataset) == 1, "upkeep")
+    assert told == ["maintenance ended with exit code -9 and will be started again"]
+
+
+def test_what_fails_is_said(tmp_path):
+    told: list[str] = []
+    with upkeep.tended(str(tmp_path), told.append, every_seconds=0.1):
+        wait_until(lambda: bool(told), "a notice")
+    assert len(told) == 1
+    assert told[0].startswith("maintenance failed and will be tried again: ")
+    assert told[0].endswith("holds no dataset: none of its tables is there")
+
+
+def test_one_that_hangs_is_ended(dataset, monkeypatch):
+    monkeypatch.setattr(upkeep, "END_SECONDS", 0.1)
+    with upkeep.tended(str(dataset), print):
+        [process] = tending_ones()
+        process.suspend()
+    assert not process.is_running()
+
+
+def test_one_whose_job_is_killed_ends(dataset):
+    code = f"import time; from streaming.upkeep import tended\nwith tended({str(dataset)!r}, print): time.sleep(99)"
+    with subprocess.Popen([sys.executable, "-c", code]) as job:
+        wait_until(lambda: bool(tending_ones(job.pid)), "upkeep", job)
+        [process] = tending_ones(job.pid)
+        job.send_signal(signal.SIGKILL)
+    wait_until(lambda: not lives(process), "its end")
