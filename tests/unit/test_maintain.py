@@ -237,13 +237,16 @@ def test_log_shortened_under_open_handles_takes_nothing_from_them(
     assert Dataset(tmp_path).load(every="1d", by="country")["count"].sum() == 181
 
 
-def test_log_stays_short_beside_a_stream(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_stays_short_beside_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintain, "LOG_MINUTES", 0)
-    maintain.maintain(str(tmp_path), now=lambda: NOW)
-    for _ in range(210):
-        stream.append(b"nonsense")
-    log = tmp_path / contract.REJECTED_PINGS.name / "_delta_log"
-    assert len(list(log.glob("*.json"))) <= 101, "Delta forgets the others whenever it makes a checkpoint"
+    Stream(tmp_path).append(b"nonsense")
+    maintain.maintain(str(tmp_path))
+    writer = TableWriter(str(tmp_path), contract.REJECTED_PINGS)
+    rows = writer.query("SELECT * FROM data")
+    for number in range(205):
+        writer.append(rows, number, "other")
+    commits = list(Path(writer.url, "_delta_log").glob("*.json"))
+    assert len(commits) <= 101, "Delta forgets the others whenever it makes a checkpoint"
 
 
 @pytest.mark.parametrize(
