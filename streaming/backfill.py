@@ -15,8 +15,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from streaming import contract
 from streaming.checkpoint import source_app
@@ -41,12 +42,13 @@ from streaming.position import Position, position_of
 from streaming.source import Source
 from streaming.table import (
     TableWriter,
+    brisk_options,
     check_credentials,
     is_remote,
     normal_url,
     open_writers,
+    persist,
     said_up_to,
-    storage_options,
     table_url,
 )
 
@@ -63,6 +65,7 @@ PATIENT_SECONDS = 2.0  # before it is said that it is waited for
 BEHIND_BY = timedelta(hours=1)  # a stream has a day behind it when its data are that much newer than its end
 _LOST = ("file_vanished", "file_unreadable", "messages_lost")  # rejects that say that the source is not whole
 Say = Callable[[str], None]
+_Result = TypeVar("_Result")
 
 
 class Stopped(Exception):  # noqa: N818 (it was wanted)
@@ -127,16 +130,17 @@ def backfill(
     pings.check(stop, on_notice)
     position = _stream_position(dataset, settings.counting)
     patience = Patience.saying(on_notice, stop)
-    if not settings.dry_run and any(_open_all(dataset).values()):
+    tables = persist(lambda _: _open_all(dataset), dataset, patience, at_start=True, to="read")
+    if any(tables.values()) and not settings.dry_run:
         # So that a table that sums another one holds what that one does.
         open_writers(dataset, patience, (position.app,) if position else ())
-    began = _snapshot(dataset, position, stop, on_notice)
+    began = _snapshot(dataset, position, patience, stop, on_notice)
     folder = Path(tempfile.mkdtemp(prefix="missioncontrol-backfill-"))
     try:
         only, is_known = _without_waiting(pings, began.position, folder)
         if not (settings.unfinished or is_known):
             _check_finished(pings, until, began)
-        began.keep(since, until, folder)
+        began.keep(since, until, folder, patience)
         counted = folder / "dataset"
         counting = replace(settings.counting, checkpoint=str(folder / "checkpoint"), follow=False)
         summary = aggregate(
@@ -195,14 +199,14 @@ def _stream_position(dataset: str, settings: AggregateSettings) -> Position | No
     return position
 
 
-def _snapshot(dataset: str, position: Position | None, stop: threading.Event, say: Say) -> "_Snapshot":
+def _snapshot(
+    dataset: str, position: Position | None, patience: Patience, stop: threading.Event, say: Say
+) -> "_Snapshot":
     """The tables and the stream's position as they were at one moment, between two micro-batches."""
     began, has_said = time.monotonic(), False
     while True:
         position = position and position_of(position.folder)
-        tables = _open_all(dataset)
-        handles = [table for table in tables.values() if table is not None]
-        committed = [handle.transaction_version(position.app) for handle in handles] if position else []
+        tables, committed = _patiently(partial(_opened, dataset, position), dataset, patience)
         newest = max((number for number in committed if number is not None), default=-1)
         if position is None or newest == position.finished - 1:
             return _Snapshot(tables, position)
@@ -219,6 +223,13 @@ def _snapshot(dataset: str, position: Position | None, stop: threading.Event, sa
             )
 
 
+def _opened(dataset: str, position: Position | None) -> "tuple[dict[str, DeltaTable | None], list[int | None]]":
+    """The tables, and the last micro-batch that each has of a stream."""
+    tables = _open_all(dataset)
+    handles = [table for table in tables.values() if table is not None]
+    return tables, [handle.transaction_version(position.app) for handle in handles] if position else []
+
+
 @dataclass(frozen=True)
 class _Snapshot:
     """A dataset as it was at one moment. tables: None for those that were not there yet."""
@@ -228,23 +239,29 @@ class _Snapshot:
     _kept: dict[tuple[str, date], Path] = field(default_factory=dict)
     _marks: dict[tuple[str, date], int | None] = field(default_factory=dict)
 
-    def keep(self, since: date, until: date, folder: Path) -> None:
+    def keep(self, since: date, until: date, folder: Path, patience: Patience) -> None:
         """Notes who replaced days, and writes their sums into a folder.
 
-        Upkeep may remove the log that tells it and the files that hold them before they are wanted.
+        Upkeep may remove the log that tells the former, in minutes, and the files that hold the latter before they are
+        wanted.
         """
+        handles = [(table, handle) for table in contract.TABLES if (handle := self.tables[table.name])]
+        for keep in (self._keep_marks, self._keep_sums):
+            for table, handle in handles:
+                _patiently(partial(keep, table, handle, since, until, folder), handle.table_uri, patience)
+
+    def _keep_marks(self, table: contract.Table, handle: "DeltaTable", since: date, until: date, _: Path) -> None:
+        for number in range((until - since).days + 1):
+            day = since + timedelta(days=number)
+            self._marks[table.name, day] = _mark_of(handle, day)
+
+    def _keep_sums(self, table: contract.Table, handle: "DeltaTable", since: date, until: date, folder: Path) -> None:
         import pyarrow.parquet as pq
 
-        for name, handle in self.tables.items():
-            for number in range((until - since).days + 1 if handle else 0):
-                day = since + timedelta(days=number)
-                self._marks[name, day] = _mark_of(handle, day)
-        for table in contract.TABLES:
-            handle = self.tables[table.name]
-            for day in days_of(handle):
-                if since <= day <= until:
-                    self._kept[table.name, day] = folder / f"{table.name} {day}.parquet"
-                    pq.write_table(day_sums(handle, table, day), self._kept[table.name, day])
+        for day in days_of(handle):
+            if since <= day <= until:
+                self._kept[table.name, day] = folder / f"{table.name} {day}.parquet"
+                pq.write_table(day_sums(handle, table, day), self._kept[table.name, day])
 
     def is_replaced(self, table: contract.Table, day: date, now: "DeltaTable | None") -> bool:
         """Whether another backfill has replaced a day of a table since."""
@@ -275,6 +292,10 @@ def _newest_submission(table: "DeltaTable | None") -> datetime | None:
     return None if said is None else datetime.fromisoformat(said).astimezone(UTC)
 
 
+def _patiently(read: Callable[[], _Result], url: str, patience: Patience) -> _Result:
+    return persist(lambda _: read(), url, patience, to="read")
+
+
 def _open_all(dataset: str) -> "dict[str, DeltaTable | None]":
     return {table.name: _open(dataset, table) for table in contract.TABLES}
 
@@ -287,7 +308,7 @@ def _open(dataset: str, table: contract.Table) -> "DeltaTable | None":
     if not is_remote(url) and not Path(url, "_delta_log").is_dir():
         return None
     try:
-        return DeltaTable(url, storage_options=storage_options(url))
+        return DeltaTable(url, storage_options=brisk_options(url))
     except TableNotFoundError:
         return None
 
@@ -385,9 +406,9 @@ class _Replacing:
             change = Change(day, table.name, totals(table, found), totals(table, wanted), is_changed)
             return as_rows(table, wanted) if is_changed else None
 
-        there = _open(self._dataset, table)
+        there = _patiently(lambda: _open(self._dataset, table), self._dataset, self._patience)
         if self._dry_run or (there is None and not len(source)):
-            remake(there)
+            _patiently(lambda: remake(there), self._dataset, self._patience)
             return change
         self._number += 1
         self._writer(table).replace(

@@ -196,8 +196,7 @@ class TableWriter:
         self.table = table
         self.url = table_url(dataset, table)
         self._patience = patience
-        at_start = replace(patience, seconds=min(patience.seconds, START_SECONDS))
-        self._delta = _persist(self._create, self.url, at_start, _FINAL_AT_START)
+        self._delta = persist(self._create, self.url, patience, at_start=True)
         self._seen_version = -1
         self._data_up_to = ""
 
@@ -273,7 +272,7 @@ class TableWriter:
         return self._persist(ask)
 
     def _persist(self, attempt: Callable[[bool], _Result]) -> _Result:
-        return _persist(attempt, self.url, self._patience, _FINAL)
+        return persist(attempt, self.url, self._patience)
 
     def make_whole(self, fine: "TableWriter", apps: Sequence[str]) -> None:
         """Appends what the table that this one sums holds, once; with the last batches of some apps there."""
@@ -409,12 +408,17 @@ def append(
     return TableWriter(dataset, table).append(rows, batch, app, data_up_to)
 
 
-def _persist(attempt: Callable[[bool], _Result], url: str, patience: Patience, final: tuple[str, ...]) -> _Result:
+def persist(
+    attempt: Callable[[bool], _Result], url: str, patience: Patience, *, at_start: bool = False, to: str = "write to"
+) -> _Result:
     """Try again after a failure: a few times after any, and as long as patience lasts where a store does not answer.
 
-    attempt: told whether it is not the first; what it raises as MissionControlError is passed on. final: what a
-    failure says that no other attempt will mend. Raises MissionControlError with the last failure.
+    attempt: told whether it is not the first; what it raises as MissionControlError is passed on. at_start: be less
+    patient, and not at all with refused keys, which later may just have been exchanged. to: do what with url, for the
+    MissionControlError that says the last failure.
     """
+    final = _FINAL_AT_START if at_start else _FINAL
+    patience = replace(patience, seconds=min(patience.seconds, START_SECONDS)) if at_start else patience
 
     def passes(error: Exception, number: int) -> bool:  # deltalake raises what it likes; a bug shows in the end
         if isinstance(error, MissionControlError | PermissionError | NotADirectoryError | TypeError):
@@ -427,7 +431,7 @@ def _persist(attempt: Callable[[bool], _Result], url: str, patience: Patience, f
     except MissionControlError:
         raise
     except Exception as error:
-        raise MissionControlError(f"cannot write to {url!r}: {reason_of(error)}") from error
+        raise MissionControlError(f"cannot {to} {url!r}: {reason_of(error)}") from error
 
 
 def reason_of(error: Exception) -> str:

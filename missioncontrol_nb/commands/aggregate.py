@@ -38,12 +38,7 @@ Examples:
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset; made if need be.")
 @click.option("--follow", is_flag=True, help="Keep watching for new pings until Ctrl-C; a line per micro-batch.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was read as one JSON line on standard output.")
-@options.master
-@click.option(
-    "--environment", metavar="FILE|URL",
-    help="What a cluster's workers run in, from `missioncontrol environment`.  [default: this Python, there as here]",
-)  # fmt: skip
-@click.option("--spark-config", metavar="FILE", help="Lines of name = value for Spark, such as spark.cores.max = 8.")
+@options.cluster
 @click.option(
     "--write-from", type=click.Choice(["driver", "workers"]), default="driver", show_default=True,
     help="Who writes the tables' files: workers where the driver's memory or time do not suffice; all must see URL.",
@@ -88,7 +83,7 @@ def command(
     as_json: bool,
     master: str,
     environment: str | None,
-    spark_config: str | None,
+    spark_config: dict[str, str],
     write_from: "WriteFrom",
     checkpoint: str | None,
     recount: bool,
@@ -113,7 +108,6 @@ def command(
 
     What cannot be counted is counted as rejected, with its reason, and its file is named.
     """
-    from streaming.config import read_spark_config
     from streaming.job import AggregateSettings
     from streaming.kafka import TopicSettings, read_starting_offsets
     from streaming.pings import Envelope
@@ -129,7 +123,7 @@ def command(
         recount=recount,
         maintains=not no_maintain,
         dedupe=dedupe,
-        spark_config=read_spark_config(spark_config) if spark_config else {},
+        spark_config=spark_config,
         environment=environment,
         write_from=write_from,
     )

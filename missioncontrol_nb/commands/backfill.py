@@ -45,7 +45,7 @@ Examples:
 )  # fmt: skip
 @click.option("--fewer", is_flag=True, help="Replace days also where they would hold fewer pings than now.")
 @click.option("--unfinished", is_flag=True, help="Replace days also where pings of SOURCE may yet be counted twice.")
-@options.master
+@options.cluster
 @click.option(
     "--starting-offsets", default="earliest", show_default=True, metavar="earliest|TIME",
     help="Where in a topic to begin; TIME is ISO 8601, UTC. All pings of the days must come after.",
@@ -68,6 +68,8 @@ def command(
     fewer: bool,
     unfinished: bool,
     master: str,
+    environment: str | None,
+    spark_config: dict[str, str],
     starting_offsets: str,
     kafka_config: dict[str, str],
     dedupe: bool,
@@ -94,6 +96,8 @@ def command(
             envelope=Envelope(channel, country),
             topic=TopicSettings(read_starting_offsets(starting_offsets), kafka_config),
             dedupe=dedupe,
+            spark_config=spark_config,
+            environment=environment,
         ),
         fewer,
         unfinished,

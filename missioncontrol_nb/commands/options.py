@@ -23,6 +23,14 @@ def _read_config(_: click.Context, __: click.Parameter, path: str | None) -> dic
     return read_config(path, "--kafka-config")
 
 
+def _read_spark_config(_: click.Context, __: click.Parameter, path: str | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    from streaming.config import read_spark_config
+
+    return read_spark_config(path)
+
+
 # Of the whole process, so the command itself is not told.
 endpoint_url = click.option(
     "--endpoint-url", metavar="URL", expose_value=False, callback=_use_endpoint,
@@ -32,7 +40,22 @@ kafka_config = click.option(
     "--kafka-config", metavar="FILE", callback=_read_config,
     help="Lines of name = value for Kafka's client, such as security.protocol = SASL_SSL: whatever librdkafka takes.",
 )  # fmt: skip
-master = click.option("--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it.")
+
+
+def cluster(command: _Command) -> _Command:
+    """--master, --environment and --spark-config: where Spark computes."""
+    config = click.option(
+        "--spark-config", metavar="FILE", callback=_read_spark_config,
+        help="Lines of name = value for Spark, such as spark.cores.max = 8.",
+    )  # fmt: skip
+    environment = click.option(
+        "--environment", metavar="FILE|URL",
+        help="What a cluster's workers run in, from missioncontrol environment.  [default: this Python, there as here]",
+    )  # fmt: skip
+    master = click.option(
+        "--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it."
+    )
+    return master(environment(config(command)))
 
 
 def stands_in(command: _Command) -> _Command:

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 import missioncontrol_nb as mc
 from missioncontrol_nb.loader import Dataset
 from streaming import contract, patience
+from streaming.backfill import BackfillSettings, backfill
 from streaming.errors import MissionControlError
 from streaming.files import list_files
 from streaming.job import AggregateSettings, Summary, aggregate
@@ -135,6 +136,24 @@ def test_pings_of_a_bucket_count_once_into_a_dataset_of_a_bucket(server, bucket,
     assert dataset_sums(f"{bucket}/data") == loop_sums(server, f"{bucket}/pings")
     loaded = mc.load(f"{bucket}/data", measures="main_crashes", every=None)
     assert loaded["main_crashes"].tolist() == [3 + 3 * 250]
+
+
+@pytest.mark.parametrize("share", [0, pytest.param(0.1, marks=pytest.mark.long)])
+def test_days_in_a_bucket_are_counted_anew(server, bucket, proxy, count, spark, tmp_path, share):
+    next_day = crash_ping(submission_timestamp="2017-10-03T12:00:00Z")
+    server.put(f"{bucket}/pings/live.jsonl", lines([crash_ping(1), main_ping(2), next_day]))
+    server.put(f"{bucket}/archive/all.jsonl", lines([crash_ping(1), main_ping(2), main_ping(3)]))
+    count()
+    proxy.disturb(share)
+    settings = BackfillSettings(AggregateSettings(checkpoint=str(tmp_path / "checkpoint")))
+    day = date(2017, 10, 2)
+    changes = backfill(f"{bucket}/archive", f"{bucket}/data", day, day, settings=settings, spark=spark)
+    proxy.disturb(0)
+    assert [change.table for change in changes if change.is_changed] == [
+        "error_aggregates", "coarse_aggregates", "reporting_delays"
+    ]  # fmt: skip
+    server.put(f"{bucket}/archive/other.jsonl", lines([next_day]))
+    assert dataset_sums(f"{bucket}/data") == loop_sums(server, f"{bucket}/archive")
 
 
 def test_glob_of_a_bucket_finds_its_files(server, bucket):
