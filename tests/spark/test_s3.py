@@ -138,13 +138,13 @@ def test_pings_of_a_bucket_count_once_into_a_dataset_of_a_bucket(server, bucket,
     assert loaded["main_crashes"].tolist() == [3 + 3 * 250]
 
 
-@pytest.mark.parametrize("share", [0, pytest.param(0.1, marks=pytest.mark.long)])
-def test_days_in_a_bucket_are_counted_anew(server, bucket, proxy, count, spark, tmp_path, share):
+@pytest.mark.long
+def test_days_in_a_bucket_are_counted_anew_through_faults(server, bucket, proxy, count, spark, tmp_path):
     next_day = crash_ping(submission_timestamp="2017-10-03T12:00:00Z")
     server.put(f"{bucket}/pings/live.jsonl", lines([crash_ping(1), main_ping(2), next_day]))
     server.put(f"{bucket}/archive/all.jsonl", lines([crash_ping(1), main_ping(2), main_ping(3)]))
     count()
-    proxy.disturb(share)
+    proxy.disturb(0.1)
     settings = BackfillSettings(AggregateSettings(checkpoint=str(tmp_path / "checkpoint")))
     day = date(2017, 10, 2)
     changes = backfill(f"{bucket}/archive", f"{bucket}/data", day, day, settings=settings, spark=spark)
