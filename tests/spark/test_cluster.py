@@ -2,6 +2,7 @@
 
 import random
 import signal
+import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from tests.plain_loop import plain_sums
 from tests.services.cluster import JAVA_OPTIONS, Cluster, wait_until
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.services.ports import free_port
-from tests.spark.small_pings import dataset_sums
-from tests.spark.test_kill import some_pings, start, sums_by_plain_loop, total_pings, write_pings
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
+from tests.spark.test_job import MISSIONCONTROL
+from tests.spark.test_kill import ROOT, some_pings, start, sums_by_plain_loop, total_pings, write_pings
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,21 @@ def test_workers_count_a_topic_by_the_archive_alone(
 
 def mapped_files(process: psutil.Process) -> list[str]:
     return [process.exe(), *(each.path for each in process.memory_maps())]
+
+
+@pytest.mark.long
+def test_days_are_counted_anew_on_a_cluster(cluster: Cluster, there: list[str], tmp_path: Path) -> None:
+    source, dataset, day = tmp_path / "pings", tmp_path / "dataset", "2017-10-02"
+    source.mkdir()
+    write_pings(source, "all.jsonl", [crash_ping(1), crash_ping(2, country="FR"), main_ping(3)])
+    done = subprocess.run(
+        [*MISSIONCONTROL, "backfill", source, "--dataset", dataset, "--from", day, "--to", day, *there],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "error_aggregates             pings 0 -> 3" in done.stdout
+    assert dataset_sums(dataset) == sums_by_plain_loop(source)
+    wait_until(lambda: not cluster.executors(), "the end of all executors")
 
 
 @pytest.mark.long
