@@ -160,6 +160,7 @@ class Part:
         self._process = subprocess.Popen(
             [sys.executable, __file__, *map(str, arguments)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,  # priorities count within one
             preexec_fn=lambda: os.sched_setaffinity(0, cores or os.sched_getaffinity(0)),
         )  # fmt: skip
         self.said: list[dict[str, Any]] = []
@@ -379,7 +380,7 @@ def cpu_of(pid: int | None) -> float:
     seconds = 0.0
     for process in _family(pid):
         with suppress(psutil.NoSuchProcess):
-            seconds += sum(process.cpu_times())
+            seconds += sum(process.cpu_times()[:4])  # without what is waited for
     return seconds
 
 

@@ -287,25 +287,26 @@ class Dataset:
     def _smallest(self, table: contract.Table, dimensions: Iterable[str]) -> contract.Table:
         """A table that sums this one, where it has the dimensions and all of the rows; else this one."""
         for coarse in contract.TABLES:
-            if coarse.of is table and set(dimensions) <= set(coarse.keys):
-                handle = self._open(coarse)
-                if handle is not None and self._is_whole(handle):
-                    return coarse
+            if coarse.of is table and set(dimensions) <= set(coarse.keys) and self._is_whole(coarse):
+                return coarse
         return table
 
-    def _is_whole(self, handle: "DeltaTable") -> bool:
+    def _is_whole(self, table: contract.Table) -> bool:
         """Whether a table says so; the newest commits say it where the log was shortened under the handle."""
-        if handle is not self._whole:
-            try:
-                known = handle.transaction_version(WHOLE_APP)
-            except _delta_errors():
-                handle.update_incremental()
-                self._is_reopened = True
-                known = handle.transaction_version(WHOLE_APP)
-            if known is None:
-                return False
+        handle = self._open(table)
+        if handle is None or handle is self._whole:
+            return handle is not None
+        try:
+            known = handle.transaction_version(WHOLE_APP)
+        except _delta_errors():
+            self._tables.pop(table.name)
+            self._is_reopened = True
+            handle = self._open(table)
+            with _said_as(f"{table_url(self.url, table)} cannot be read"):
+                known = None if handle is None else handle.transaction_version(WHOLE_APP)
+        if known is not None:
             self._whole = handle
-        return True
+        return known is not None
 
     def _measures_of(self, table: contract.Table) -> tuple[str, ...]:
         """The measures that a table has: a dataset made before one was declared lacks it."""

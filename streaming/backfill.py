@@ -12,7 +12,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from streaming import contract
 from streaming.checkpoint import source_app
+from streaming.cluster import is_cluster
 from streaming.days import (
     added,
     are_same,
@@ -125,6 +127,11 @@ def backfill(
     settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), normal_url(dataset)
     if since > until:
         raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
+    if settings.counting.dedupe and is_cluster(settings.counting.master):
+        raise MissionControlError(
+            "a backfill with --dedupe computes on one machine, for it keeps what it has seen in a folder here; got "
+            f"--master {settings.counting.master}"
+        )
     check_credentials(dataset)
     pings = open_source(source, settings.counting)
     pings.check(stop, on_notice)
@@ -134,13 +141,16 @@ def backfill(
     if any(tables.values()) and not settings.dry_run:
         # So that a table that sums another one holds what that one does.
         open_writers(dataset, patience, (position.app,) if position else ())
-    began = _snapshot(dataset, position, patience, stop, on_notice)
+    days = [since + timedelta(days=number) for number in range((until - since).days + 1)]
+    with _or_stopped(stop):
+        began = _snapshot(partial(_look, dataset, position, pings.identity, days), dataset, patience, on_notice)
     folder = Path(tempfile.mkdtemp(prefix="missioncontrol-backfill-"))
     try:
         only, is_known = _without_waiting(pings, began.position, folder)
         if not (settings.unfinished or is_known):
             _check_finished(pings, until, began)
-        began.keep(since, until, folder, patience)
+        with _or_stopped(stop):
+            began.keep_sums(days, folder, patience)
         counted = folder / "dataset"
         counting = replace(settings.counting, checkpoint=str(folder / "checkpoint"), follow=False)
         summary = aggregate(
@@ -156,10 +166,10 @@ def backfill(
                     f"{contract.REASONS[reason]}"
                 )
         replacing = _Replacing(dataset, began, str(counted), until, settings.dry_run, patience)
-        days = replacing.days(since, until)
-        for day in days if not settings.fewer else ():
+        filled = replacing.days(days)
+        for day in filled if not settings.fewer else ():
             replacing.check_not_fewer(day)
-        return _replace_all(replacing, days, on_change, stop)
+        return _replace_all(replacing, filled, on_change, stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -172,9 +182,21 @@ def _replace_all(
         for table in contract.TABLES:
             if stop.is_set():
                 raise Stopped(changes)
-            changes.append(replacing.replace(table, day))
+            with _or_stopped(stop, changes):
+                changes.append(replacing.replace(table, day))
             on_change(changes[-1])
     return changes
+
+
+@contextmanager
+def _or_stopped(stop: threading.Event, changes: "Sequence[Change]" = ()) -> Iterator[None]:
+    """Turns an error into Stopped where a store was waited for until told to stop."""
+    try:
+        yield
+    except MissionControlError as error:
+        if stop.is_set():
+            raise Stopped(changes) from error
+        raise
 
 
 # What the stream beside has counted.
@@ -199,73 +221,77 @@ def _stream_position(dataset: str, settings: AggregateSettings) -> Position | No
     return position
 
 
-def _snapshot(
-    dataset: str, position: Position | None, patience: Patience, stop: threading.Event, say: Say
-) -> "_Snapshot":
-    """The tables and the stream's position as they were at one moment, between two micro-batches."""
-    began, has_said = time.monotonic(), False
+def _snapshot(look: "Callable[[], _Snapshot | None]", dataset: str, patience: Patience, say: Say) -> "_Snapshot":
+    """What is seen at one moment between two micro-batches of the stream."""
+    began, has_said = None, False
     while True:
-        position = position and position_of(position.folder)
-        tables, committed = _patiently(partial(_opened, dataset, position), dataset, patience)
-        newest = max((number for number in committed if number is not None), default=-1)
-        if position is None or newest == position.finished - 1:
-            return _Snapshot(tables, position)
-        waited = time.monotonic() - began
-        if waited > PATIENT_SECONDS and not has_said:
+        seen = _patiently(look, dataset, patience)
+        if seen is not None:
+            return seen
+        now = time.monotonic()
+        began = began or now
+        if now - began > PATIENT_SECONDS and not has_said:
             say("waiting for the stream to end its micro-batch")
             has_said = True
-        if stop.wait(0.05):
+        if patience.stop.wait(0.05):
             raise Stopped([])
-        if waited > SETTLE_SECONDS:
+        if now - began > SETTLE_SECONDS:
             raise MissionControlError(
-                f"the stream of the checkpoint {str(position.folder)!r} does not end the micro-batch that it is in; if "
-                "it was killed in it, start it again first"
+                f"the stream of {dataset!r} does not end the micro-batch that its checkpoint says it is in; if it was "
+                "killed in it, start it again first"
             )
 
 
-def _opened(dataset: str, position: Position | None) -> "tuple[dict[str, DeltaTable | None], list[int | None]]":
-    """The tables, and the last micro-batch that each has of a stream."""
+def _look(dataset: str, position: Position | None, source: str, days: Sequence[date]) -> "_Snapshot | None":
+    """The dataset as it is; None where its stream is in a micro-batch.
+
+    All that only the log tells is asked at once: upkeep forgets it in minutes.
+    """
+    position = position and position_of(position.folder)
     tables = _open_all(dataset)
-    handles = [table for table in tables.values() if table is not None]
-    return tables, [handle.transaction_version(position.app) for handle in handles] if position else []
+    handles = {name: handle for name, handle in tables.items() if handle is not None}
+    if position is not None:
+        committed = [handle.transaction_version(position.app) for handle in handles.values()]
+        if max((number for number in committed if number is not None), default=-1) != position.finished - 1:
+            return None
+    return _Snapshot(
+        tables,
+        position,
+        _newest_submission(tables[contract.ERROR_AGGREGATES.name]),
+        any(handle.transaction_version(source_app(source)) is not None for handle in handles.values()),
+        {(name, day): _mark_of(handle, day) for name, handle in handles.items() for day in days},
+    )
 
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """A dataset as it was at one moment. tables: None for those that were not there yet."""
+    """A dataset as it was at one moment.
+
+    tables: None for those that were not there yet; data_up_to: the newest submission in it; knows_source: whether it
+    holds pings of what is counted anew; marks: what the log said of who had replaced a day of a table.
+    """
 
     tables: "Mapping[str, DeltaTable | None]"
     position: Position | None
+    data_up_to: datetime | None
+    knows_source: bool
+    marks: Mapping[tuple[str, date], int | None]
     _kept: dict[tuple[str, date], Path] = field(default_factory=dict)
-    _marks: dict[tuple[str, date], int | None] = field(default_factory=dict)
 
-    def keep(self, since: date, until: date, folder: Path, patience: Patience) -> None:
-        """Notes who replaced days, and writes their sums into a folder.
-
-        Upkeep may remove the log that tells the former, in minutes, and the files that hold the latter before they are
-        wanted.
-        """
-        handles = [(table, handle) for table in contract.TABLES if (handle := self.tables[table.name])]
-        for keep in (self._keep_marks, self._keep_sums):
-            for table, handle in handles:
-                _patiently(partial(keep, table, handle, since, until, folder), handle.table_uri, patience)
-
-    def _keep_marks(self, table: contract.Table, handle: "DeltaTable", since: date, until: date, _: Path) -> None:
-        for number in range((until - since).days + 1):
-            day = since + timedelta(days=number)
-            self._marks[table.name, day] = _mark_of(handle, day)
-
-    def _keep_sums(self, table: contract.Table, handle: "DeltaTable", since: date, until: date, folder: Path) -> None:
+    def keep_sums(self, days: Sequence[date], folder: Path, patience: Patience) -> None:
+        """Writes the sums of days into a folder: upkeep may remove the files that hold them before they are wanted."""
         import pyarrow.parquet as pq
 
-        for day in days_of(handle):
-            if since <= day <= until:
+        for table in contract.TABLES:
+            handle = self.tables[table.name]
+            for day in sorted(days_of(handle).intersection(days)):
+                sums = _patiently(partial(day_sums, handle, table, day), table.name, patience)
                 self._kept[table.name, day] = folder / f"{table.name} {day}.parquet"
-                pq.write_table(day_sums(handle, table, day), self._kept[table.name, day])
+                pq.write_table(sums, self._kept[table.name, day])
 
     def is_replaced(self, table: contract.Table, day: date, now: "DeltaTable | None") -> bool:
         """Whether another backfill has replaced a day of a table since."""
-        return _mark_of(now, day) != self._marks.get((table.name, day))
+        return _mark_of(now, day) != self.marks.get((table.name, day))
 
     def days(self) -> set[date]:
         """The days whose sums were kept."""
@@ -277,14 +303,6 @@ class _Snapshot:
 
         kept = self._kept.get((table.name, day))
         return sums_schema(table).empty_table() if kept is None else pq.read_table(kept, partitioning=None)
-
-    def data_up_to(self) -> datetime | None:
-        """The newest submission in it."""
-        return _newest_submission(self.tables[contract.ERROR_AGGREGATES.name])
-
-    def knows(self, source: str) -> bool:
-        """Whether it holds pings of a source."""
-        return any(table.transaction_version(source_app(source)) is not None for table in self.tables.values() if table)
 
 
 def _newest_submission(table: "DeltaTable | None") -> datetime | None:
@@ -336,12 +354,12 @@ def _without_waiting(pings: Source, position: Position | None, folder: Path) -> 
 def _check_finished(pings: Source, until: date, began: _Snapshot) -> None:
     """Raises MissionControlError where the stream may yet count pings that are in the source too."""
     anyway = "To replace them anyway, and risk pings that count twice: --unfinished"
-    if began.knows(pings.identity):
+    if began.knows_source:
         raise MissionControlError(
             f"a stream fills the dataset from {pings.identity!r} too, and without its checkpoint nobody knows how far "
             f"it has come: name that with --checkpoint. {anyway}"
         )
-    today, data_up_to = datetime.now(UTC).date(), began.data_up_to()
+    today, data_up_to = datetime.now(UTC).date(), began.data_up_to
     if until >= today:
         raise MissionControlError(f"expected days that are over; got --to {until}, and today is {today} UTC. {anyway}")
     if data_up_to is not None and data_up_to < _end_of(until) + BEHIND_BY:
@@ -370,10 +388,10 @@ class _Replacing:
         self._writers: dict[str, TableWriter] = {}
         self._app, self._number = f"missioncontrol backfill {uuid.uuid4()}", 0
 
-    def days(self, since: date, until: date) -> list[date]:
-        """The days of which the dataset or the counted one has rows."""
+    def days(self, wanted: Sequence[date]) -> list[date]:
+        """Those of which the dataset or the counted one has rows."""
         counted = set[date]().union(*map(days_of, self._counted.values()))
-        return sorted(day for day in counted | self._began.days() if since <= day <= until)
+        return sorted((counted | self._began.days()).intersection(wanted))
 
     def check_not_fewer(self, day: date) -> None:
         """Raises MissionControlError where a day would hold fewer pings, accepted and rejected."""

@@ -24,6 +24,7 @@ from streaming import contract
 from streaming.errors import MissionControlError
 from streaming.sums import sum_query
 from streaming.table import (
+    LOG_MINUTES,
     brisk_options,
     check_credentials,
     is_remote,
@@ -51,7 +52,6 @@ ORPHANS_EVERY, ORPHANS_AFTER_HOURS = DAY, 24  # a file being written is named by
 ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
 KEEP_REMOVED_HOURS = 2
 REMOVED = "delta.deletedFileRetentionDuration"  # an hour more than that: what is forgotten cannot be vacuumed
-LOG_MINUTES = 10  # how long commits are kept one by one, and listed at each other one
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def maintain(
     """Tend all tables of a dataset once. Safe at any moment, beside streams and other maintenance.
 
     on_progress: told a table, the spans of it that are done, and all. stop: ends it after the span at hand.
-    finds_orphans: also files that no commit ever named. Raises MissionControlError where there is no dataset or it
-    cannot be written.
+    finds_orphans: also files that no commit ever named. Raises MissionControlError where there is no dataset, and, once
+    the other tables are tended, where one cannot be.
     """
     settings, stop = settings or MaintainSettings(), stop or threading.Event()
     if settings.keep_coarse_days is not None and settings.keep_coarse_days < (settings.keep_days or math.inf):
@@ -134,11 +134,18 @@ def maintain(
         raise MissionControlError(f"{dataset} holds no dataset: none of its tables is there")
     done: list[Upkeep] = []
     newest: date | None = None
+    failures: list[MissionControlError] = []
     for keeper in keepers:
-        if not stop.is_set():
+        if stop.is_set():
+            break
+        try:
             with _said_of(keeper.url):
                 newest = newest or _newest_day(keepers[0], now())
                 done.append(_Tending(keeper, settings, now(), newest, stop, on_progress).tend(finds_orphans))
+        except MissionControlError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return done
 
 
@@ -181,7 +188,7 @@ def follow(
                 orphans_at += ORPHANS_EVERY.total_seconds()
 
 
-def due_spans(files: Sequence[DataFile], now: datetime, step: timedelta = contract.WINDOW) -> list[Span]:
+def due_spans(files: Sequence[DataFile], now: datetime, step: timedelta) -> list[Span]:
     """The spans of a table that have become too many small files; oldest first. step: the table's."""
     by_day: dict[date, list[DataFile]] = {}
     for file in files:
@@ -270,10 +277,10 @@ class Keeper:
         """Writes the rows of a span as few, in one commit; False where others keep appending to it."""
         import pyarrow as pa
         from deltalake import QueryBuilder, WriterProperties, write_deltalake
-        from deltalake.exceptions import CommitFailedError
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
         condition = self._within(span)
-        for _ in range(ATTEMPTS):
+        for attempt in range(1, ATTEMPTS + 1):
             delta = self.open()
             rows = pa.table(QueryBuilder().register("data", delta).execute(sum_query(self.table, condition)).read_all())
             try:
@@ -283,6 +290,10 @@ class Keeper:
                     writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
                 )  # fmt: skip
             except CommitFailedError:
+                continue
+            except DeltaError:  # such as that it took so long that the log does not tell what others added meanwhile
+                if attempt == ATTEMPTS:
+                    raise
                 continue
             return True
         return False
@@ -330,16 +341,19 @@ class Keeper:
         return hours
 
     def clean_log(self) -> None:
-        """Forgets old commits now, but for the newest moment that they name."""
+        """Forgets old commits that an earlier checkpoint tells, but for the newest moment that they name.
+
+        Not those that only a new one does: whoever has just listed the log still reads them.
+        """
         from deltalake import write_deltalake
 
         delta = self.open()
+        delta.cleanup_metadata()
         properties = self._properties(delta)
         if properties and contract.DATA_UP_TO not in delta.history(1)[0]:
             nothing = contract.schema(self.table).empty_table()
             write_deltalake(delta, nothing, mode="append", commit_properties=properties)
         delta.create_checkpoint()
-        delta.cleanup_metadata()
 
     def _properties(self, delta: "DeltaTable") -> "CommitProperties | None":
         """A commit of upkeep says the newest submission once more: those that said it before will be forgotten."""

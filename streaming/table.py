@@ -8,7 +8,9 @@ any failure, a lost reply to a commit that succeeded among them, begin again wit
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 # rows lacks them until then.
 WHOLE_APP = "missioncontrol whole"
 ATTEMPTS = 8  # at what need not pass
+LOG_MINUTES = 10  # how long commits are kept one by one; each commit lists those that are
+LONGEST_COMMIT_SECONDS = LOG_MINUTES * 60 / 4
 _HISTORY_STEPS = (10, 100, None)  # commits to look back
 CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's metadata address and hangs
     "AWS_ACCESS_KEY_ID",
@@ -53,6 +57,7 @@ _FINAL = (  # what a failure says that another attempt will not mend
 _FINAL_AT_START = (*_FINAL, "403 Forbidden", "400 Bad Request", "301 Moved")  # later, keys may have been exchanged
 _AWAY = re.compile(r"HTTP error|timed out|429 Too Many|\b5\d\d [A-Z]")  # what deltalake says of a store that is
 _RETRIES = {"max_retries": "3", "retry_timeout": "15s"}  # of deltalake's, as many as patience can do without
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the former goes on while the machine sleeps
 _COLOURS = re.compile("\\x1b\\[[0-9;]*m")
 _LONGEST_REASON = 500
 _Result = TypeVar("_Result")
@@ -250,13 +255,10 @@ class TableWriter:
             if up_to is not None:
                 said[contract.DATA_UP_TO] = up_to
             transactions = [Transaction(app, batch), Transaction(mark, self._delta.version())]
-            write_deltalake(
-                self._delta,
-                rows.cast(contract.schema(self.table)),
-                mode="overwrite",
-                predicate=where,
-                commit_properties=CommitProperties(custom_metadata=said, app_transactions=transactions),
-            )
+            properties = CommitProperties(custom_metadata=said, app_transactions=transactions)
+            rows = rows.cast(contract.schema(self.table))
+            with _in_time():
+                write_deltalake(self._delta, rows, mode="overwrite", predicate=where, commit_properties=properties)
             return True
 
         return self._persist(attempt)
@@ -316,25 +318,29 @@ class TableWriter:
         known = self._delta.transaction_version(app)
         if known is not None and known >= batch:
             return False
-        metadata = {} if data_up_to is None else {contract.DATA_UP_TO: self._newest(data_up_to)}
+        newest = self._newest(data_up_to) if self.table is contract.ERROR_AGGREGATES else ""
+        metadata = {contract.DATA_UP_TO: newest} if newest else None
         transactions = [Transaction(app, batch), *also]
-        properties = CommitProperties(custom_metadata=metadata or None, app_transactions=transactions)
+        properties = CommitProperties(custom_metadata=metadata, app_transactions=transactions)
         schema = contract.schema(self.table)
-        if isinstance(rows, list):
-            self._delta.create_write_transaction(
-                [*rows], "append", schema, ["submission_date"], commit_properties=properties
-            )
-        else:
-            write_deltalake(self._delta, rows.cast(schema), mode="append", commit_properties=properties)
-        self._seen_version = self._delta.version()
-        self._data_up_to = metadata.get(contract.DATA_UP_TO, self._data_up_to)
+        with _in_time():
+            if isinstance(rows, list):
+                self._delta.create_write_transaction(
+                    [*rows], "append", schema, ["submission_date"], commit_properties=properties
+                )
+            else:
+                write_deltalake(self._delta, rows.cast(schema), mode="append", commit_properties=properties)
+        self._seen_version, self._data_up_to = self._delta.version(), newest
         return True
 
-    def _newest(self, data_up_to: datetime) -> str:
-        """The later of a moment and what the table says already, as text whose order is that of time."""
+    def _newest(self, data_up_to: datetime | None) -> str:
+        """The later of a moment and what the table says already, as text whose order is that of time; "" for neither.
+
+        Each commit says it, for others are forgotten.
+        """
         if self._delta.version() != self._seen_version:
             self._data_up_to = max(self._data_up_to, said_up_to(self._delta) or "")
-        return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds"))
+        return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds") if data_up_to else "")
 
     def _open(self) -> "DeltaTable":
         from deltalake import DeltaTable
@@ -356,6 +362,20 @@ class TableWriter:
                 storage_options=options,
             )
         return self._open()
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Raises TimeoutError where a commit took so long that it may be one that nobody will ever see.
+
+    A commit is a file of a name that must not be taken. While a process is halted between looking for the name and
+    writing the file, others may take that name and forget it again with the log's old commits. Whether its commit
+    landed the next attempt finds out, by its transaction.
+    """
+    began = time.clock_gettime(_CLOCK)
+    yield
+    if time.clock_gettime(_CLOCK) - began > LONGEST_COMMIT_SECONDS:
+        raise TimeoutError(f"a commit took longer than {LONGEST_COMMIT_SECONDS:.0f} s")
 
 
 def brisk_options(url: str) -> dict[str, str] | None:

@@ -1,19 +1,23 @@
 """Upkeep beside a job, in a process of its own: it must neither hold the job's interpreter nor take a core from it.
 
-That process has a low priority, and ends when its standard input does, so that it never outlives the job.
+That process has the lowest priority and a session of its own, for priorities count within a session where Linux groups
+processes by those, and Spark's have one of their own too. It ends when its standard input does, so that it does not
+outlive the job.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streaming import maintain
 
-NICENESS = 19  # the lowest priority: with less, a round of upkeep shows in how soon a ping does
+NICENESS = 19  # with less, a round of upkeep shows in how soon a ping does
 END_SECONDS = 10.0  # for what is at hand; to be killed then costs nothing but that work
 
 
@@ -23,6 +27,7 @@ def tended(
 ) -> Iterator[None]:
     """Tends a dataset meanwhile. on_trouble: told, from another thread, what fails and will be tried again."""
     tending = _Tending(dataset, on_trouble, every_seconds)
+    tending.start()
     try:
         yield
     finally:
@@ -36,61 +41,91 @@ class _Tending:
         self._arguments, self._on_trouble = (dataset, str(every_seconds)), on_trouble
         self._every_seconds = every_seconds
         self._is_over, self._starting = threading.Event(), threading.Lock()
-        self._process = self._start()
-        self._listening = threading.Thread(target=self._listen)
-        self._listening.start()
+        self._process: subprocess.Popen[str] | None = None
+        self._keeping = threading.Thread(target=self._keep, daemon=True)
 
-    def _start(self) -> "subprocess.Popen[str]":
-        paths = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return subprocess.Popen(
-            [sys.executable, "-m", __name__, *self._arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-            process_group=0,  # Ctrl-C is the job's to hear
-        )
+    def start(self) -> None:
+        """Begins."""
+        self._keeping.start()
 
-    def _listen(self) -> None:
+    def _keep(self) -> None:
         while True:
-            with self._process as process:
-                assert process.stdout
-                for line in process.stdout:
-                    self._on_trouble(line.rstrip())
+            try:
+                process = self._start()
+                if process is None:
+                    return
+                trouble = self._listen(process)
+            except OSError as error:
+                trouble = f"maintenance did not start ({error})"
             if self._is_over.is_set():
                 return
-            self._on_trouble(f"maintenance ended with exit code {process.returncode} and will be started again")
+            self._on_trouble(f"{trouble} and will be tried again")
             self._is_over.wait(self._every_seconds)
-            with self._starting:
-                if self._is_over.is_set():
-                    return
-                self._process = self._start()
+
+    def _start(self) -> "subprocess.Popen[str] | None":
+        paths = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with self._starting:
+            if self._is_over.is_set():
+                return None
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, *self._arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,
+            )
+        return self._process
+
+    def _listen(self, process: "subprocess.Popen[str]") -> str:
+        """Says what the process says, until it ends; why that is a trouble."""
+        with process:
+            assert process.stdout
+            for line in process.stdout:
+                self._on_trouble(line.rstrip())
+        return f"maintenance ended with exit code {process.returncode}"
 
     def end(self) -> None:
         """Ends it after what is at hand."""
         with self._starting:
             self._is_over.set()
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._listening.join(END_SECONDS)
-        self._process.kill()
-        self._listening.join()
+        if self._process is not None:
+            assert self._process.stdin
+            self._process.stdin.close()
+            self._keeping.join(END_SECONDS)
+            self._process.kill()
+        self._keeping.join()
 
 
 def main() -> None:
     """Tends the dataset of the first argument, every so many seconds of the second, until standard input ends."""
     dataset, every_seconds = sys.argv[1:]
-    os.nice(NICENESS)
+    _step_back()
     stop = threading.Event()
     threading.Thread(target=_await_end, args=(stop,), daemon=True).start()
-    maintain.follow(
-        dataset, stop=stop, every_seconds=float(every_seconds), on_trouble=lambda notice: print(notice, flush=True)
-    )
+    maintain.follow(dataset, stop=stop, every_seconds=float(every_seconds), on_trouble=_tell)
+
+
+def _step_back() -> None:
+    """Gives way to the job, and leaves signals for it to hear."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(NICENESS)
+    with suppress(OSError):  # where Linux groups processes by session
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def _await_end(stop: threading.Event) -> None:
-    sys.stdin.read()
+    os.read(0, 1)
     stop.set()
+    time.sleep(END_SECONDS)
+    os._exit(1)
+
+
+def _tell(notice: str) -> None:
+    with suppress(BrokenPipeError):  # the job is gone
+        print(notice, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from missioncontrol_nb.commands.backfill import _as_text
 from streaming import backfill as backfill_module
-from streaming import contract
+from streaming import contract, maintain
 from streaming.backfill import BackfillSettings, Change, Stopped, backfill
 from streaming.days import as_rows, day_sums
 from streaming.errors import MissionControlError
@@ -143,6 +143,8 @@ def test_what_would_lose_or_double_pings_is_refused(spark, dataset, archive, liv
     refused("days that are over.*--unfinished", archive, SECOND, today)
     refused("has behind it by an hour; got --to 2017-10-03.*--unfinished", archive, SECOND, THIRD)
     elsewhere = AggregateSettings(checkpoint=str(tmp_path / "none"))
+    refused("--dedupe computes on one machine", archive, SECOND, SECOND,
+            counting=AggregateSettings(dedupe=True, master="spark://host:7077"))  # fmt: skip
     refused("expected --checkpoint", archive, SECOND, SECOND, counting=elsewhere)
     (dataset / "_checkpoint").rename(tmp_path / "moved")
     refused("without its checkpoint.*--checkpoint", live, SECOND, SECOND)
@@ -154,9 +156,14 @@ def test_what_would_lose_or_double_pings_is_refused(spark, dataset, archive, liv
     assert pings_of(changes)[FIRST, "error_aggregates"] == (8, 2)
 
 
-def test_another_backfill_or_rows_taken_out_meanwhile_are_noticed(spark, dataset, archive):
+def test_another_backfill_or_rows_taken_out_meanwhile_are_noticed(spark, dataset, archive, monkeypatch):
+    monkeypatch.setattr(maintain, "LOG_MINUTES", 0)
+
     def other_backfill(_: float) -> None:
         backfill(str(archive), str(dataset), SECOND, SECOND, spark=spark)
+        for _ in range(2):
+            maintain.maintain(str(dataset))
+        assert len(list((dataset / "error_aggregates" / "_delta_log").glob("*.json"))) <= 2, "the log is forgotten"
 
     with pytest.raises(MissionControlError, match="another backfill has replaced 2017-10-02 meanwhile"):
         backfill(str(archive), str(dataset), SECOND, SECOND, on_start=other_backfill, spark=spark)

@@ -3,10 +3,12 @@
 import random
 from datetime import UTC, date, datetime, timedelta
 
+import deltalake
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
+import streaming.table
 from streaming import contract
 from streaming.days import added, are_same, as_rows, day_sums, has_negative, on_day, sums_schema, taken, totals
 from streaming.errors import MissionControlError
@@ -85,6 +87,25 @@ def any_row(table, random_):
     row |= {key: value for key, value in others.items() if key in table.keys}
     row |= {name: random_.randrange(9) for name in table.sums}
     return row | ({"usage_hours": random_.randrange(90_000) / 3600} if "usage_hours" in table.sums else {})
+
+
+def test_commit_of_a_process_that_was_halted_counts_once_whether_it_landed_or_not(writer, monkeypatch):
+    monkeypatch.setattr(streaming.table, "LONGEST_COMMIT_SECONDS", -1.0)
+    assert not writer.append(rejects(1), 0, "stream"), "the second attempt finds it"
+    assert held(writer) == {"a": 1}
+    calls = []
+
+    def write(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) > 1:
+            write_deltalake(*arguments, **options)
+
+    monkeypatch.setattr(deltalake, "write_deltalake", write)
+    assert not writer.append(rejects(1), 1, "stream")
+    assert (held(writer), len(calls)) == ({"a": 2}, 2)
+    del calls[:]
+    assert replace_by(writer, rejects(7))
+    assert (held(writer), len(calls)) == ({"a": 7}, 2)
 
 
 def test_day_is_replaced_once_and_others_stay(writer):

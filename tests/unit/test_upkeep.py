@@ -49,22 +49,40 @@ def files(dataset: Path) -> int:
 
 def test_dataset_is_tended_by_a_process_of_low_priority_that_ends_with_the_job(dataset):
     assert files(dataset) == BATCHES
-    with upkeep.tended(str(dataset), print, every_seconds=0.1):
+    before, told = os.getpriority(os.PRIO_PROCESS, 0), list[str]()
+    with upkeep.tended(str(dataset), told.append, every_seconds=0.1):
         wait_until(lambda: files(dataset) == 1, "upkeep")
         [process] = tending_ones()
-        assert process.nice() == upkeep.NICENESS
-        assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+        assert process.nice() == upkeep.NICENESS != before
+        assert os.getpriority(os.PRIO_PROCESS, 0) == before
+        group = Path(f"/proc/{process.pid}/autogroup")
+        assert not group.exists() or group.read_text().endswith(f" nice {upkeep.NICENESS}\n")
+        process.terminate()  # as whoever ends a whole service does, the job first
     assert not process.is_running()
+    assert told == []
+
+
+def test_one_that_does_not_start_is_tried_again(dataset, monkeypatch):
+    told: list[str] = []
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(sys, "executable", str(dataset / "none"))
+        with upkeep.tended(str(dataset), told.append, every_seconds=0.1):
+            wait_until(lambda: len(told) > 1, "two notices")
+            elsewhere.undo()
+            wait_until(lambda: files(dataset) == 1, "upkeep")
+    assert told[0].startswith("maintenance did not start (")
+    assert told[0].endswith(") and will be tried again")
 
 
 def test_one_that_dies_is_replaced_and_said(dataset):
     told: list[str] = []
     with upkeep.tended(str(dataset), told.append, every_seconds=0.1):
+        wait_until(lambda: bool(tending_ones()), "upkeep")
         [process] = tending_ones()
         process.kill()
         wait_until(lambda: any(other != process for other in tending_ones()), "another one")
         wait_until(lambda: files(dataset) == 1, "upkeep")
-    assert told == ["maintenance ended with exit code -9 and will be started again"]
+    assert told == ["maintenance ended with exit code -9 and will be tried again"]
 
 
 def test_what_fails_is_said(tmp_path):
@@ -79,6 +97,7 @@ def test_what_fails_is_said(tmp_path):
 def test_one_that_hangs_is_ended(dataset, monkeypatch):
     monkeypatch.setattr(upkeep, "END_SECONDS", 0.1)
     with upkeep.tended(str(dataset), print):
+        wait_until(lambda: bool(tending_ones()), "upkeep")
         [process] = tending_ones()
         process.suspend()
     assert not process.is_running()
