@@ -236,7 +236,7 @@ def test_log_shortened_under_open_handles_takes_nothing_from_them(
     assert held.data_up_to() == Dataset(tmp_path).data_up_to() == NOW
     stream.append(crash_ping(89))
     assert Dataset(tmp_path).load(every="1d", by="country")["count"].sum() == 181
-    for file in (tmp_path / contract.ERROR_AGGREGATES.name).rglob("*.parquet"):
+    for file in (tmp_path / contract.ERROR_AGGREGATES.name).glob("submission_date=*/*.parquet"):
         file.unlink()
     assert held.load(every="1d")["count"].sum() == 181, "of the coarse table"
     assert held.refresh()
