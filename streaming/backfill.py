@@ -43,6 +43,7 @@ from streaming.patience import Patience
 from streaming.position import Position, position_of
 from streaming.source import Source
 from streaming.table import (
+    REPLACED_APP,
     TableWriter,
     brisk_options,
     check_credentials,
@@ -143,7 +144,7 @@ def backfill(
         open_writers(dataset, patience, (position.app,) if position else ())
     days = [since + timedelta(days=number) for number in range((until - since).days + 1)]
     with _or_stopped(stop):
-        began = _snapshot(partial(_look, dataset, position, pings.identity, days), dataset, patience, on_notice)
+        began = _snapshot(partial(_look, dataset, position, pings.identity), dataset, patience, on_notice)
     folder = Path(tempfile.mkdtemp(prefix="missioncontrol-backfill-"))
     try:
         only, is_known = _without_waiting(pings, began.position, folder)
@@ -182,20 +183,19 @@ def _replace_all(
         for table in contract.TABLES:
             if stop.is_set():
                 raise Stopped(changes)
-            with _or_stopped(stop, changes):
-                changes.append(replacing.replace(table, day))
+            changes.append(replacing.replace(table, day))
             on_change(changes[-1])
     return changes
 
 
 @contextmanager
-def _or_stopped(stop: threading.Event, changes: "Sequence[Change]" = ()) -> Iterator[None]:
-    """Turns an error into Stopped where a store was waited for until told to stop."""
+def _or_stopped(stop: threading.Event) -> Iterator[None]:
+    """Turns an error of reading into Stopped where a store was waited for until told to stop."""
     try:
         yield
     except MissionControlError as error:
         if stop.is_set():
-            raise Stopped(changes) from error
+            raise Stopped([]) from error
         raise
 
 
@@ -242,7 +242,7 @@ def _snapshot(look: "Callable[[], _Snapshot | None]", dataset: str, patience: Pa
             )
 
 
-def _look(dataset: str, position: Position | None, source: str, days: Sequence[date]) -> "_Snapshot | None":
+def _look(dataset: str, position: Position | None, source: str) -> "_Snapshot | None":
     """The dataset as it is; None where its stream is in a micro-batch.
 
     All that only the log tells is asked at once: upkeep forgets it in minutes.
@@ -259,7 +259,7 @@ def _look(dataset: str, position: Position | None, source: str, days: Sequence[d
         position,
         _newest_submission(tables[contract.ERROR_AGGREGATES.name]),
         any(handle.transaction_version(source_app(source)) is not None for handle in handles.values()),
-        {(name, day): _mark_of(handle, day) for name, handle in handles.items() for day in days},
+        {name: handle.transaction_version(REPLACED_APP) for name, handle in handles.items()},
     )
 
 
@@ -268,14 +268,14 @@ class _Snapshot:
     """A dataset as it was at one moment.
 
     tables: None for those that were not there yet; data_up_to: the newest submission in it; knows_source: whether it
-    holds pings of what is counted anew; marks: what the log said of who had replaced a day of a table.
+    holds pings of what is counted anew; replaced: how often rows of a table had been, by REPLACED_APP.
     """
 
     tables: "Mapping[str, DeltaTable | None]"
     position: Position | None
     data_up_to: datetime | None
     knows_source: bool
-    marks: Mapping[tuple[str, date], int | None]
+    replaced: Mapping[str, int | None]
     _kept: dict[tuple[str, date], Path] = field(default_factory=dict)
 
     def keep_sums(self, days: Sequence[date], folder: Path, patience: Patience) -> None:
@@ -291,7 +291,9 @@ class _Snapshot:
 
     def is_replaced(self, table: contract.Table, day: date, now: "DeltaTable | None") -> bool:
         """Whether another backfill has replaced a day of a table since."""
-        return _mark_of(now, day) != self.marks.get((table.name, day))
+        number = None if now is None else now.transaction_version(_mark(day))
+        before = self.replaced.get(table.name)
+        return number is not None and (before is None or number > before)
 
     def days(self) -> set[date]:
         """The days whose sums were kept."""
@@ -449,12 +451,8 @@ class _Replacing:
 
 
 def _mark(day: date) -> str:
-    """The transaction that says from which version of a table a day was replaced last; it outlives the log."""
+    """The transaction that says when a day was replaced last, by the number of REPLACED_APP; it outlives the log."""
     return f"missioncontrol backfilled {day}"
-
-
-def _mark_of(table: "DeltaTable | None", day: date) -> int | None:
-    return None if table is None else table.transaction_version(_mark(day))
 
 
 def _pings(sums_of: "Callable[[contract.Table], pa.Table]") -> tuple[int, int]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as day_time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -133,19 +134,18 @@ def maintain(
     if not keepers:
         raise MissionControlError(f"{dataset} holds no dataset: none of its tables is there")
     done: list[Upkeep] = []
-    newest: date | None = None
-    failures: list[MissionControlError] = []
+    newest = cache(lambda: _newest_day(keepers[0], now()))
+    failures: list[str] = []
     for keeper in keepers:
         if stop.is_set():
             break
         try:
             with _said_of(keeper.url):
-                newest = newest or _newest_day(keepers[0], now())
                 done.append(_Tending(keeper, settings, now(), newest, stop, on_progress).tend(finds_orphans))
         except MissionControlError as error:
-            failures.append(error)
+            failures.append(str(error))
     if failures:
-        raise failures[0]
+        raise MissionControlError("; ".join(failures))
     return done
 
 
@@ -184,8 +184,8 @@ def follow(
             said = str(error)
         else:
             said = ""
-            if finds_orphans:
-                orphans_at += ORPHANS_EVERY.total_seconds()
+        if finds_orphans:
+            orphans_at += ORPHANS_EVERY.total_seconds()
 
 
 def due_spans(files: Sequence[DataFile], now: datetime, step: timedelta) -> list[Span]:
@@ -348,8 +348,8 @@ class Keeper:
         from deltalake import write_deltalake
 
         delta = self.open()
-        delta.cleanup_metadata()
         properties = self._properties(delta)
+        delta.cleanup_metadata()
         if properties and contract.DATA_UP_TO not in delta.history(1)[0]:
             nothing = contract.schema(self.table).empty_table()
             write_deltalake(delta, nothing, mode="append", commit_properties=properties)
@@ -378,7 +378,7 @@ class _Tending:
         keeper: Keeper,
         settings: MaintainSettings,
         now: datetime,
-        newest: date,
+        newest: Callable[[], date],
         stop: threading.Event,
         on_progress: Callable[[str, int, int], None],
     ) -> None:
@@ -412,7 +412,7 @@ class _Tending:
         keep = self._settings.keep_coarse_days if self._table.of else self._settings.keep_days
         if keep is None or not files:
             return []
-        first = self._newest - timedelta(days=keep - 1)
+        first = self._newest() - timedelta(days=keep - 1)
         days = sorted({file.day for file in files if file.day < first})
         if days:
             self._keeper.drop_before(first)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Whose transaction says that a table holds all that the table it sums does: one that was made after that table had
 # rows lacks them until then.
 WHOLE_APP = "missioncontrol whole"
+REPLACED_APP = "missioncontrol replaced"  # whose transaction says how often rows of a table were replaced
 ATTEMPTS = 8  # at what need not pass
 LOG_MINUTES = 10  # how long commits are kept one by one; each commit lists those that are
 LONGEST_COMMIT_SECONDS = LOG_MINUTES * 60 / 4
@@ -57,7 +58,7 @@ _FINAL = (  # what a failure says that another attempt will not mend
 _FINAL_AT_START = (*_FINAL, "403 Forbidden", "400 Bad Request", "301 Moved")  # later, keys may have been exchanged
 _AWAY = re.compile(r"HTTP error|timed out|429 Too Many|\b5\d\d [A-Z]")  # what deltalake says of a store that is
 _RETRIES = {"max_retries": "3", "retry_timeout": "15s"}  # of deltalake's, as many as patience can do without
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the former goes on while the machine sleeps
+_CLOCKS = (getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC), time.CLOCK_REALTIME)
 _COLOURS = re.compile("\\x1b\\[[0-9;]*m")
 _LONGEST_REASON = 500
 _Result = TypeVar("_Result")
@@ -239,7 +240,7 @@ class TableWriter:
         remake: gives the new rows from the table as it is, of contract.schema(table), or None to leave all as it is;
         called again where matching rows were appended meanwhile. batch, app: as append takes them. metadata: of the
         commit; how far data go is that of the table, where it says so. mark: a further transaction, whose number will
-        be that of the version that was replaced. What remake raises as MissionControlError is passed on.
+        be that of REPLACED_APP, one more than before. What remake raises as MissionControlError is passed on.
         """
         from deltalake import CommitProperties, Transaction, write_deltalake
 
@@ -254,7 +255,9 @@ class TableWriter:
             said, up_to = dict(metadata), said_up_to(self._delta)
             if up_to is not None:
                 said[contract.DATA_UP_TO] = up_to
-            transactions = [Transaction(app, batch), Transaction(mark, self._delta.version())]
+            replaced = self._delta.transaction_version(REPLACED_APP)
+            number = 0 if replaced is None else replaced + 1
+            transactions = [Transaction(app, batch), Transaction(REPLACED_APP, number), Transaction(mark, number)]
             properties = CommitProperties(custom_metadata=said, app_transactions=transactions)
             rows = rows.cast(contract.schema(self.table))
             with _in_time():
@@ -274,7 +277,10 @@ class TableWriter:
         return self._persist(ask)
 
     def _persist(self, attempt: Callable[[bool], _Result]) -> _Result:
-        return persist(attempt, self.url, self._patience)
+        try:
+            return persist(attempt, self.url, self._patience)
+        except _HaltedError:  # its transaction tells whether it landed
+            return self._persist(lambda _: attempt(True))
 
     def make_whole(self, fine: "TableWriter", apps: Sequence[str]) -> None:
         """Appends what the table that this one sums holds, once; with the last batches of some apps there."""
@@ -322,7 +328,7 @@ class TableWriter:
         metadata = {contract.DATA_UP_TO: newest} if newest else None
         transactions = [Transaction(app, batch), *also]
         properties = CommitProperties(custom_metadata=metadata, app_transactions=transactions)
-        schema = contract.schema(self.table)
+        schema, before = contract.schema(self.table), self._delta.version()
         with _in_time():
             if isinstance(rows, list):
                 self._delta.create_write_transaction(
@@ -330,7 +336,8 @@ class TableWriter:
                 )
             else:
                 write_deltalake(self._delta, rows.cast(schema), mode="append", commit_properties=properties)
-        self._seen_version, self._data_up_to = self._delta.version(), newest
+        is_next = self._delta.version() == before + 1  # else others committed meanwhile, and may know better
+        self._seen_version, self._data_up_to = self._delta.version() if is_next else -1, newest
         return True
 
     def _newest(self, data_up_to: datetime | None) -> str:
@@ -364,18 +371,23 @@ class TableWriter:
         return self._open()
 
 
+class _HaltedError(MissionControlError):
+    """A commit may be one that nobody will ever see."""
+
+
 @contextmanager
 def _in_time() -> Iterator[None]:
-    """Raises TimeoutError where a commit took so long that it may be one that nobody will ever see.
+    """Raises _HaltedError where a commit took so long that it may be one that nobody will ever see.
 
     A commit is a file of a name that must not be taken. While a process is halted between looking for the name and
-    writing the file, others may take that name and forget it again with the log's old commits. Whether its commit
-    landed the next attempt finds out, by its transaction.
+    writing the file, others may take that name and forget it again with the log's old commits. One clock goes on while
+    a machine sleeps, the other is set right after a virtual one was halted.
     """
-    began = time.clock_gettime(_CLOCK)
+    began = [time.clock_gettime(clock) for clock in _CLOCKS]
     yield
-    if time.clock_gettime(_CLOCK) - began > LONGEST_COMMIT_SECONDS:
-        raise TimeoutError(f"a commit took longer than {LONGEST_COMMIT_SECONDS:.0f} s")
+    took = max(time.clock_gettime(clock) - moment for clock, moment in zip(_CLOCKS, began, strict=True))
+    if took > LONGEST_COMMIT_SECONDS:
+        raise _HaltedError(f"a commit took {took:.0f} s")
 
 
 def brisk_options(url: str) -> dict[str, str] | None:

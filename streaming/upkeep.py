@@ -6,6 +6,7 @@ outlive the job.
 """
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -49,18 +50,16 @@ class _Tending:
         self._keeping.start()
 
     def _keep(self) -> None:
-        while True:
+        while not self._is_over.is_set():
             try:
                 process = self._start()
-                if process is None:
-                    return
-                trouble = self._listen(process)
             except OSError as error:
                 trouble = f"maintenance did not start ({error})"
-            if self._is_over.is_set():
-                return
-            self._on_trouble(f"{trouble} and will be tried again")
-            self._is_over.wait(self._every_seconds)
+            else:
+                trouble = self._listen(process) if process else ""
+            if not self._is_over.is_set():
+                self._tell(f"{trouble} and will be tried again")
+                self._is_over.wait(self._every_seconds)
 
     def _start(self) -> "subprocess.Popen[str] | None":
         paths = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -73,6 +72,7 @@ class _Tending:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                errors="replace",
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,
             )
@@ -83,8 +83,12 @@ class _Tending:
         with process:
             assert process.stdout
             for line in process.stdout:
-                self._on_trouble(line.rstrip())
+                self._tell(line.rstrip())
         return f"maintenance ended with exit code {process.returncode}"
+
+    def _tell(self, notice: str) -> None:
+        with suppress(OSError, ValueError):  # nobody reads what the job says any more
+            self._on_trouble(notice)
 
     def end(self) -> None:
         """Ends it after what is at hand."""
@@ -112,8 +116,15 @@ def _step_back() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
-    with suppress(OSError):  # where Linux groups processes by session
-        Path("/proc/self/autogroup").write_text(str(NICENESS))
+    for _ in range(20):  # only one process of a machine may in a tenth of a second
+        try:
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
+        except BlockingIOError:
+            time.sleep(random.uniform(0.05, 0.3))
+        except OSError:  # where Linux does not group processes by session, or it is not Linux
+            return
+        else:
+            return
 
 
 def _await_end(stop: threading.Event) -> None:

@@ -33,14 +33,18 @@ def tending_ones(parent: int | None = None) -> list[psutil.Process]:
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     """A day that is over, of a small file for each of BATCHES micro-batches."""
-    writers = open_writers(str(tmp_path))
-    for number in range(BATCHES):
+    append_batches(tmp_path, 0)
+    return tmp_path
+
+
+def append_batches(dataset: Path, first: int) -> None:
+    writers = open_writers(str(dataset))
+    for number in range(first, first + BATCHES):
         counter = Counter()
         counter.add(crash_ping(number), 0)
         sums = pa.Table.from_batches([counter.partial_sums()])
         for writer in writers:
             writer.append(rows_of(writer.table, sums), number, "stream")
-    return tmp_path
 
 
 def files(dataset: Path) -> int:
@@ -57,7 +61,10 @@ def test_dataset_is_tended_by_a_process_of_low_priority_that_ends_with_the_job(d
         assert os.getpriority(os.PRIO_PROCESS, 0) == before
         group = Path(f"/proc/{process.pid}/autogroup")
         assert not group.exists() or group.read_text().endswith(f" nice {upkeep.NICENESS}\n")
-        process.terminate()  # as whoever ends a whole service does, the job first
+        process.terminate()  # as whoever ends a whole service does, though the job goes on for a moment
+        append_batches(dataset, BATCHES)
+        wait_until(lambda: files(dataset) == 1, "upkeep once more")
+        assert tending_ones() == [process]
     assert not process.is_running()
     assert told == []
 
@@ -110,3 +117,15 @@ def test_one_whose_job_is_killed_ends(dataset):
         [process] = tending_ones(job.pid)
         job.send_signal(signal.SIGKILL)
     wait_until(lambda: not lives(process), "its end")
+
+
+def test_one_that_is_busy_when_its_job_is_killed_ends_in_time(dataset):
+    code = (
+        "import sys, time; from streaming import maintain, upkeep; upkeep.END_SECONDS = 0.1\n"
+        "maintain.follow = lambda *_, **__: (print('busy', flush=True), time.sleep(99))\n"
+        f"sys.argv = ['upkeep', {str(dataset)!r}, '1']; upkeep.main()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"busy\n"
+        process.stdin.close()
+        assert process.wait(20) == 1
