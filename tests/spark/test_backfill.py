@@ -22,6 +22,7 @@ from streaming.backfill import BackfillSettings, Change, Stopped, backfill
 from streaming.days import as_rows, day_sums
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, aggregate
+from streaming.patience import Patience
 from streaming.table import append
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
@@ -173,6 +174,19 @@ def test_another_backfill_or_rows_taken_out_meanwhile_are_noticed(spark, dataset
 
     with pytest.raises(MissionControlError, match="taken out of error_aggregates meanwhile"):
         backfill(str(archive), str(dataset), SECOND, SECOND, on_start=delete, spark=spark)
+
+
+def test_stream_that_stays_in_its_micro_batch_is_waited_for_and_said(monkeypatch):
+    monkeypatch.setattr(backfill_module, "PATIENT_SECONDS", 0.0)
+    monkeypatch.setattr(backfill_module, "SETTLE_SECONDS", 0.2)
+    told: list[str] = []
+    with pytest.raises(MissionControlError, match="does not end the micro-batch"):
+        backfill_module._snapshot(lambda: None, "data", Patience(), told.append)
+    assert told == ["waiting for the stream to end its micro-batch"]
+    stopped = Patience()
+    stopped.stop.set()
+    with pytest.raises(Stopped):
+        backfill_module._snapshot(lambda: None, "data", stopped, told.append)
 
 
 def test_told_to_stop_it_ends_between_two_replacements_and_is_taken_up_later(spark, dataset, archive, tmp_path):
