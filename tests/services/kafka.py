@@ -104,7 +104,9 @@ class Broker:
         self._properties.write_text(text)
         if not (folder / "log").exists():
             cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
-            self._java("-Xmx256m", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", self._properties)
+            self._java(
+                "-Xmx256m", "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", self._properties
+            )
 
     @property
     def certificate(self) -> Path:
