@@ -1,6 +1,6 @@
 """Upkeep beside a job, in a process of its own: it must neither hold the job's interpreter nor take a core from it.
 
-That process has the lowest priority and a session of its own, for priorities count within a session where Linux groups
+That process has a low priority and a session of its own, for priorities count within a session where Linux groups
 processes by those, and Spark's have one of their own too. It ends when its standard input does, so that it does not
 outlive the job.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from streaming import maintain
 
-NICENESS = 19  # with less, a round of upkeep shows in how soon a ping does
+NICENESS = 10  # a tenth of a core that is wanted: with more it shows in how soon a ping does, with 19 it starves
 END_SECONDS = 10.0  # for what is at hand; to be killed then costs nothing but that work
 
 
