@@ -37,7 +37,7 @@ from streaming.days import (
 )
 from streaming.errors import MissionControlError
 from streaming.files import FileSource, list_files, write_list
-from streaming.job import AggregateSettings, Progress, aggregate, checkpoint_folder, open_source
+from streaming.job import AggregateSettings, Progress, Summary, aggregate, checkpoint_folder, open_source
 from streaming.kafka import TopicSource
 from streaming.patience import Patience
 from streaming.position import Position, position_of
@@ -160,12 +160,7 @@ def backfill(
         )  # fmt: skip
         if stop.is_set():
             raise Stopped([])
-        for reason in _LOST:
-            if summary.rejected.get(reason):
-                raise MissionControlError(
-                    f"{source!r} is not whole, nothing was changed: {reason} {summary.rejected[reason]:,}. "
-                    f"{contract.REASONS[reason]}"
-                )
+        _check_whole(source, summary)
         replacing = _Replacing(dataset, began, str(counted), until, settings.dry_run, patience)
         filled = replacing.days(days)
         for day in filled if not settings.fewer else ():
@@ -173,6 +168,16 @@ def backfill(
         return _replace_all(replacing, filled, on_change, stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_whole(source: str, summary: Summary) -> None:
+    """Raises MissionControlError where some of a source could not be read."""
+    for reason in _LOST:
+        if summary.rejected.get(reason):
+            raise MissionControlError(
+                f"{source!r} is not whole, nothing was changed: {reason} {summary.rejected[reason]:,}. "
+                f"{contract.REASONS[reason]}"
+            )
 
 
 def _replace_all(
