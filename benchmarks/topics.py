@@ -57,7 +57,7 @@ def run_consumer(_folder: Path, brokers: str, _cores: int) -> dict[str, float]:
     from confluent_kafka import TopicPartition
 
     from streaming.records import Document
-    from streaming.topic import TAKEN_AT_ONCE, Topic
+    from streaming.topic import Topic, take
 
     topic = Topic(brokers, TOPIC)
     _, ends = topic.ends()
@@ -68,7 +68,7 @@ def run_consumer(_folder: Path, brokers: str, _cores: int) -> dict[str, float]:
     size = pings = 0
     began = 0.0
     while pings < total:
-        for message in consumer.consume(TAKEN_AT_ONCE, 1.0):
+        for message in take(consumer, 1.0):
             if message.error() is not None:
                 continue
             document = message.value() or b""

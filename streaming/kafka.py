@@ -399,12 +399,13 @@ def count_ranges(
     for each in ranges:
         if each.lost:
             lose(each.partition, each.lost)
-    for message in read_messages(topic, [each for each in ranges if each.end > each.start], lose):
-        document, received_us = message.value(), message.timestamp()[1] * 1000
-        if document is None:
-            counter.reject("empty", received_us)
-        else:
-            counter.add(document, received_us, _delivery(message) if counter.by_delivery else 0)
+    for messages in read_messages(topic, [each for each in ranges if each.end > each.start], lose):
+        counter.add_all(
+            [message.value for message in messages],
+            [len(message) for message in messages],
+            [message.timestamp()[1] * 1000 for message in messages],
+            [_delivery(message) for message in messages] if counter.by_delivery else None,
+        )
         if len(counter) > FLUSH_ROWS:
             yield counter.partial_sums()
     if len(counter):

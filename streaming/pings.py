@@ -61,6 +61,9 @@ class Counts(Struct, gc=False, frozen=True):
     used_at_us: int | None = None
 
 
+NO_COUNTS = Counts()
+
+
 class Ping(Struct, gc=False, frozen=True):
     """A ping that counts. dimensions: in the order of contract.DIMENSIONS; experiments: (id, branch) pairs.
 
@@ -200,6 +203,7 @@ _DECODER = msgspec.json.Decoder(Document)
 _JSON_DECODER = msgspec.json.Decoder(msgspec.Raw)
 _GLIMPSE_DECODER = msgspec.json.Decoder(Glimpse)
 _HISTOGRAMS_DECODER = msgspec.json.Decoder(HistogramsBySchema)
+_TOO_LARGE = ValueError("larger than a ping")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _TYPE_IN_TEXT = re.compile(rb'"(?:document_type|type)"\s*:\s*"(main|crash|core)"')
 _PRECEDENCE = {reason: rank for rank, reason in enumerate(contract.REASONS)}
@@ -210,12 +214,28 @@ def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | R
 
     received_at_us: microseconds since 1970, the submission of a ping that carries no time of its own.
     """
+    return judge(parse(document), lambda: document, envelope, received_at_us)
+
+
+def parse(document: bytes) -> Document | Exception:
+    """The first half of decode: the record of a document, or why there is none."""
     if len(document) > MAX_PING_BYTES:
-        return Rejected("too_large", _type_in_text(document), envelope.submitted_us)
+        return _TOO_LARGE
     try:
-        record = _DECODER.decode(document)
+        return _DECODER.decode(document)
     except _UNREADABLE as error:
-        return _unreadable(document, envelope, received_at_us, error)
+        return error
+
+
+def judge(
+    record: Document | Exception, read: Callable[[], bytes | None], envelope: Envelope, received_at_us: int
+) -> Ping | Rejected:
+    """The second half of decode: what a document counts as whose record parse gave.
+
+    read: gives the document once more, where it is needed to say what is wrong with it.
+    """
+    if isinstance(record, Exception):
+        return _unreadable(read() or b"", envelope, received_at_us, record)
     document_type = _document_type(record)
     submitted_us = _submitted_us(record, envelope, received_at_us)
     rule = RULES.get(document_type)
@@ -240,7 +260,7 @@ def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | R
         or system.faults
         or not build.built_us <= submitted_us <= build.expires_us
     ):
-        faults = set(_faults(document, document_type, submitted_us, counts, build, system, experiments))
+        faults = set(_faults(read() or b"", document_type, submitted_us, counts, build, system, experiments))
         return Rejected(min(faults, key=_PRECEDENCE.__getitem__), document_type, submitted_us)
     country = record.normalized_country_code or record.metadata.geo.country or envelope.country or ""
     dimensions = (
@@ -314,7 +334,9 @@ def _experiments(environment: Environment) -> tuple[tuple[str, str], ...] | None
     branches = {active.id: active.branch} if active.id else {}
     for name, enrolment in (environment.experiments or {}).items():
         branches[name] = enrolment if isinstance(enrolment, str) else enrolment.branch
-    enrolments = tuple((name, branch) for name, branch in branches.items() if branch)
+    enrolments = tuple([(name, branch) for name, branch in branches.items() if branch])
+    if not enrolments:
+        return ()
     if len(enrolments) > MAX_EXPERIMENTS:
         return None
     known = all(forms.is_experiment(name) and forms.is_experiment(branch) for name, branch in enrolments)
@@ -362,7 +384,10 @@ def _has_sound_histograms(document: bytes) -> bool:
 
 def _unreadable(document: bytes, envelope: Envelope, received_at_us: int, error: Exception) -> Rejected:
     """Why a document could not be decoded, and as far as it can be told, what it is and when it was submitted."""
-    reason = "too_deep" if isinstance(error, RecursionError) else _textual_fault(document)
+    if error is _TOO_LARGE:
+        reason: str | None = "too_large"
+    else:
+        reason = "too_deep" if isinstance(error, RecursionError) else _textual_fault(document)
     if reason is not None:
         return Rejected(reason, _type_in_text(document), envelope.submitted_us)
     if not document.lstrip().startswith(b"{"):

@@ -253,7 +253,7 @@ class Glimpse(Record, frozen=True):
             return ""
 
 
-Bucket = Annotated[str, Meta(pattern="^[0-9]+$")]
+Bucket = Annotated[int, Meta(ge=0)]  # within JSON's text; a text with a pattern would take four times as long
 
 
 class HistogramBySchema(Record, frozen=True):

@@ -260,8 +260,10 @@ def patiently(
                 raise MissionControlError(f"no broker answers at {brokers}: {away}") from away
 
 
-def read_messages(topic: Topic, ranges: Sequence[Range], on_lost: Callable[[int, int], None]) -> Iterator["Message"]:
-    """The messages of ranges, one after another within a partition. A broker that is away is waited for.
+def read_messages(
+    topic: Topic, ranges: Sequence[Range], on_lost: Callable[[int, int], None]
+) -> Iterator["list[Message]"]:
+    """The messages of ranges, some at a time, one after another within a partition. An absent broker is waited for.
 
     on_lost: told a partition and how many messages of its range are gone. Raises MissionControlError where the topic
     cannot be read.
@@ -287,10 +289,11 @@ class _Reading:
         self._ends = {each.partition: each.end for each in ranges}
         self._stuck_since: dict[int, float] = {}
 
-    def messages(self) -> Iterator["Message"]:
+    def messages(self) -> Iterator["list[Message]"]:
         """All there are."""
         while self._ends:
-            for message in _take(self._consumer, 1.0):
+            wanted = []
+            for message in take(self._consumer, 1.0):
                 partition: int = message.partition()  # type: ignore[assignment]
                 end = self._ends.get(partition)
                 if end is None:
@@ -300,11 +303,12 @@ class _Reading:
                     continue
                 place: int = message.offset() + 1  # type: ignore[operator]
                 if place <= end:
-                    yield message
+                    wanted.append(message)
                 if place < end and not self._stuck_since:
                     self._places[partition] = place
                 else:
                     self._come_to(partition, place)
+            yield wanted
             for partition in [each for each in self._stuck_since if self._is_stuck(each)]:
                 self._skip_lost(partition)
 
@@ -365,7 +369,7 @@ def mean_bytes(topic: Topic, places: Mapping[int, int]) -> float:
     sizes: list[int] = []
     give_up = time.monotonic() + SAMPLED_FOR_SECONDS
     while len(sizes) < SAMPLED_MESSAGES and time.monotonic() < give_up:
-        messages = _take(consumer, 0.2)
+        messages = take(consumer, 0.2)
         sizes += [len(message.value() or b"") for message in messages if message.error() is None]
         if not messages and sizes:
             break
@@ -373,7 +377,7 @@ def mean_bytes(topic: Topic, places: Mapping[int, int]) -> float:
     return sum(sizes) / len(sizes) if sizes else 0.0
 
 
-def _take(consumer: "Consumer", seconds: float) -> "list[Message]":
+def take(consumer: "Consumer", seconds: float) -> "list[Message]":
     """Some messages, as soon as there is one. `consume` alone would wait until there are as many as it may take."""
     first = consumer.poll(seconds)
     return [] if first is None else [first, *consumer.consume(TAKEN_AT_ONCE - 1, timeout=0)]
