@@ -99,10 +99,11 @@ def load(
     if older_layout.is_older(dataset):
         return older_layout.load_older(dataset, selection, official)
     opened = Dataset(dataset, storage_options)
-    if not opened.tables():
+    rows = opened.load_selection(selection, official)
+    if rows.empty and not opened.tables():  # asked last, for it opens all tables, and a load takes one or two
         names = ", ".join(table.name for table in contract.TABLES)
         raise MissionControlError(f"{dataset} holds none of a dataset's tables ({names}) yet")
-    return opened.load_selection(selection, official)
+    return rows
 
 
 class Dataset:
