@@ -101,13 +101,13 @@ class Steady:
         self._bytes = self._pings = 0
         self._began = self._ended = 0.0
 
-    def add(self, document: bytes, received_ms: int) -> None:
-        """Counts a document."""
+    def add(self, documents: list[bytes], received_ms: list[int]) -> None:
+        """Counts documents: as many as come at once."""
         if not self._pings:
             self._began = time.perf_counter()
-        self._counter.add(document, received_ms * 1000)
-        self._bytes += len(document)
-        self._pings += 1
+        self._counter.add_all(documents, [received * 1000 for received in received_ms])
+        self._bytes += sum(map(len, documents))
+        self._pings += len(documents)
         if self._pings == self.expected:
             self._ended = time.perf_counter()
 
@@ -202,7 +202,7 @@ def quix(place: TopicPlace, _: int) -> dict[str, float]:
             loglevel="WARNING",
         )
         pings = application.dataframe(application.topic(place.topic, value_deserializer="bytes"))
-        pings.update(lambda document, _key, received_ms, _headers: steady.add(document, received_ms), metadata=True)
+        pings.update(lambda document, _key, received_ms, _headers: steady.add([document], [received_ms]), metadata=True)
         application.run(count=steady.expected, timeout=QUIET_SECONDS, collect=False)
     return steady.figures()
 
@@ -219,8 +219,7 @@ def bytewax(place: TopicPlace, _: int) -> dict[str, float]:
     steady, nothing = Steady(sent(place)), list[Any]()
 
     def count(messages: list[Any]) -> list[Any]:
-        for message in messages:
-            steady.add(message.value, message.timestamp[1])
+        steady.add([message.value for message in messages], [message.timestamp[1] for message in messages])
         return nothing
 
     flow = Dataflow("pings")

@@ -220,8 +220,9 @@ def partial_schema(*, by_delivery: bool = False) -> "pa.Schema":
     """The schema of partial sums: the rows of all counted tables in one, `table` naming the one a row belongs to.
 
     Keys and sums that a row's table lacks are null. Three columns go into no table: `newest_submission` is the latest
-    submission behind a row (the greatest counts, see DATA_UP_TO); `bytes` the size of the documents behind it, each
-    counted once; `file` names the file in rows of FILE_REJECTS, which count rejects by file and reason for the log.
+    submission behind a row, of delays that behind their totals (the greatest counts, see DATA_UP_TO); `bytes` the size
+    of the documents behind it, each counted once; `file` names the file in rows of FILE_REJECTS, which count rejects by
+    file and reason for the log.
     by_delivery: with DELIVERY_COLUMNS.
     """
     import pyarrow as pa

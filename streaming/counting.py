@@ -1,9 +1,8 @@
 """Pings summed: documents in, one Arrow batch of partial sums for all tables of the dataset out; pure, no Spark."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from itertools import repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -66,39 +65,26 @@ class Counter:
 
     def add(self, document: bytes, received_at_us: int, delivery: int = 0) -> str | None:
         """Count a document that was received at a time, microseconds since 1970; the reason when it is rejected."""
-        return self._add(parse(document), lambda: document, len(document), received_at_us, delivery)
+        return self._add(parse(document), document, received_at_us, delivery)
 
     def add_all(
-        self,
-        read: Sequence[Callable[[], bytes | None]],
-        sizes: Sequence[int],
-        received_at_us: Sequence[int],
-        deliveries: Sequence[int] | None = None,
+        self, documents: Sequence[bytes], received_at_us: Sequence[int], deliveries: Sequence[int] | None = None
     ) -> None:
         """Count some documents as add does, faster: all are parsed before the first is counted.
 
-        Either is done with what the processor's caches hold of it, and each drives the other out of them. So would
-        the documents, so they are read one by one, and those that are rejected once more.
+        Either is done with what the processor's caches hold of it, and each drives the other out of them.
         """
-        parsed = [parse(each() or b"") for each in read]
-        for record, again, size, received_us, delivery in zip(
-            parsed, read, sizes, received_at_us, deliveries or repeat(0), strict=False
-        ):
-            self._add(record, again, size, received_us, delivery)
+        records = [parse(document) for document in documents]
+        delivered = deliveries or [0] * len(documents)
+        for each in zip(records, documents, received_at_us, delivered, strict=True):
+            self._add(*each)
 
-    def _add(
-        self,
-        record: Document | Exception,
-        read: Callable[[], bytes | None],
-        size: int,
-        received_at_us: int,
-        delivery: int,
-    ) -> str | None:
-        ping = judge(record, read, self._envelope, received_at_us)
+    def _add(self, record: Document | Exception, document: bytes, received_at_us: int, delivery: int) -> str | None:
+        ping = judge(record, document, self._envelope, received_at_us)
         if isinstance(ping, Rejected):
-            self._reject(ping, received_at_us, size)
+            self._reject(ping, received_at_us, len(document))
             return ping.reason
-        self._count(ping, size, _delivery(ping, delivery, received_at_us) if self.by_delivery else ())
+        self._count(ping, len(document), _delivery(ping, delivery, received_at_us) if self.by_delivery else ())
         return None
 
     def reject(

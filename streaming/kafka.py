@@ -47,7 +47,7 @@ SLOW_BATCH_BYTES = 1 << 30  # more only where it is read within PACE_SECONDS
 PACE_SECONDS = 10.0
 FEW_MESSAGES = 100_000  # the rows of so many are few
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
-FLUSH_ROWS = 50_000
+FLUSH_ROWS = 50_000  # without those of delays, as many again at most where a row is a delivery
 UNKNOWN_BYTES = 32_768.0  # of a message, as long as none was seen: a main ping
 SAMPLE_SECONDS = 30.0  # how long a sample of messages' sizes is trusted
 OnDataLoss = Literal["fail", "count"]
@@ -401,11 +401,11 @@ def count_ranges(
             lose(each.partition, each.lost)
     for messages in read_messages(topic, [each for each in ranges if each.end > each.start], lose):
         counter.add_all(
-            [message.value for message in messages],
-            [len(message) for message in messages],
+            [message.value() or b"" for message in messages],
             [message.timestamp()[1] * 1000 for message in messages],
             [_delivery(message) for message in messages] if counter.by_delivery else None,
         )
+        del messages  # before the next ones come: they may be large
         if len(counter) > FLUSH_ROWS:
             yield counter.partial_sums()
     if len(counter):

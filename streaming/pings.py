@@ -214,7 +214,7 @@ def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | R
 
     received_at_us: microseconds since 1970, the submission of a ping that carries no time of its own.
     """
-    return judge(parse(document), lambda: document, envelope, received_at_us)
+    return judge(parse(document), document, envelope, received_at_us)
 
 
 def parse(document: bytes) -> Document | Exception:
@@ -224,18 +224,13 @@ def parse(document: bytes) -> Document | Exception:
     try:
         return _DECODER.decode(document)
     except _UNREADABLE as error:
-        return error
+        return error.with_traceback(None)  # which would hold what its callers hold
 
 
-def judge(
-    record: Document | Exception, read: Callable[[], bytes | None], envelope: Envelope, received_at_us: int
-) -> Ping | Rejected:
-    """The second half of decode: what a document counts as whose record parse gave.
-
-    read: gives the document once more, where it is needed to say what is wrong with it.
-    """
+def judge(record: Document | Exception, document: bytes, envelope: Envelope, received_at_us: int) -> Ping | Rejected:
+    """The second half of decode: what a document counts as whose record parse gave."""
     if isinstance(record, Exception):
-        return _unreadable(read() or b"", envelope, received_at_us, record)
+        return _unreadable(document, envelope, received_at_us, record)
     document_type = _document_type(record)
     submitted_us = _submitted_us(record, envelope, received_at_us)
     rule = RULES.get(document_type)
@@ -260,7 +255,7 @@ def judge(
         or system.faults
         or not build.built_us <= submitted_us <= build.expires_us
     ):
-        faults = set(_faults(read() or b"", document_type, submitted_us, counts, build, system, experiments))
+        faults = set(_faults(document, document_type, submitted_us, counts, build, system, experiments))
         return Rejected(min(faults, key=_PRECEDENCE.__getitem__), document_type, submitted_us)
     country = record.normalized_country_code or record.metadata.geo.country or envelope.country or ""
     dimensions = (

@@ -292,25 +292,29 @@ class _Reading:
     def messages(self) -> Iterator["list[Message]"]:
         """All there are."""
         while self._ends:
-            wanted = []
-            for message in take(self._consumer, 1.0):
-                partition: int = message.partition()  # type: ignore[assignment]
-                end = self._ends.get(partition)
-                if end is None:
-                    continue
-                if message.error() is not None:
-                    self._heed(message)
-                    continue
-                place: int = message.offset() + 1  # type: ignore[operator]
-                if place <= end:
-                    wanted.append(message)
-                if place < end and not self._stuck_since:
-                    self._places[partition] = place
-                else:
-                    self._come_to(partition, place)
-            yield wanted
+            yield self._wanted(take(self._consumer, 1.0))
             for partition in [each for each in self._stuck_since if self._is_stuck(each)]:
                 self._skip_lost(partition)
+
+    def _wanted(self, messages: "list[Message]") -> "list[Message]":
+        """Those of messages that are in the ranges."""
+        wanted = []
+        for message in messages:
+            partition: int = message.partition()  # type: ignore[assignment]
+            end = self._ends.get(partition)
+            if end is None:
+                continue
+            if message.error() is not None:
+                self._heed(message)
+                continue
+            place: int = message.offset() + 1  # type: ignore[operator]
+            if place <= end:
+                wanted.append(message)
+            if place < end and not self._stuck_since:
+                self._places[partition] = place
+            else:
+                self._come_to(partition, place)
+        return wanted
 
     def _is_stuck(self, partition: int) -> bool:
         return time.monotonic() - self._stuck_since.get(partition, math.inf) > PATIENCE_SECONDS

@@ -375,4 +375,6 @@ def has_sound_histograms(ping: dict[str, Any]) -> bool:
 
 
 def is_count_by_bucket(values: Any) -> bool:
-    return isinstance(values, dict) and all(re.fullmatch("[0-9]+", b) and type(n) is int for b, n in values.items())
+    return isinstance(values, dict) and all(
+        re.fullmatch("-?0|[1-9][0-9]*", b) and type(n) is int for b, n in values.items()
+    )

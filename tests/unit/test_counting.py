@@ -1,6 +1,8 @@
 """Any split of pings over counters gives the plain loop's sums; which window and bucket a ping lands in."""
 
+import gc
 import json
+import sys
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -94,6 +96,38 @@ def test_every_single_document_counts_as_in_the_plain_loop(
     counter = Counter(envelope_of(stand_in))
     counter.add(document, received_us)
     assert sums_of(counter) == plain_sums([(document, received_us)], stand_in)
+
+
+IDENTIFIED = st.builds(
+    lambda kind, number: ping(kind, "2017-10-02T10:00:00Z", document_id=f"id {number}"),
+    st.sampled_from(["main", "crash"]),
+    st.integers(0, 3),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(DOCUMENTS | WHOLE | IDENTIFIED | st.just(b""), RECEIVED), max_size=30), st.booleans())
+def test_documents_that_are_added_together_count_as_one_by_one(
+    dealt: list[tuple[bytes, int]], by_delivery: bool
+) -> None:
+    together, apart = Counter(by_delivery=by_delivery), Counter(by_delivery=by_delivery)
+    documents, received = [list(column) for column in zip(*dealt, strict=True)] or ([], [])
+    together.add_all(documents, received, range(len(dealt)) if by_delivery else None)
+    for number, (document, received_us) in enumerate(dealt):
+        apart.add(document, received_us, number)
+    assert len(together) == len(apart)
+    assert together.partial_sums() == apart.partial_sums()
+
+
+def test_documents_are_let_go_though_one_of_them_cannot_be_parsed() -> None:
+    counter, documents = Counter(), [b'{"type": 7}', ping("crash", "2017-10-02T10:00:00Z")]
+    before = [sys.getrefcount(document) for document in documents]
+    gc.disable()
+    try:
+        counter.add_all(documents, [0, 0])
+        assert [sys.getrefcount(document) for document in documents] == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -526,6 +526,8 @@ DOCUMENTS = {  # a document for each reason, and the kind it is counted as
     ],
     "histogram": [
         (changed(MAIN, payload__info=ABSENT, payload__histograms={"OTHER": {"values": {"foo": 1}}}), "main"),
+        (changed(MAIN, payload__info=ABSENT, payload__histograms={"OTHER": {"values": {"-1": 1}}}), "main"),
+        (changed(MAIN, payload__info=ABSENT, payload__histograms={"OTHER": {"values": {"007": 1}}}), "main"),
         (changed(MAIN, payload__info=ABSENT, payload__keyedHistograms={"OTHER": {"key": 5}}), "main"),
     ],
     "count_negative": [
