@@ -2,8 +2,9 @@
 
 The job has half of the machine's cores; sender, broker and reader share the others. The load that it can take is what
 it counts a second when it catches up with a full topic; that is measured first. Then pings come in at half of it, and a
-probe every quarter of a second: a crash of a build that no other ping comes from. Upkeep is on. The reader loads the
-probes whenever there is a commit; its own time is part of what is measured.
+probe every quarter of a second: a crash of a build that no other ping comes from. Upkeep is on; the first two minutes
+are not watched. The reader loads the probes whenever the table that holds them has a commit; its own time is part of
+what is measured.
 """
 
 import argparse
