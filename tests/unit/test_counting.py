@@ -77,7 +77,7 @@ def sums_of(*counters: Counter) -> Sums:
     return tables
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(DOCUMENTS, RECEIVED, st.integers(0, 2)), max_size=30), STAND_INS)
 def test_any_split_over_counters_in_any_order_gives_the_plain_loops_sums(
     dealt: list[tuple[bytes, int, int]], stand_in: StandIn
@@ -88,7 +88,7 @@ def test_any_split_over_counters_in_any_order_gives_the_plain_loops_sums(
     assert sums_of(*counters) == plain_sums(((document, received) for document, received, _ in dealt), stand_in)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(DOCUMENTS | WHOLE, RECEIVED, STAND_INS)
 def test_every_single_document_counts_as_in_the_plain_loop(
     document: bytes, received_us: int, stand_in: StandIn
@@ -105,7 +105,7 @@ IDENTIFIED = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(DOCUMENTS | WHOLE | IDENTIFIED | st.just(b""), RECEIVED), max_size=30), st.booleans())
 def test_documents_that_are_added_together_count_as_one_by_one(
     dealt: list[tuple[bytes, int]], by_delivery: bool
