@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -26,8 +27,9 @@ sys.path.insert(0, str(ROOT))
 from tests.services.kafka import Broker  # noqa: E402
 
 TOPIC, PARTITIONS = "pings", 4
-BATCHES = 3  # of the job: large ones, as it makes them when it is behind
+GIGABYTES = 12.0  # the job is soon at micro-batches of its own size, 4 GB
 PARALLEL = ("spark_connector_batch", "spark_connector_streaming", "duckdb")  # of the peers
+CPU = ("workers", "java", "driver")
 GOAL_OF_CONSUMER, GOAL_OF_CONNECTOR, GOAL_OF_SCALING = 0.8, 4.0, 0.8
 
 # The runs: each in a process of its own, printing its figures as JSON.
@@ -66,55 +68,70 @@ def run_consumer(_folder: Path, brokers: str, _cores: int) -> dict[str, float]:
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in ends])
     decode = msgspec.json.Decoder(Document).decode
     size = pings = 0
-    began = 0.0
+    began = used = 0.0
     while pings < total:
         for message in take(consumer, 1.0):
             if message.error() is not None:
                 continue
             document = message.value() or b""
-            began = began or time.perf_counter()
+            began, used = began or time.perf_counter(), used or time.process_time()
             size += len(document)
             pings += 1
             try:
                 decode(document)
             except msgspec.MsgspecError:
                 continue
-    return {"bytes": size, "pings": pings, "seconds": time.perf_counter() - began}
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    return {"bytes": size, "pings": pings, "seconds": seconds, "workers": cpu}
 
 
-def run_batch(folder: Path, brokers: str, cores: int) -> dict[str, float]:
+def run_batch(_folder: Path, brokers: str, cores: int) -> dict[str, float]:
     """The job, that ends when it has counted what is there."""
-    return _run_job(folder, brokers, cores, follows=False)
+    return _run_job(brokers, cores, follows=False)
 
 
-def run_streaming(folder: Path, brokers: str, cores: int) -> dict[str, float]:
+def run_streaming(_folder: Path, brokers: str, cores: int) -> dict[str, float]:
     """The job, that follows the topic from its oldest message, its upkeep on."""
-    return _run_job(folder, brokers, cores, follows=True)
+    return _run_job(brokers, cores, follows=True)
 
 
-def _run_job(folder: Path, brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
+def _run_job(brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
     from streaming.job import AggregateSettings, Batch, aggregate
     from streaming.topic import Topic
 
     total = sum(Topic(brokers, TOPIC).ends()[1].values())
-    done: list[tuple[float, Batch]] = []
+    done: list[tuple[float, Batch, dict[str, float]]] = []
     stop = threading.Event()
 
     def note(batch: Batch) -> None:
-        done.append((time.perf_counter(), batch))
-        if sum(batch.pings for _, batch in done) >= total:
+        done.append((time.perf_counter(), batch, cpu_seconds()))
+        if sum(batch.pings for _, batch, _ in done) >= total:
             stop.set()
 
-    size = sum(path.stat().st_size for path in folder.glob("*.jsonl"))
-    settings = AggregateSettings(master=f"local[{cores}]", follow=follows, max_batch_bytes=size // BATCHES + (1 << 20))
+    settings = AggregateSettings(master=f"local[{cores}]", follow=follows)
     with tempfile.TemporaryDirectory() as dataset:
         aggregate(f"kafka://{brokers}/{TOPIC}", dataset, settings=settings, on_batch=note, stop=stop)
-    later = [batch for _, batch in done[1:]]
+    later = [batch for _, batch, _ in done[1:]]
+    (began, _, before), (ended, _, after) = done[0], done[-1]
     return {
         "bytes": sum(batch.bytes for batch in later),
         "pings": sum(batch.pings for batch in later),
-        "seconds": done[-1][0] - done[0][0],
+        "seconds": ended - began,
+        **{name: seconds - before[name] for name, seconds in after.items()},
     }
+
+
+def cpu_seconds() -> dict[str, float]:
+    """What this process, Spark's Java and its Python workers have used until now."""
+    import psutil
+
+    used = dict.fromkeys(CPU, 0.0)
+    this = psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.Error):  # it has just ended
+            times, name = process.cpu_times(), "java" if process.name() == "java" else "workers"
+            used["driver" if process == this else name] += times.user + times.system
+    return used
 
 
 RUNS: dict[str, Callable[[Path, str, int], dict[str, float]]] = {
@@ -209,6 +226,11 @@ def report(figures: dict[tuple[str, int], list[dict[str, float]]], every: int) -
         goals.append((rate("streaming", cores) / value, 1.0, f"times the fastest peer on {cores}, {fastest}"))
     if ("streaming", 2) in figures:
         goals.append((rate("streaming", 2) / streaming / 2, GOAL_OF_SCALING, "efficiency from one core to two"))
+    print("\nCPU seconds a gigabyte      Python workers  Java  driver")
+    for key in (("consumer", 1), ("streaming", 1), ("batch", 1)):
+        runs = figures[key]
+        used = [median(each.get(name, 0.0) / each["bytes"] * 1e9 for each in runs) for name in CPU]
+        print(f"{NAMES[key[0]]:<28}{used[0]:>14.2f}{used[1]:>6.2f}{used[2]:>8.2f}")
     print()
     for value, goal, what in goals:
         print(f"{value:.2f} {what}: {'meets' if value >= goal else 'misses'} the goal of {goal:g}")

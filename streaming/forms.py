@@ -7,7 +7,7 @@ MAX_TEXT (pings.py sees to that), so that no stranger can fill the memory.
 import re
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from streaming import contract
@@ -21,6 +21,7 @@ _OS_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}", re.ASCII)
 _OS_VERSION_LENGTH = 17  # three numbers of five digits
 _EXPERIMENT = re.compile(r"[A-Za-z0-9@{_][A-Za-z0-9 ._:@{}+/-]{0,99}", re.ASCII)
 _SUBMISSION_YEARS = range(2001, 2101)
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 def microseconds(text: str) -> int | None:
@@ -31,7 +32,7 @@ def microseconds(text: str) -> int | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1e6)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _first_of(year: int) -> int:

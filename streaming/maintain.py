@@ -115,10 +115,12 @@ def maintain(
     stop: threading.Event | None = None,
     finds_orphans: bool = True,
     on_progress: Callable[[str, int, int], None] = lambda table, done, total: None,
+    on_table: Callable[[Upkeep], None] = lambda done: None,
 ) -> list[Upkeep]:
     """Tend all tables of a dataset once. Safe at any moment, beside streams and other maintenance.
 
-    on_progress: told a table, the spans of it that are done, and all. stop: ends it after the span at hand.
+    on_progress: told a table, the spans of it that are done, and all. on_table: told what was done to each table, as
+    soon as it was, whatever becomes of the others. stop: ends it after the span at hand.
     finds_orphans: also files that no commit ever named. Raises MissionControlError where there is no dataset, and, once
     the other tables are tended, where one cannot be.
     """
@@ -144,6 +146,8 @@ def maintain(
                 done.append(_Tending(keeper, settings, now(), newest, stop, on_progress).tend(finds_orphans))
         except MissionControlError as error:
             failures.append(str(error))
+        else:
+            on_table(done[-1])
     if failures:
         raise MissionControlError("; ".join(failures))
     return done
@@ -166,18 +170,21 @@ def follow(
     *,
     stop: threading.Event,
     every_seconds: float = ROUND_SECONDS,
-    on_round: Callable[[list[Upkeep]], None] = lambda done: None,
+    on_table: Callable[[Upkeep], None] = lambda done: None,
     on_trouble: Callable[[str], None] = lambda notice: None,
     begins_at_once: bool = False,
 ) -> None:
-    """Tend a dataset again and again until told to stop. What fails is told, once, and tried again."""
+    """Tend a dataset again and again until told to stop. What fails is told, once, and tried again.
+
+    on_table: as of maintain.
+    """
     orphans_at, said = time.monotonic(), ""
     wait = 0.0 if begins_at_once else every_seconds
     while not stop.wait(wait):
         wait = every_seconds
         finds_orphans = time.monotonic() >= orphans_at
         try:
-            on_round(maintain(dataset, settings, stop=stop, finds_orphans=finds_orphans))
+            maintain(dataset, settings, stop=stop, finds_orphans=finds_orphans, on_table=on_table)
         except MissionControlError as error:
             if str(error) != said:
                 on_trouble(f"maintenance failed and will be tried again: {error}")

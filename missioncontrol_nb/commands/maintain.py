@@ -11,6 +11,8 @@ from missioncontrol_nb.commands import options
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from streaming.maintain import MaintainSettings, Upkeep
 
 _EXAMPLES = """
@@ -70,17 +72,17 @@ def command(
                 settings,
                 stop=stop,
                 every_seconds=every,
-                on_round=lambda done: _say(done, as_json, only_changes=True),
+                on_table=lambda done: _say_change(done, as_json),
                 on_trouble=lambda notice: click.echo(notice, err=True),
                 begins_at_once=True,
             )
         else:
-            _say(_once(dataset, settings, stop), as_json)
+            _once(dataset, settings, stop, as_json)
             if stop.is_set():
                 sys.exit(130)
 
 
-def _once(dataset: str, settings: "MaintainSettings", stop: object) -> "list[Upkeep]":
+def _once(dataset: str, settings: "MaintainSettings", stop: "Event", as_json: bool) -> None:
     from tqdm import tqdm
 
     from streaming.maintain import maintain
@@ -92,14 +94,20 @@ def _once(dataset: str, settings: "MaintainSettings", stop: object) -> "list[Upk
             bar.total, bar.n = total, done
             bar.refresh()
 
-        return maintain(dataset, settings, stop=stop, on_progress=show)  # type: ignore[arg-type]
+        def say(done: "Upkeep") -> None:
+            with tqdm.external_write_mode():
+                _say(done, as_json)
+
+        maintain(dataset, settings, stop=stop, on_progress=show, on_table=say)
 
 
-def _say(done: "list[Upkeep]", as_json: bool, *, only_changes: bool = False) -> None:
-    for upkeep in done:
-        if only_changes and not (upkeep.spans or upkeep.days or upkeep.removed_files):
-            continue
-        click.echo(_as_json(upkeep) if as_json else _as_text(upkeep))
+def _say_change(done: "Upkeep", as_json: bool) -> None:
+    if done.spans or done.days or done.removed_files:
+        _say(done, as_json)
+
+
+def _say(done: "Upkeep", as_json: bool) -> None:
+    click.echo(_as_json(done) if as_json else _as_text(done))
 
 
 def _as_json(upkeep: "Upkeep") -> str:

@@ -22,10 +22,10 @@ import pytest
 
 from streaming import contract
 from streaming.session import _OF_FEW_ROWS
-from tests.faults.job import POINTS
+from tests.faults.job import POINTS, TENDING
 from tests.plain_loop import plain_sums
 from tests.services import kafka, s3
-from tests.services.cluster import JAVA_OPTIONS, Cluster
+from tests.services.cluster import JAVA_OPTIONS, Cluster, lives, wait_until
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.services.s3 import KEYS, S3Server
 from tests.spark.small_pings import Sums, crash_ping, dataset_sums, main_ping
@@ -40,6 +40,7 @@ PATIENCE_SECONDS = 90.0
 WORKERS = 2
 BUCKET = "faults"
 DEDUPING = "driver, dedupe"
+UPKEEP = "driver, upkeep"
 _COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
 _HERE = ["--master", "local[2]"]
 _ON_A_CLUSTER = {"spark.executor.extraJavaOptions": JAVA_OPTIONS, **_OF_FEW_ROWS}
@@ -98,6 +99,13 @@ class Process:
             return True
         return False
 
+    def started(self) -> list[psutil.Process]:
+        """What it has started and still runs."""
+        try:
+            return psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
     def kill(self) -> None:
         """Ends it as a crash does."""
         self._process.kill()
@@ -105,9 +113,7 @@ class Process:
 
     def kill_java(self) -> None:
         """Ends the Java that it started as a crash does, and so itself; itself alone where there is none yet."""
-        javas = [
-            child for child in psutil.Process(self._process.pid).children(recursive=True) if child.name() == "java"
-        ]
+        javas = [child for child in self.started() if child.name() == "java"]
         if not javas:
             self.kill()
         for java in javas:
@@ -124,7 +130,8 @@ class Process:
 class World:
     """A broker, a sender, a dataset and a job that is started whenever it does not run.
 
-    dedupes: pings have ids, some are delivered twice, and the job is told to count them once. cluster: where it runs,
+    dedupes: pings have ids, some are delivered twice, and the job is told to count them once. tends: the job's own
+    upkeep is at work, all the time. cluster: where it runs,
     instead of in Spark's own process; server: where its dataset is, instead of in a folder; points: where a job that is
     to kill itself does so, one after another.
     """
@@ -136,10 +143,12 @@ class World:
         random_: random.Random,
         *,
         dedupes: bool = False,
+        tends: bool = False,
         cluster: Cluster | None = None,
         server: S3Server | None = None,
     ) -> None:
-        self.broker, self.random, self.dedupes, self.cluster, self.server = broker, random_, dedupes, cluster, server
+        self.broker, self.random, self.cluster, self.server = broker, random_, cluster, server
+        self.dedupes, self.tends = dedupes, tends
         self.points = itertools.cycle(POINTS)
         self.checkpoint, self._spark_config = folder / "checkpoint", folder / "spark.conf"
         self._spark_config.write_text("".join(f"{name} = {value}\n" for name, value in _ON_A_CLUSTER.items()))
@@ -153,13 +162,15 @@ class World:
 
     def start_job(self) -> Process:
         """Starts the job."""
-        self.job = Process(*_COMMAND, *self.aggregate())
+        command = [sys.executable, "-m", "tests.faults.job", TENDING] if self.tends else _COMMAND
+        self.job = Process(*command, *self.aggregate())
         return self.job
 
     def aggregate(self) -> list[str]:
         """What the job is told."""
         where = ["--master", self.cluster.url, "--spark-config", str(self._spark_config)] if self.cluster else _HERE
-        return [*self._aggregate(), *where, "--follow", "--trigger", "0", "--no-maintain"]
+        upkeep = [] if self.tends else ["--no-maintain"]
+        return [*self._aggregate(), *where, "--follow", "--trigger", "0", *upkeep]
 
     def _aggregate(self) -> list[str]:
         dedupe = ["--dedupe"] if self.dedupes else []
@@ -177,9 +188,11 @@ class World:
         return job
 
     def end_job(self) -> None:
-        """Kills the job, if it runs."""
+        """Kills the job, if it runs; what it had started ends by itself."""
         if self.job:
+            left = self.job.started()
             self.job.kill()
+            wait_until(lambda: not any(map(lives, left)), "the end of what a killed job had started")
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -238,6 +251,13 @@ def kill_driver(world: World) -> None:
         job, seconds = world.start_job(), UNTIL_WARM_SECONDS
     if not job.lives_for(world.random.uniform(0, seconds)):
         raise AssertionError("".join(job.said))
+    job.kill()
+
+
+def kill_tending_driver(world: World) -> None:
+    """While its own upkeep sums up what it appends; that ends on its own, while the next job has one too."""
+    job = world.running_job()
+    job.lives_for(world.random.uniform(1, 4))
     job.kill()
 
 
@@ -301,6 +321,7 @@ def kill_worker(world: World) -> None:
 KINDS: dict[str, Callable[[World], None]] = {
     "driver": kill_driver,
     DEDUPING: kill_driver,
+    UPKEEP: kill_tending_driver,
     "Java": kill_java,
     "broker": kill_broker,
     "worker": kill_worker,
@@ -311,6 +332,7 @@ KINDS: dict[str, Callable[[World], None]] = {
 FULL_TIMES = {
     "driver": 50,
     DEDUPING: 10,
+    UPKEEP: 10,
     "Java": 20,
     "broker": 5,
     "worker": 5,
@@ -339,7 +361,9 @@ def run_campaign(
     random_.shuffle(order)
     began = time.monotonic()
     with places(faults, folder) as (cluster, server):
-        world = World(folder, broker, random_, dedupes=DEDUPING in faults, cluster=cluster, server=server)
+        world = World(
+            folder, broker, random_, dedupes=DEDUPING in faults, tends=UPKEEP in faults, cluster=cluster, server=server
+        )
         try:
             with world.sending():
                 for number, kind in enumerate(order):

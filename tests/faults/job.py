@@ -1,10 +1,14 @@
-"""A job that kills itself at a point of its first micro-batch: python -m tests.faults.job POINT aggregate ..."""
+"""A job that kills itself at a point of its first micro-batch: python -m tests.faults.job POINT aggregate ...
+
+Where POINT is TENDING, one that lives, and whose own upkeep is at work all the time.
+"""
 
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from missioncontrol_nb import cli
@@ -13,6 +17,7 @@ from streaming.job import AggregateSettings, Batch, Summary, aggregate, checkpoi
 
 # After a table's commit of a micro-batch; after all of them, before Spark's checkpoint knows; after it does.
 POINTS = (*(table.name for table in contract.TABLES), "before the checkpoint", "after the checkpoint")
+TENDING, TENDING_EVERY_SECONDS = "tending", 0.1
 
 
 def die() -> None:
@@ -50,7 +55,11 @@ def die_when(path: Path) -> None:
 
 def main() -> None:
     """Runs the command, which ends at the point."""
-    job.aggregate = dying_at(sys.argv.pop(1))
+    point = sys.argv.pop(1)
+    if point == TENDING:
+        job.tended = partial(job.tended, every_seconds=TENDING_EVERY_SECONDS)
+    else:
+        job.aggregate = dying_at(point)
     cli.main()
 
 

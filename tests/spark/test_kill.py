@@ -17,7 +17,7 @@ from tests.plain_loop import Sums, plain_sums
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 
 ROOT = Path(__file__).parents[2]
-KILLS = 20
+KILLS = 8  # those of a topic are tests/faults
 _JOB = """
 import os, signal, sys
 from streaming.job import AggregateSettings, aggregate

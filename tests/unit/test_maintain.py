@@ -337,10 +337,14 @@ def test_table_that_cannot_be_tended_keeps_no_other_one_from_it(stream: Stream, 
         maintain.maintain(str(tmp_path), now=lambda: LATER)
     assert str(said.value).count("cannot tend") == 1
     assert files(tmp_path, contract.COARSE_AGGREGATES) == 1
+    command = CliRunner().invoke(group, ["maintain", "--dataset", str(tmp_path)])
+    assert "cannot tend" in str(command.exception)
+    tended = [line.partition(":")[0] for line in command.stdout.splitlines()]
+    assert tended == [table.name for table in contract.TABLES if table is not contract.ERROR_AGGREGATES]
 
 
 def test_trouble_is_told_once_and_outlived(stream: Stream, tmp_path: Path) -> None:
-    stop, told, rounds = threading.Event(), [], []
+    stop, told, tables = threading.Event(), [], []
     hidden = tmp_path.with_name("hidden")
     tmp_path.rename(hidden)
 
@@ -348,10 +352,11 @@ def test_trouble_is_told_once_and_outlived(stream: Stream, tmp_path: Path) -> No
         told.append(notice)
         hidden.rename(tmp_path)
 
-    def on_round(done: list[maintain.Upkeep]) -> None:
-        rounds.append(done)
+    def on_table(done: maintain.Upkeep) -> None:
+        tables.append(done.table)
         stop.set()
 
-    maintain.follow(str(tmp_path), stop=stop, every_seconds=0.01, on_round=on_round, on_trouble=on_trouble)
-    assert len(told) == len(rounds) == 1
+    maintain.follow(str(tmp_path), stop=stop, every_seconds=0.01, on_table=on_table, on_trouble=on_trouble)
+    assert len(told) == 1
+    assert tables == [contract.ERROR_AGGREGATES.name]
     assert "tried again: " in told[0]
