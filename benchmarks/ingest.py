@@ -244,9 +244,9 @@ def main() -> None:
         print(json.dumps(RUNS[arguments.run](arguments.folder, arguments.cores)))
         return
     if arguments.kafka:
-        from topics import GIGABYTES, compare
+        import topics
 
-        compare(arguments.gigabytes or GIGABYTES, arguments.repeats)
+        topics.compare(arguments.gigabytes or topics.GIGABYTES, arguments.repeats)
         return
     every_core = len(os.sched_getaffinity(0))
     cores = sorted({1, min(2, every_core), every_core})

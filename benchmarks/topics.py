@@ -1,7 +1,8 @@
 """Ingestion from Kafka: `benchmarks/ingest.py --kafka`. Beside it, in the same run, what is left of it at the least.
 
-A real broker holds the topic. It has the cores that a run does not have, where there are any, and shares them
-otherwise. "Batch" counts what is there and ends; "streaming" follows, begins at the oldest message and catches up.
+A real broker holds the topic, in the folder for temporary files. It has the cores that a run does not have, where there
+are any, and shares them otherwise. "Batch" counts what is there and ends; "streaming" follows, begins at the oldest
+message and catches up.
 Rates are steady ones: all micro-batches but the first, all messages but the first.
 """
 
@@ -17,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
+import psutil
 from ingest import machine, measure, write_files
 from tqdm import tqdm
 
@@ -27,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from tests.services.kafka import Broker  # noqa: E402
 
 TOPIC, PARTITIONS = "pings", 4
-GIGABYTES = 12.0  # the job is soon at micro-batches of its own size, 4 GB
+GIGABYTES, FEWEST_GIGABYTES = 12.0, 6.0  # micro-batches are of the job's own size: soon of what it reads in 10 s
 PARALLEL = ("spark_connector_batch", "spark_connector_streaming", "duckdb")  # of the peers
 CPU = ("workers", "java", "driver")
 GOAL_OF_CONSUMER, GOAL_OF_CONNECTOR, GOAL_OF_SCALING = 0.8, 4.0, 0.8
@@ -91,7 +93,7 @@ def run_batch(_folder: Path, brokers: str, cores: int) -> dict[str, float]:
 
 
 def run_streaming(_folder: Path, brokers: str, cores: int) -> dict[str, float]:
-    """The job, that follows the topic from its oldest message, its upkeep on."""
+    """The job, that follows the topic from its oldest message."""
     return _run_job(brokers, cores, follows=True)
 
 
@@ -101,10 +103,10 @@ def _run_job(brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
 
     total = sum(Topic(brokers, TOPIC).ends()[1].values())
     done: list[tuple[float, Batch, dict[str, float]]] = []
-    stop = threading.Event()
+    stop, used = threading.Event(), Used()
 
     def note(batch: Batch) -> None:
-        done.append((time.perf_counter(), batch, cpu_seconds()))
+        done.append((time.perf_counter(), batch, used.until_now()))
         if sum(batch.pings for _, batch, _ in done) >= total:
             stop.set()
 
@@ -121,17 +123,23 @@ def _run_job(brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
     }
 
 
-def cpu_seconds() -> dict[str, float]:
-    """What this process, Spark's Java and its Python workers have used until now."""
-    import psutil
+class Used:
+    """CPU seconds of this process (driver), of Spark's Java and of all other processes that were started (workers)."""
 
-    used = dict.fromkeys(CPU, 0.0)
-    this = psutil.Process()
-    for process in (this, *this.children(recursive=True)):
-        with suppress(psutil.Error):  # it has just ended
-            times, name = process.cpu_times(), "java" if process.name() == "java" else "workers"
-            used["driver" if process == this else name] += times.user + times.system
-    return used
+    def __init__(self) -> None:
+        self._seen: dict[psutil.Process, tuple[str, float]] = {}  # also of those that have ended
+
+    def until_now(self) -> dict[str, float]:
+        """By who used them."""
+        this = psutil.Process()
+        for process in (this, *this.children(recursive=True)):
+            with suppress(psutil.Error):  # it has just ended
+                times, name = process.cpu_times(), "java" if process.name() == "java" else "workers"
+                self._seen[process] = ("driver" if process == this else name, times.user + times.system)
+        used = dict.fromkeys(CPU, 0.0)
+        for name, seconds in self._seen.values():
+            used[name] += seconds
+        return used
 
 
 RUNS: dict[str, Callable[[Path, str, int], dict[str, float]]] = {
@@ -177,6 +185,8 @@ def compare(gigabytes: float, repeats: int) -> None:
     """Measures and prints."""
     import peers
 
+    if gigabytes < FEWEST_GIGABYTES:
+        raise SystemExit(f"expected --gigabytes of {FEWEST_GIGABYTES:g} or more with --kafka; got {gigabytes:g}")
     every = len(os.sched_getaffinity(0))
     both = sorted({1, min(2, every)})
     keys = [("loop", 1), ("consumer", 1), *((run, number) for number in both for run in ("batch", "streaming"))]
@@ -226,11 +236,11 @@ def report(figures: dict[tuple[str, int], list[dict[str, float]]], every: int) -
         goals.append((rate("streaming", cores) / value, 1.0, f"times the fastest peer on {cores}, {fastest}"))
     if ("streaming", 2) in figures:
         goals.append((rate("streaming", 2) / streaming / 2, GOAL_OF_SCALING, "efficiency from one core to two"))
-    print("\nCPU seconds a gigabyte      Python workers  Java  driver")
+    print("\nCPU seconds a gigabyte        who reads  Java  driver")
     for key in (("consumer", 1), ("streaming", 1), ("batch", 1)):
         runs = figures[key]
         used = [median(each.get(name, 0.0) / each["bytes"] * 1e9 for each in runs) for name in CPU]
-        print(f"{NAMES[key[0]]:<28}{used[0]:>14.2f}{used[1]:>6.2f}{used[2]:>8.2f}")
+        print(f"{NAMES[key[0]]:<28}{used[0]:>10.2f}{used[1]:>6.2f}{used[2]:>8.2f}")
     print()
     for value, goal, what in goals:
         print(f"{value:.2f} {what}: {'meets' if value >= goal else 'misses'} the goal of {goal:g}")

@@ -21,6 +21,7 @@ import numpy as np
 
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.sums import add_up
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,7 +90,8 @@ def _without_duplicates(rows: "pa.Table", number: int, folder: Path) -> "pa.Tabl
     named = named.join(first.append_column("is_new", pa.array(is_new)), "document", use_threads=False)
     counts = pc.and_(named["is_new"], pc.equal(named["delivery"], named["first_delivery"]))
     duplicates = _as_rejected(named.filter(pc.invert(counts)))
-    return pa.concat_tables([others, named.filter(counts).select(plain), duplicates])
+    kept = add_up(pa.concat_tables([others, named.filter(counts).select(plain), duplicates]))
+    return kept.select(plain).cast(contract.partial_schema())
 
 
 def _as_rejected(rows: "pa.Table") -> "pa.Table":

@@ -625,7 +625,7 @@ class FilePlan:
         files = self._log.files(number, number + 1)
         return Read(sum(max(file.size, 0) for file in files), len(files))
 
-    def is_small(self, number: int) -> bool:
+    def has_few_rows(self, number: int) -> bool:
         """Whether its files are few bytes, unpacked."""
         self._log.refresh()
         return sum(map(_weight, self._log.files(number, number + 1))) <= FEW_BYTES

@@ -323,13 +323,13 @@ class _Run:
     def _sum(self, partials: "DataFrame", number: int) -> "tuple[pa.Table, dict[str, list[AddAction]] | None]":
         """A micro-batch's sums, and the files that hold them where workers write.
 
-        On one machine those of a small one are added up here: Spark's shuffle and second job take longer than all else
-        that it needs. A large one takes seconds anyway, and its rows may be more than this process can hold.
+        On one machine those whose rows are not too many to hold are added up here: of a small micro-batch Spark's
+        shuffle and second job would take longer than all the rest, and even of a large one they take longer than this.
         """
         if self._settings.write_from == "workers":
             return write_files(sum_partials(partials), self._dataset)
         is_on_one_machine = not is_cluster(partials.sparkSession.sparkContext.master or "")
-        if is_on_one_machine and self._plan.is_small(number):
+        if is_on_one_machine and self._plan.has_few_rows(number):
             return add_up(partials.toArrow()), None
         return sum_partials(partials).toArrow(), None
 

@@ -45,7 +45,7 @@ MAX_BATCH_BYTES = 4 << 30
 MAX_DEDUPING_BATCH_BYTES = 1 << 30  # where a row is a message, and a task holds all that it reads
 SLOW_BATCH_BYTES = 1 << 30  # more only where it is read within PACE_SECONDS
 PACE_SECONDS = 10.0
-FEW_MESSAGES = 300_000  # have a row each at the very most, and few less once summed: no work for a shuffle
+FEW_MESSAGES = 300_000  # whose rows can be held even if no two sum up, and then a shuffle would not help either
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
 FLUSH_ROWS = 50_000  # without those of delays, as many again at most where a row is a delivery
 UNKNOWN_BYTES = 32_768.0  # of a message, as long as none was seen: a main ping
@@ -163,8 +163,8 @@ class TopicPlan:
         """The bytes of the documents."""
         return Read(document_bytes, None)
 
-    def is_small(self, number: int) -> bool:
-        """Whether its messages are few."""
+    def has_few_rows(self, number: int) -> bool:
+        """Whether its messages are not too many."""
         start, end = offsets_before(self._folder, number), offsets_before(self._folder, number + 1)
         return sum(unread(start if start["topic"] == end["topic"] else {}, end).values()) <= FEW_MESSAGES
 

@@ -120,7 +120,7 @@ def maintain(
     """Tend all tables of a dataset once. Safe at any moment, beside streams and other maintenance.
 
     on_progress: told a table, the spans of it that are done, and all. on_table: told what was done to each table, as
-    soon as it was, whatever becomes of the others. stop: ends it after the span at hand.
+    soon as it was. stop: ends it after the span at hand.
     finds_orphans: also files that no commit ever named. Raises MissionControlError where there is no dataset, and, once
     the other tables are tended, where one cannot be.
     """

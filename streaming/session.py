@@ -28,7 +28,7 @@ _OF_FEW_ROWS = {
     "spark.sql.codegen.wholeStage": "false",  # compiling costs more than it saves
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
-# Spark remembers its last 1,000 jobs and queries, though nobody looks at them here: 15 kB for each micro-batch.
+# Spark would remember its last 1,000 jobs and queries, though nobody looks at them here: some 15 kB each.
 _REMEMBERED = {
     "spark.ui.retainedJobs": "10",
     "spark.ui.retainedStages": "10",

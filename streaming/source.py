@@ -36,7 +36,7 @@ class Plan(Protocol):
     def read(self, number: int, document_bytes: int) -> Read:
         """What a micro-batch read, whose documents have that many bytes."""
 
-    def is_small(self, number: int) -> bool:
+    def has_few_rows(self, number: int) -> bool:
         """Whether a micro-batch has few enough pings for all their rows to be held at once."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ def _once(dataset: str, settings: "MaintainSettings", stop: "Event", as_json: bo
             bar.refresh()
 
         def say(done: "Upkeep") -> None:
-            with tqdm.external_write_mode():
+            with tqdm.external_write_mode(), suppress(BrokenPipeError):  # whoever reads may go, the tables stay
                 _say(done, as_json)
 
         maintain(dataset, settings, stop=stop, on_progress=show, on_table=say)

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from deltalake import DeltaTable
 
 from streaming import contract
 from streaming.session import _OF_FEW_ROWS
+from streaming.table import storage_options, table_url
 from tests.faults.job import POINTS, TENDING
 from tests.plain_loop import plain_sums
 from tests.services import kafka, s3
@@ -131,9 +133,8 @@ class World:
     """A broker, a sender, a dataset and a job that is started whenever it does not run.
 
     dedupes: pings have ids, some are delivered twice, and the job is told to count them once. tends: the job's own
-    upkeep is at work, all the time. cluster: where it runs,
-    instead of in Spark's own process; server: where its dataset is, instead of in a folder; points: where a job that is
-    to kill itself does so, one after another.
+    upkeep looks for work all the time. cluster: where it runs, instead of in Spark's own process; server: where its
+    dataset is, instead of in a folder; points: where a job that is to kill itself does so, one after another.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class World:
         self.sent: list[bytes] = []  # each once
         self.sent_again = 0
         self.job: Process | None = None
+        self._left: list[psutil.Process] = []
 
     def start_job(self) -> Process:
         """Starts the job."""
@@ -187,12 +189,17 @@ class World:
         job.await_line("batch ")
         return job
 
-    def end_job(self) -> None:
-        """Kills the job, if it runs; what it had started ends by itself."""
+    def end_job(self, end: Callable[[Process], None] = Process.kill) -> None:
+        """Kills the job, if it runs; what it had started ends by itself, a moment later."""
         if self.job:
-            left = self.job.started()
-            self.job.kill()
-            wait_until(lambda: not any(map(lives, left)), "the end of what a killed job had started")
+            self._left += self.job.started()
+            end(self.job)
+
+    def upkeeps(self) -> int:
+        """How many commits summed rows of a table up."""
+        url = table_url(self.dataset, contract.ERROR_AGGREGATES)
+        history = DeltaTable(url, storage_options=storage_options(url)).history()
+        return sum(commit.get("operationParameters", {}).get("mode") == "Overwrite" for commit in history)
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -235,6 +242,7 @@ class World:
     def count_the_rest(self) -> None:
         """Ends the job, and counts what it had not."""
         self.end_job()
+        wait_until(lambda: not any(map(lives, self._left)), "the end of what killed jobs had started")
         self.job = Process(*_COMMAND, *self._aggregate(), *_HERE)
         if self.job.await_end():
             raise AssertionError("".join(self.job.said))
@@ -251,21 +259,23 @@ def kill_driver(world: World) -> None:
         job, seconds = world.start_job(), UNTIL_WARM_SECONDS
     if not job.lives_for(world.random.uniform(0, seconds)):
         raise AssertionError("".join(job.said))
-    job.kill()
+    world.end_job()
 
 
 def kill_tending_driver(world: World) -> None:
-    """While its own upkeep sums up what it appends; that ends on its own, while the next job has one too."""
-    job = world.running_job()
-    job.lives_for(world.random.uniform(1, 4))
-    job.kill()
+    """After its own upkeep has summed up something and while that goes on; the next job begins beside it."""
+    job, before = world.running_job(), world.upkeeps()
+    wait_until(lambda: world.upkeeps() > before or not job.lives_for(0), "upkeep")
+    if not job.lives_for(world.random.uniform(0, 2)):
+        raise AssertionError("".join(job.said))
+    world.end_job()
 
 
 def kill_java(world: World) -> None:
     """In the midst of micro-batches, Spark's own notes among them; without it the job ends."""
     job = world.running_job()
     job.lives_for(world.random.uniform(0, WARM_SECONDS))
-    job.kill_java()
+    world.end_job(Process.kill_java)
 
 
 def kill_at_point(world: World) -> None:

@@ -1,6 +1,6 @@
 """A job that kills itself at a point of its first micro-batch: python -m tests.faults.job POINT aggregate ...
 
-Where POINT is TENDING, one that lives, and whose own upkeep is at work all the time.
+Where POINT is `tending`, one that lives, and whose own upkeep looks ten times a second whether there is work.
 """
 
 import os

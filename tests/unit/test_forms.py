@@ -39,9 +39,15 @@ def test_text_that_is_no_time_has_no_microseconds(text: str) -> None:
     assert forms.microseconds(text) is None
 
 
-@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59"])
-def test_time_at_the_ends_of_the_calendar_raises_nothing(text: str) -> None:
-    assert isinstance(forms.microseconds(text), int)
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    [
+        ("0001-01-01T00:00:00+23:59", -62_135_683_140_000_000),
+        ("9999-12-31T23:59:59.999999-23:59", 253_402_387_139_999_999),
+    ],
+)
+def test_time_at_the_ends_of_the_calendar_is_exact(text: str, microseconds: int) -> None:
+    assert forms.microseconds(text) == microseconds
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Messages of a topic on their way through a consumer: which are of a range, and what stands between them."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from streaming.errors import MissionControlError
+from streaming.topic import Range, Topic, _Reading
+
+TOPIC = Topic("localhost:9092", "pings")
+
+
+class Said(NamedTuple):
+    """What a consumer hands out: a message, or with a code what stands for one."""
+
+    at: int
+    place: int
+    code: int | None = None
+
+    def partition(self) -> int:
+        return self.at
+
+    def offset(self) -> int:
+        return self.place
+
+    def error(self) -> KafkaError | None:
+        return None if self.code is None else KafkaError(self.code)
+
+
+class Consumer:
+    """Hands out what is written down, and notes what it is told; kept: the offsets that a partition still has."""
+
+    def __init__(self, *taken: list[Said], kept: tuple[int, int] = (0, 9)) -> None:
+        self._taken, self._kept = list(taken), kept
+        self.told: list[tuple[str, int, int]] = []
+
+    def poll(self, _: float) -> Said:
+        return self._taken[0].pop(0)
+
+    def consume(self, _: int, timeout: float) -> list[Said]:
+        return self._taken.pop(0)
+
+    def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
+        return self._kept
+
+    def incremental_assign(self, places: list[TopicPartition]) -> None:
+        self.told += [("assign", place.partition, place.offset) for place in places]
+
+    def incremental_unassign(self, places: list[TopicPartition]) -> None:
+        self.told += [("unassign", place.partition, 0) for place in places]
+
+
+def read(consumer: Any, *ranges: Range, lost: list[tuple[int, int]] | None = None) -> Iterator[tuple[int, int]]:
+    """Partition and offset of each message of ranges; lost: is told of those that are gone."""
+    told = [] if lost is None else lost
+    reading = _Reading(TOPIC, consumer, ranges, lambda partition, count: told.append((partition, count)))
+    for messages in reading.messages():
+        yield from ((message.partition(), message.offset()) for message in messages)  # type: ignore[misc]
+
+
+def test_range_that_ends_amid_the_messages_of_another_one_takes_none_beyond():
+    consumer = Consumer([Said(1, 0), Said(0, 0), Said(0, 1), Said(1, 1), Said(0, 2), Said(1, 2), Said(1, 3)])
+    assert list(read(consumer, Range(0, 0, 2), Range(1, 0, 3))) == [(1, 0), (0, 0), (0, 1), (1, 1), (1, 2)]
+    assert consumer.told == [("unassign", 0, 0), ("unassign", 1, 0)]
+
+
+def test_partition_that_seems_to_end_amid_messages_goes_on():
+    end = Said(1, 1, KafkaError._PARTITION_EOF)
+    consumer = Consumer([Said(1, 0), end, Said(0, 0), Said(1, 1)], [Said(0, 1), Said(1, 2)])
+    reading = _Reading(TOPIC, consumer, [Range(0, 0, 2), Range(1, 0, 3)], lambda *_: None)  # type: ignore[arg-type]
+    messages = reading.messages()
+    assert len(next(messages)) == 3
+    assert not reading._stuck_since, "it is not waited for any more"
+    assert len(next(messages)) == 2
+    assert list(messages) == []
+
+
+def test_range_of_aborted_messages_ends_where_its_partition_does():
+    consumer = Consumer([Said(0, 0), Said(0, 3, KafkaError._PARTITION_EOF)])
+    assert list(read(consumer, Range(0, 0, 3))) == [(0, 0)]
+
+
+def test_messages_that_are_gone_amid_others_are_told_and_passed_over():
+    lost: list[tuple[int, int]] = []
+    gone = Said(0, 1, KafkaError._AUTO_OFFSET_RESET)
+    consumer = Consumer([Said(0, 0), gone, Said(1, 0)], [Said(0, 5), Said(0, 6)], kept=(5, 9))
+    assert list(read(consumer, Range(0, 0, 7), Range(1, 0, 1), lost=lost)) == [(0, 0), (1, 0), (0, 5), (0, 6)]
+    assert lost == [(0, 4)]
+    assert ("assign", 0, 5) in consumer.told
+
+
+def test_topic_that_cannot_be_read_ends_it_amid_messages():
+    consumer = Consumer([Said(0, 0), Said(0, 1, KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+    with pytest.raises(MissionControlError, match="cannot read partition 0 of 'kafka://localhost:9092/pings'"):
+        list(read(consumer, Range(0, 0, 7)))
