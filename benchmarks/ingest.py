@@ -236,6 +236,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, help="default: 4 of files, 12 of Kafka")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--kafka", action="store_true", help="from a topic of a real broker, beside peers")
+    parser.add_argument("--mixed", action="store_true", help="of Kafka: as many crash pings as main pings, no peers")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
@@ -246,7 +247,7 @@ def main() -> None:
     if arguments.kafka:
         import topics
 
-        topics.compare(arguments.gigabytes or topics.GIGABYTES, arguments.repeats)
+        topics.compare(arguments.gigabytes or topics.GIGABYTES, arguments.repeats, is_mixed=arguments.mixed)
         return
     every_core = len(os.sched_getaffinity(0))
     cores = sorted({1, min(2, every_core), every_core})

@@ -7,6 +7,7 @@ Rates are steady ones: all micro-batches but the first, all messages but the fir
 """
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -165,12 +166,31 @@ def first_copy(folder: Path) -> list[Path]:
     return sorted(by_inode.values())
 
 
-def fill(broker: Broker, folder: Path) -> None:
-    """Sends the lines of all files, a message each."""
+def fill(broker: Broker, folder: Path, *, is_mixed: bool = False) -> tuple[int, int]:
+    """Sends the lines of all files, a message each; how many pings and bytes they are.
+
+    is_mixed: as many bytes, with a crash ping after each main ping, and no others.
+    """
     broker.create(TOPIC, PARTITIONS)
     documents = [line for path in first_copy(folder) for line in path.read_bytes().splitlines()]
-    for _ in range(len(list(folder.glob("*.jsonl"))) // len(first_copy(folder))):
+    copies = len(list(folder.glob("*.jsonl"))) // len(first_copy(folder))
+    if is_mixed:
+        total, documents = sum(map(len, documents)) * copies, in_pairs(documents)
+        copies = round(total / sum(map(len, documents)))
+    for _ in range(copies):
         broker.send(TOPIC, documents)
+    return len(documents) * copies, sum(map(len, documents)) * copies
+
+
+def in_pairs(documents: list[bytes]) -> list[bytes]:
+    """Each main ping and a crash ping after it; of these there are fewer, so each comes more than once."""
+    from streaming.pings import Envelope, decode
+
+    kinds = [decode(document, Envelope(), 0).document_type for document in documents]
+    main, crash = (
+        [each for each, of in zip(documents, kinds, strict=True) if of == kind] for kind in ("main", "crash")
+    )
+    return [document for pair in zip(main, itertools.cycle(crash), strict=False) for document in pair]
 
 
 def place_broker(broker: Broker, cores: int) -> None:
@@ -181,23 +201,25 @@ def place_broker(broker: Broker, cores: int) -> None:
         os.sched_setaffinity(int(thread.name), chosen)
 
 
-def compare(gigabytes: float, repeats: int) -> None:
-    """Measures and prints."""
+def compare(gigabytes: float, repeats: int, *, is_mixed: bool = False) -> None:
+    """Measures and prints. is_mixed: of as many crash pings as main pings, without peers."""
     import peers
 
     if gigabytes < FEWEST_GIGABYTES:
         raise SystemExit(f"expected --gigabytes of {FEWEST_GIGABYTES:g} or more with --kafka; got {gigabytes:g}")
     every = len(os.sched_getaffinity(0))
     both = sorted({1, min(2, every)})
-    keys = [("loop", 1), ("consumer", 1), *((run, number) for number in both for run in ("batch", "streaming"))]
-    keys += [(run, number) for run in peers.PEERS for number in both if number == 1 or run in PARALLEL]
+    keys = [("consumer", 1), *((run, number) for number in both for run in ("batch", "streaming"))]
+    if not is_mixed:
+        peers.prepare()
+        keys = [("loop", 1), *keys]
+        keys += [(run, number) for run in peers.PEERS for number in both if number == 1 or run in PARALLEL]
     figures: dict[tuple[str, int], list[dict[str, float]]] = {key: [] for key in keys}
-    peers.prepare()
     with tempfile.TemporaryDirectory(prefix="missioncontrol-topics-") as name, Broker(Path(name, "kafka")) as broker:
         folder = Path(name, "pings")
         folder.mkdir()
-        pings, size = write_files(folder, gigabytes)
-        fill(broker, folder)
+        write_files(folder, gigabytes)
+        pings, size = fill(broker, folder, is_mixed=is_mixed)
         print(f"{machine()}\n{pings:,} pings, {size / 1e9:.2f} GB, {size / pings / 1e3:.1f} kB a ping, "
               f"in a topic of {PARTITIONS} partitions\n")  # fmt: skip
         shown = tqdm([key for _ in range(repeats) for key in keys], leave=False, disable=None)
@@ -227,20 +249,20 @@ def report(figures: dict[tuple[str, int], list[dict[str, float]]], every: int) -
         )
     streaming = rate("streaming")
     peers = {key: rate(*key) for key in figures if key[0] not in RUNS}
-    goals = [
-        (streaming / rate("consumer"), GOAL_OF_CONSUMER, "of consume and decode, streaming on one core"),
-        (streaming / rate("spark_connector_streaming"), GOAL_OF_CONNECTOR, "times Spark's connector, both streaming"),
-    ]
+    goals = [(streaming / rate("consumer"), GOAL_OF_CONSUMER, "of consume and decode, streaming on one core")]
+    if peers:
+        times = streaming / rate("spark_connector_streaming")
+        goals.append((times, GOAL_OF_CONNECTOR, "times Spark's connector, both streaming"))
     for cores in sorted({cores for _, cores in peers}):
         value, fastest = max((value, run) for (run, of), value in peers.items() if of == cores)
         goals.append((rate("streaming", cores) / value, 1.0, f"times the fastest peer on {cores}, {fastest}"))
     if ("streaming", 2) in figures:
         goals.append((rate("streaming", 2) / streaming / 2, GOAL_OF_SCALING, "efficiency from one core to two"))
-    print("\nCPU seconds a gigabyte        who reads  Java  driver")
+    print(f"\n{'CPU seconds a gigabyte':<28}{'Python that reads':>17}{'Java':>8}{'driver':>8}")
     for key in (("consumer", 1), ("streaming", 1), ("batch", 1)):
         runs = figures[key]
         used = [median(each.get(name, 0.0) / each["bytes"] * 1e9 for each in runs) for name in CPU]
-        print(f"{NAMES[key[0]]:<28}{used[0]:>10.2f}{used[1]:>6.2f}{used[2]:>8.2f}")
+        print(f"{NAMES[key[0]]:<28}{used[0]:>17.2f}{used[1]:>8.2f}{used[2]:>8.2f}")
     print()
     for value, goal, what in goals:
         print(f"{value:.2f} {what}: {'meets' if value >= goal else 'misses'} the goal of {goal:g}")

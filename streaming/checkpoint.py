@@ -131,13 +131,14 @@ def check_against(checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter]
         if any(writer.transaction(source_app(source)) is not None for writer in writers):
             raise MissionControlError(
                 f"the dataset holds pings from {source!r} already, and the checkpoint {str(checkpoint.folder)!r} does "
-                "not know which: name the one that does with --checkpoint, or, to count all of them (again), add "
-                "--recount"
+                "not know which: name the one that does with --checkpoint. If it is lost, the guide says how to count "
+                "on with --recount ('When the checkpoint is lost')"
             )
         return
     raise MissionControlError(
         f"the checkpoint {str(checkpoint.folder)!r} knows {len(plan)} micro-batches and the dataset {last + 1}: one of "
-        "them was lost or restored from an older copy. Restore the other, or start both anew"
+        "them was lost or restored from an older copy. Restore the other, or name an empty folder as --checkpoint and "
+        "do as the guide says ('When the checkpoint is lost')"
     )
 
 

@@ -43,11 +43,16 @@ Examples:
     "--write-from", type=click.Choice(["driver", "workers"]), default="driver", show_default=True,
     help="Who writes the tables' files: workers where the driver's memory or time do not suffice; all must see URL.",
 )  # fmt: skip
-@click.option("--checkpoint", metavar="FOLDER", help="What was read already.  [default: _checkpoint in the dataset]")
+@click.option(
+    "--checkpoint", metavar="FOLDER",
+    help="What was read already; to be kept, on a disk that outlives the machine.  [default: _checkpoint in a local "
+    "dataset]",
+)  # fmt: skip
 @click.option(
     "--recount",
     is_flag=True,
-    help="Let a new checkpoint count a SOURCE that the dataset holds already: what it counted before counts twice.",
+    help="Let a new checkpoint count a SOURCE that the dataset holds already, from --starting-offsets on: what was "
+    "counted before counts twice until a backfill replaces these days.",
 )
 @click.option(
     "--trigger", type=NumberRange(0, 86_400), default=1.0, show_default=True, metavar="SECONDS",

@@ -41,7 +41,8 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Say what changed as one JSON line on standard output.")
 @click.option(
     "--checkpoint", metavar="FOLDER",
-    help="That of the job that fills the dataset, to know what it has counted.  [default: _checkpoint in the dataset]",
+    help="That of the job that fills the dataset, to know what it has counted.  [default: _checkpoint in a local "
+    "dataset]",
 )  # fmt: skip
 @click.option("--fewer", is_flag=True, help="Replace days also where they would hold fewer pings than now.")
 @click.option("--unfinished", is_flag=True, help="Replace days also where pings of SOURCE may yet be counted twice.")

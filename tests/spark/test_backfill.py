@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -12,6 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer, TopicPartition
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
@@ -22,6 +24,7 @@ from streaming.backfill import BackfillSettings, Change, Stopped, backfill
 from streaming.days import as_rows, day_sums
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, aggregate
+from streaming.kafka import TopicSettings
 from streaming.patience import Patience
 from streaming.table import append
 from tests.plain_loop import plain_sums
@@ -129,6 +132,46 @@ def test_dry_run_says_what_would_change_and_changes_nothing(spark, dataset, arch
     assert "error_aggregates             pings 6 -> 12, usage hours 6.00 -> 18.00, main crashes 3 -> 6" in said
     assert "reporting_delays             usage hours 6.00 -> 18.00" in said
     assert said.endswith("1 day would change")
+
+
+def test_lost_checkpoint_is_made_good_by_counting_again_and_a_backfill(spark, dataset, live):
+    everything = [*of_day(FIRST, 4), *of_day(SECOND, 3), *of_day(THIRD, 5)]
+    shutil.rmtree(dataset / "_checkpoint")
+    with pytest.raises(MissionControlError, match=r"holds pings from .* already.*--recount"):
+        aggregate(str(live), str(dataset), spark=spark)
+    aggregate(str(live), str(dataset), settings=AggregateSettings(recount=True), spark=spark)
+    assert pings_in(dataset) == 2 * len(everything)
+    backfill(str(live), str(dataset), FIRST, THIRD, settings=FEWER, spark=spark)
+    assert dataset_sums(dataset) == sums_of(everything)
+    later = of_day(THIRD, 2)
+    write_pings(live, "later.jsonl", later)
+    aggregate(str(live), str(dataset), spark=spark)
+    assert dataset_sums(dataset) == sums_of([*everything, *later]), "the new checkpoint goes on"
+
+
+def test_lost_checkpoint_of_a_topic_is_made_good_from_an_hour_before_on(spark, broker: Broker, tmp_path: Path) -> None:
+    """As the guide says. Of the second day the topic has no longer all, so that day is left alone."""
+    topic, dataset, found = f"pings-{uuid.uuid4().hex[:8]}", tmp_path / "dataset", str(tmp_path / "new")
+    broker.create(topic, 1)
+    url, everything = f"kafka://{broker.address}/{topic}", [*of_day(SECOND, 6), *of_day(THIRD, 5)]
+    producer = Producer({"bootstrap.servers": broker.address})
+    for document in everything:
+        sent_at = datetime.fromisoformat(json.loads(document)["submission_timestamp"])
+        producer.produce(topic, document, timestamp=round(sent_at.timestamp() * 1000))
+    producer.flush()
+    aggregate(url, str(dataset), spark=spark)
+    shutil.rmtree(dataset / "_checkpoint")
+    admin, gone = broker.admin(), TopicPartition(topic, 0, 10)
+    admin.delete_records([gone])[gone].result()
+
+    an_hour_before = datetime(2017, 10, 3, 5, 7, tzinfo=UTC)  # data up to 6:07
+    counting = AggregateSettings(checkpoint=found, recount=True, topic=TopicSettings(an_hour_before))
+    assert aggregate(url, str(dataset), settings=counting, spark=spark).pings == 6
+    assert pings_in(dataset) == len(everything) + 6
+    settings = BackfillSettings(fewer=True, counting=AggregateSettings(checkpoint=found))
+    backfill(url, str(dataset), THIRD, THIRD, settings=settings, spark=spark)
+    assert dataset_sums(dataset) == sums_of(everything)
+    assert aggregate(url, str(dataset), settings=settings.counting, spark=spark).pings == 0
 
 
 def test_what_would_lose_or_double_pings_is_refused(spark, dataset, archive, live, tmp_path):
