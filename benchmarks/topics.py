@@ -2,8 +2,7 @@
 
 A real broker holds the topic, in the folder for temporary files. It has the cores that a run does not have, where there
 are any, and shares them otherwise. "Batch" counts what is there and ends; "streaming" follows, begins at the oldest
-message and catches up.
-Rates are steady ones: all micro-batches but the first, all messages but the first.
+message and catches up. Rates are steady ones: all micro-batches but the first, all messages but the first.
 """
 
 import argparse
