@@ -148,10 +148,13 @@ def lives(process: psutil.Process) -> bool:
 
 
 def wait_until(
-    is_so: Callable[[], bool], what: str, process: "subprocess.Popen[bytes] | subprocess.Popen[str] | None" = None
+    is_so: Callable[[], bool],
+    what: str,
+    process: "subprocess.Popen[bytes] | subprocess.Popen[str] | None" = None,
+    seconds: float = START_SECONDS,
 ) -> None:
-    """Waits; fails when it takes longer than START_SECONDS or the process that is to bring it about has ended."""
-    give_up = time.monotonic() + START_SECONDS
+    """Waits; fails when it takes longer than so many seconds or the process that is to bring it about has ended."""
+    give_up = time.monotonic() + seconds
     while not is_so():
         if (process and process.poll() is not None) or time.monotonic() > give_up:
             raise AssertionError(f"waited in vain for {what}")
