@@ -32,7 +32,7 @@ test: setup chromium check ## Run the checks and all tests but the longest (ARGS
 faults: setup ## Kill the job, its broker and its upkeep again and again: is a ping lost or doubled? (KINDS= some of them)
 	@$(BIN)/python -m tests.faults $(KINDS)
 
-long: setup ## Run the tests that take longest: of services that are killed or go away.
+long: setup ## Run the tests that take longest: they kill jobs and services, or wait until one is back.
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 check: setup ## Format, lint, types, notebook hygiene: every warning is an error.

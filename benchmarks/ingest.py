@@ -244,6 +244,8 @@ def main() -> None:
     if arguments.run:
         print(json.dumps(RUNS[arguments.run](arguments.folder, arguments.cores)))
         return
+    if arguments.mixed and not arguments.kafka:
+        parser.error("expected --kafka with --mixed: files are of the usual mix")
     if arguments.kafka:
         import topics
 

@@ -124,7 +124,7 @@ def _run_job(brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
 
 
 class Used:
-    """CPU seconds of this process (driver), of Spark's Java and of all other processes that were started (workers)."""
+    """CPU seconds of this process (driver), of Spark's Java and of Python processes that read (workers)."""
 
     def __init__(self) -> None:
         self._seen: dict[psutil.Process, tuple[str, float]] = {}  # also of those that have ended
@@ -134,8 +134,9 @@ class Used:
         this = psutil.Process()
         for process in (this, *this.children(recursive=True)):
             with suppress(psutil.Error):  # it has just ended
-                times, name = process.cpu_times(), "java" if process.name() == "java" else "workers"
-                self._seen[process] = ("driver" if process == this else name, times.user + times.system)
+                if "streaming.upkeep" not in process.cmdline():
+                    times, name = process.cpu_times(), "java" if process.name() == "java" else "workers"
+                    self._seen[process] = ("driver" if process == this else name, times.user + times.system)
         used = dict.fromkeys(CPU, 0.0)
         for name, seconds in self._seen.values():
             used[name] += seconds

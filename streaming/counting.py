@@ -69,15 +69,14 @@ class Counter:
 
     def add_all(
         self, documents: Sequence[bytes], received_at_us: Sequence[int], deliveries: Sequence[int] | None = None
-    ) -> None:
+    ) -> list[str | None]:
         """Count some documents as add does, faster: all are parsed before the first is counted.
 
         Either is done with what the processor's caches hold of it, and each drives the other out of them.
         """
         records = [parse(document) for document in documents]
         delivered = deliveries or [0] * len(documents)
-        for each in zip(records, documents, received_at_us, delivered, strict=True):
-            self._add(*each)
+        return [self._add(*each) for each in zip(records, documents, received_at_us, delivered, strict=True)]
 
     def _add(self, record: Document | Exception, document: bytes, received_at_us: int, delivery: int) -> str | None:
         ping = judge(record, document, self._envelope, received_at_us)

@@ -83,15 +83,19 @@ def _without_duplicates(rows: "pa.Table", number: int, folder: Path) -> "pa.Tabl
     named = rows.filter(pc.is_valid(rows["document"]))
     others = rows.filter(pc.is_null(rows["document"])).select(plain)
     if not len(named):
-        return others
+        return _summed(others)
     first = named.group_by("document", use_threads=False).aggregate([("delivery", "min"), ("received", "min")])
     first = first.rename_columns(["document", "first_delivery", "first_received"])
     is_new = _note(first, number, folder)
     named = named.join(first.append_column("is_new", pa.array(is_new)), "document", use_threads=False)
     counts = pc.and_(named["is_new"], pc.equal(named["delivery"], named["first_delivery"]))
     duplicates = _as_rejected(named.filter(pc.invert(counts)))
-    kept = add_up(pa.concat_tables([others, named.filter(counts).select(plain), duplicates]))
-    return kept.select(plain).cast(contract.partial_schema())
+    return _summed(pa.concat_tables([others, named.filter(counts).select(plain), duplicates]))
+
+
+def _summed(rows: "pa.Table") -> "pa.Table":
+    schema = contract.partial_schema()
+    return add_up(rows).select(schema.names).cast(schema)
 
 
 def _as_rejected(rows: "pa.Table") -> "pa.Table":

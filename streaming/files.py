@@ -45,6 +45,7 @@ BLOCK_BYTES = 1 << 20
 PACKED_BLOCK_BYTES = 64 << 10
 LINE_BUFFER_BYTES = 256 << 10
 LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is far too large for a ping anyway
+HANDFUL, HANDFUL_BYTES = 50, 4 << 20  # documents that are parsed before the first of them is counted
 FLUSH_ROWS = 50_000
 LISTED = "listed:"  # before the path of a list of files
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -298,10 +299,9 @@ def count_pieces(
     rejects: dict[str, Tally[str]] = {}
     for piece in pieces:
         reasons: Tally[str] = Tally()
-        for document in _whole_documents(piece, counter, reasons, patience):
-            reason = counter.add(document, piece.modified_us)
-            if reason is not None:
-                reasons[reason] += 1
+        for documents in _handfuls(_whole_documents(piece, counter, reasons, patience)):
+            rejected = counter.add_all(documents, [piece.modified_us] * len(documents))
+            reasons.update(reason for reason in rejected if reason is not None)
             if len(counter) > FLUSH_ROWS:
                 yield counter.partial_sums()
         if reasons:
@@ -331,6 +331,20 @@ def _whole_documents(piece: Piece, counter: Counter, reasons: Tally[str], patien
     if fault:
         reasons[fault] += 1
         counter.reject(fault, piece.modified_us)
+
+
+def _handfuls(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Some documents at a time, few enough for the processor's caches; one that is large alone."""
+    handful: list[bytes] = []
+    size = 0
+    for document in documents:
+        handful.append(document)
+        size += len(document)
+        if len(handful) == HANDFUL or size > HANDFUL_BYTES:
+            yield handful
+            handful, size = [], 0
+    if handful:
+        yield handful
 
 
 def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":

@@ -20,11 +20,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from deltalake import DeltaTable
 
 from streaming import contract, maintain
 from streaming.session import _OF_FEW_ROWS
-from streaming.table import storage_options, table_url
 from tests.faults.job import POINTS, TENDING
 from tests.plain_loop import plain_sums
 from tests.services import kafka, s3
@@ -194,22 +192,26 @@ class World:
         return job
 
     def end_job(self, end: Callable[[Process], None] = Process.kill) -> None:
-        """Kills the job, if it runs; what it had started ends by itself, a moment later."""
+        """Kills the job, if there is one; what it had started ends by itself, a moment later."""
         if self.job:
             self._left += self.job.started()
             end(self.job)
 
-    def upkeeps(self) -> int:
-        """How many commits summed rows of a table up."""
-        url = table_url(self.dataset, contract.ERROR_AGGREGATES)
-        history = DeltaTable(url, storage_options=storage_options(url)).history()
-        return sum(commit.get("operationParameters", {}).get("mode") == "Overwrite" for commit in history)
+    @property
+    def keeper(self) -> maintain.Keeper:
+        """The first table that is tended."""
+        return maintain.Keeper(self.dataset, contract.ERROR_AGGREGATES)
+
+    def is_tended_since(self, version: int) -> bool:
+        """Whether a commit after that one summed rows of a table up."""
+        delta = self.keeper.open()
+        later = delta.version() - version
+        commits = delta.history(later) if later else []
+        return any(commit.get("operationParameters", {}).get("mode") == "Overwrite" for commit in commits)
 
     def is_upkeep_due(self) -> bool:
         """Whether rows of a table should be summed up."""
-        table = contract.ERROR_AGGREGATES
-        files = maintain.Keeper(self.dataset, table).files()
-        return bool(maintain.due_spans(files, datetime.now(UTC), table.step))
+        return bool(maintain.due_spans(self.keeper.files(), datetime.now(UTC), self.keeper.table.step))
 
     @contextmanager
     def silence(self) -> Iterator[None]:
@@ -283,19 +285,19 @@ def kill_driver(world: World) -> None:
 
 
 def kill_tending_driver(world: World) -> None:
-    """After its own upkeep has summed up something and while that goes on; the next job begins beside it.
+    """After upkeep has summed up something beside it, its own or a killed job's, and while that goes on.
 
-    Where others want its core, upkeep is slower than the job's commits, and each of those comes between: hence the
-    silence.
+    On a busy machine summing up takes longer than the time between two of the job's commits, each of which makes it
+    begin again; so nothing is sent meanwhile.
     """
-    job, before = world.running_job(), world.upkeeps()
+    job, before = world.running_job(), world.keeper.open().version()
 
-    def has_begun() -> bool:
-        return world.upkeeps() > before or not job.lives_for(0)
+    def is_tended() -> bool:
+        return world.is_tended_since(before) or not job.lives_for(0.5)
 
-    wait_until(lambda: has_begun() or world.is_upkeep_due(), "files to sum up", seconds=UPKEEP_SECONDS)
+    wait_until(lambda: is_tended() or world.is_upkeep_due(), "files to sum up", seconds=UPKEEP_SECONDS)
     with world.silence():
-        wait_until(has_begun, "upkeep", seconds=UPKEEP_SECONDS)
+        wait_until(is_tended, "upkeep", seconds=UPKEEP_SECONDS)
     if not job.lives_for(world.random.uniform(0, 2)):
         raise AssertionError("".join(job.said))
     world.end_job()

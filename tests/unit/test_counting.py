@@ -112,9 +112,8 @@ def test_documents_that_are_added_together_count_as_one_by_one(
 ) -> None:
     together, apart = Counter(by_delivery=by_delivery), Counter(by_delivery=by_delivery)
     documents, received = [list(column) for column in zip(*dealt, strict=True)] or ([], [])
-    together.add_all(documents, received, range(len(dealt)) if by_delivery else None)
-    for number, (document, received_us) in enumerate(dealt):
-        apart.add(document, received_us, number)
+    reasons = together.add_all(documents, received, range(len(dealt)) if by_delivery else None)
+    assert reasons == [apart.add(document, received_us, number) for number, (document, received_us) in enumerate(dealt)]
     assert len(together) == len(apart)
     assert together.partial_sums() == apart.partial_sums()
 

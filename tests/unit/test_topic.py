@@ -66,6 +66,12 @@ def test_range_that_ends_amid_the_messages_of_another_one_takes_none_beyond():
     assert consumer.told == [("unassign", 0, 0), ("unassign", 1, 0)]
 
 
+def test_message_beyond_a_range_whose_last_one_was_compacted_away_ends_it():
+    consumer = Consumer([Said(0, 0), Said(0, 5)])
+    assert list(read(consumer, Range(0, 0, 3))) == [(0, 0)]
+    assert consumer.told == [("unassign", 0, 0)]
+
+
 def test_partition_that_seems_to_end_amid_messages_goes_on():
     end = Said(1, 1, KafkaError._PARTITION_EOF)
     consumer = Consumer([Said(1, 0), end, Said(0, 0), Said(1, 1)], [Said(0, 1), Said(1, 2)])

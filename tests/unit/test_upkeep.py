@@ -62,7 +62,9 @@ def test_dataset_is_tended_by_a_process_of_low_priority_that_ends_with_the_job(d
         group = Path(f"/proc/{process.pid}/autogroup")
         assert not group.exists() or group.read_text().endswith(f" nice {upkeep.NICENESS}\n")
         process.terminate()  # as whoever ends a whole service does, though the job goes on for a moment
+        process.suspend()  # else it might leave a few of them, which are no trouble
         append_batches(dataset, BATCHES)
+        process.resume()
         wait_until(lambda: files(dataset) == 1, "upkeep once more")
         assert tending_ones() == [process]
     assert not process.is_running()
