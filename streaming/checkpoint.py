@@ -22,6 +22,7 @@ from streaming.source import Plan, write_json
 from streaming.table import TableWriter
 
 LOCK_SECONDS = 15.0
+_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Checkpoint:
         if self.spark.is_dir() and not any(self.spark.glob("offsets/[0-9]*")):
             shutil.rmtree(self.spark)
 
+    def forget(self) -> None:
+        """Leaves nothing but the lock: what is refused must not settle where one that is not refused begins."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
     @property
     def scratch(self) -> Path:
         """For files of this run alone; empty at its start."""
@@ -62,7 +71,7 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("ab")
+        lock = (folder / _LOCK).open("ab")
     except OSError as error:
         raise MissionControlError(f"cannot write the checkpoint {str(folder)!r}: {error.strerror}") from error
     with lock:

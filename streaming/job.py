@@ -1,6 +1,5 @@
 """The job: a source, summed, appended. Each micro-batch lands in the dataset exactly once, whenever it is killed."""
 
-import logging
 import re
 import threading
 import time
@@ -23,7 +22,7 @@ from streaming.kafka import TopicSettings, TopicSource
 from streaming.partials import envelope_options
 from streaming.patience import Patience
 from streaming.pings import Envelope
-from streaming.session import spark_session
+from streaming.session import SparkEndedError, quiet_py4j, spark_session
 from streaming.source import Plan, Source
 from streaming.sums import add_up, rows_of
 from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers, pass_on_settings
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 _POLL_SECONDS = 0.1
+_STOP_SECONDS = 1.0  # a service manager ends Spark and this job at once, and either may hear of it first
 WriteFrom = Literal["driver", "workers"]
 
 
@@ -140,9 +140,19 @@ def aggregate(
     with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
         writers = open_writers(dataset, Patience.saying(on_notice, stop), (checkpoint.app,))
         plan = pings.plan(checkpoint.folder)
-        check_against(checkpoint, plan, writers, pings.identity, settings.recount)
+        try:
+            check_against(checkpoint, plan, writers, pings.identity, settings.recount)
+        except MissionControlError:
+            if checkpoint.is_new:
+                checkpoint.forget()
+            raise
         run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
-        with _session(spark, settings, checkpoint) as session, _upkeep(dataset, settings, on_notice):
+        start_seconds = 0.0
+        with (
+            _ends_with_spark(stop),
+            _session(spark, settings, checkpoint) as session,
+            _upkeep(dataset, settings, on_notice),
+        ):
             await_executors(session, stop, on_notice)
             start_seconds = time.monotonic() - began
             on_start(start_seconds)
@@ -173,6 +183,16 @@ def _session(
         java_home=settings.java_home,
         held=checkpoint.lock,
     )
+
+
+@contextmanager
+def _ends_with_spark(stop: threading.Event) -> Iterator[None]:
+    """Bears the end of Spark's Java where whoever ended it wants this job to end too."""
+    try:
+        yield
+    except SparkEndedError:
+        if not stop.wait(_STOP_SECONDS):
+            raise
 
 
 def _upkeep(
@@ -236,7 +256,7 @@ class _Run:
         if not self._await_first_ping():
             return
         total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
-        with _quiet_py4j():
+        with quiet_py4j():
             query = self._start(spark)
             try:
                 while not self._stop.wait(_POLL_SECONDS) and query.isActive:
@@ -407,15 +427,3 @@ def _bad_files(sums: "pa.Table") -> dict[str, dict[str, int]]:
     for row in rows.sort_by([("file", "ascending"), ("reason", "ascending")]).to_pylist():
         files.setdefault(row["file"], {})[row["reason"]] = row["count"]
     return files
-
-
-@contextmanager
-def _quiet_py4j() -> Iterator[None]:
-    """Keeps py4j from printing what is raised anyway."""
-    logger = logging.getLogger("py4j")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

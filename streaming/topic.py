@@ -93,6 +93,8 @@ class Topic:
             self._heard.is_down = True
         elif error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
             self._heard.refusal = error.str()
+        elif error.code() in (KafkaError._RESOLVE, KafkaError._TRANSPORT):
+            self._heard.trouble = error.str()
 
     def away(self) -> Away | None:
         """Whether the connection to all brokers was lost and none has answered since, and why."""
@@ -195,12 +197,12 @@ class Topic:
             if _is_final(reason):
                 raise MissionControlError(f"cannot read {self.url!r}: {reason.str()}") from error
             raise self._away(reason.str()) from error
-        self._heard.refusal = None
+        self._heard.refusal = self._heard.trouble = None
         return answer
 
     def _away(self, reason: str) -> Away:
         refusal, self._heard.refusal = self._heard.refusal, None
-        return Away(refusal or reason, is_refusal=refusal is not None)
+        return Away(refusal or self._heard.trouble or reason, is_refusal=refusal is not None)
 
 
 @dataclass
@@ -209,6 +211,7 @@ class _Heard:
 
     is_down: bool = False
     refusal: str | None = None
+    trouble: str | None = None
 
 
 def _is_final(error: "KafkaError") -> bool:

@@ -193,6 +193,8 @@ def _as_record(changes: "Sequence[Change]", dry_run: bool) -> dict[str, object]:
 
 def _as_text(changes: "Sequence[Change]", dry_run: bool) -> str:
     """What changed, by day and table, and the outcome."""
+    if not changes:
+        return "Nothing was changed: neither the source nor the dataset has pings that were submitted on these days"
     lines: list[str] = []
     for day, of_day in groupby(changes, key=lambda change: change.day):
         lines.append(f"{day}")

@@ -46,7 +46,7 @@ Examples:
 \b
   missioncontrol simulate --history fleet --live pings --bad 56.0 --bad-since -12h --bad-os Windows_NT
   missioncontrol simulate --live pings --rate 0 --pings 20000 --every 30
-  missioncontrol simulate --live kafka://127.0.0.1:9092/pings
+  missioncontrol simulate --live kafka://127.0.0.1:9092/pings --releases-to releases.json
 """
 )
 @click.option(
@@ -138,6 +138,8 @@ def command(
         fleet.calendar.save(releases_to)
     if dataset is not None and releases_to is not None:
         click.echo(f"Look at it: missioncontrol dashboard --dataset {dataset} --releases {releases_to}")
+    elif to is not None and releases_to is None:
+        click.echo("To look at these pings, a dashboard needs their calendar: --releases-to FILE writes it", err=True)
     if to is not None:
         _write_live(fleet, to, now, not rate, **options)
 

@@ -123,7 +123,8 @@ NO_VERSION_BEFORE = "No version before it has its first hours in this dataset."
 def no_release_headline(channel: str, os_name: str | None = None) -> Headline:
     """A channel, or a platform of it, of which nothing is out or nothing has come."""
     where = f"the {place(channel)} channel" + (f", {PLATFORM_LABELS[os_name]}," if os_name else "")
-    return "none", f"No version on {where} has sent a ping", "This page fills by itself when the first pings arrive."
+    line = "This page fills by itself when pings of a version on its release calendar arrive."
+    return "none", f"No version on {where} has sent a ping", line
 
 
 def overview_headline(overview: Overview, channel: str) -> Headline:

@@ -234,7 +234,7 @@ def main() -> int:
             broker.create(given.topic, given.partitions)
         return f"kafka://{broker.address}/{given.topic}"
 
-    foreground.run(lambda folder: Broker(folder, given.port), given.folder, describe)
+    foreground.run(lambda folder: Broker(folder, given.port), given.folder, describe, given.port)
     return 0
 
 

@@ -148,7 +148,7 @@ def main() -> int:
         keys = f"AWS_ACCESS_KEY_ID={KEYS[0]} AWS_SECRET_ACCESS_KEY={KEYS[1]}"
         return f"export AWS_ENDPOINT_URL={server.endpoint} {keys}  # and there is s3://{given.bucket}"
 
-    foreground.run(lambda folder: S3Server(folder, given.port), given.folder, describe)
+    foreground.run(lambda folder: S3Server(folder, given.port), given.folder, describe, given.port)
     return 0
 
 

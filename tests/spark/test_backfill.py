@@ -134,6 +134,12 @@ def test_dry_run_says_what_would_change_and_changes_nothing(spark, dataset, arch
     assert said.endswith("1 day would change")
 
 
+def test_days_of_which_nobody_has_a_ping_are_said_to_be_such():
+    assert _as_text([], dry_run=False) == (
+        "Nothing was changed: neither the source nor the dataset has pings that were submitted on these days"
+    )
+
+
 def test_lost_checkpoint_is_made_good_by_counting_again_and_a_backfill(spark, dataset, live):
     everything = [*of_day(FIRST, 4), *of_day(SECOND, 3), *of_day(THIRD, 5)]
     shutil.rmtree(dataset / "_checkpoint")
@@ -164,6 +170,9 @@ def test_lost_checkpoint_of_a_topic_is_made_good_from_an_hour_before_on(spark, b
     admin, gone = broker.admin(), TopicPartition(topic, 0, 10)
     admin.delete_records([gone])[gone].result()
 
+    with pytest.raises(MissionControlError, match=r"holds pings from .* already"):
+        aggregate(url, str(dataset), settings=AggregateSettings(checkpoint=found), spark=spark)
+    assert [path.name for path in Path(found).iterdir()] == ["lock"], "or it would begin at the topic's first ping"
     an_hour_before = datetime(2017, 10, 3, 5, 7, tzinfo=UTC)  # data up to 6:07
     counting = AggregateSettings(checkpoint=found, recount=True, topic=TopicSettings(an_hour_before))
     assert aggregate(url, str(dataset), settings=counting, spark=spark).pings == 6

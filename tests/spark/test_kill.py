@@ -158,3 +158,33 @@ def test_second_job_waits_for_the_first_ones_checkpoint_in_vain(
         with pytest.raises(MissionControlError, match="another job is running"):
             checkpoint.open_checkpoint(tmp_path / "checkpoint", "a", "b").__enter__()
     assert time.monotonic() - began >= 0.2
+
+
+def running_job(tmp_path: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A job that has counted something and goes on, and its Java."""
+    (tmp_path / "pings").mkdir()
+    write_pings(tmp_path / "pings", "a.jsonl", [crash_ping()])
+    job = start(tmp_path / "pings", tmp_path / "dataset", "--follow", "--trigger", "0")
+    wait_for(tmp_path / "dataset" / "_checkpoint" / "spark" / "commits" / "0")
+    [java] = [child for child in psutil.Process(job.pid).children(recursive=True) if child.name() == "java"]
+    return job, java
+
+
+@pytest.mark.parametrize("is_java_first", [False, True])
+def test_job_that_is_ended_together_with_its_spark_says_what_it_did(tmp_path: Path, is_java_first: bool) -> None:
+    job, java = running_job(tmp_path)
+    for process in (java, job) if is_java_first else (job, java):
+        process.terminate()
+    output, errors = job.communicate(timeout=60)
+    assert (job.returncode, "Traceback" in errors) == (0, False), errors
+    assert "1 ping: 1 accepted, 0 rejected" in output
+
+
+def test_job_whose_spark_is_killed_says_so_in_a_sentence(tmp_path: Path) -> None:
+    job, java = running_job(tmp_path)
+    java.kill()
+    _, errors = job.communicate(timeout=60)
+    said = "Spark's Java has ended by signal 9 (Killed): was it killed, or was there too little memory?"
+    assert (job.returncode, errors.splitlines()[-1]) == (1, f"missioncontrol: {said}")
+    assert "Traceback" not in errors
+    assert total_pings(tmp_path / "dataset") == 1
