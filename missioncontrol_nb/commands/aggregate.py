@@ -106,8 +106,8 @@ def command(
     """Sum the pings in SOURCE into the grouped dataset.
 
     SOURCE is a topic, kafka://HOST:PORT[,HOST:PORT...]/TOPIC, with a ping a message; or a file, a folder (with all
-    below it), a glob in quotes, or a URL such as s3://bucket/folder, of .json files (a ping each), .jsonl (a ping a
-    line), .jsonl.gz or .jsonl.zst. A message counts once, and a file counts once, however often this runs,
+    below it), a glob in quotes, or a URL such as s3://bucket/folder, of files .json (a ping each) or .jsonl (a ping a
+    line), either also packed as .gz or .zst. A message counts once, and a file counts once, however often this runs,
     and whenever it is killed. Write a file under a name that begins with . or _ or ends with .tmp, and rename it when
     it is complete: such names are passed over.
 
