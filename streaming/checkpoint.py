@@ -22,7 +22,7 @@ from streaming.source import Plan, write_json
 from streaming.table import TableWriter
 
 LOCK_SECONDS = 15.0
-_LOCK = "lock"
+_IDENTITY = "checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,9 @@ class Checkpoint:
             shutil.rmtree(self.spark)
 
     def forget(self) -> None:
-        """Leaves nothing but the lock: what is refused must not settle where one that is not refused begins."""
-        for path in self.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != _LOCK:
-                path.unlink()
+        """Removes what a new one has noted: what is refused must not settle where one that is not refused begins."""
+        for name in (_IDENTITY, "files.log", "topic.json", "brokers.json"):  # and nobody else's files
+            (self.folder / name).unlink(missing_ok=True)
 
     @property
     def scratch(self) -> Path:
@@ -71,7 +68,7 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("ab")
+        lock = (folder / "lock").open("ab")
     except OSError as error:
         raise MissionControlError(f"cannot write the checkpoint {str(folder)!r}: {error.strerror}") from error
     with lock:
@@ -102,7 +99,7 @@ def _wait_for(lock: BinaryIO, folder: Path) -> None:
 
 def _identity(folder: Path, source: str, dataset: str) -> tuple[Mapping[str, str], bool]:
     """Who the checkpoint is, and whether it is new."""
-    path = folder / "checkpoint.json"
+    path = folder / _IDENTITY
     wanted = {"source": source, "dataset": dataset}
     if path.is_file():
         identity = json.loads(path.read_text())

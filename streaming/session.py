@@ -322,7 +322,7 @@ def _stop(spark: "SparkSession", process: subprocess.Popen[bytes]) -> None:
             with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # it does not answer
                 spark.stop()
         except Exception as error:  # one that died meanwhile is stopped as well
-            if not _is_lost_connection(error):
+            if process.poll() is None and not _is_lost_connection(error):
                 raise
     _shut_gateway()
 
@@ -338,7 +338,7 @@ def _shut_gateway() -> None:
     try:
         gateway.shutdown()
     except Exception as error:
-        if not _is_lost_connection(error):
+        if process.poll() is None and not _is_lost_connection(error):
             raise
     if process.stdin:
         process.stdin.close()
