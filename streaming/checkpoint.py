@@ -31,7 +31,6 @@ class Checkpoint:
 
     folder: Path
     app: str
-    is_new: bool
     lock: BinaryIO
 
     @property
@@ -45,7 +44,7 @@ class Checkpoint:
             shutil.rmtree(self.spark)
 
     def forget(self) -> None:
-        """Removes what a new one has noted: what is refused must not settle where one that is not refused begins."""
+        """Removes what one without a micro-batch noted: one that is refused must not settle where another begins."""
         for name in (_IDENTITY, "files.log", "topic.json", "brokers.json"):  # and nobody else's files
             (self.folder / name).unlink(missing_ok=True)
 
@@ -73,8 +72,8 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
         raise MissionControlError(f"cannot write the checkpoint {str(folder)!r}: {error.strerror}") from error
     with lock:
         _wait_for(lock, folder)
-        identity, is_new = _identity(folder, source, dataset)
-        checkpoint = Checkpoint(folder, app_of(identity["id"]), is_new, lock)
+        identity = _identity(folder, source, dataset)
+        checkpoint = Checkpoint(folder, app_of(identity["id"]), lock)
         shutil.rmtree(checkpoint.scratch, ignore_errors=True)
         checkpoint.scratch.mkdir()
         try:
@@ -97,8 +96,8 @@ def _wait_for(lock: BinaryIO, folder: Path) -> None:
         time.sleep(0.05)
 
 
-def _identity(folder: Path, source: str, dataset: str) -> tuple[Mapping[str, str], bool]:
-    """Who the checkpoint is, and whether it is new."""
+def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:
+    """Who the checkpoint is; a new one is noted."""
     path = folder / _IDENTITY
     wanted = {"source": source, "dataset": dataset}
     if path.is_file():
@@ -109,14 +108,14 @@ def _identity(folder: Path, source: str, dataset: str) -> tuple[Mapping[str, str
                     f"the checkpoint {str(folder)!r} belongs to the {what} {identity[what]!r}, not to {value!r}: "
                     "name another one with --checkpoint"
                 )
-        return identity, False
+        return identity
     if any((folder / name).exists() for name in ("files.log", "topic.json", "spark")):
         raise MissionControlError(
             f"the checkpoint {str(folder)!r} has lost its checkpoint.json: restore it, or name another --checkpoint"
         )
     identity = {"id": str(uuid.uuid4()), **wanted}
     write_json(path, identity)
-    return identity, True
+    return identity
 
 
 def source_app(source: str) -> str:
@@ -135,6 +134,7 @@ def check_against(checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter]
         if last >= 0 or len(plan) or recount:
             return
         if any(writer.transaction(source_app(source)) is not None for writer in writers):
+            checkpoint.forget()
             raise MissionControlError(
                 f"the dataset holds pings from {source!r} already, and the checkpoint {str(checkpoint.folder)!r} does "
                 "not know which: name the one that does with --checkpoint. If it is lost, the guide says how to count "

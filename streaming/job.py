@@ -140,12 +140,7 @@ def aggregate(
     with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
         writers = open_writers(dataset, Patience.saying(on_notice, stop), (checkpoint.app,))
         plan = pings.plan(checkpoint.folder)
-        try:
-            check_against(checkpoint, plan, writers, pings.identity, settings.recount)
-        except MissionControlError:
-            if checkpoint.is_new:
-                checkpoint.forget()
-            raise
+        check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
         start_seconds = 0.0
         with (
