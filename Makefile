@@ -19,10 +19,10 @@ lab: setup ## Explore a simulated fleet in JupyterLab.
 	@cd notebooks && { test -f fleet/releases.json || { rm -rf fleet && ../$(BIN)/missioncontrol simulate --history fleet; }; }
 	@exec $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/explore.ipynb
 
-kafka: setup ## Run a Kafka of one node with a topic until Ctrl-C (needs Java and Maven).
+kafka: .venv/.complete ## Run a Kafka of one node with a topic until Ctrl-C (needs Java and Maven).
 	@exec $(BIN)/python -m tests.services.kafka
 
-s3: setup ## Run an S3 server with a bucket until Ctrl-C (needs Go).
+s3: .venv/.complete ## Run an S3 server with a bucket until Ctrl-C (needs Go).
 	@exec $(BIN)/python -m tests.services.s3
 
 # Two at a time, but for tests that need the machine for themselves.

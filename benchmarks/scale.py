@@ -46,8 +46,8 @@ QUESTIONS = {
     "of a system's version": f"opened.load(since, every='1h', {DETAIL}, {VERSIONS}, os_version='6.1')",
     "of a country, 5 min": f"opened.load(since, every='5min', {DETAIL}, {VERSIONS}, country='DE')",
     "a country, all versions": "opened.load(since, every='1h', by='display_version', country='DE')",
-    "by country, unsliced": "opened.load(since, every='1h', measures=['content_crashes'], by='country')",
 }
+UNSLICED = "opened.load(since, every='1h', measures=['content_crashes'], by='country')"
 OVERVIEW = f"opened.load(since, every='1h', {BY})"
 _ASK = """
 import datetime, json, sys, time
@@ -108,14 +108,21 @@ def without_coarse(dataset: str, folder: Path) -> str:
     return str(fine)
 
 
-def show_questions(dataset: str, folder: Path, repeats: int) -> None:
-    """What is asked of the days, and what the same overview is from the fine table."""
+def show_questions(dataset: str, folder: Path, repeats: int, *, reads_all: bool) -> None:
+    """What is asked of the days; what reads all of the fine table is left out where it would take too long."""
     for table in (FINE, COARSE):
         files, rows, size = files_of(dataset, table)
         print(f"{table.name}: {files:,} files, {rows:,} rows, {size:,.0f} MB")
     print(f"{'':<26} {'seconds':>8} {'CPU s':>7} {'MB':>6} {'rows':>8}  from")
     for name, question in QUESTIONS.items():
-        show(name, ask(dataset, question, SINCE, 1 if "unsliced" in name else repeats))
+        show(name, ask(dataset, question, SINCE, repeats))
+    if reads_all:
+        show("by country, unsliced", ask(dataset, UNSLICED, SINCE, 1))
+        show_overviews(dataset, folder, repeats)
+
+
+def show_overviews(dataset: str, folder: Path, repeats: int) -> None:
+    """The same overview from both tables."""
     coarse = ask(dataset, OVERVIEW, SINCE, repeats)
     show("14 days by hour, coarse", coarse)
     fine = ask(without_coarse(dataset, folder), OVERVIEW, SINCE, 1)
@@ -190,6 +197,7 @@ def main() -> None:
     parser.add_argument("--hour-rows-a-window", type=int, help="the same of the hour that is tended")
     parser.add_argument("--folder", help="where the days stay; those that are there are asked as they are")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--skip-unsliced", action="store_true", help="no question that reads all of the fine table")
     parser.add_argument("--skip-days", action="store_true", help="only the hour")
     given = parser.parse_args()
     print(f"{platform.machine()}, Python {platform.python_version()}, deltalake {version('deltalake')}")
@@ -202,7 +210,7 @@ def main() -> None:
                 write_dataset(dataset, given.rows_a_window, DAYS, FINE_DAYS)
                 print(f"written in {time.perf_counter() - began:.0f} s")
             (folder / "asked").mkdir()
-            show_questions(dataset, folder / "asked", given.repeats)
+            show_questions(dataset, folder / "asked", given.repeats, reads_all=not given.skip_unsliced)
         (folder / "hour").mkdir()
         hour = str(folder / "hour" / "dataset")
         population = Population(given.hour_rows_a_window or given.rows_a_window, 1, 1)

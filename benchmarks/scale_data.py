@@ -5,11 +5,14 @@ builds are many, a few of them common and most of them rare.
 """
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -250,19 +253,25 @@ def later(rows: pa.Table, days: int) -> pa.Table:
     return rows.set_column(0, "submission_date", dates)
 
 
+def write_day(dataset: str, rows: pa.Table, day: int) -> AddAction:
+    """Writes rows of the fine table as those of so many days later."""
+    return write_file(dataset, contract.ERROR_AGGREGATES, later(rows, day))
+
+
 def write_fine_days(
     population: Population, dataset: str, days: int, rows_a_window: int
 ) -> Iterator[dict[contract.Table, list[AddAction]]]:
     """Writes the last days of both tables; what to commit. One day is drawn, an hour at a time, and all are like it."""
-    step = windows_a_file(rows_a_window)
+    fine, step = contract.ERROR_AGGREGATES, windows_a_file(rows_a_window)
     start = population.hours.shape[1] - days * WINDOWS_A_DAY
     coarse: list[Columns] = []
-    for first in range(start, start + WINDOWS_A_DAY, step):
-        drawn = joined([population.draw(window) for window in range(first, first + step)])
-        coarse.append(population.coarse_of(drawn))
-        rows = population.table_of(contract.ERROR_AGGREGATES, in_file_order(drawn))
-        for day in range(days):
-            yield {contract.ERROR_AGGREGATES: [write_file(dataset, contract.ERROR_AGGREGATES, later(rows, day))]}
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for first in range(start, start + WINDOWS_A_DAY, step):
+            drawn = joined([population.draw(window) for window in range(first, first + step)])
+            coarse.append(population.coarse_of(drawn))
+            rows = population.table_of(fine, in_file_order(drawn))
+            write = partial(write_day, dataset, rows)
+            yield {fine: list(threads.map(write, range(days)))}
     summed = population.table_of(contract.COARSE_AGGREGATES, in_file_order(joined(coarse)))
     files = [write_file(dataset, contract.COARSE_AGGREGATES, later(summed, day)) for day in range(days)]
     yield {contract.COARSE_AGGREGATES: files}
@@ -283,8 +292,8 @@ def write_dataset(dataset: str, rows_a_window: int, days: int, fine_days: int) -
     older = tqdm(range(days - fine_days), desc="coarse days", leave=False, disable=None)
     files[contract.COARSE_AGGREGATES] = [write_coarse_day(population, dataset, day) for day in older]
     parts = write_fine_days(population, dataset, fine_days, rows_a_window)
-    total = WINDOWS_A_DAY // windows_a_file(rows_a_window) * fine_days + 1
-    for part in tqdm(parts, total=total, desc="fine files", leave=False, disable=None):
+    total = WINDOWS_A_DAY // windows_a_file(rows_a_window) + 1
+    for part in tqdm(parts, total=total, desc="fine files of each day", leave=False, disable=None):
         for table, added in part.items():
             files[table] += added
     for table in (contract.ERROR_AGGREGATES, contract.COARSE_AGGREGATES):

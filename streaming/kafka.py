@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
 
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
@@ -51,6 +52,7 @@ FLUSH_ROWS = 50_000  # without those of delays, as many again at most where a ro
 UNKNOWN_BYTES = 32_768.0  # of a message, as long as none was seen: a main ping
 SAMPLE_SECONDS = 30.0  # how long a sample of messages' sizes is trusted
 OnDataLoss = Literal["fail", "count"]
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class TopicSource:
         self.cluster, self.topic_id = patiently(self._ids, self.topic.brokers, stop, say, bears_refusal=False)
 
     def _ids(self) -> tuple[str, str]:
-        return self.topic.cluster_id(), self.topic.describe()[0]
+        return self.topic.cluster_id(), self.topic.named()[0]
 
     def trouble(self) -> str | None:
         """That no broker answers, where that is so."""
@@ -217,7 +219,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         self._frozen: dict[str, Any] | None = None
         self._mean_bytes, self._sampled_at = 0.0, -SAMPLE_SECONDS
         self._planned = (time.monotonic(), 0)
-        self._seen_at = time.monotonic()
+        self._missing_since: float | None = None
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802
         """Where the checkpoint begins."""
@@ -257,8 +259,12 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return messages / max(time.monotonic() - planned_at, 1e-3)
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> Sequence[InputPartition]:
-        """A partition for each task. Raises MissionControlError where messages are gone and that is not to be borne."""
-        ranges = patiently(lambda: self._ranges(start, end), self._topic.brokers)
+        """A partition for each task; an absent broker is waited for.
+
+        Raises MissionControlError where messages are gone and that is not to be borne.
+        """
+        plan = partial(self._while_there, partial(self._ranges, start, end))
+        ranges = patiently(plan, self._topic.brokers, seconds=math.inf)
         messages = sum(each.end - each.start for each in ranges)
         cores = int(self._options["cores"])
         tasks = cores if messages * self._mean_bytes > SMALL_BATCH_BYTES or not self._mean_bytes else 1
@@ -286,14 +292,23 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def _ends(self) -> dict[str, Any]:
         """The offsets after the last messages, as Spark keeps them. Raises Away."""
+        topic_id, offsets = self._while_there(self._topic.ends)
+        return {"topic": topic_id, **_as_json(offsets)}
+
+    def _while_there(self, ask: Callable[[], _Result]) -> _Result:
+        """What brokers answer. Raises Away, for half a minute also where they say that there is no such topic."""
         try:
-            topic_id, offsets = self._topic.ends()
+            answer = ask()
         except NoSuchTopicError as error:
-            if self._bears_loss or time.monotonic() - self._seen_at < PATIENCE_SECONDS:
+            self._missing_since = self._missing_since or time.monotonic()
+            if self._bears_loss or time.monotonic() - self._missing_since < PATIENCE_SECONDS:
                 raise Away(str(error)) from error  # a cluster may be coming up, or the topic be made anew
             raise
-        self._seen_at = time.monotonic()
-        return {"topic": topic_id, **_as_json(offsets)}
+        except Away:
+            self._missing_since = None
+            raise
+        self._missing_since = None
+        return answer
 
     @property
     def _bears_loss(self) -> bool:

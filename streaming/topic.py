@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ ANSWER_SECONDS = 10.0
 HEAR_SECONDS = 0.2  # how often to hear whether brokers refuse us, while an answer is awaited
 PATIENCE_SECONDS = 30.0  # how long brokers that do not answer are waited for
 LARGEST_MESSAGE = 16 << 20
+NAMED_TOPICS = 8
 # Of librdkafka's defaults the first costs a factor of fifteen.
 TUNED = {
     "fetch.queue.backoff.ms": 2,
@@ -130,7 +132,27 @@ class Topic:
 
     def require(self) -> None:
         """Raises MissionControlError where there is no such topic, or no broker answers for half a minute."""
-        patiently(self.describe, self.brokers, bears_refusal=False)
+        patiently(self.named, self.brokers, bears_refusal=False)
+
+    def named(self) -> tuple[str, int]:
+        """The same as `describe`, for a person: where there is no such topic, those that there are are named."""
+        try:
+            return self.describe()
+        except NoSuchTopicError as error:
+            raise NoSuchTopicError(f"{error}{self._others()}") from error
+
+    def _others(self) -> str:
+        """Names of topics that there are, those near this one's first; nothing where brokers do not list them."""
+        from confluent_kafka import KafkaException
+
+        try:
+            listed = self._admin.list_topics(timeout=ANSWER_SECONDS).topics
+        except KafkaException:
+            return ""
+        names = sorted(name for name in listed if not name.startswith("__"))
+        near = get_close_matches(self.name, names, NAMED_TOPICS, cutoff=0)
+        more = f" and {len(names) - len(near):,} more" if len(names) > len(near) else ""
+        return f"; the brokers have {', '.join(near)}{more}" if near else "; the brokers have none"
 
     def _client(self, kind: Callable[[dict[str, Any]], _Client], settings: Mapping[str, Any]) -> _Client:
         """A client of Kafka's, quiet. Raises MissionControlError where it does not take a setting."""
@@ -239,14 +261,16 @@ def patiently(
     stop: threading.Event | None = None,
     say: Callable[[str], None] = lambda notice: None,
     *,
+    seconds: float | None = None,
     bears_refusal: bool = True,
 ) -> _Result:
-    """What brokers answer, which are waited for a while; that they are is said once.
+    """What brokers answer, which are waited for, half a minute unless told otherwise; that they are is said once.
 
     Raises MissionControlError where none answers in time, or none has when stop is set, or, unless that is to be
     borne, where they let nobody in.
     """
-    stop, give_up, has_said = stop or threading.Event(), time.monotonic() + PATIENCE_SECONDS, False
+    stop, has_said = stop or threading.Event(), False
+    give_up = time.monotonic() + (PATIENCE_SECONDS if seconds is None else seconds)
     while True:
         try:
             return ask()

@@ -25,6 +25,7 @@ NOTEBOOK = HERE / "notebooks" / "widgets.ipynb"
 THIS_MACHINE = {"127.0.0.1", "localhost", None}
 START_SECONDS = 180
 STOP_SECONDS = 30
+PATIENCE_SECONDS = 90.0  # of a condition, on a machine that others want too; it costs nothing where all is well
 
 
 class OfflineBrowser:
@@ -38,7 +39,7 @@ class OfflineBrowser:
     def new_page(self, **options: object) -> Page:
         context = self.chromium.new_context(**options)
         self._contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE_SECONDS * 1000)
         context.on("request", lambda request: self.requests.append(request.url))
         return context.new_page()
 
@@ -102,7 +103,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20, every: float = 0.1) -> object:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS, every: float = 0.1) -> object:
     """The first true value of the condition; fails when none comes in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -112,7 +113,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 20, every: floa
     raise AssertionError(f"not within {seconds} s: {condition}")
 
 
-def wait_for(page: Page, expression: str, seconds: float = 20) -> object:
+def wait_for(page: Page, expression: str, seconds: float = PATIENCE_SECONDS) -> object:
     """The first true value of a JavaScript expression. Playwright's own wait needs eval, which our pages forbid."""
     return wait_until(lambda: evaluate(page, expression), seconds)
 
@@ -164,7 +165,7 @@ def seen(page: Page) -> Seen:
     return Seen(page.evaluate("location.href"), page.title(), page.evaluate(CONTROLS), page.evaluate(CONTENT))
 
 
-def settled(page: Page, seconds: float = 30) -> Seen:
+def settled(page: Page, seconds: float = PATIENCE_SECONDS) -> Seen:
     """What a page shows once it has stopped changing."""
     states: list[Seen] = []
 

@@ -90,7 +90,7 @@ def act(page: Page, step: tuple, before: Seen) -> Seen:
     what, label, choice, said = step
     what(*([page, label, choice] if choice else [page, label]))
     try:
-        wait_until(lambda: differs(before, seen(page), what is not link and "view=detail" in before.url), 15)
+        wait_until(lambda: differs(before, seen(page), what is not link and "view=detail" in before.url))
     except AssertionError:
         raise AssertionError(f"{label} {choice}: {before.url} and {page.url} look alike") from None
     after = settled(page)
@@ -115,7 +115,7 @@ def walk(page: Page, steps: list[tuple]) -> list[Seen]:
 
 def expect(page: Page, state: Seen) -> None:
     try:
-        wait_until(lambda: seen(page) == state, 30)
+        wait_until(lambda: seen(page) == state)
     except AssertionError:
         assert settled(page)._asdict() == state._asdict()
 
@@ -161,10 +161,10 @@ def test_clicks_lead_from_overview_to_table_to_detail_and_back_within_one_kernel
     ]  # fmt: skip
     for crumb, state in (("Windows", states[-2]), ("Release", states[-3])):
         page.locator(".mc-crumbs a", has_text=crumb).click()
-        wait_until(lambda state=state: seen(page).content == state.content, 30)
+        wait_until(lambda state=state: seen(page).content == state.content)
     for state in (*states[-2:], *reversed(states[:-1])):
         page.go_back()
-        wait_until(lambda state=state: seen(page).content == state.content, 30)
+        wait_until(lambda state=state: seen(page).content == state.content)
     assert page.evaluate(KERNEL_ID) == kernel
     assert page.evaluate("window.kept") is True
 

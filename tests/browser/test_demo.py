@@ -121,7 +121,7 @@ def click_through(page: Page, folder: Path) -> None:
     wait_for(page, "document.querySelector('.mc-table caption').textContent.endsWith('as counts')")
     assert page.evaluate("location.search") == "?view=table&show=count"
     sums = LiveSums(folder)
-    wait_until(lambda: sums.hold(counts_of(page)), 30)
+    wait_until(lambda: sums.hold(counts_of(page)))
     page.locator(".mc-table a", has_text="Content crashes").click()
     page.wait_for_selector(".mc-chart canvas")
     for control, choice, said in (("Interval", "48 h", "interval=48h"), ("Line for each", "Build", "line=build")):
@@ -141,10 +141,10 @@ def test_demo_shows_live_numbers_that_equal_the_pings_and_ctrl_c_ends_it_all(sta
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(demo.url)
         wait_until_live(page)
-        wait_for(page, "document.body.innerText.includes('56.0') && document.querySelector('.mc-fresh') !== null", 60)
+        wait_for(page, "document.body.innerText.includes('56.0') && document.querySelector('.mc-fresh') !== null")
         assert re.search(r"\d\.\d\d", page.inner_text("body"))
         fresh = "document.querySelector('.mc-fresh').dataset.mcUpTo"
-        before = wait_for(page, fresh, 30)
+        before = wait_for(page, fresh)
         wait_until(lambda: page.evaluate(fresh) > before, 60)  # live pings went all the way to the page
         click_through(page, folder)
         code, output = demo.end()

@@ -37,7 +37,7 @@ def lab(simulated_dataset, tmp_path) -> Iterator[str]:
         command, stdout=log, stderr=log, env=environment, start_new_session=True
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: answers(f"http://127.0.0.1:{port}/api"), 60)
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}/api"))
             yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={TOKEN}"
         finally:
             process.send_signal(signal.SIGTERM)
@@ -65,10 +65,10 @@ RUN_ALL_CELLS = """async () => {
 def test_explore_draws_its_chart_and_the_dashboard(browser, lab):
     page = browser.new_page(viewport={"width": 1600, "height": 6000})
     page.goto(lab)
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     assert page.evaluate(RUN_ALL_CELLS), page.locator("body").inner_text()
-    page.wait_for_selector(".jp-OutputArea .mc .mc-matrix", timeout=90_000)
-    wait_for(page, "document.querySelectorAll('.jp-OutputArea canvas').length >= 1", 60)
+    page.wait_for_selector(".jp-OutputArea .mc .mc-matrix")
+    wait_for(page, "document.querySelectorAll('.jp-OutputArea canvas').length >= 1")
     canvas = page.locator(".jp-OutputArea canvas").first
     assert canvas.bounding_box()["width"] > 400
     assert (

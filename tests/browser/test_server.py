@@ -99,7 +99,7 @@ def test_another_host_header_is_turned_away(server):
 
 
 def test_health_probe_starts_no_kernel(server):
-    wait_until(lambda: get(server + "health")[0] == 200, 60)
+    wait_until(lambda: get(server + "health")[0] == 200)
     before = {kernel.pid for kernel in server.kernels()}
     assert all(get(server + "health")[0] == 200 for _ in range(20))
     assert {kernel.pid for kernel in server.kernels()} == before
@@ -137,7 +137,7 @@ def test_closing_the_page_ends_its_kernel(browser, server):
     kernel_id = page.evaluate(KERNEL_ID)
     assert alive(server, kernel_id)
     page.close(run_before_unload=True)
-    wait_until(lambda: not alive(server, kernel_id), 15)
+    wait_until(lambda: not alive(server, kernel_id))
 
 
 def test_page_of_a_dead_kernel_says_so_and_reloads_with_its_url(browser, server):
@@ -146,12 +146,12 @@ def test_page_of_a_dead_kernel_says_so_and_reloads_with_its_url(browser, server)
     wait_for(page, "document.querySelector('#seen').textContent.startsWith('13:')")
     kernel_process(server, kernel_id).kill()
     killed = time.monotonic()
-    page.wait_for_selector("#mc-banner:not([hidden])", timeout=20_000)
-    assert 8 < time.monotonic() - killed < 16
+    page.wait_for_selector("#mc-banner:not([hidden])")
+    assert 8 < time.monotonic() - killed < 45
     assert "No answer" in page.locator("#mc-banner").inner_text()
-    wait_until(lambda: new_kernel(page, kernel_id), 40)
+    wait_until(lambda: new_kernel(page, kernel_id))
     assert page.url.endswith("?channel=beta")
-    wait_for(page, "document.querySelector('#seen')?.textContent.startsWith('13:')", 30)
+    wait_for(page, "document.querySelector('#seen')?.textContent.startsWith('13:')")
     assert page.locator("#mc-banner").is_hidden()
 
 
@@ -165,10 +165,10 @@ def test_abandoned_kernel_is_culled_and_a_watched_or_pooled_one_is_not(browser, 
     with serve_notebook("--cull-after", 2, "--cull-every", 1) as url:
         page = open_page(browser, url)
         watched = page.evaluate(KERNEL_ID)
-        wait_until(lambda: get(url + "health")[0] == 200, 60)
+        wait_until(lambda: get(url + "health")[0] == 200)
         pooled = {kernel.pid for kernel in url.kernels()}
         get(url)  # a visitor whose browser never connects
-        wait_until(lambda: get(url + "health")[0] == 200 and len(url.kernels()) == 2, 60)
+        wait_until(lambda: get(url + "health")[0] == 200 and len(url.kernels()) == 2)
         assert alive(url, watched)
         assert len(pooled - {kernel.pid for kernel in url.kernels()}) == 1
 

