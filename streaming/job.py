@@ -22,7 +22,7 @@ from streaming.kafka import TopicSettings, TopicSource
 from streaming.partials import envelope_options
 from streaming.patience import Patience
 from streaming.pings import Envelope
-from streaming.session import SparkEndedError, quiet_py4j, spark_session
+from streaming.session import SparkEndedError, spark_session
 from streaming.source import Plan, Source
 from streaming.sums import add_up, rows_of
 from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers, pass_on_settings
@@ -251,15 +251,14 @@ class _Run:
         if not self._await_first_ping():
             return
         total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
-        with quiet_py4j():
-            query = self._start(spark)
-            try:
-                while not self._stop.wait(_POLL_SECONDS) and query.isActive:
-                    self._tell_trouble()
-                    if not self._settings.follow:  # which has no end to be near to, and asking Spark is not free
-                        on_progress(self._progress(spark, total))
-            finally:
-                self._end(query)
+        query = self._start(spark)
+        try:
+            while not self._stop.wait(_POLL_SECONDS) and query.isActive:
+                self._tell_trouble()
+                if not self._settings.follow:  # which has no end to be near to, and asking Spark is not free
+                    on_progress(self._progress(spark, total))
+        finally:
+            self._end(query)
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
 
     def _tell_trouble(self) -> None:

@@ -138,19 +138,19 @@ def spark_session(
     process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
     # Python's server for accumulators, which nothing here uses, would print that Java has ended.
     spark.sparkContext._accumulatorServer.handle_error = lambda *_: None  # type: ignore[method-assign]
-    try:
-        yield spark
-    except Exception as error:
-        if _is_lost_connection(error) and _has_ended(process):
-            raise SparkEndedError(f"Spark's Java has ended {_how_ended(process.returncode)}") from error
-        raise
-    finally:
-        with quiet_py4j():
+    with _quiet_py4j():
+        try:
+            yield spark
+        except Exception as error:
+            if _is_lost_connection(error) and _has_ended(process):
+                raise SparkEndedError(f"Spark's Java has ended {_how_ended(process.returncode)}") from error
+            raise
+        finally:
             _stop(spark, process)
 
 
 @contextmanager
-def quiet_py4j() -> Iterator[None]:
+def _quiet_py4j() -> Iterator[None]:
     """Keeps py4j from printing what is raised anyway."""
     logger, root = logging.getLogger("py4j"), logging.getLogger()  # it uses both
     before = logger.level

@@ -27,6 +27,7 @@ CONTACT_SECONDS = 90.0  # without a heartbeat for so long there is no visitor: n
 REST_FACTOR = 5  # a page whose data take long to read rests five times as long
 FIRST_SIGHT_SECONDS = 1.0  # so long the first page waits for the newest data
 GLANCE_SECONDS = 1.0  # how often to look whether there is something to do
+LOADED_SECONDS = 0.05  # how often to look whether a browser has all it fetched
 
 log = logging.getLogger(__name__)
 
@@ -185,12 +186,13 @@ class App:
 
     async def _update(self) -> None:
         query, began = self.state.query, time.monotonic()
-        notice = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._announce, query)
+        notice = asyncio.create_task(self._announce_late(query))
         try:
             outcome = await asyncio.to_thread(self._read, query)
         finally:
             notice.cancel()
             self._read_seconds = time.monotonic() - began
+        await self._until_loaded()
         if query == self.state.query:
             self._show(query, outcome)
 
@@ -204,8 +206,14 @@ class App:
             return error
 
     # ---------- showing ----------
-    def _announce(self, query: Query) -> None:
-        """Says that what is asked for is being read, in the place where it will be."""
+    async def _until_loaded(self) -> None:
+        while self._page.is_loading:
+            await asyncio.sleep(LOADED_SECONDS)
+
+    async def _announce_late(self, query: Query) -> None:
+        """Says that what is asked for is being read, in the place where it will be, when that takes long."""
+        await asyncio.sleep(PATIENCE_SECONDS)
+        await self._until_loaded()
         if self._shown is not None and query.view != self._shown.view:
             self._instead.value = frame.loading(query.view)
             self._show_frame(query)

@@ -10,10 +10,12 @@ from uuid import uuid4
 import anywidget
 import numpy as np
 import pandas as pd
-from traitlets import Bool, Dict, Int, Unicode
+from traitlets import Dict, Float, Int, Unicode
 
 if TYPE_CHECKING:
     import altair as alt
+
+LOADING_SECONDS = 30.0  # a browser that takes longer, or has left meanwhile, is not waited for
 
 STATIC = Path(__file__).parent / "static"
 BUNDLE = Path(__file__).parents[1] / "share/jupyter/labextensions/missioncontrol/static/vega.js"
@@ -28,14 +30,25 @@ class Page(anywidget.AnyWidget):
     search = Unicode("", help="location.search, e.g. '?channel=beta'; a stranger's text").tag(sync=True)
     viewport = Int(1280, help="width of the window in CSS pixels").tag(sync=True)
     title = Unicode("", help="document.title").tag(sync=True)
-    opened = Bool(False, help="a browser has this page open and has said which URL").tag(sync=True)
+    opened = Float(0.0, help="when a browser last began to show this page, epoch milliseconds").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(identity=uuid4().hex, **traits)
-        self.last_seen = -math.inf
+        self.last_seen = self._fetched = -math.inf
         self._actions: list[Callable[[str], None]] = []
-        self.observe(lambda _: self._note_contact(), "opened")
+        self.observe(lambda _: self._note_opened(), "opened")
         self.on_msg(self._receive)
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """Called without a key when a browser fetches all widgets of the kernel."""
+        if key is None:
+            self._fetched = time.monotonic()
+        return super().get_state(key, drop_defaults)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a browser is making its widgets of what it fetched: it drops changes of those not made yet."""
+        return time.monotonic() - self._fetched < LOADING_SECONDS
 
     @property
     def seconds_unseen(self) -> float:
@@ -70,6 +83,10 @@ class Page(anywidget.AnyWidget):
 
     def _note_contact(self) -> None:
         self.last_seen = time.monotonic()
+
+    def _note_opened(self) -> None:
+        self._fetched = -math.inf
+        self._note_contact()
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import Route
 
 from tests.browser.conftest import HERE, NOTEBOOK, Served, evaluate, running_server, wait_for, wait_until
 
@@ -153,6 +154,26 @@ def test_page_of_a_dead_kernel_says_so_and_reloads_with_its_url(browser, server)
     assert page.url.endswith("?channel=beta")
     wait_for(page, "document.querySelector('#seen')?.textContent.startsWith('13:')")
     assert page.locator("#mc-banner").is_hidden()
+
+
+def test_page_whose_widgets_are_made_late_shows_what_its_url_says(browser, server):
+    """What a kernel answers to a page before a widget is made would not reach that widget."""
+    page = browser.new_page()
+    fetched, late = [], []
+    page.on(
+        "websocket", lambda socket: socket.on("framesent", lambda frame: fetched.append(b"request_states" in frame))
+    )
+
+    def pass_on(route: Route) -> None:
+        if any(fetched):  # the script of a kind of widgets
+            late.append(route.request.url)
+            time.sleep(1)
+        route.continue_()
+
+    page.route("**/jupyterlab-manager/static/*", pass_on)
+    page.goto(server + "?channel=beta")
+    wait_for(page, "document.querySelector('#seen')?.textContent.startsWith('13:')")
+    assert late
 
 
 def new_kernel(page, before: str) -> bool:

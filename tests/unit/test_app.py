@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from missioncontrol_nb.dashboard import app as app_module
+from missioncontrol_nb.dashboard import widgets as widgets_module
 from missioncontrol_nb.dashboard.app import App, Summary
 from missioncontrol_nb.dashboard.reader import DatasetReader, detail_request
 from missioncontrol_nb.dashboard.settings import Settings
@@ -321,7 +322,7 @@ async def test_page_that_was_ready_for_long_looks_for_news_as_soon_as_it_is_open
         app.reader.has_news = True
         await app.idle(3)
         assert app.reader.looked == 0
-        app.page.opened = True
+        app.page.opened = 1.0
         await until(lambda: len(app.reader.queries) == 2)
 
 
@@ -357,6 +358,28 @@ async def test_page_that_waits_long_says_so_where_the_data_will_be(monkeypatch: 
         app.reader.may_answer.set()
         await until(lambda: "mc-skeleton" not in app.seen)
         assert "mc-table" in app.seen
+
+
+@in_a_loop
+async def test_nothing_changes_between_a_browsers_fetching_all_widgets_and_showing_them() -> None:
+    async with running() as app:
+        app.page.get_state()
+        app.reader.answer = lambda query: NoRelease("release", "Linux", moment("10T00:00"))
+        app.reader.has_news, before = True, app.seen
+        await until(lambda: len(app.reader.queries) == 2)
+        await asyncio.sleep(3 * app_module.LOADED_SECONDS)
+        assert app.seen == before
+        app.page.opened = 1.0
+        await until(lambda: app.seen != before)
+
+
+@in_a_loop
+async def test_browser_that_fetched_all_widgets_and_left_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widgets_module, "LOADING_SECONDS", 0.2)
+    async with running() as app:
+        app.page.get_state()
+        app.page.search = TABLE
+        await until(lambda: "mc-table" in app.seen)
 
 
 # ---------- failing ----------

@@ -136,6 +136,15 @@ function measure(model) {
   model.save_changes();
 }
 
+// Not before all widgets are made, as they are when one is shown: those that are not drop what Python answers.
+function announce(model) {
+  if (hosted()) model.set("search", location.search);
+  model.set("viewport", innerWidth);
+  model.set("opened", Date.now());
+  model.save_changes();
+  model.send({ beat: 1 });
+}
+
 function start(model, stopped) {
   const on = (target, name, handler, options) => target.addEventListener(name, handler, { ...options, signal: stopped });
   let resizing;
@@ -161,11 +170,6 @@ export default {
     };
     model.on("msg:custom", (message, buffers) => onMessage(model, message, buffers));
     model.on("change:title", retitle);
-    if (hosted()) model.set("search", location.search);
-    model.set("viewport", innerWidth);
-    model.set("opened", true);
-    model.save_changes();
-    model.send({ beat: 1 });
     retitle();
     tick();
     start(model, stop.signal);
@@ -176,6 +180,7 @@ export default {
     const identity = model.get("identity");
     if (!places.has(identity)) places.set(identity, new Set());
     places.get(identity).add(el);
+    announce(model);
     return () => places.get(identity).delete(el);
   },
 };
