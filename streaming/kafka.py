@@ -8,12 +8,12 @@ told or counted as `TopicSettings.on_data_loss` says.
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
 
@@ -263,7 +263,13 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
         Raises MissionControlError where messages are gone and that is not to be borne.
         """
-        plan = partial(self._while_there, partial(self._ranges, start, end))
+        spark = os.getppid()
+
+        def plan() -> list[Range]:
+            if os.getppid() != spark:
+                raise MissionControlError("Spark has ended while its brokers were waited for")
+            return self._while_there(lambda: self._ranges(start, end), bears_loss=False)
+
         ranges = patiently(plan, self._topic.brokers, seconds=math.inf)
         messages = sum(each.end - each.start for each in ranges)
         cores = int(self._options["cores"])
@@ -292,16 +298,19 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def _ends(self) -> dict[str, Any]:
         """The offsets after the last messages, as Spark keeps them. Raises Away."""
-        topic_id, offsets = self._while_there(self._topic.ends)
+        topic_id, offsets = self._while_there(self._topic.ends, bears_loss=self._bears_loss)
         return {"topic": topic_id, **_as_json(offsets)}
 
-    def _while_there(self, ask: Callable[[], _Result]) -> _Result:
-        """What brokers answer. Raises Away, for half a minute also where they say that there is no such topic."""
+    def _while_there(self, ask: Callable[[], _Result], *, bears_loss: bool) -> _Result:
+        """What brokers answer. Raises Away, also where they say that there is no such topic.
+
+        Raises NoSuchTopicError where they do for half a minute, unless that loss is to be borne.
+        """
         try:
             answer = ask()
         except NoSuchTopicError as error:
             self._missing_since = self._missing_since or time.monotonic()
-            if self._bears_loss or time.monotonic() - self._missing_since < PATIENCE_SECONDS:
+            if bears_loss or time.monotonic() - self._missing_since < PATIENCE_SECONDS:
                 raise Away(str(error)) from error  # a cluster may be coming up, or the topic be made anew
             raise
         except Away:

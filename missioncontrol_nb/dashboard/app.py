@@ -4,11 +4,14 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Protocol
+
+import ipywidgets as widgets
 
 from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
 from streaming.errors import MissionControlError
@@ -27,7 +30,6 @@ CONTACT_SECONDS = 90.0  # without a heartbeat for so long there is no visitor: n
 REST_FACTOR = 5  # a page whose data take long to read rests five times as long
 FIRST_SIGHT_SECONDS = 1.0  # so long the first page waits for the newest data
 GLANCE_SECONDS = 1.0  # how often to look whether there is something to do
-LOADED_SECONDS = 0.05  # how often to look whether a browser has all it fetched
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class App:
         self.widget = box(page, self._top, self._main, css="mc")
         self._data_up_to: datetime | None = None
         self._shown: Query | None = None
+        self._fetched: dict[widgets.Widget, dict[str, object]] = {}
         self._adopting = self._has_failed = self._is_asked = False
         self._read_seconds = 0.0
         self._wake = asyncio.Event()
@@ -68,6 +71,7 @@ class App:
         self._show(self.state.query, self._read(self.state.query))
         page.observe(lambda change: self._adopt(change.new), "search")
         page.observe(lambda change: self._resize(change.old, change.new), "viewport")
+        page.on_fetch(self._note_fetch)
         page.observe(lambda _: self._open(), "opened")
         page.on_action(self._act)
         self.state.observe(lambda _: self._follow(), "query")
@@ -94,8 +98,32 @@ class App:
 
     def _open(self) -> None:
         """A visitor came to a page that may have been ready for long: looks for new data at once."""
+        self._send_missed()
         self._refreshed = -math.inf
         self._call()
+
+    def _note_fetch(self) -> None:
+        """A browser fetches all widgets and makes its own of them one by one: those not made yet miss what changes."""
+        if not self._fetched:
+            self._fetched = {each: {name: getattr(each, name) for name in each.keys} for each in self._widgets()}
+            self._fetched[self._page] = {"title": self._page.title}
+
+    def _send_missed(self) -> None:
+        """Sends again what has changed since a browser fetched it."""
+        for each, fetched in self._fetched.items():
+            if changed := [name for name, value in fetched.items() if getattr(each, name) is not value]:
+                each.send_state(changed)
+        self._fetched = {}
+
+    def _widgets(self) -> Iterator[widgets.Widget]:
+        """All that have something to show, now or in another view."""
+        waiting: list[widgets.Widget] = [self._top, self._main, self._headline, self._instead]
+        for view in self._views.values():
+            waiting += (*view.controls, *view.content)
+        while waiting:
+            each = waiting.pop()
+            waiting += getattr(each, "children", ())
+            yield each
 
     def _ask(self) -> None:
         """What is shown is no longer what is asked for."""
@@ -124,7 +152,8 @@ class App:
         self._page.greet(search, viewport)
         self._open()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._is_settled.wait(), FIRST_SIGHT_SECONDS)
+            async with asyncio.timeout(FIRST_SIGHT_SECONDS):
+                await self._is_settled.wait()
         if self._shown != self.state.query:
             return ""
         self._show_frame(self._shown)  # data may have stopped while the page waited for its visitor
@@ -152,7 +181,8 @@ class App:
         """Answers changes of the query and looks for new data, for as long as there is a visitor; never ends."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), GLANCE_SECONDS)
+                async with asyncio.timeout(GLANCE_SECONDS):
+                    await self._wake.wait()
             try:
                 await self._tick()
             except Exception:
@@ -186,13 +216,12 @@ class App:
 
     async def _update(self) -> None:
         query, began = self.state.query, time.monotonic()
-        notice = asyncio.create_task(self._announce_late(query))
+        notice = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._announce, query)
         try:
             outcome = await asyncio.to_thread(self._read, query)
         finally:
             notice.cancel()
             self._read_seconds = time.monotonic() - began
-        await self._until_loaded()
         if query == self.state.query:
             self._show(query, outcome)
 
@@ -206,14 +235,8 @@ class App:
             return error
 
     # ---------- showing ----------
-    async def _until_loaded(self) -> None:
-        while self._page.is_loading:
-            await asyncio.sleep(LOADED_SECONDS)
-
-    async def _announce_late(self, query: Query) -> None:
-        """Says that what is asked for is being read, in the place where it will be, when that takes long."""
-        await asyncio.sleep(PATIENCE_SECONDS)
-        await self._until_loaded()
+    def _announce(self, query: Query) -> None:
+        """Says that what is asked for is being read, in the place where it will be."""
         if self._shown is not None and query.view != self._shown.view:
             self._instead.value = frame.loading(query.view)
             self._show_frame(query)

@@ -15,8 +15,6 @@ from traitlets import Dict, Float, Int, Unicode
 if TYPE_CHECKING:
     import altair as alt
 
-LOADING_SECONDS = 30.0  # a browser that takes longer, or has left meanwhile, is not waited for
-
 STATIC = Path(__file__).parent / "static"
 BUNDLE = Path(__file__).parents[1] / "share/jupyter/labextensions/missioncontrol/static/vega.js"
 
@@ -34,21 +32,22 @@ class Page(anywidget.AnyWidget):
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(identity=uuid4().hex, **traits)
-        self.last_seen = self._fetched = -math.inf
+        self.last_seen = -math.inf
         self._actions: list[Callable[[str], None]] = []
-        self.observe(lambda _: self._note_opened(), "opened")
+        self._fetch_callbacks: list[Callable[[], None]] = []
+        self.observe(lambda _: self._note_contact(), "opened")
         self.on_msg(self._receive)
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """Called without a key when a browser fetches all widgets of the kernel."""
         if key is None:
-            self._fetched = time.monotonic()
+            for callback in getattr(self, "_fetch_callbacks", ()):  # none yet while the page is made
+                callback()
         return super().get_state(key, drop_defaults)
 
-    @property
-    def is_loading(self) -> bool:
-        """Whether a browser is making its widgets of what it fetched: it drops changes of those not made yet."""
-        return time.monotonic() - self._fetched < LOADING_SECONDS
+    def on_fetch(self, callback: Callable[[], None]) -> None:
+        """Calls back when a browser fetches all widgets of the kernel, which it then makes one by one."""
+        self._fetch_callbacks.append(callback)
 
     @property
     def seconds_unseen(self) -> float:
@@ -83,10 +82,6 @@ class Page(anywidget.AnyWidget):
 
     def _note_contact(self) -> None:
         self.last_seen = time.monotonic()
-
-    def _note_opened(self) -> None:
-        self._fetched = -math.inf
-        self._note_contact()
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict):

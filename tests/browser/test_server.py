@@ -161,7 +161,7 @@ def test_page_whose_widgets_are_made_late_shows_what_its_url_says(browser, serve
     page = browser.new_page()
     fetched, late = [], []
     page.on(
-        "websocket", lambda socket: socket.on("framesent", lambda frame: fetched.append(b"request_states" in frame))
+        "websocket", lambda socket: socket.on("framesent", lambda frame: fetched.append("request_states" in str(frame)))
     )
 
     def pass_on(route: Route) -> None:

@@ -6,9 +6,9 @@ import signal
 import uuid
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -23,7 +23,14 @@ from streaming.config import read_config
 from streaming.counting import Counter as PingCounter
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, Summary, aggregate
-from streaming.kafka import PingTopicReader, TopicSettings, count_ranges, read_starting_offsets, share_out
+from streaming.kafka import (
+    PingTopicReader,
+    RangesPartition,
+    TopicSettings,
+    count_ranges,
+    read_starting_offsets,
+    share_out,
+)
 from streaming.topic import Range, Topic
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
@@ -233,12 +240,13 @@ def test_broker_that_goes_away_while_a_micro_batch_is_planned_is_waited_for(brok
     topic_id = Topic(broker.address, topic).describe()[0]
     start, end = {"topic": topic_id, "0": 0}, {"topic": topic_id, "0": 3}
     broker.kill()
-    with ThreadPoolExecutor() as threads:
-        planning = threads.submit(planner(broker, topic).partitions, start, end)
-        with pytest.raises(TimeoutError):
-            planning.result(timeout=3)
-        broker.start()
-        tasks = planning.result(timeout=60)
+    tasks: list[RangesPartition] = []
+    planning = Thread(target=lambda: tasks.extend(planner(broker, topic).partitions(start, end)), daemon=True)
+    planning.start()
+    planning.join(timeout=3)
+    assert planning.is_alive()
+    broker.start()
+    planning.join(timeout=60)
     assert sum(each.end - each.start for task in tasks for each in task.ranges) == 3
 
 

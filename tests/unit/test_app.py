@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 
 from missioncontrol_nb.dashboard import app as app_module
-from missioncontrol_nb.dashboard import widgets as widgets_module
 from missioncontrol_nb.dashboard.app import App, Summary
 from missioncontrol_nb.dashboard.reader import DatasetReader, detail_request
 from missioncontrol_nb.dashboard.settings import Settings
@@ -361,25 +360,22 @@ async def test_page_that_waits_long_says_so_where_the_data_will_be(monkeypatch: 
 
 
 @in_a_loop
-async def test_nothing_changes_between_a_browsers_fetching_all_widgets_and_showing_them() -> None:
+async def test_what_changed_while_a_browser_made_its_widgets_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[object, Any]] = []
     async with running() as app:
-        app.page.get_state()
-        app.reader.answer = lambda query: NoRelease("release", "Linux", moment("10T00:00"))
-        app.reader.has_news, before = True, app.seen
-        await until(lambda: len(app.reader.queries) == 2)
-        await asyncio.sleep(3 * app_module.LOADED_SECONDS)
-        assert app.seen == before
+        app.page.get_state()  # a browser fetches all
+        app.page.search = TABLE + "&channel=beta"
+        await shown(app)
+        monkeypatch.setattr(widgets.Widget, "send_state", lambda widget, key=None: sent.append((widget, key)))
         app.page.opened = 1.0
-        await until(lambda: app.seen != before)
-
-
-@in_a_loop
-async def test_browser_that_fetched_all_widgets_and_left_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widgets_module, "LOADING_SECONDS", 0.2)
-    async with running() as app:
-        app.page.get_state()
-        app.page.search = TABLE
-        await until(lambda: "mc-table" in app.seen)
+        assert (app._main, ["children"]) in sent
+        assert (app._headline, ["value"]) in sent
+        assert (app.page, ["title"]) in sent
+        assert any(widget is app.control("Channel") and "index" in keys for widget, keys in sent)
+        assert not any(widget is app.control("Platform") for widget, _ in sent)
+        sent.clear()
+        app.page.opened = 2.0
+        assert [widget for widget, _ in sent if widget is not app.page] == []
 
 
 # ---------- failing ----------
