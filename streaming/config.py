@@ -1,28 +1,48 @@
 """Files of settings for what we start or call: Kafka's client, Spark."""
 
-import configparser
+import re
 from pathlib import Path
 
 from streaming.errors import MissionControlError
 
+LARGEST_FILE_BYTES = 1 << 20
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$/:*-]*", re.ASCII)
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
 
 def read_config(path: str | Path, option: str) -> dict[str, str]:
-    """The settings in a file of `name = value` lines, as Kafka's own tools take it; `#` begins a comment.
+    """The settings in a file of `name = value` lines, UTF-8; a line that begins with `#` or `!` is a comment.
 
-    option: which named the file. Raises MissionControlError where it cannot be read.
+    Every other line is a setting: what is not one is refused, so that no setting is lost unseen.
+    option: which named the file. Raises MissionControlError, with the number of the line, where it cannot be read.
     """
-    parser = configparser.ConfigParser(
-        delimiters=("=",), comment_prefixes=("#", "!"), interpolation=None, default_section="", strict=False
-    )
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    try:
-        parser.read_string("[all]\n" + Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MissionControlError(f"cannot read {option} {str(path)!r}: {error.strerror}") from error
-    except (configparser.Error, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise MissionControlError(f"expected lines of name = value in {option} {str(path)!r}; {said}") from error
-    return dict(parser["all"])
+    settings: dict[str, str] = {}
+    first_lines: dict[str, int] = {}
+
+    def refuse(number: int, why: str) -> MissionControlError:
+        return MissionControlError(
+            f"expected lines of name = value in {option} {str(path)!r}; line {number} {why}. Nothing was read of it"
+        )
+
+    for number, line in enumerate(_lines(path, option), 1):
+        if not line.strip() or line.lstrip().startswith(("#", "!")):
+            continue
+        if line[0].isspace():
+            raise refuse(number, "is indented: begin each setting at the start of its line")
+        if line.startswith("["):
+            raise refuse(number, f"is a section, {line[:60]!r}: this file has none, remove the line")
+        if _UNSEEN.search(line):
+            raise refuse(number, "has a control character in it")
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not equals:
+            # Not the line itself: a password that was broken into two lines should not reach a log.
+            raise refuse(number, "has no =: write name = value, in one line, or # before a comment")
+        if not _NAME.fullmatch(name):
+            raise refuse(number, f"has a name that no setting has, {name[:60]!r}")
+        if name in settings:
+            raise refuse(number, f"sets {name!r} again, which line {first_lines[name]} has set: remove one of them")
+        settings[name], first_lines[name] = value, number
+    return settings
 
 
 def read_spark_config(path: str | Path) -> dict[str, str]:
@@ -33,4 +53,27 @@ def read_spark_config(path: str | Path) -> dict[str, str]:
         raise MissionControlError(
             f"expected names that begin with spark. in --spark-config {str(path)!r}; got {foreign[0]!r}"
         )
+    if "spark.master" in config:
+        raise MissionControlError(
+            f"spark.master in --spark-config {str(path)!r} is what --master says: remove the line"
+        )
     return config
+
+
+def _lines(path: str | Path, option: str) -> list[str]:
+    """The lines of a file, without line ends and a byte order mark at its start."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise MissionControlError(f"cannot read {option} {str(path)!r}: {error.strerror}") from error
+    if len(content) > LARGEST_FILE_BYTES:
+        raise MissionControlError(f"expected a file of settings, up to 1 MB, as {option}; got {str(path)!r}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise MissionControlError(
+            f"expected {option} {str(path)!r} in UTF-8; line {number} is not: save the file in that encoding"
+        ) from error
+    return [line.removesuffix("\r") for line in text.replace("\r\n", "\n").split("\n")]

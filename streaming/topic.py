@@ -35,6 +35,15 @@ TUNED = {
     "reconnect.backoff.max.ms": 1000,
     "topic.metadata.refresh.interval.ms": 10_000,
 }
+# A value of --kafka-config for one of these would have no effect.
+_SET_BY_US = {
+    **dict.fromkeys(("bootstrap.servers", "metadata.broker.list"), "the URL of the topic names the brokers"),
+    **dict.fromkeys(
+        ("group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof", "isolation.level"),
+        "exact counts need the value that Mission Control sets",
+    ),
+    "auto.offset.reset": "--starting-offsets says where a new checkpoint begins",
+}
 _Client = TypeVar("_Client")
 _Result = TypeVar("_Result")
 
@@ -66,11 +75,19 @@ class Topic:
 
     @classmethod
     def of(cls, url: str, config: Mapping[str, str]) -> "Topic":
-        """The topic of `kafka://HOST:PORT[,...]/TOPIC`. Raises MissionControlError for a URL that is none."""
+        """The topic of `kafka://HOST:PORT[,...]/TOPIC`.
+
+        Raises MissionControlError for a URL that is none, and for a setting that would have no effect.
+        """
         brokers, _, name = url.removeprefix(SCHEME).partition("/")
         hosts = brokers.split(",")
         if not name or "/" in name or not all(host.rpartition(":")[2].isdigit() and host[0] != ":" for host in hosts):
             raise MissionControlError(f"expected kafka://HOST:PORT[,HOST:PORT...]/TOPIC; got {url!r}")
+        for setting in config:
+            if setting in _SET_BY_US:
+                raise MissionControlError(
+                    f"{setting} in --kafka-config would have no effect: {_SET_BY_US[setting]}. Remove that line"
+                )
         return cls(brokers, name, config)
 
     @property
@@ -163,6 +180,8 @@ class Topic:
             return kind({**quiet, **settings, "bootstrap.servers": self.brokers})
         except KafkaException as error:
             raise MissionControlError(f"Kafka's client does not take --kafka-config: {error.args[0].str()}") from error
+        except (TypeError, ValueError) as error:  # a setting that takes a function, such as error_cb
+            raise MissionControlError(f"Kafka's client does not take --kafka-config: {error}") from error
 
     def cluster_id(self, timeout: float = ANSWER_SECONDS) -> str:
         """What the brokers call their cluster. Raises Away where none answers in so many seconds."""
