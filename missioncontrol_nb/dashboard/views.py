@@ -38,6 +38,7 @@ TIMES: Options = [("Latest", "latest"), ("Since release", "since_release")]
 WINDOWS: Options = [("5 min", "5min"), ("Hour", "1h"), ("Day", "1d")]
 LINES: Options = [("Version", "version"), ("Build", "build")]
 BUILDS: Options = [("Official", True), ("All", False)]
+MOST_SWITCHES = 4  # three lines by name, and all older ones together
 
 
 @cache
@@ -254,28 +255,30 @@ def drawing(detail: Detail, query: Query, narrow: bool) -> dict[str, Any]:
 
 def lines(detail: Detail) -> list[tuple[str, str, str]]:
     """(name, label, class) of every line that can be switched; those after the third go together."""
-    found = [(line.name, line.label, f"mc-v{line.rank}") for line in detail.lines if line.rank < 3]
-    if any(line.rank >= 3 for line in detail.lines):
+    found = [(line.name, line.label, f"mc-v{line.rank}") for line in detail.lines if line.rank < MOST_SWITCHES - 1]
+    if any(line.rank >= MOST_SWITCHES - 1 for line in detail.lines):
         found.append((OLDER, "Older", "mc-v-old"))
     return found
 
 
 class Switches:
-    """A checkbox a line of the chart: they are its legend."""
+    """A checkbox a line of the chart: they are its legend.
+
+    All checkboxes are made at once, before a browser connects: a widget made while the browser fetches the others
+    refers to models that the browser does not know yet, and stays an error on that page for good.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._pool: list[widgets.Checkbox] = []
+        self._pool = [self._checkbox() for _ in range(MOST_SWITCHES)]
         self._names: list[str] = []
         self._showing = False
         self.widget = box(css="mc-versions", across=True)
         state.observe(lambda _: self._take_over(), "hidden")
 
     def show(self, lines: Sequence[tuple[str, str, str]]) -> None:
-        """lines: (name, label, class); a box is checked unless the state hides its name."""
+        """lines: (name, label, class), at most MOST_SWITCHES; a box is checked unless the state hides its name."""
         self._showing = True
-        while len(self._pool) < len(lines):
-            self._pool.append(self._checkbox())
         self._names = [name for name, _, _ in lines]
         for checkbox, (name, label, css) in zip(self._pool, lines, strict=False):
             checkbox.description, checkbox._dom_classes = label, (css,)

@@ -378,6 +378,27 @@ async def test_what_changed_while_a_browser_made_its_widgets_is_sent_again(monke
         assert [widget for widget, _ in sent if widget is not app.page] == []
 
 
+@in_a_loop
+async def test_all_widgets_of_a_page_exist_before_its_browser_connects() -> None:
+    """One made while a browser fetches the others refers to models that the browser does not know yet."""
+    made: list[widgets.Widget] = []
+    async with running() as app:
+        widgets.Widget.on_widget_constructed(made.append)
+        try:
+            for search in (TABLE, DETAIL, DETAIL + "&line=build&off=none", DETAIL + "&interval=custom", ""):
+                app.page.search = search
+                await shown(app)
+            app.reader.answer = lambda query: NoRelease(query.channel, query.os_name, None)
+            app.page.search = TABLE + "&channel=esr"
+            await shown(app)
+            app.reader.fails = MissionControlError("it cannot be read")
+            app.page.search = DETAIL
+            await shown(app)
+        finally:
+            widgets.Widget.on_widget_constructed(None)
+        assert made == []
+
+
 # ---------- failing ----------
 @in_a_loop
 async def test_failure_to_read_is_a_sentence_and_the_next_data_mend_it() -> None:
