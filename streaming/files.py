@@ -32,6 +32,7 @@ from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, STA
 from streaming.pings import Envelope
 from streaming.source import Read, write_json
 from streaming.table import check_credentials, is_remote
+from streaming.text import BYTE_ORDER_MARK, without_marks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,6 @@ LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is
 HANDFUL, HANDFUL_BYTES = 50, 4 << 20  # documents that are parsed before the first of them is counted
 FLUSH_ROWS = 50_000
 LISTED = "listed:"  # before the path of a list of files
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
 
 
@@ -359,7 +359,7 @@ def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":
 
 
 def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[bytes]:
-    """The documents of a piece of a file, without blank lines, line ends and byte order mark.
+    """The documents of a piece of a file, without blank lines, line ends and byte order marks.
 
     Raises OSError when the file cannot be read and Damaged when it cannot be unpacked, after all that can;
     MissionControlError where an object store does not answer for as long as patience lasts.
@@ -376,12 +376,10 @@ def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[b
     documents = _lines(blocks) if name.endswith(".jsonl") else _one_document(blocks)
     if not packing.endswith(("gz", "zst")) and name.endswith(".jsonl") and not is_remote(piece.path):
         documents = _local_lines(piece)
-    first = piece.start == 0
     for line in documents:
         document = line.strip()
-        if first:
-            document = document.removeprefix(_BYTE_ORDER_MARK).lstrip()
-            first = False
+        if document.startswith(BYTE_ORDER_MARK):  # in mid-file too, where files were put together
+            document = without_marks(document)
         if document:
             yield document
 

@@ -21,18 +21,49 @@ _OS_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}", re.ASCII)
 _OS_VERSION_LENGTH = 17  # three numbers of five digits
 _EXPERIMENT = re.compile(r"[A-Za-z0-9@{_][A-Za-z0-9 ._:@{}+/-]{0,99}", re.ASCII)
 _SUBMISSION_YEARS = range(2001, 2101)
+_LEAP_SECOND = re.compile(r"(\d{4}-?\d\d-?\d\d.\d\d:?\d\d:?)60(.*)", re.ASCII)
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 def microseconds(text: str) -> int | None:
-    """Microseconds since 1970 of an ISO 8601 time, UTC unless it names an offset; None when it is not one."""
+    """Microseconds since 1970 of a time as `moment` reads it, UTC unless it names an offset; None when it is none."""
     try:
-        moment = datetime.fromisoformat(text)
+        read = datetime.fromisoformat(text)
     except ValueError:
+        unusual = _unusual_moment(text)
+        if unusual is None:
+            return None
+        read = unusual
+    if read.tzinfo is None:
+        read = read.replace(tzinfo=UTC)
+    return (read - _EPOCH) // _MICROSECOND
+
+
+def moment(text: str) -> datetime | None:
+    """The time that text names in a form of ISO 8601 or RFC 3339; without time zone where it names no offset.
+
+    None for what is no time. A leap second is the second after it, as in POSIX: 23:59:60Z is 00:00:00Z of the next day.
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return _unusual_moment(text)
+
+
+def _unusual_moment(text: str) -> datetime | None:
+    """The time in a form of RFC 3339 that fromisoformat does not know: with a lower-case z, or a leap second."""
+    if text.endswith("z"):
+        text = text.removesuffix("z") + "Z"
+    leap = _LEAP_SECOND.fullmatch(text)
+    try:
+        if not leap:
+            return datetime.fromisoformat(text)
+        after = datetime.fromisoformat(f"{leap[1]}59{leap[2]}") + timedelta(seconds=1)
+        utc = after.astimezone(UTC) if after.tzinfo else after
+    except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND
+    is_end_of_month = (utc.day, utc.hour, utc.minute, utc.second) == (1, 0, 0, 0)  # leap seconds are nowhere else
+    return after if is_end_of_month else None
 
 
 def _first_of(year: int) -> int:

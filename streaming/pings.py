@@ -16,8 +16,12 @@ for a build id. Those of main and crash pings never come from there. What a core
 `environment` or `payload`, which its schema does not know, does not count. Receipt is not compared with submission, for
 a file's time may be any.
 
-What is not read is not checked beyond having the form of JSON; its text need not be UTF-8. Histograms are those of the
-parent process (`payload.histograms`, `payload.keyedHistograms`); those under `payload.processes` are not read.
+What is not read is not checked beyond having the form of JSON; its text need not be UTF-8 and may hold half a surrogate
+pair. A byte order mark before a document is passed over. A whole number has neither fraction nor exponent, as the draft
+of JSON Schema that the schemas name (04) says: 3600.0 is none.
+
+Histograms are those of the parent process (`payload.histograms`, `payload.keyedHistograms`); those under
+`payload.processes` are not read.
 """
 
 import re
@@ -46,6 +50,7 @@ from streaming.records import (
     HistogramsBySchema,
     Payload,
 )
+from streaming.text import as_decodable
 
 MAX_PING_BYTES = 8 * 1024 * 1024
 MAX_USAGE_SECONDS = 25 * 3600
@@ -223,8 +228,21 @@ def parse(document: bytes) -> Document | Exception:
         return _TOO_LARGE
     try:
         return _DECODER.decode(document)
-    except _UNREADABLE as error:
+    except msgspec.ValidationError as error:
         return error.with_traceback(None)  # which would hold what its callers hold
+    except msgspec.DecodeError as error:
+        decodable = as_decodable(document)
+        return error.with_traceback(None) if decodable == document else _parse_again(decodable)
+    except _UNREADABLE as error:
+        return error.with_traceback(None)
+
+
+def _parse_again(document: bytes) -> Document | Exception:
+    """The record of a document of which as_decodable had to change something, or why there is none."""
+    try:
+        return _DECODER.decode(document)
+    except _UNREADABLE as error:
+        return error.with_traceback(None)
 
 
 def judge(record: Document | Exception, document: bytes, envelope: Envelope, received_at_us: int) -> Ping | Rejected:
@@ -371,7 +389,7 @@ def _has_sound_histograms(document: bytes) -> bool:
     would take several times as long.
     """
     try:
-        _HISTOGRAMS_DECODER.decode(document)
+        _HISTOGRAMS_DECODER.decode(as_decodable(document).decode(errors="replace"))  # the names need not be UTF-8
     except _UNREADABLE:
         return False
     return True
@@ -379,15 +397,16 @@ def _has_sound_histograms(document: bytes) -> bool:
 
 def _unreadable(document: bytes, envelope: Envelope, received_at_us: int, error: Exception) -> Rejected:
     """Why a document could not be decoded, and as far as it can be told, what it is and when it was submitted."""
+    decodable = document if error is _TOO_LARGE else as_decodable(document)
     if error is _TOO_LARGE:
         reason: str | None = "too_large"
     else:
-        reason = "too_deep" if isinstance(error, RecursionError) else _textual_fault(document)
+        reason = "too_deep" if isinstance(error, RecursionError) else _textual_fault(decodable)
     if reason is not None:
         return Rejected(reason, _type_in_text(document), envelope.submitted_us)
-    if not document.lstrip().startswith(b"{"):
+    if not decodable.lstrip().startswith(b"{"):
         return Rejected("not_an_object", submitted_us=envelope.submitted_us)
-    record = _GLIMPSE_DECODER.decode(document).document()
+    record = _GLIMPSE_DECODER.decode(decodable).document()
     document_type, submitted_us = _document_type(record), _submitted_us(record, envelope, received_at_us)
     if document_type not in RULES:
         return Rejected("document_type", submitted_us=submitted_us)

@@ -59,6 +59,8 @@ TIMES = mostly(
     [
         *("2017-10-02T14:00:00Z", "2017-10-02T14:04:59.999999Z", "2017-10-02T14:05:00+00:00", "2017-10-03T01:30+02:00"),
         *("2017-10-01T23:59:59.999Z", "2017-09-26T19:08:23Z", "2018-03-26T19:08:23Z", "2017-12-31"),
+        *("2017-10-02T14:00:00z", "2017-10-02t14:00:00.123456789z", "2017-10-02 14:00:00,5-00:00", "20171002T140000Z"),
+        *("2017-12-31T23:59:60Z", "2017-12-31t23:59:60.5z", "2017-12-31T15:59:60-08:00", "2017-10-31T23:59:60"),
     ],
     [
         "2017-09-26T19:08:22.999999Z",
@@ -67,6 +69,7 @@ TIMES = mostly(
         "1999-12-31",
         "2101-01-01",
         "9999-12-31",
+        *("2017-10-02T14:01:60Z", "2017-12-31T23:59:60+01:00", "2017-12-31T23:59:61Z", " 2017-10-02", "14Zz"),
     ],
 )
 HISTOGRAM = st.fixed_dictionaries({"values": st.fixed_dictionaries({}, optional={"0": EVENTS, "1": st.just(0)})})
@@ -203,6 +206,10 @@ def text_of(ping: dict[str, Any], ascii_only: bool) -> bytes:
     return json.dumps(ping, ensure_ascii=ascii_only).encode()
 
 
+SURROGATES = [  # escaped: pairs, halves of pairs, and what only looks like one behind escaped backslashes
+    *(b'"\\uD83D\\uDE00\\uDE00"', b'"\\ud83d\\ud83d\\ude00"', b'"\\udc00\\ud83d"', b'"\\ud83d\\n on"'),
+    *(b'"\\\\ud83d"', b'"\\\\\\ud83d"', b'"\\\\ud83d\\ude00"', b'"\\\\\\ud83d\\ude00"', b'"\\ud83d\\\\ude00"'),
+]
 WHOLE = st.builds(text_of, PINGS | CHANGED | CHANGED_TWICE, st.booleans())
 CUT = st.builds(lambda document, share: document[: 1 + int(share * len(document))], WHOLE, st.floats(0, 1))
 PUT = st.builds(  # some bytes in place of, or into, a text
@@ -213,8 +220,21 @@ PUT = st.builds(  # some bytes in place of, or into, a text
         [
             *(b"NaN", b"-Infinity", b"1.0", b"1e400", b"9" * 4301, b"01", b"", b"null", b"tru", b"[" * 5000, b"{}"),
             *(b'"\xff"', b'"\\ud800"', b'"\\udc00"', b'"\\ud83d\\ude00"', b'"\x01"', b'"\\x"', b'"\xc3\xa4"'),
+            *(b"3600.0", b"3.6e3", b"-0", b"-0.0", b'"ty\\u0070e"', b'"\\u0000"', b'"\xc2\x85"', b'"\xed\xa0\xbd"'),
+            *SURROGATES,
         ]
     ),
+)
+REPEATED = st.builds(  # a member before all others, with the name of another
+    lambda document, name, value: b"{" + f"{json.dumps(name)}: {json.dumps(value)}, ".encode() + document[1:],
+    WHOLE,
+    st.sampled_from([path for path in PATHS if "." not in path]),
+    st.sampled_from(TYPES),
+)
+MARKED = st.builds(
+    lambda marks, document: marks + document,
+    st.sampled_from([b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf ", b"\xef\xbb\xbf \t\r"]),
+    WHOLE | PUT,
 )
 NO_OBJECTS = st.sampled_from([b"[1]", b"5", b"null", b'"type"', b"[NaN]", b"[1", b"{", b"}", b"{}", b"\0", b"no text"])
 DEEP = st.sampled_from([b"[" * 5000, b'{"type":"crash","a":' + b"[" * 5000 + b"]" * 5000 + b"}"])
@@ -222,9 +242,10 @@ ANY_BYTES = st.binary(min_size=1, max_size=40)
 
 
 def is_one_line(document: bytes) -> bool:
-    """Whether a file of lines gives back the document as it is."""
-    mark = b"\xef\xbb\xbf"
-    return document == document.strip() != b"" and b"\n" not in document and not document.startswith(mark)
+    """Whether it is a document in a file of lines as well: it has no line end, no blanks around it and is not blank."""
+    content = document.replace(b"\xef\xbb\xbf", b"").strip()
+    return document == document.strip() and content != b"" and b"\n" not in document
 
 
-DOCUMENTS = (WHOLE | WHOLE | WHOLE | CUT | PUT | NO_OBJECTS | DEEP | ANY_BYTES).filter(is_one_line)
+SPOILT = CUT | PUT | PUT | REPEATED | MARKED
+DOCUMENTS = (WHOLE | WHOLE | WHOLE | SPOILT | NO_OBJECTS | DEEP | ANY_BYTES).filter(is_one_line)

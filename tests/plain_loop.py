@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from streaming import contract
 
 Sums = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
+MARK = b"\xef\xbb\xbf"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIVE_MINUTES_US, HOUR_US = 300_000_000, 3_600_000_000
 VERSION = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){1,3}(?:(?:a|b|rc)[0-9]{1,3}|esr)?")
@@ -138,10 +139,20 @@ def read(document: bytes, received_us: int, stand_in: StandIn) -> dict[str, Any]
     return rejected | {"reason": min(faults, key=list(contract.REASONS).index)} if faults else counted
 
 
+class Object(dict[str, Any]):
+    """A JSON object; `every`: its members in their order, those too whose name comes again later. The last counts."""
+
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        self.every = members
+
+
 def parse(document: bytes) -> dict[str, Any] | str:
     """A document's object, or why it has none. Bytes that are not UTF-8 become lone surrogates."""
     if len(document) > 8 * 1024 * 1024:
         return "too_large"
+    while (shorter := document.lstrip(b" \t\r\n")).startswith(MARK):
+        document = shorter[len(MARK) :]
     if not document.strip():
         return "empty"
 
@@ -151,18 +162,16 @@ def parse(document: bytes) -> dict[str, Any] | str:
     def whole(digits: str) -> int | float:
         return int(digits) if len(digits) <= 4300 else float("inf")
 
+    text = document.decode(errors="surrogateescape")
     try:
-        json.dumps(json.loads(document.decode(errors="replace"), parse_int=whole), ensure_ascii=False).encode()
-        ping = json.loads(document.decode(errors="surrogateescape"), parse_constant=refuse, parse_int=whole)
+        ping = json.loads(text, parse_constant=refuse, parse_int=whole, object_pairs_hook=Object)
+        if isinstance(ping, dict) and not fault_of_types(ping, READ):
+            return ping
+        # Elsewhere than in what is read of a ping, text may be no UTF-8 and have halves of surrogate pairs.
+        json.dumps(json.loads(text, parse_int=whole, object_pairs_hook=list), ensure_ascii=False).encode()
     except RecursionError:
         return "too_deep"
     except ValueError:
-        return "not_json"
-    if isinstance(ping, dict) and not fault_of_types(ping, READ):
-        return ping
-    try:  # elsewhere than in what is read of a ping, text need not be UTF-8
-        document.decode()
-    except UnicodeDecodeError:
         return "not_json"
     return ping if isinstance(ping, dict) else "not_an_object"
 
@@ -177,16 +186,18 @@ def fault_of_types(value: Any, shape: Any) -> str | None:
         return None
     if shape is EXPERIMENTS and value is None:
         return None
-    if isinstance(shape, dict | str) and isinstance(value, dict):
-        below = experiment_parts(value) if shape is EXPERIMENTS else [(value[n], shape[n]) for n in value if n in shape]
+    if isinstance(shape, dict | str) and isinstance(value, Object):
+        below = (
+            experiment_parts(value) if shape is EXPERIMENTS else [(v, shape[n]) for n, v in value.every if n in shape]
+        )
         return next(filter(None, (fault_of_types(*part) for part in below)), None)
     return "wrong_type"
 
 
-def experiment_parts(branches: dict[str, Any]) -> list[tuple[Any, Any]]:
+def experiment_parts(branches: Object) -> list[tuple[Any, Any]]:
     """The ids and the branches, each with its shape: text, or an object that holds it."""
     parts: list[tuple[Any, Any]] = []
-    for name, branch in branches.items():
+    for name, branch in branches.every:
         parts += [(name, str), (branch, str if isinstance(branch, str) else {"branch": str})]
     return parts
 
@@ -215,10 +226,16 @@ def microseconds(moment: datetime) -> int:
 
 
 def time_of(text: str) -> int | None:
+    """Microseconds since 1970. A second 60 is the one after it, and there is none but at the end of a month (UTC)."""
+    start, leap, end = text.replace("z", "Z").partition(":60")
     try:
-        return microseconds(datetime.fromisoformat(text))
+        moment_us = microseconds(datetime.fromisoformat(start + (":59" if leap else "") + end))
     except ValueError:
         return None
+    if not leap:
+        return moment_us
+    after = EPOCH + timedelta(microseconds=moment_us + 1_000_000)
+    return moment_us + 1_000_000 if f"{after:%d %X}" == "01 00:00:00" else None
 
 
 def submission(ping: dict[str, Any], received_us: int, stand_in: StandIn) -> int | None:

@@ -89,7 +89,7 @@ def test_bad_files_are_counted_and_named_and_harm_no_neighbour(spark: SparkSessi
         "half.jsonl.gz": (packed[: len(packed) // 2], 1, {"file_corrupt": 1}),
         "text.jsonl.gz": (b"no gzip", 0, {"file_corrupt": 1}),
         "text.jsonl.zst": (b"no zstandard", 0, {"file_corrupt": 1}),
-        "mark.jsonl": (b"\xef\xbb\xbf" + crash_ping() + b"\r\n\r\n" + crash_ping() + b"\r\n", 2, {}),
+        "mark.jsonl": ((b"\xef\xbb\xbf" + crash_ping() + b"\r\n\r\n" + crash_ping() + b"\r\n") * 2, 4, {}),
         "good.jsonl": (lines(crash_ping(), crash_ping()), 2, {}),
     }
     for name, (content, _, _) in cases.items():

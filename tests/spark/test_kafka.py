@@ -67,7 +67,7 @@ def loop_sums(documents: Iterable[bytes | None]) -> dict:
 
 
 def test_every_message_counts_once_from_run_to_run(broker, topic, count, tmp_path):
-    documents = [*PINGS, None, b"", b"{", crash_ping()[:-5]]
+    documents = [*PINGS, None, b"", b"{", crash_ping()[:-5], b"\xef\xbb\xbf" + crash_ping()]
     broker.send(topic, documents)
     summary = count()
     assert (summary.pings, summary.rejected) == (len(documents), {"empty": 2, "not_json": 2})

@@ -1,6 +1,7 @@
 """What each kind of ping counts as, and for which reason a document does not count."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -458,9 +459,25 @@ def test_build_counts_from_its_first_moment_to_six_months(submitted: str, reason
 
 # Reasons.
 
+MARK = b"\xef\xbb\xbf"
 CRASH_TEXT = json.dumps(CRASH).encode()
+
+
+def with_whole_numbers(number: bytes) -> list[tuple[bytes, str]]:
+    """A document for each place where a whole number is read, with that number there, and its kind."""
+    histogram = {"values": {"0": 12345}}
+    keyed = {"SUBPROCESS_CRASHES_WITH_DUMP": {"gpu": histogram}}
+    return [
+        (changed(MAIN, payload__info__subsessionLength=12345).replace(b"12345", number), "main"),
+        (changed(MAIN, payload__histograms={"SLOW_SCRIPT_PAGE_COUNT": histogram}).replace(b"12345", number), "main"),
+        (changed(MAIN, payload__keyedHistograms=keyed).replace(b"12345", number), "main"),
+        (changed(CORE, durations=12345).replace(b"12345", number), "core"),
+        (changed(CORE, v=12345).replace(b"12345", number), "core"),
+    ]
+
+
 DOCUMENTS = {  # a document for each reason, and the kind it is counted as
-    "empty": [(b"", "unknown"), (b" \r\n\t", "unknown")],
+    "empty": [(b"", "unknown"), (b" \r\n\t", "unknown"), (MARK, "unknown"), (MARK + b" \r\n" + MARK, "unknown")],
     "too_large": [(changed(CRASH, unread="x" * 8 * 1024 * 1024), "crash"), (b"x" * (8 * 1024 * 1024 + 1), "unknown")],
     "not_json": [
         (CRASH_TEXT[:-1], "crash"),
@@ -470,10 +487,11 @@ DOCUMENTS = {  # a document for each reason, and the kind it is counted as
         (b"no text", "unknown"),
         (CRASH_TEXT.replace(b'"main"', b'"\xff"'), "crash"),
         (CRASH_TEXT.replace(b'"main"', b'"\\ud800"'), "crash"),
-        (CRASH_TEXT.replace(b"}}", b'}, "unread": "\\udc00"}'), "crash"),
+        (CRASH_TEXT.replace(b'"main"', b'"main \\udc00"'), "crash"),
+        (changed(CRASH, environment__experiments={"\ud800": "on"}), "crash"),
         (CRASH_TEXT.replace(b'"main"', b"NaN"), "crash"),
         (CRASH_TEXT.replace(b"}}", b'}, "unread": -Infinity}'), "crash"),
-        (json.dumps(CRASH).encode("utf-16"), "unknown"),
+        *((CRASH_TEXT.decode().encode(encoding), "unknown") for encoding in ("utf-16", "utf-16-le", "utf-32")),
         (b"[1", "unknown"),
     ],
     "too_deep": [
@@ -492,11 +510,10 @@ DOCUMENTS = {  # a document for each reason, and the kind it is counted as
         (changed(CRASH, payload=7), "crash"),
         (changed(CRASH, payload__processType=None), "crash"),
         (changed(CRASH, environment__system__os=[]), "crash"),
-        (changed(MAIN, payload__info__subsessionLength=3600.0), "main"),
+        *((document, kind) for number in (b"60.0", b"6e1", b"60.5") for document, kind in with_whole_numbers(number)),
         (changed(MAIN, payload__info__subsessionLength="3600"), "main"),
         (changed(MAIN, payload__info__subsessionLength=True), "main"),
-        (json.dumps(MAIN).encode().replace(b"3600", b"9" * 5000), "main"),
-        (json.dumps(MAIN).encode().replace(b"3600", b"1e999"), "main"),
+        *((document, kind) for number in (b"9" * 5000, b"1e999") for document, kind in with_whole_numbers(number)),
         (changed(MAIN, environment__experiments=["a"]), "main"),
         (changed(CORE, os=5), "core"),
     ],
@@ -636,8 +653,96 @@ def test_name_of_200_characters_is_not_too_long() -> None:
 
 
 def test_what_is_not_read_need_only_have_the_form_of_json() -> None:
-    unread = b'}, "unread": ["\xff", ' + b"9" * 5000 + b', 1e999, "\\ud83d\\ude00"]}'
+    unread = b'}, "unread": ["\xff", ' + b"9" * 5000 + b', 1e999, "\\ud83d\\ude00", "\\u0000", "\xc2\x85", -0.0]}'
     assert read(CRASH_TEXT[:-2] + unread) == read(CRASH_TEXT)
+
+
+HALVES = [
+    *(
+        rb"\ud83d",
+        rb"\udc00",
+        rb"\uD83D and on",
+        rb"and \uDE00 on",
+        rb"\ud83d\ud83d",
+        rb"\udc00\ud83d\n",
+        rb"\ud83d\\ude00",
+    ),
+    *(rb"\ud83d\ude00\ude00", rb"\ud83d\ud83d\ude00", rb"\\\ud83d", rb"\\ud83d\ude00", rb"\\\ud83d\n\\ude00"),
+]
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_a_surrogate_pair_harms_only_where_it_is_read(half: bytes) -> None:
+    for unread in (b'"%s"' % half, b'{"%s": ["%s"]}' % (half, half)):
+        assert read(CRASH_TEXT[:-2] + b'}, "unread": ' + unread + b"}") == read(CRASH_TEXT)
+    assert read(CRASH_TEXT[:-2] + b'}, "%s": 1}' % half) == read(CRASH_TEXT)
+    assert rejected(CRASH_TEXT.replace(b'"main"', b'"%s"' % half)).reason == "not_json"
+
+
+@pytest.mark.parametrize("sound", [rb"\\ud83d", rb"\\\\udc00", rb"\ud83d\ude00", rb"\\\ud83d\ude00"])
+def test_escaped_backslash_and_whole_surrogate_pair_are_plain_text(sound: bytes) -> None:
+    half = CRASH_TEXT[:-2] + rb'}, "unread": "\ud800"}'  # the document is looked at a second time
+    assert rejected(half.replace(b'"main"', b'"%s"' % sound)).reason == "process_type"
+
+
+def test_ping_with_half_a_surrogate_pair_is_rejected_for_what_is_wrong_with_it() -> None:
+    names = {"cut \ud83d": {"values": {"0": 1}}}
+    ping = changed(MAIN, payload__histograms=names, payload__keyedHistograms={"x": names}, normalized_channel="x")
+    assert rejected(ping).reason == "channel"
+    assert rejected(ping.replace(rb"\ud83d", b"\xff")).reason == "channel"
+    assert rejected(MARK + ping).reason == "channel"
+
+
+def test_long_run_of_backslashes_before_half_a_surrogate_pair_is_read_once() -> None:
+    began = time.perf_counter()
+    document = (
+        CRASH_TEXT[:-2] + b'}, "unread": ["' + b"\\" * 4_000_000 + rb' \ud800", "' + b"\\" * 2_000_001 + rb'ud800"]}'
+    )
+    assert read(document) == read(CRASH_TEXT)
+    assert time.perf_counter() - began < 60  # reading the run anew from each backslash would take days
+
+
+@pytest.mark.parametrize("before", [MARK, MARK + b" \r\n\t", MARK + MARK, b" \n" + MARK + b"\n" + MARK + b" "])
+def test_byte_order_mark_before_a_document_is_passed_over(before: bytes) -> None:
+    assert read(before + CRASH_TEXT) == read(CRASH_TEXT)
+    assert rejected(before + changed(CRASH, payload=7)) == rejected(changed(CRASH, payload=7))
+    assert rejected(before + b"[]").reason == "not_an_object"
+    assert rejected(before + changed(MAIN, normalized_channel="x")).reason == "channel"
+
+
+def test_byte_order_mark_after_a_document_is_no_json() -> None:
+    assert rejected(CRASH_TEXT + MARK).reason == "not_json"
+
+
+@pytest.mark.parametrize(("seconds", "usage"), [(b"-0", 0), (b"0", 0), (b"3600", 3600)])
+def test_whole_number_may_be_a_negative_zero(seconds: bytes, usage: int) -> None:
+    ping = accepted(changed(MAIN, payload__info__subsessionLength=12345).replace(b"12345", seconds))
+    assert ping.counts.usage_seconds == usage
+
+
+def test_escaped_name_is_the_name_it_stands_for() -> None:
+    assert read(CRASH_TEXT.replace(b'"type"', rb'"ty\u0070e"')) == read(CRASH_TEXT)
+
+
+def test_last_of_members_with_the_same_name_counts_and_all_are_checked() -> None:
+    assert read(CRASH_TEXT.replace(b'"type"', b'"type": "main", "type"')) == read(CRASH_TEXT)
+    assert rejected(CRASH_TEXT.replace(b'"type"', b'"type": 7, "type"')).reason == "wrong_type"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2017-10-02T14:00:00z", "2017-10-02T14:00:00Z"),
+        ("2017-10-02t14:00:00.5-00:00", "2017-10-02T14:00:00.5Z"),
+        ("2017-12-31T23:59:60z", "2018-01-01T00:00:00Z"),
+    ],
+)
+def test_times_in_any_form_of_rfc_3339_count(text: str, moment: str) -> None:
+    assert read(changed(CRASH, submission_timestamp=text)) == read(changed(CRASH, submission_timestamp=moment))
+    bare = [changed(CRASH, submission_timestamp=ABSENT, creationDate=said) for said in (text, moment)]
+    assert read(bare[0]) == read(bare[1])
+    used = [changed(MAIN, payload__info__subsessionStartDate=said) for said in (text, moment)]
+    assert accepted(used[0]) == accepted(used[1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
