@@ -1,12 +1,16 @@
 """What a day of a table adds up to: one row a combination of keys, whole numbers; added, taken apart, made rows again.
 
+A sum is null where none of its rows counted the measure, as before it was declared; null and a number add up to it.
+
 Use is in whole seconds, as pings report it: sums of hours differ in their last digits by the order of adding.
 """
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
 from streaming import contract
+from streaming.columns import as_found, check_no_unknown_counts
 from streaming.sums import sum_query
 
 if TYPE_CHECKING:
@@ -35,7 +39,11 @@ def on_day(day: date) -> str:
 
 
 def day_sums(handle: "DeltaTable | None", table: contract.Table, day: date) -> "pa.Table":
-    """The sums of a day in a table as its handle knows it; none where there is no table."""
+    """The sums of a day in a table as its handle knows it; none where there is no table.
+
+    Raises MissionControlError where the day holds counts of a measure that this version does not know: they would be
+    lost where the day is replaced.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     from deltalake import QueryBuilder
@@ -43,10 +51,16 @@ def day_sums(handle: "DeltaTable | None", table: contract.Table, day: date) -> "
     schema = sums_schema(table)
     if handle is None:
         return schema.empty_table()
-    rows = pa.table(QueryBuilder().register("data", handle).execute(sum_query(table, on_day(day))).read_all())
+    check_no_unknown_counts(table, handle, on_day(day))
+    counted = set(as_found(table, handle).sums)
+    here = replace(table, sums=tuple(name for name in table.sums if name in counted))
+    rows = pa.table(QueryBuilder().register("data", handle).execute(sum_query(here, on_day(day))).read_all())
     columns = {name: rows[name] for name in table.keys}
     for name, called in columns_of(table).items():
-        columns[called] = pc.round(pc.multiply(rows[name], 3600.0)) if called == USAGE_SECONDS else rows[name]
+        if name not in counted:
+            columns[called] = pa.nulls(len(rows), pa.int64())
+        else:
+            columns[called] = pc.round(pc.multiply(rows[name], 3600.0)) if called == USAGE_SECONDS else rows[name]
     return pa.table(columns).cast(schema)
 
 
@@ -78,16 +92,15 @@ def taken(table: contract.Table, sums: "pa.Table", less: "pa.Table") -> "pa.Tabl
     rest = added(table, sums, less)
     adds = None
     for name in columns_of(table).values():
-        is_some = pc.not_equal(rest[name], 0)
+        is_some = pc.not_equal(pc.fill_null(rest[name], 0), 0)
         adds = is_some if adds is None else pc.or_(adds, is_some)
     return rest.filter(adds)
 
 
 def are_same(table: contract.Table, first: "pa.Table", second: "pa.Table") -> bool:
-    """Whether two have the same keys and the same sums."""
-    if len(first) != len(second) or len(added(table, first, second)) != len(first):
-        return False
-    return not len(taken(table, first, second))
+    """Whether two have the same keys and the same sums; null and 0 are not the same."""
+    names, order = sums_schema(table).names, [(key, "ascending") for key in table.keys]
+    return len(first) == len(second) and first.select(names).sort_by(order).equals(second.select(names).sort_by(order))
 
 
 def has_negative(table: contract.Table, sums: "pa.Table") -> bool:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streaming import contract
+from streaming.columns import as_found, fitted, schema_of
 from streaming.errors import MissionControlError
 from streaming.sums import sum_query
 from streaming.table import (
@@ -32,7 +33,7 @@ from streaming.table import (
     normal_url,
     properties_of,
     reason_of,
-    said_up_to,
+    said_again,
     storage_options,
     table_url,
 )
@@ -289,10 +290,11 @@ class Keeper:
         condition = self._within(span)
         for attempt in range(1, ATTEMPTS + 1):
             delta = self.open()
-            rows = pa.table(QueryBuilder().register("data", delta).execute(sum_query(self.table, condition)).read_all())
+            query = sum_query(as_found(self.table, delta), condition)
+            rows = pa.table(QueryBuilder().register("data", delta).execute(query).read_all())
             try:
                 write_deltalake(
-                    delta, rows.cast(contract.schema(self.table)), mode="overwrite", predicate=condition,
+                    delta, fitted(rows, delta), mode="overwrite", predicate=condition,
                     commit_properties=self._properties(delta),
                     writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
                 )  # fmt: skip
@@ -358,16 +360,12 @@ class Keeper:
         properties = self._properties(delta)
         delta.cleanup_metadata()
         if properties and contract.DATA_UP_TO not in delta.history(1)[0]:
-            nothing = contract.schema(self.table).empty_table()
-            write_deltalake(delta, nothing, mode="append", commit_properties=properties)
+            write_deltalake(delta, schema_of(delta).empty_table(), mode="append", commit_properties=properties)
         delta.create_checkpoint()
 
     def _properties(self, delta: "DeltaTable") -> "CommitProperties | None":
         """A commit of upkeep says the newest submission once more: those that said it before will be forgotten."""
-        from deltalake import CommitProperties
-
-        said = said_up_to(delta) if self.table is contract.ERROR_AGGREGATES else None
-        return CommitProperties(custom_metadata={contract.DATA_UP_TO: said}) if said else None
+        return said_again(delta) if self.table is contract.ERROR_AGGREGATES else None
 
     def _within(self, span: Span) -> str:
         column = self.table.time_column

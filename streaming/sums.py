@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from streaming import contract
+from streaming.columns import listed, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,10 +39,9 @@ def by_keys(table: contract.Table, rows: "pa.Table") -> "pa.Table":
 
 def sum_query(table: contract.Table, condition: str = "TRUE") -> str:
     """SQL that sums the rows of `data`, of another table too, by the keys of a table; in the order of a file."""
-    keys = ", ".join(table.keys)
-    sums = ", ".join(f"{_whole(f'sum({name})') if name == 'usage_hours' else f'sum({name})'} AS {name}"
-                     for name in table.sums)  # fmt: skip
-    return f"SELECT {keys}, {sums} FROM data WHERE {condition} GROUP BY {keys} ORDER BY {', '.join(file_order(table))}"
+    keys = listed(table.keys)
+    sums = ", ".join(f"{_summed(name)} AS {quoted(name)}" for name in table.sums)
+    return f"SELECT {keys}, {sums} FROM data WHERE {condition} GROUP BY {keys} ORDER BY {listed(file_order(table))}"
 
 
 def file_order(table: contract.Table) -> tuple[str, ...]:
@@ -52,8 +52,10 @@ def file_order(table: contract.Table) -> tuple[str, ...]:
     return (*(key for key in table.keys if key not in _TIMES), *(key for key in table.keys if key in _TIMES))
 
 
-def _whole(hours: str) -> str:
-    return f"round({hours} * 3600) / 3600"
+def _summed(name: str) -> str:
+    """The sum of a column in SQL; null where all of its rows are: a sum over nothing counted is none."""
+    total = f"sum({quoted(name)})"
+    return f"round({total} * 3600) / 3600" if name == "usage_hours" else total
 
 
 def _in_form(table: contract.Table, rows: "pa.Table") -> "pa.Table":

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from streaming import contract
+from streaming.columns import add_missing, as_found, fitted, schema_of
 from streaming.errors import MissionControlError
 from streaming.patience import START_SECONDS, Patience
 from streaming.sums import sum_query
@@ -259,7 +260,7 @@ class TableWriter:
             number = 0 if replaced is None else replaced + 1
             transactions = [Transaction(app, batch), Transaction(REPLACED_APP, number), Transaction(mark, number)]
             properties = CommitProperties(custom_metadata=said, app_transactions=transactions)
-            rows = rows.cast(contract.schema(self.table))
+            rows = fitted(rows, self._delta)
             with _in_time():
                 write_deltalake(self._delta, rows, mode="overwrite", predicate=where, commit_properties=properties)
             return True
@@ -286,10 +287,17 @@ class TableWriter:
         """Appends what the table that this one sums holds, once; with the last batches of some apps there."""
         from deltalake import Transaction
 
-        rows = fine.query(sum_query(self.table))
+        sums = as_found(fine.table, fine._delta).sums
+        rows = fine.query(sum_query(replace(self.table, sums=sums)))
         known = {app: fine.transaction(app) for app in apps}
         also = [Transaction(app, batch) for app, batch in known.items() if batch is not None]
-        self._persist(lambda again: self._append(again, rows, 0, WHOLE_APP, None, also))
+
+        def attempt(_: bool) -> bool:
+            self._delta = self._open()
+            add_missing(rows.schema, self._delta, said_again)  # measures that only a newer version knows
+            return self._append(False, rows, 0, WHOLE_APP, None, also)
+
+        self._persist(attempt)
 
     @property
     def is_whole(self) -> bool:
@@ -328,14 +336,14 @@ class TableWriter:
         metadata = {contract.DATA_UP_TO: newest} if newest else None
         transactions = [Transaction(app, batch), *also]
         properties = CommitProperties(custom_metadata=metadata, app_transactions=transactions)
-        schema, before = contract.schema(self.table), self._delta.version()
+        before = self._delta.version()
         with _in_time():
             if isinstance(rows, list):
                 self._delta.create_write_transaction(
-                    [*rows], "append", schema, ["submission_date"], commit_properties=properties
+                    [*rows], "append", schema_of(self._delta), ["submission_date"], commit_properties=properties
                 )
             else:
-                write_deltalake(self._delta, rows.cast(schema), mode="append", commit_properties=properties)
+                write_deltalake(self._delta, fitted(rows, self._delta), mode="append", commit_properties=properties)
         is_next = self._delta.version() == before + 1  # else others committed meanwhile, and may know better
         self._seen_version, self._data_up_to = self._delta.version() if is_next else -1, newest
         return True
@@ -350,9 +358,13 @@ class TableWriter:
         return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds") if data_up_to else "")
 
     def _open(self) -> "DeltaTable":
+        """The table as its newest commit has it, with all measures: those declared since it was made are added."""
         from deltalake import DeltaTable
 
-        return DeltaTable(self.url, storage_options=brisk_options(self.url))
+        delta = DeltaTable(self.url, storage_options=brisk_options(self.url))
+        as_found(self.table, delta)  # which raises where a key is missing: of the rows so far nobody knows its value
+        add_missing(contract.schema(self.table), delta, said_again)
+        return delta
 
     def _create(self, again: bool) -> "DeltaTable":
         from deltalake import DeltaTable
@@ -399,6 +411,14 @@ def brisk_options(url: str) -> dict[str, str] | None:
 def properties_of(table: contract.Table) -> dict[str, str]:
     """What Delta is told of a table. Statistics of other columns than the time help nobody, and cost each commit."""
     return {"delta.dataSkippingStatsColumns": table.time_column}
+
+
+def said_again(delta: "DeltaTable") -> "CommitProperties | None":
+    """The properties of a commit that adds no pings: the newest submission once more, where the table says one."""
+    from deltalake import CommitProperties
+
+    said = said_up_to(delta)
+    return CommitProperties(custom_metadata={contract.DATA_UP_TO: said}) if said else None
 
 
 def said_up_to(delta: "DeltaTable") -> str | None:
