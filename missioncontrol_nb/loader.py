@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from missioncontrol_nb.selection import Selection, Time, Values, as_utc, select
+from missioncontrol_nb.selection import Selection, Time, Values, as_utc, check_one_product, select
 from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
 from streaming.table import (
@@ -32,9 +32,13 @@ if TYPE_CHECKING:
 FILTERS = tuple(dict.fromkeys((*contract.DIMENSIONS, *contract.EXPERIMENT_DIMENSIONS)))
 ARGUMENTS = ("measures", "by", "every", "since", "until", "official")
 DELAY_COLUMNS = ("application", "channel", "os_name", "submission_hour", "delay_hours", "usage_hours")
-OFFICIAL_COLUMNS = ("channel", "display_version", "build_id")
+OFFICIAL_COLUMNS = ("application", "channel", "display_version", "build_id")
 BUILD_COLUMNS = ("channel", "version", "display_version", "build_id")
 _TRUNCATIONS = {"1h": "hour", "1d": "day"}
+# The first and the last of the products that rows are of, by name: where they differ, there are several.
+_OF_PRODUCT = ", ".join(f"'{name}'" for name in contract.PRODUCT)
+_PRODUCT = f"CASE WHEN application IN ({_OF_PRODUCT}) THEN '{contract.PRODUCT[0]}' ELSE application END"
+_PRODUCT_COLUMNS = {"first_product": f"min({_PRODUCT})", "last_product": f"max({_PRODUCT})"}
 # For many small files: more of them at a time than there are cores, and no page index, which is one more read of each.
 # Two weeks by 5 minutes out of 360 files on 2 cores: 0.18 s instead of 0.25 s.
 _ENGINE = {
@@ -76,8 +80,11 @@ def load(
     Filtering or grouping by `experiment_id` or `experiment_branch` counts a ping once per experiment it is in.
 
     Columns: `window_start` (datetime64[us, UTC]; absent for every=None), the `by` columns, `count` (pings, int),
-    `usage_hours` (hours, float), the measures (events, int). A window in which there is nothing is absent. Raises
-    MissionControlError for unknown names, channels, systems and applications, and where there is no dataset.
+    `usage_hours` (hours, float), the measures (events, int). A window in which there is nothing is absent. Where no
+    row of a sum counted a measure, as before it was declared, it is missing (NaN), which is not zero; a sum over that
+    moment is of the rows that did, so begin with `since` behind it. Raises MissionControlError for unknown names,
+    channels, systems and applications, where there is no dataset, and where rows of several products would be summed:
+    Firefox and Fennec, which is Firefox for Android, are one, any other application is another.
     """
     from missioncontrol_nb import older_layout
 
@@ -155,9 +162,9 @@ class Dataset:
             table = self._smallest(fine, selection.dimensions)
             measures = selection.measures_among(self._measures_of(table))
             if official is None:
-                return self._rows(table, _sum_query(selection, measures), _sum_schema(selection, measures)).to_pandas()
+                return self._sums(table, selection, measures).to_pandas()
             by_build = replace(selection, by=tuple(dict.fromkeys((*selection.by, *OFFICIAL_COLUMNS))))
-            rows = self._rows(table, _sum_query(by_build, measures), _sum_schema(by_build, measures))
+            rows = self._sums(table, by_build, measures)
         return _summed_again(_only_official(rows, official), _sum_schema(selection, measures)).to_pandas()
 
     def load_delays(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
@@ -189,7 +196,8 @@ class Dataset:
 
     def versions(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
         """The builds in use: `channel`, `version`, `display_version`, `build_id`, `first_window`, `last_window`
-        (starts of windows, UTC), `count` (pings), `usage_hours`. filters: as for `load`.
+        (starts of windows, UTC), `count` (pings), `usage_hours`. filters: as for `load`. Raises MissionControlError
+        where builds of several products are among them.
         """
         import pyarrow as pa
 
@@ -199,7 +207,7 @@ class Dataset:
         keys = ", ".join(BUILD_COLUMNS)
         query = (
             f"SELECT {keys}, min(window_start) AS first_window, max(window_start) AS last_window, "
-            f"sum(count) AS count, sum(usage_hours) AS usage_hours "
+            f"sum(count) AS count, sum(usage_hours) AS usage_hours{_more(_PRODUCT_COLUMNS)} "
             f"FROM data WHERE {_all(_conditions(selection))} GROUP BY {keys} ORDER BY {keys}"
         )
         moment = contract.arrow_type("window_start")
@@ -213,7 +221,9 @@ class Dataset:
         )
         with self._lock:
             table = self._smallest(contract.ERROR_AGGREGATES, selection.dimensions)
-            return self._rows(table, query, schema).to_pandas()
+            rows = self._rows(table, query, _with_products(schema))
+        _check_products(rows)
+        return rows.select(schema.names).to_pandas()
 
     def data_up_to(self) -> datetime | None:
         """The newest submission in what is loaded (UTC): what the newest commit that says so says; None without."""
@@ -317,6 +327,15 @@ class Dataset:
         columns = {field.name for field in handle.schema().fields}
         return tuple(name for name in contract.MEASURE_NAMES if name in columns)
 
+    def _sums(self, table: contract.Table, selection: Selection, measures: Sequence[str]) -> "pa.Table":
+        """The sums of a request. Raises MissionControlError where they would be over several products."""
+        schema = _sum_schema(selection, measures)
+        if not selection.may_mix_products:
+            return self._rows(table, _sum_query(selection, measures), schema)
+        rows = self._rows(table, _sum_query(selection, measures, _PRODUCT_COLUMNS), _with_products(schema))
+        _check_products(rows)
+        return rows.select(schema.names)
+
     def _rows(self, table: contract.Table, query: str, schema: "pa.Schema") -> "pa.Table":
         """What a query of a table, named `data` there, gives; read again once when its files were compacted away."""
         if self._open(table) is None:
@@ -397,13 +416,19 @@ def _sum_schema(selection: Selection, measures: Sequence[str]) -> "pa.Schema":
 
 
 def _only_official(rows: "pa.Table", calendar: "Calendar") -> "pa.Table":
-    """The rows whose build is official. There are few builds, so each is asked about once."""
+    """The rows whose build is official. There are few builds, so each is asked about once.
+
+    The calendar is that of one product: of another one's builds it knows none.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     builds = rows.group_by(list(OFFICIAL_COLUMNS)).aggregate([]).to_pylist()
     official = [
-        build for build in builds if calendar.is_official(build["display_version"], build["channel"], build["build_id"])
+        build
+        for build in builds
+        if build["application"] in contract.PRODUCT
+        and calendar.is_official(build["display_version"], build["channel"], build["build_id"])
     ]
     if len(official) == len(builds):
         return rows
@@ -422,8 +447,22 @@ def _summed_again(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
     return summed.rename_columns([name.removesuffix("_sum") for name in summed.column_names]).select(schema.names)
 
 
-def _sum_query(selection: Selection, measures: Sequence[str]) -> str:
-    """The SQL of a request. HAVING: without it, a sum over nothing at all is a row of nulls."""
+def _with_products(schema: "pa.Schema") -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema([*schema, *((name, pa.string()) for name in _PRODUCT_COLUMNS)])
+
+
+def _check_products(rows: "pa.Table") -> None:
+    """Raises MissionControlError where rows with _PRODUCT_COLUMNS are of several products."""
+    import pyarrow.compute as pc
+
+    ends = [pc.unique(rows[name].drop_null()).to_pylist() for name in _PRODUCT_COLUMNS]
+    check_one_product(name for of_end in ends for name in of_end)
+
+
+def _sum_query(selection: Selection, measures: Sequence[str], more: Mapping[str, str] | None = None) -> str:
+    """The SQL of a request. more: further columns by name. HAVING: without it, a sum over nothing is a row of nulls."""
     keys = [_name(name) for name in selection.by]
     columns = list(keys)
     if selection.every:
@@ -432,7 +471,13 @@ def _sum_query(selection: Selection, measures: Sequence[str]) -> str:
     places = ", ".join(str(place) for place in range(1, len(columns) + 1))
     columns += [f"sum({_name(name)}) AS {_name(name)}" for name in ("count", "usage_hours", *measures)]
     grouped = f"GROUP BY {places} HAVING count(*) > 0 ORDER BY {places}" if places else "HAVING count(*) > 0"
-    return f"SELECT {', '.join(columns)} FROM data WHERE {_all(_conditions(selection))} {grouped}"
+    selected = ", ".join(columns) + _more(more or {})
+    return f"SELECT {selected} FROM data WHERE {_all(_conditions(selection))} {grouped}"
+
+
+def _more(columns: Mapping[str, str]) -> str:
+    """Further columns of an SQL query, by name."""
+    return "".join(f", {expression} AS {_name(name)}" for name, expression in columns.items())
 
 
 def _conditions(selection: Selection, time_column: str = "window_start") -> list[str]:

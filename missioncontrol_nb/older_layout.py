@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from missioncontrol_nb.selection import ALWAYS_LOADED, EVERY, Selection
+from missioncontrol_nb.selection import ALWAYS_LOADED, EVERY, Selection, check_one_product
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -51,6 +51,8 @@ def load_older(source: str | Path, selection: Selection, official: "Calendar | N
     measures = selection.measures_among(sums)
     parts = [_read(file, schema, selection, measures, official) for file, schema in zip(files, schemas, strict=True)]
     rows = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+    if "application" in rows and "application" not in selection.by:
+        check_one_product(rows.pop("application").dropna().unique())
     return _summed(rows, selection, measures)
 
 
@@ -121,8 +123,9 @@ def _read(
     import pyarrow.parquet as pq
 
     here = [name for name in (*ALWAYS_LOADED, *measures) if name in schema.names]
+    application = ("application",) if "application" in schema.names else ()
     of_builds = ("channel", "version", "build_id") if official is not None else ()
-    columns = list(dict.fromkeys(["window_start", *selection.dimensions, *of_builds, *here]))
+    columns = list(dict.fromkeys(["window_start", *selection.dimensions, *application, *of_builds, *here]))
     table = pq.read_table(_open(file), columns=columns, filters=_filters(schema, selection))
     rows = table.to_pandas(ignore_metadata=True)
     rows["window_start"] = _windows(rows["window_start"])
@@ -132,7 +135,10 @@ def _read(
         rows = rows[
             [official.is_official(v, c, b) for c, v, b in zip(*(rows[name] for name in of_builds), strict=True)]
         ]
-    return rows.reindex(columns=list(dict.fromkeys(["window_start", *selection.by, *ALWAYS_LOADED, *measures])))
+        if application:  # the calendar is that of one product
+            rows = rows[rows["application"].isin(contract.PRODUCT)]
+    kept = dict.fromkeys(["window_start", *selection.by, *application, *ALWAYS_LOADED, *measures])
+    return rows.reindex(columns=list(kept))
 
 
 def _filters(schema: "pa.Schema", selection: Selection) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
+from streaming.forms import VERSION, is_version
 
 PRODUCT_DETAILS = "https://product-details.mozilla.org/1.0/"
 PACKAGED = Path(__file__).parent / "data" / "releases.json"
@@ -32,15 +33,9 @@ LONGEST_CYCLE = timedelta(weeks=10)
 _FIRST_RAPID = 5  # since 5.0 there is a nightly of every version
 _LAST_AURORA = 54  # then Developer Edition's channel, still named aurora, has the betas
 _FIRST_ESR = 10
-_VERSION = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,4}){1,3})(?:(a|b|rc)([0-9]{1,3})|(esr))?", re.ASCII)
 _STAGES = {"a": 0, "b": 1, "rc": 2, None: 3, "esr": 4}
 
 VersionKey = tuple[tuple[int, ...], int, int, str]
-
-
-def is_version(text: str) -> bool:
-    """Whether text has the form of a version: 56.0, 56.0.1, 56.0b3, 58.0a1, 52.4.0esr, 4.0rc2, 3.6.3.1."""
-    return _VERSION.fullmatch(text) is not None
 
 
 @lru_cache(8192)
@@ -50,7 +45,7 @@ def version_key(text: str) -> VersionKey:
     58.0a1 < 58.0b9 < 58.0b10 < 58.0rc1 < 58.0 < 58.0esr < 58.0.1 < 100.0. Raises MissionControlError for
     what is not a version.
     """
-    match = _VERSION.fullmatch(text)
+    match = VERSION.fullmatch(text)
     if match is None:
         raise MissionControlError(f"a version reads like 56.0, 56.0.1, 56.0b3, 58.0a1 or 52.4.0esr, not {text!r}")
     numbers = [int(number) for number in match[1].split(".")]

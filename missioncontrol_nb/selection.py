@@ -45,6 +45,12 @@ class Selection:
         """Whether it asks for the sums of pings in experiments rather than of all pings."""
         return not set(EXPERIMENT_NAMES).isdisjoint(self.dimensions)
 
+    @property
+    def may_mix_products(self) -> bool:
+        """Whether rows of several products, whose counts are not to be summed, may be among what it asks for."""
+        applications = self.filters.get("application")
+        return "application" not in self.by and (applications is None or len(products(applications)) > 1)
+
     def measures_among(self, known: Collection[str]) -> tuple[str, ...]:
         """The measures to load from what has those of `known`. Raises MissionControlError for another one."""
         for name in self.measures or ():
@@ -64,6 +70,23 @@ class Selection:
             for value in values:
                 if name in CLOSED_VALUES and value not in CLOSED_VALUES[name]:
                     raise unknown_name(name, value, CLOSED_VALUES[name])
+
+
+def products(applications: Iterable[str]) -> tuple[str, ...]:
+    """The products that applications are, each once, by the name of its first application."""
+    names = (contract.PRODUCT[0] if name in contract.PRODUCT else name for name in applications)
+    return tuple(sorted(set(names)))
+
+
+def check_one_product(applications: Iterable[str]) -> None:
+    """Raises MissionControlError where the applications of rows that are to be summed are of several products."""
+    found = products(applications)
+    if len(found) > 1:
+        known = next((name for name in found if name in contract.APPLICATIONS), found[0])
+        raise MissionControlError(
+            f"expected pings of one product, for rates of two cannot be summed; got {' and '.join(found)}: "
+            f"say application={known!r}, or keep them apart with by='application'"
+        )
 
 
 def select(

@@ -44,7 +44,7 @@ def as_found(table: contract.Table, delta: "DeltaTable") -> contract.Table:
 
 
 def unknown_columns(table: contract.Table, delta: "DeltaTable") -> list[str]:
-    """The columns of a table that this version does not declare: a newer one wrote them, or an older one that has more."""
+    """The columns of a table that this version of the code does not declare."""
     return [name for name in _types(delta) if name not in (*table.keys, *table.sums)]
 
 
@@ -103,8 +103,8 @@ def check_no_unknown_counts(table: contract.Table, delta: "DeltaTable", conditio
     held = [name for name, number in zip(names, row.values(), strict=True) if number]
     if held:
         raise MissionControlError(
-            f"{table.name} holds counts of {', '.join(map(repr, held))} where {condition}, which this version of Mission "
-            "Control does not count, and which would be lost: use the version that wrote them"
+            f"{table.name} holds counts of {', '.join(map(repr, held))} where {condition}: this version of Mission "
+            "Control does not count them, and they would be lost. Use the version that wrote them"
         )
 
 

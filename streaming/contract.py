@@ -3,7 +3,8 @@
 pyarrow is imported only when a schema is asked for, so that names and units cost nothing to read.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +18,11 @@ CHANNELS = ("release", "beta", "aurora", "nightly", "esr")
 APPLICATIONS = ("Firefox", "Fennec")
 OPERATING_SYSTEMS = ("Windows_NT", "Darwin", "Linux", "Android")
 DOCUMENT_TYPES = ("main", "crash", "core")
+# The product that pages, scores and the release calendar are about: the application that it is on each system. Sums
+# over these are sums of one product; any other application is another product, and no sum is ever made over two.
+APPLICATION_ON = {"Windows_NT": "Firefox", "Darwin": "Firefox", "Linux": "Firefox", "Android": "Fennec"}
+PRODUCT = tuple(dict.fromkeys(APPLICATION_ON.values()))
+DOCUMENT_TYPES_OF = {"Firefox": ("main", "crash"), "Fennec": ("core", "crash")}  # what its applications send
 ARCHITECTURES = (  # as clients spell them: desktop builds, then Android's
     *("x86", "x86-64", "arm", "aarch64", "ppc", "ppc64", "ppc64le", "s390", "s390x", "mips", "mips64", "sparc"),
     *("sparc64", "riscv64", "loongarch64"),
@@ -34,6 +40,8 @@ _COUNTRY_CODES = (  # ISO 3166-1 alpha-2
 )
 COUNTRIES = frozenset(_COUNTRY_CODES.split())
 
+NOT_CARRIED = "No ping of this platform carries it."
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -41,6 +49,7 @@ class Measure:
 
     source: the kind of ping it comes from. histogram: the count histogram whose `values["0"]` it is;
     key: within a keyed histogram. Measures without a histogram are told apart by the rule of their ping.
+    not_in: applications that cannot count it, and why, as a sentence for readers.
     """
 
     name: str
@@ -48,15 +57,25 @@ class Measure:
     source: Literal["crash", "main"]
     histogram: str | None = None
     key: str | None = None
+    not_in: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def why_not_on(self, os_name: str) -> str | None:
+        """Why pings of the product from an operating system cannot hold the measure; None where they can."""
+        application = APPLICATION_ON[os_name]
+        if self.source not in DOCUMENT_TYPES_OF.get(application, DOCUMENT_TYPES):
+            return NOT_CARRIED
+        return self.not_in.get(application)
 
 
 _SUBPROCESS = "SUBPROCESS_CRASHES_WITH_DUMP"
+# Fennec was Firefox for Android until 2020; its successor is another application, with content processes.
+_NO_CONTENT_PROCESSES = {"Fennec": "Firefox for Android runs no content processes."}
 
 MEASURES = (
     Measure("main_crashes", "Main crashes", "crash"),
     Measure("startup_crashes", "Startup crashes", "crash"),
-    Measure("content_crashes", "Content crashes", "crash"),
-    Measure("content_shutdown_crashes", "Content shutdown crashes", "crash"),
+    Measure("content_crashes", "Content crashes", "crash", not_in=_NO_CONTENT_PROCESSES),
+    Measure("content_shutdown_crashes", "Content shutdown crashes", "crash", not_in=_NO_CONTENT_PROCESSES),
     Measure("gpu_crashes", "GPU crashes", "main", _SUBPROCESS, "gpu"),
     Measure("plugin_crashes", "Plugin crashes", "main", _SUBPROCESS, "plugin"),
     Measure("gmplugin_crashes", "GMPlugin crashes", "main", _SUBPROCESS, "gmplugin"),
@@ -72,6 +91,12 @@ MEASURES = (
     Measure("slow_script_page_count", "Slow script pages", "main", "SLOW_SCRIPT_PAGE_COUNT"),
 )
 MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
+
+
+def measure(name: str) -> Measure:
+    """A measure by its name, which must be declared."""
+    return next(each for each in MEASURES if each.name == name)
+
 
 DIMENSIONS = (
     "application",

@@ -15,7 +15,8 @@ from streaming import contract
 MAX_TEXT = 200
 BUILD_LIFE_MONTHS = 6
 
-_VERSION = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){1,3}((a|b|rc)[0-9]{1,3}|esr)?", re.ASCII)
+# The one form of a version, for pings and calendars: its numbers, then its stage and the number of that, or esr.
+VERSION = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,4}){1,3})(?:(a|b|rc)([0-9]{1,3})|(esr))?", re.ASCII)
 _BUILD_ID = re.compile(r"[0-9]{14}", re.ASCII)
 _OS_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}", re.ASCII)
 _OS_VERSION_LENGTH = 17  # three numbers of five digits
@@ -126,8 +127,8 @@ def build(
 
 
 def is_version(text: str) -> bool:
-    """Whether text has the form of a version: 56.0, 56.0.1, 56.0b3, 58.0a1, 52.4.0esr, 38.0.5rc1, 3.6.3.1."""
-    return _VERSION.fullmatch(text) is not None
+    """Whether text has the form of a version: 56.0, 56.0.1, 56.0b3, 58.0a1, 52.4.0esr, 38.0.5rc1, 3.6.3.1, 1000.0."""
+    return VERSION.fullmatch(text) is not None
 
 
 def _life_of_build(build_id: str) -> tuple[int, int] | None:

@@ -26,7 +26,7 @@ from streaming.sums import sum_query
 if TYPE_CHECKING:
     import pyarrow as pa
     from botocore.session import Session
-    from deltalake import DeltaTable, Transaction
+    from deltalake import CommitProperties, DeltaTable, Transaction
     from deltalake.transaction import AddAction
 
 # Whose transaction says that a table holds all that the table it sums does: one that was made after that table had

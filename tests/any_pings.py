@@ -43,8 +43,10 @@ def mostly(good: list[Any], bad: list[Any]) -> st.SearchStrategy[Any]:
     return st.integers(0, 11).flatmap(lambda number: st.sampled_from(bad if number == 11 else good))
 
 
-VERSIONS = mostly(["56.0", "56.0.1", "52.4.0esr", "57.0a1"], ["", "56", "<b>", "56.0 ", "1.2.3.4.5", "٥٦.٠"])
-DISPLAY_VERSIONS = mostly(["", "56.0b3", "56.0"], ["baddisplayversion", "56.0b"])
+VERSIONS = mostly(
+    ["56.0", "56.0.1", "52.4.0esr", "57.0a1", "1000.0"], ["", "56", "10000.0", "<b>", "56.0 ", "1.2.3.4.5", "٥٦.٠"]
+)
+DISPLAY_VERSIONS = mostly(["", "56.0b3", "56.0", "1234.0b5"], ["baddisplayversion", "56.0b"])
 BUILD_IDS = mostly(["20170926190823"], ["", "2017092619", "20170230000000", "20170101000000", "20180926190823"])
 ARCHITECTURES = mostly(["x86", "x86-64", "armeabi-v7a"], ["", "z80"])
 SYSTEMS = mostly(["Windows_NT", "Darwin", "Linux", "Android"], ["", "BeOS", "linux"])

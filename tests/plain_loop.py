@@ -16,7 +16,7 @@ Sums = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
 MARK = b"\xef\xbb\xbf"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIVE_MINUTES_US, HOUR_US = 300_000_000, 3_600_000_000
-VERSION = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){1,3}(?:(?:a|b|rc)[0-9]{1,3}|esr)?")
+VERSION = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}(?:(?:a|b|rc)[0-9]{1,3}|esr)?")
 OS_VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:\.[0-9]+)?")
 EXPERIMENT = re.compile(r"[A-Za-z0-9@{_][A-Za-z0-9 ._:@{}+/-]{0,99}")
 MAIN_MEASURES = [measure for measure in contract.MEASURES if measure.source == "main"]

@@ -18,6 +18,7 @@ from missioncontrol_nb.figures import (
     percent_interval,
     rate_and_interval,
 )
+from streaming import contract
 from streaming.errors import MissionControlError
 
 from ..monitor import (
@@ -33,8 +34,6 @@ from ..monitor import (
     size_of_change,
 )
 from .state import Query
-
-CONTENT_MEASURES = ("content_crashes", "content_shutdown_crashes")
 
 
 def measure_words(name: str) -> str:
@@ -251,9 +250,7 @@ def no_usage(channel: ChannelSummary, platform: PlatformSummary) -> str:
 
 def not_measured(measure: str, os_name: str) -> str:
     """Why a measure has no figure."""
-    if os_name == "Android" and measure in CONTENT_MEASURES:
-        return "Firefox for Android runs no content processes."
-    return "No ping of this platform carries it."
+    return contract.measure(measure).why_not_on(os_name) or contract.NOT_CARRIED
 
 
 def sentence_to_copy(channel: ChannelSummary, now: datetime) -> str:

@@ -244,7 +244,9 @@ def _counts(dataset: Path) -> tuple[int, dict[str, int]]:
 
     opened = Dataset(dataset)
     rejected = opened.load_rejected().groupby("reason")["count"].sum()
-    return int(opened.load(every=None, measures=[])["count"].sum()), {str(r): int(n) for r, n in rejected.items()}
+    return int(opened.load(every=None, measures=[], by="application")["count"].sum()), {
+        str(r): int(n) for r, n in rejected.items()
+    }
 
 
 def _data_up_to(dataset: Path) -> datetime | None:

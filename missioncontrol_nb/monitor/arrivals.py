@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from missioncontrol_nb.loader import Dataset
-from missioncontrol_nb.monitor.hourly import HOUR, hour_of
+from missioncontrol_nb.monitor.hourly import HOUR, hour_of, of_product
 from missioncontrol_nb.monitor.summaries import Completeness
 from missioncontrol_nb.rates import completeness
+from streaming import contract
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ class Arrivals:
     def _delays_as_of(self, now: datetime) -> "dict[tuple[str, str], pd.DataFrame]":
         read_at = hour_of(now) if self._delays else now
         if self._read_at != read_at:
-            delays = self._dataset.load_delays(since=now - DELAYS_OF)
+            delays = of_product(self._dataset.load_delays(since=now - DELAYS_OF, application=contract.PRODUCT))
             sums = delays.groupby(["channel", "os_name", "delay_hours"], as_index=False)["usage_hours"].sum()
             self._delays = {
                 (str(place[0]), str(place[1])): rows for place, rows in sums.groupby(["channel", "os_name"])

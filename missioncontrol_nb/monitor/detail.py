@@ -13,6 +13,7 @@ from missioncontrol_nb.monitor.summaries import Line
 from missioncontrol_nb.rates import PER_HOURS, rate_interval
 from missioncontrol_nb.releases import version_key
 from missioncontrol_nb.selection import EVERY
+from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
 
 if TYPE_CHECKING:
@@ -90,7 +91,12 @@ def _version_lines(place: Place) -> tuple[Line, ...]:
 def _build_lines(place: Place) -> tuple[Line, ...]:
     """The newest builds of the newest versions, by version and build id."""
     released = {version.version: version.released for version in place.versions}
-    builds = place.sums.dataset.versions(channel=place.channel, os_name=place.os_name, display_version=list(released))
+    builds = place.sums.dataset.versions(
+        application=contract.APPLICATION_ON[place.os_name],
+        channel=place.channel,
+        os_name=place.os_name,
+        display_version=list(released),
+    )
     rows = [
         (str(build.display_version), str(build.build_id), build.first_window.to_pydatetime())
         for build in builds.itertuples()
@@ -156,10 +162,12 @@ def _load_lines(
         by=[name],
         every=request.every,
         official=place.sums.calendar if place.sums.is_official else None,
+        application=contract.APPLICATION_ON[place.os_name],
         channel=place.channel,
         os_name=place.os_name,
         **{name: [line.name for line in lines]},
     )
+    sums = sums[sums[measure].notna()].astype({measure: int})  # others are of before the measure was declared
     return sums.rename(columns={name: "line", measure: "events"})[["line", "window_start", "events", "usage_hours"]]
 
 

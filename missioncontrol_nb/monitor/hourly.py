@@ -1,7 +1,7 @@
 """The sums of a whole dataset by hour, kept in memory and kept up to date: what summaries are made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -34,27 +34,36 @@ def hour_of(moment: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class Counts:
-    """Sums over some stretch of time: usage hours, and events by measure."""
+    """Sums over some stretch of time: usage hours, and events by measure.
+
+    counted_hours: the usage hours of measures that were not counted in all of it, as before they were declared.
+    """
 
     usage_hours: float
     events: Mapping[str, int]
+    counted_hours: Mapping[str, float] = field(default_factory=dict)
+
+    def hours_of(self, measure: str) -> float:
+        """The usage hours in which a measure was counted."""
+        return self.counted_hours.get(measure, self.usage_hours)
 
     def rate(self, measure: str) -> Rate:
         """The rate of a measure with its 95 % interval."""
-        events = self.events[measure]
-        lower, upper = rate_interval(events, self.usage_hours)
-        value = PER_HOURS * events / self.usage_hours if self.usage_hours else float("nan")
-        return Rate(value, float(lower), float(upper), events, self.usage_hours)
+        events, hours = self.events[measure], self.hours_of(measure)
+        lower, upper = rate_interval(events, hours)
+        value = PER_HOURS * events / hours if hours else float("nan")
+        return Rate(value, float(lower), float(upper), events, hours)
 
 
 class HourlySums:
     """Sums by hour, channel, system and display version. A day is read again only when its files have changed.
 
+    Of the applications that are the product on their system; others, and others' builds, are left out.
     is_official: only builds that the calendar knows as official. measures: those that the dataset has; one made before
     a measure was declared lacks it. Two months of a busy fleet are 110,000 rows, 15 MB.
     """
 
-    KEYS = ("channel", "os_name", "display_version")
+    KEYS = ("application", "channel", "os_name", "display_version")
 
     def __init__(self, dataset: Dataset, calendar: Calendar, is_official: bool) -> None:
         self.dataset, self.calendar, self.is_official = dataset, calendar, is_official
@@ -82,7 +91,10 @@ class HourlySums:
     def _read(self, first: date, last: date) -> None:
         official = self.calendar if self.is_official else None
         until = datetime.combine(last, time()) + DAY
-        sums = self.dataset.load(since=first, until=until, by=self.KEYS, every="1h", official=official)
+        sums = self.dataset.load(
+            since=first, until=until, by=self.KEYS, every="1h", official=official, application=contract.PRODUCT
+        )
+        sums = of_product(sums)
         day_of = sums["window_start"].dt.date
         for day in (first + number * DAY for number in range((last - first).days + 1)):
             self._days[day] = sums[day_of == day]
@@ -110,11 +122,20 @@ class HourlySums:
     def counts(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> Counts:
         """Sums of a version in [since, until); since is the start of an hour, until the start of a window."""
         last_hour = hour_of(until)
-        total = self.hours_of(channel, os_name, version, since, last_hour)[self._summed].sum()
+        counts = self._sum(self.hours_of(channel, os_name, version, since, last_hour))
         if until > last_hour:
             files = self._files.get(last_hour.date(), 0)
-            total = total.add(self._part_of_hour(files, channel, os_name, version, last_hour, until))
-        return Counts(float(total["usage_hours"]), {name: int(total[name]) for name in self.measures})
+            counts = _added(counts, self._part_of_hour(files, channel, os_name, version, last_hour, until))
+        return counts
+
+    def _sum(self, sums: "pd.DataFrame") -> Counts:
+        usage, counted = sums["usage_hours"], {}
+        for name in self.measures:
+            is_counted = sums[name].notna()
+            if not is_counted.all():
+                counted[name] = float(usage[is_counted].sum())
+        total = sums[list(self.measures)].sum()
+        return Counts(float(usage.sum()), {name: int(total[name]) for name in self.measures}, counted)
 
     def hours_of(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> "pd.DataFrame":
         """The hourly sums of a version in [since, until), both the start of an hour."""
@@ -124,16 +145,12 @@ class HourlySums:
 
     def _load_part_of_hour(
         self, _files: int, channel: str, os_name: str, version: str, since: datetime, until: datetime
-    ) -> "pd.Series":
+    ) -> Counts:
         """Kept for as long as the files of the day are the same."""
         official = self.calendar if self.is_official else None
         place = {"channel": channel, "os_name": os_name, "display_version": version}
-        sums = self.dataset.load(since, until, every=None, official=official, **place)
-        return sums[self._summed].sum()
-
-    @property
-    def _summed(self) -> list[str]:
-        return ["usage_hours", *self.measures]
+        place["application"] = contract.APPLICATION_ON[os_name]
+        return self._sum(self.dataset.load(since, until, every=None, official=official, **place))
 
     def adoption(self, channel: str, os_name: str, version: str, now: datetime) -> float | None:
         """The share of a version in the usage hours of the last 24 hours and the one at hand; None without usage."""
@@ -206,9 +223,25 @@ class HourlySums:
         above = [name for name in used if version_key(name) > key]
         if not above:
             return set()
-        builds = self.dataset.versions(channel=channel, display_version=above)
+        builds = self.dataset.versions(channel=channel, display_version=above, application=contract.PRODUCT)
         rows = zip(builds["display_version"], builds["build_id"], strict=True)
         return {name for name, build_id in rows if self.calendar.is_official(name, channel, build_id)}
+
+
+def of_product(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows whose application is the product on its system, without the application: there is one on each."""
+    is_product = rows["application"] == rows["os_name"].map(contract.APPLICATION_ON)
+    return rows[is_product].drop(columns="application")
+
+
+def _added(one: Counts, other: Counts) -> Counts:
+    """The sums of both."""
+    partly = {*one.counted_hours, *other.counted_hours}
+    return Counts(
+        one.usage_hours + other.usage_hours,
+        {name: events + other.events[name] for name, events in one.events.items()},
+        {name: one.hours_of(name) + other.hours_of(name) for name in partly},
+    )
 
 
 def _runs(days: list[date]) -> list[tuple[date, date]]:

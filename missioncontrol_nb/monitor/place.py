@@ -24,9 +24,8 @@ WIDEST_INTERVAL = 1.0
 
 
 def is_measured(measure: str, os_name: str) -> bool:
-    """Whether pings of a system can hold a measure: Firefox for Android has no content processes and no main pings."""
-    declared = next(each for each in contract.MEASURES if each.name == measure)
-    return os_name != "Android" or (declared.source == "crash" and not measure.startswith("content"))
+    """Whether pings of the product from a system can hold a measure."""
+    return contract.measure(measure).why_not_on(os_name) is None
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,14 @@ class Place:
 
     def measure(self, measure: str, period: Period = "since_release") -> MeasureSummary:
         """The newest version's rate of a measure, in a period, against the previous one's at the same age."""
-        if not self.has_measure(measure):
-            return MeasureSummary(measure, "not_measured")
         newest = self.counts(self.newest, period)
+        if not self.has_measure(measure) or (newest.usage_hours and not newest.hours_of(measure)):
+            return MeasureSummary(measure, "not_measured")
         moved = self._change(measure, period)
         previous = self.counts(self.previous, period).rate(measure) if self.previous else None
         return MeasureSummary(
             measure,
-            _state(newest, moved, self.previous),
+            _state(newest.hours_of(measure), moved, self.previous),
             newest.rate(measure),
             previous,
             self.counts(self.newest, "last_24h").rate(measure),
@@ -119,7 +118,7 @@ class Place:
         if self.previous is None:
             return None
         now, before = self.counts(self.newest, period), self.counts(self.previous, period)
-        limits = change(now.events[measure], now.usage_hours, before.events[measure], before.usage_hours)
+        limits = change(now.events[measure], now.hours_of(measure), before.events[measure], before.hours_of(measure))
         value, lower, upper = map(float, limits)
         if math.isnan(lower):
             return None
@@ -144,6 +143,7 @@ class Place:
         """Rates per step of a version's age; None without usage."""
         end = version.released + number * step
         hours = self.sums.hours_of(self.channel, self.os_name, version.version, version.released, end)
+        hours = hours[hours[measure].notna()]
         place = ((hours["window_start"] - version.released) // step).to_numpy()
         usage = np.bincount(place, hours["usage_hours"], number)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -162,8 +162,8 @@ class Place:
 PERIODS: tuple[Period, ...] = ("since_release", "last_24h")
 
 
-def _state(newest: Counts, moved: Change | None, previous: Version | None) -> State:
-    if not newest.usage_hours or (moved is None and previous is not None):
+def _state(usage_hours: float, moved: Change | None, previous: Version | None) -> State:
+    if not usage_hours or (moved is None and previous is not None):
         return "too_little_usage"
     if moved is None or moved.excludes_none or moved.upper - moved.lower <= WIDEST_INTERVAL:
         return "measured"

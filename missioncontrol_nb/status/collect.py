@@ -178,7 +178,7 @@ class Collector:
     def _pings(self, since: datetime, until: datetime) -> Pings:
         """Of the windows that start in a stretch of time, the first one whole."""
         first = _window_of(since)
-        accepted = self._opened.load(first, until, measures=(), every=None)
+        accepted = self._opened.load(first, until, measures=(), by="application", every=None)
         rejected = self._opened.load_rejected(first, until)
         return Pings(first, until, int(accepted["count"].sum()), _by_reason(rejected))
 

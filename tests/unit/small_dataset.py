@@ -45,6 +45,12 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text if len(text) > 12 else f"2017-10-{text}").replace(tzinfo=UTC)
 
 
+def usual_of(row: Mapping[str, object]) -> dict[str, object]:
+    """A row with what it does not say: what is usual, and the application that the product is on its system."""
+    os_name = str(row.get("os_name", USUAL["os_name"]))
+    return {**USUAL, "application": contract.APPLICATION_ON[os_name], **row}
+
+
 def drawn(text: str) -> list[dict[str, str]]:
     """The rows of a table drawn as text."""
     head, *lines = (line.split() for line in text.strip().splitlines())
@@ -63,7 +69,7 @@ def write_delays(folder: Path, table: str) -> None:
     for row in drawn(table):
         hour = moment(row["submission_hour"])
         numbers = {name: float(row[name]) for name in ("delay_hours", "usage_hours")}
-        rows.append({**USUAL, **row, "submission_date": hour.date(), "submission_hour": hour, **numbers})
+        rows.append({**usual_of(row), "submission_date": hour.date(), "submission_hour": hour, **numbers})
     _append(folder, contract.REPORTING_DELAYS, rows, None)
 
 
@@ -82,9 +88,9 @@ def build_of(version: str, channel: str) -> str:
 
 
 def _whole(row: Mapping[str, str]) -> dict[str, object]:
-    usual = {**USUAL, **row}
-    version, start = usual["display_version"], moment(row["window"])
-    build = {"version": version.split("b")[0], "build_id": build_of(version, usual["channel"])}
+    usual = usual_of(row)
+    version, start = str(usual["display_version"]), moment(row["window"])
+    build = {"version": version.split("b")[0], "build_id": build_of(version, str(usual["channel"]))}
     sums = {name: (float if name == "usage_hours" else int)(row.get(name, name == "count")) for name in contract.COUNTS}
     window = {"submission_date": start.date(), "window_start": start, "window_end": start + contract.WINDOW}
     return {**build, **usual, **window, **sums}

@@ -94,7 +94,24 @@ def test_submission_is_in_this_century(text: str, is_one: bool) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["56.0", "56.0.1", "56.0b3", "58.0a1", "52.4.0esr", "38.0.5rc1", "3.6.3.1", "100.0", "60.0b10", "2.0.9", "5.0a2"],
+    [
+        "56.0",
+        "56.0.1",
+        "56.0b3",
+        "58.0a1",
+        "52.4.0esr",
+        "38.0.5rc1",
+        "3.6.3.1",
+        "100.0",
+        "60.0b10",
+        "2.0.9",
+        "5.0a2",
+        "1000.0",
+        "1000.0.1",
+        "1234.0b5",
+        "115.10.0esr",
+        "56.1000",
+    ],
 )
 def test_version_of_any_release_is_one(text: str) -> None:
     assert forms.is_version(text)
@@ -104,7 +121,7 @@ def test_version_of_any_release_is_one(text: str) -> None:
     "text",
     [
         *("", "56", "56.", ".0", "56.0 ", " 56.0", "56.0\n", "56.0b", "56.0-b3", "56.0c1", "1.2.3.4.5", "56.0esr1"),
-        *("1000.0", "56.1000", "56.0b1000", "56.0<b>", "<b>", "٥٦.٠", "56,0", "baddisplayversion", "56.0b3esr"),
+        *("10000.0", "56.10000", "56.0b1000", "56.0<b>", "<b>", "٥٦.٠", "56,0", "baddisplayversion", "56.0b3esr"),
     ],
 )
 def test_text_of_another_form_is_no_version(text: str) -> None:

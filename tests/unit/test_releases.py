@@ -23,7 +23,7 @@ from streaming.forms import is_version as is_version_of_a_ping
 
 CALENDAR = load_calendar(releases.PACKAGED)
 VERSIONS = st.from_regex(
-    r"[0-9]{1,3}(\.[0-9]{1,3}){1,3}((a|b|rc)[0-9]{1,3}|esr)?", fullmatch=True, alphabet="0123456789abcers."
+    r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}((a|b|rc)[0-9]{1,3}|esr)?", fullmatch=True, alphabet="0123456789abcers."
 )
 
 HISTORY = {
@@ -81,6 +81,14 @@ def test_order_of_versions_is_total(a: str, b: str, c: str) -> None:
     assert (key_a < key_b) + (key_b < key_a) + (a == b) == 1
     if key_a <= key_b <= key_c:
         assert key_a <= key_c
+
+
+@pytest.mark.parametrize("version", ["999.0", "1000.0", "1000.0.1", "1234.0b5", "115.10.0esr", "9999.0a1"])
+def test_version_of_four_digits_is_one_to_the_counter_the_calendar_and_mozilla(version: str) -> None:
+    assert str(FirefoxVersion.parse(version)) == version
+    assert is_version_of_a_ping(version)
+    assert Calendar((Release(version, "release", date(2017, 9, 28)),)).releases[0].version == version
+    assert version_key("56.0") < version_key(version)
 
 
 @given(VERSIONS)
