@@ -131,7 +131,10 @@ DELAY_BUCKET_EDGES_HOURS = (0.25, 0.5, 1.0, 2.0, 3.0, 6.0, 12.0, 24.0, 48.0, 72.
 REASONS = {
     "file_vanished": "The file was gone when it was to be read.",
     "file_unreadable": "The file could not be opened or read.",
-    "file_corrupt": "The compressed file is cut short or damaged; what stood before the damage was counted.",
+    "file_corrupt": (
+        "The compressed file is cut short or damaged, or inflates to more than 5,000 times its size; what stood before "
+        "was counted."
+    ),
     "messages_lost": "The message was gone from its topic before it was read, or the topic was made anew.",
     "empty": "The document or file is empty.",
     "too_large": "The document is larger than a ping can be (8 MiB).",

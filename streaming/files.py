@@ -9,9 +9,9 @@ import glob
 import heapq
 import json
 import os
+import re
 import threading
 import time
-import zlib
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from pyspark.sql.types import StructType
 from streaming import contract, remote
 from streaming.counting import Counter
 from streaming.errors import MissionControlError
+from streaming.packed import Damaged, unpacked
 from streaming.partials import PartialSums, envelope_of
 from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, START_SECONDS, Notes, Patience, waiting_for
 from streaming.pings import Envelope
@@ -49,6 +50,8 @@ LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is
 HANDFUL, HANDFUL_BYTES = 50, 4 << 20  # documents that are parsed before the first of them is counted
 FLUSH_ROWS = 50_000
 LISTED = "listed:"  # before the path of a list of files
+SHORTEST_LINE_BYTES = 8  # where lines are shorter on the average, most of them are empty
+_EMPTY_LINES = re.compile(rb"\n{3,}")
 _UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
 
 
@@ -67,10 +70,6 @@ class Piece(NamedTuple):
     start: int
     end: int
     modified_us: int
-
-
-class Damaged(Exception):  # noqa: N818 (it is data, caught where the file is read)
-    """A compressed file that is cut short or corrupt."""
 
 
 # Listing.
@@ -367,10 +366,8 @@ def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[b
     if piece.end < 0:
         raise PermissionError(piece.path)
     name, packing = os.path.splitext(piece.path)  # noqa: PTH122
-    if packing == ".gz":
-        blocks = _unpack(_read_blocks(piece, PACKED_BLOCK_BYTES, patience), _gzip_decompressor)
-    elif packing == ".zst":
-        blocks = _unpack(_read_blocks(piece, PACKED_BLOCK_BYTES, patience), _zstandard_decompressor)
+    if packing in (".gz", ".zst"):
+        blocks = unpacked(_read_blocks(piece, PACKED_BLOCK_BYTES, patience), packing)
     else:
         name, blocks = piece.path, _read_blocks(piece, BLOCK_BYTES, patience)
     documents = _lines(blocks) if name.endswith(".jsonl") else _one_document(blocks)
@@ -403,52 +400,20 @@ def _read_blocks(piece: Piece, size: int, patience: Patience = NO_PATIENCE) -> I
             yield block
 
 
-def _gzip_decompressor() -> Any:
-    return zlib.decompressobj(wbits=31)
-
-
-def _zstandard_decompressor() -> Any:
-    import zstandard
-
-    return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-
-
-def _unpack(blocks: Iterator[bytes], new_decompressor: Callable[[], Any]) -> Iterator[bytes]:
-    """The content of one or several compressed streams, one after another."""
-    import zstandard
-
-    decompressor = None
-    for packed in blocks:
-        block = packed
-        while block:
-            if decompressor is None or decompressor.eof:
-                block = block.lstrip(b"\0")  # gzip allows such padding between and after streams
-                decompressor = new_decompressor() if block else decompressor
-            if not block or decompressor is None:
-                break
-            try:
-                yield decompressor.decompress(block)
-            except (zlib.error, zstandard.ZstdError) as error:
-                raise Damaged(str(error)) from error
-            block = decompressor.unused_data if decompressor.eof else b""
-    if decompressor is not None and not decompressor.eof:
-        raise Damaged("cut short")
-
-
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of blocks; of a line beyond LONGEST_DOCUMENT_BYTES about as many bytes."""
-    begun: list[bytes] = []
-    size = 0
+    """The lines of blocks, without most empty ones; of a line beyond LONGEST_DOCUMENT_BYTES about as many bytes."""
+    begun = bytearray()
     for block in blocks:
+        if block.count(b"\n") > len(block) // SHORTEST_LINE_BYTES:
+            block = _EMPTY_LINES.sub(b"\n\n", block)  # noqa: PLW2901 (a file may have millions of them)
         first, *others = block.split(b"\n")
-        if size < LONGEST_DOCUMENT_BYTES:
-            begun.append(first)
-            size += len(first)
+        if len(begun) < LONGEST_DOCUMENT_BYTES:
+            begun += first
         if others:
-            yield b"".join(begun)
+            yield bytes(begun)
             yield from others[:-1]
-            begun, size = [others[-1]], len(others[-1])
-    yield b"".join(begun)
+            begun = bytearray(others[-1])
+    yield bytes(begun)
 
 
 def _local_lines(piece: Piece) -> Iterator[bytes]:
@@ -465,13 +430,11 @@ def _local_lines(piece: Piece) -> Iterator[bytes]:
 
 
 def _one_document(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    kept: list[bytes] = []
-    size = 0
+    kept = bytearray()
     for block in blocks:
-        if size < LONGEST_DOCUMENT_BYTES:
-            kept.append(block)
-            size += len(block)
-    yield b"".join(kept)
+        if len(kept) < LONGEST_DOCUMENT_BYTES:
+            kept += block
+    yield bytes(kept)
 
 
 # What Spark sees.

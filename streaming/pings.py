@@ -14,7 +14,8 @@ bare. Where the envelope is missing or silent, this stands in for it, the first 
 Version and build id of a core ping stand in `metadata.uri` alone. Without it the ping is rejected: nothing can stand in
 for a build id. Those of main and crash pings never come from there. What a core ping says in `application`,
 `environment` or `payload`, which its schema does not know, does not count. Receipt is not compared with submission, for
-a file's time may be any.
+a file's time may be any, and a topic may be filled from an archive. A document that is rejected counts at the time in
+the envelope or `Envelope.submitted_at`, else at that of receipt: what its client says is not used.
 
 What is not read is not checked beyond having the form of JSON; its text need not be UTF-8 and may hold half a surrogate
 pair. A byte order mark before a document is passed over. A whole number has neither fraction nor exponent, as the draft
@@ -86,7 +87,9 @@ class Ping(Struct, gc=False, frozen=True):
 class Rejected(Struct, gc=False, frozen=True):
     """A document that does not count and why (a key of contract.REASONS).
 
-    submitted_us: microseconds since 1970; None where the document does not say when it was submitted.
+    submitted_us: microseconds since 1970, of the envelope or of Envelope.submitted_at; None where neither tells it: the
+    client's own `creationDate` or `created` does not count here, so that a stranger cannot choose the window, and with
+    it the partition, of a document that is rejected.
     """
 
     reason: str
@@ -253,7 +256,7 @@ def judge(record: Document | Exception, document: bytes, envelope: Envelope, rec
     submitted_us = _submitted_us(record, envelope, received_at_us)
     rule = RULES.get(document_type)
     if rule is None:
-        return Rejected("document_type", submitted_us=submitted_us)
+        return Rejected("document_type", submitted_us=_rejected_us(record, envelope, submitted_us))
 
     counts = rule(record)
     if rule is _core_rule:
@@ -274,7 +277,8 @@ def judge(record: Document | Exception, document: bytes, envelope: Envelope, rec
         or not build.built_us <= submitted_us <= build.expires_us
     ):
         faults = set(_faults(document, document_type, submitted_us, counts, build, system, experiments))
-        return Rejected(min(faults, key=_PRECEDENCE.__getitem__), document_type, submitted_us)
+        reason = min(faults, key=_PRECEDENCE.__getitem__)
+        return Rejected(reason, document_type, _rejected_us(record, envelope, submitted_us))
     country = record.normalized_country_code or record.metadata.geo.country or envelope.country or ""
     dimensions = (
         build.application,
@@ -308,6 +312,11 @@ def _submitted_us(record: Document, envelope: Envelope, received_at_us: int) -> 
     elif record.creationDate or record.created:
         submitted_us = forms.microseconds(record.creationDate or record.created)
     return submitted_us if submitted_us is not None and forms.is_submission_time(submitted_us) else None
+
+
+def _rejected_us(record: Document, envelope: Envelope, submitted_us: int | None) -> int | None:
+    """The submission of a rejected document; None where only its client tells it."""
+    return submitted_us if record.submission_timestamp or envelope.submitted_us is not None else None
 
 
 def _build(record: Document, envelope: Envelope) -> forms.Build:
@@ -407,7 +416,8 @@ def _unreadable(document: bytes, envelope: Envelope, received_at_us: int, error:
     if not decodable.lstrip().startswith(b"{"):
         return Rejected("not_an_object", submitted_us=envelope.submitted_us)
     record = _GLIMPSE_DECODER.decode(decodable).document()
-    document_type, submitted_us = _document_type(record), _submitted_us(record, envelope, received_at_us)
+    document_type = _document_type(record)
+    submitted_us = _rejected_us(record, envelope, _submitted_us(record, envelope, received_at_us))
     if document_type not in RULES:
         return Rejected("document_type", submitted_us=submitted_us)
     return Rejected("too_long" if "of length <=" in str(error) else "wrong_type", document_type, submitted_us)

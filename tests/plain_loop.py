@@ -117,7 +117,8 @@ def read(document: bytes, received_us: int, stand_in: StandIn) -> dict[str, Any]
         return {"reason": ping, "kind": kind, "submitted_us": submitted_us}
     kind = kind_of(ping)
     submitted_us = submission(ping, received_us, stand_in)
-    rejected = {"kind": kind, "submitted_us": received_us if submitted_us is None else submitted_us}
+    is_told = text_at(ping, "submission_timestamp") or stand_in.submitted_at is not None  # by others than the client
+    rejected = {"kind": kind, "submitted_us": submitted_us if is_told and submitted_us is not None else received_us}
     if kind == "unknown":
         return rejected | {"reason": "document_type"}
     reason = fault_of_types(ping, READ)

@@ -778,3 +778,23 @@ def test_rejected_ping_keeps_its_time_of_submission() -> None:
     assert rejected(changed(CRASH, normalized_channel="x")).submitted_us == SUBMITTED_US
     assert rejected(b"no text").submitted_us is None
     assert rejected(changed(CRASH, submission_timestamp="x")).submitted_us is None
+
+
+BARE = {"submission_timestamp": ABSENT, "creationDate": "1970-01-01T00:00:00Z", "created": "2031-01-01"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        changed(CRASH, payload=7, **BARE | {"creationDate": "2031-01-01T00:00:00Z"}),
+        changed(CRASH, type="other", **BARE | {"creationDate": "2031-01-01T00:00:00Z"}),
+        changed(CRASH, normalized_channel="x", **BARE | {"creationDate": "2031-01-01T00:00:00Z"}),
+        changed(CORE, durations=-1, **BARE | {"creationDate": ABSENT}),
+        changed(CRASH, **BARE),
+    ],
+)
+def test_client_does_not_choose_the_window_of_its_rejected_document(document: bytes) -> None:
+    assert rejected(document).submitted_us is None
+    told = Envelope(submitted_at=datetime(2017, 10, 3, tzinfo=UTC))
+    ping = decode(document, told, SUBMITTED_US)
+    assert ping.submitted_us == told.submitted_us
