@@ -50,7 +50,7 @@ LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is
 HANDFUL, HANDFUL_BYTES = 50, 4 << 20  # documents that are parsed before the first of them is counted
 FLUSH_ROWS = 50_000
 LISTED = "listed:"  # before the path of a list of files
-SHORTEST_LINE_BYTES = 8  # where lines are shorter on the average, most of them are empty
+SHORTEST_LINE_BYTES = 8  # where lines are shorter on the average, most of them may be empty
 _EMPTY_LINES = re.compile(rb"\n{3,}")
 _UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
 
@@ -404,9 +404,10 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The lines of blocks, without most empty ones; of a line beyond LONGEST_DOCUMENT_BYTES about as many bytes."""
     begun = bytearray()
     for block in blocks:
-        if block.count(b"\n") > len(block) // SHORTEST_LINE_BYTES:
-            block = _EMPTY_LINES.sub(b"\n\n", block)  # noqa: PLW2901 (a file may have millions of them)
-        first, *others = block.split(b"\n")
+        most = len(block) // SHORTEST_LINE_BYTES
+        first, *others = block.split(b"\n", most)
+        if len(others) == most:
+            first, *others = _EMPTY_LINES.sub(b"\n\n", block).split(b"\n")
         if len(begun) < LONGEST_DOCUMENT_BYTES:
             begun += first
         if others:
