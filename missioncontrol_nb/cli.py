@@ -1,11 +1,16 @@
 """The `missioncontrol` command; each subcommand lives in `missioncontrol_nb.commands`, imported when asked for."""
 
+import os
 import sys
 from importlib import import_module
 
 import click
 
-from streaming.errors import MissionControlError, unknown_name
+from missioncontrol_nb.failures import open_streams, run_to_exit_code
+from streaming.errors import unknown_name
+
+NAME = "missioncontrol"
+COMPLETION = "_MISSIONCONTROL_COMPLETE"  # set by a shell that completes a command line
 
 COMMANDS = {
     "aggregate": "Sum pings from files, a bucket or a Kafka topic into the grouped dataset.",
@@ -54,9 +59,22 @@ def group() -> None:
 
 
 def main() -> None:
-    """Runs the command line; what the reader can fix is one line on stderr and exit code 1."""
+    """Runs the command line and ends the process with its exit code; no error but one sentence on stderr."""
+    sys.exit(run_to_exit_code(_run))
+
+
+def _run() -> int:
+    open_streams()
+    if COMPLETION in os.environ:
+        group(prog_name=NAME)
     try:
-        group(standalone_mode=True)
-    except MissionControlError as error:
-        click.echo(f"missioncontrol: {error}", err=True)
-        sys.exit(1)
+        with group.make_context(NAME, sys.argv[1:]) as context:
+            group.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming import contract
-from streaming.errors import MissionControlError, unknown_name
+from streaming.errors import MissionControlError, require_replaceable, unknown_name
 from streaming.forms import VERSION, is_version
 
 PRODUCT_DETAILS = "https://product-details.mozilla.org/1.0/"
@@ -205,6 +205,7 @@ def _suits(version: str, channel: str) -> bool:
 
 
 def _write_whole(path: Path, text: str) -> None:
+    require_replaceable(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+MAX_SEED = (1 << 63) - 1
+
 
 class NumberRange(click.FloatRange):
     """A number within bounds, neither `nan` nor infinite, both of which click lets pass."""
@@ -21,15 +23,27 @@ class NumberRange(click.FloatRange):
         return number
 
 
+class Stop(threading.Event):
+    """Set when a signal came that asks to stop. signal_number: the first one; None before."""
+
+    signal_number: int | None = None
+
+    def hear(self, number: int, _frame: object = None) -> None:
+        """Takes a signal."""
+        self.signal_number = self.signal_number or number
+        self.set()
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell says of what that signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + (self.signal_number or signal.SIGINT)
+
+
 @contextmanager
-def stopped_by_signals(*numbers: signal.Signals) -> Iterator[threading.Event]:
+def stopped_by_signals(*numbers: signal.Signals) -> Iterator[Stop]:
     """An event that Ctrl-C and SIGTERM set, and further signals that are named; main thread only."""
-    stop = threading.Event()
-
-    def tell(*_: object) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM, *numbers)}
+    stop = Stop()
+    before = {number: signal.signal(number, stop.hear) for number in (signal.SIGINT, signal.SIGTERM, *numbers)}
     try:
         yield stop
     finally:

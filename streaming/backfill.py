@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from streaming import contract
+from streaming.applies import check_settings
 from streaming.checkpoint import source_app
 from streaming.cluster import is_cluster
 from streaming.days import (
@@ -37,6 +38,7 @@ from streaming.days import (
 )
 from streaming.errors import MissionControlError
 from streaming.files import FileSource, list_files, write_list
+from streaming.forms import SUBMISSION_YEARS
 from streaming.job import AggregateSettings, Progress, Summary, aggregate, checkpoint_folder, open_source
 from streaming.kafka import TopicSource
 from streaming.patience import Patience
@@ -54,6 +56,7 @@ from streaming.table import (
     said_up_to,
     table_url,
 )
+from streaming.topic import is_topic
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,6 +129,19 @@ def backfill(
     when told to stop, between two replacements.
     """
     settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), normal_url(dataset)
+    counting = replace(settings.counting, follow=False)
+    check_settings(counting, source, is_topic(source))
+    if not (since.year in SUBMISSION_YEARS and until.year in SUBMISSION_YEARS):
+        raise MissionControlError(
+            f"expected --from and --to between {SUBMISSION_YEARS[0]} and {SUBMISSION_YEARS[-1]}, which pings are "
+            f"submitted in; got {since} and {until}"
+        )
+    begin = counting.topic.starting_offsets
+    if begin == "latest" or (isinstance(begin, datetime) and begin.date() > until):
+        raise MissionControlError(
+            "expected --starting-offsets as earliest or a time before the days: no ping of them comes after, and they "
+            f"would be emptied; got {str(begin)!r}"
+        )
     if since > until:
         raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
     if settings.counting.dedupe and is_cluster(settings.counting.master):
@@ -153,12 +169,12 @@ def backfill(
         with _or_stopped(stop):
             began.keep_sums(days, folder, patience)
         counted = folder / "dataset"
-        counting = replace(settings.counting, checkpoint=str(folder / "checkpoint"), follow=False)
+        counting = replace(counting, checkpoint=str(folder / "checkpoint"))
         summary = aggregate(
             only, str(counted), settings=counting, on_start=on_start, on_progress=on_progress, on_notice=on_notice,
             stop=stop, spark=spark,
         )  # fmt: skip
-        if stop.is_set():
+        if stop.is_set() or not summary.finished:
             raise Stopped([])
         _check_whole(source, summary)
         replacing = _Replacing(dataset, began, str(counted), until, settings.dry_run, patience)

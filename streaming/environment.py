@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import streaming
-from streaming.errors import MissionControlError
+from streaming.errors import MissionControlError, require_replaceable
 
 PYTHON = "bin/python"  # what executors start, in the archive
 PACKED = ("confluent-kafka", "fsspec", "msgspec", "numpy", "pyarrow", "s3fs", "zstandard")  # and what they require
@@ -51,6 +51,7 @@ class Packed:
 def pack_environment(path: Path) -> Packed:
     """Write the archive, whole or not at all. Raises MissionControlError where it cannot be made."""
     check_python()
+    require_replaceable(path)
     packages = sorted(required(PACKED), key=lambda package: package.name)
     unfinished = path.with_name(f".{path.name}.tmp")
     try:

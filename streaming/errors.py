@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class MissionControlError(Exception):
@@ -13,3 +16,38 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> MissionContro
     known = sorted(known)
     near = get_close_matches(str(name), known, n=3, cutoff=0.5) or known
     return MissionControlError(f"unknown {kind} {name!r}; did you mean {', '.join(near)}?")
+
+
+def printable(text: str) -> str:
+    """Text in which nothing moves a terminal's cursor or begins a line: such characters escaped, as repr() does.
+
+    A file's name may hold any: ESC and newlines would fake lines, and half a surrogate pair cannot be written.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def require_place(text: str, what: str = "a path or a URL") -> str:
+    """The text itself. Raises MissionControlError for an empty one, which would be the current folder."""
+    if not text.strip() or "\0" in text:
+        raise MissionControlError(f"expected {what}; got {text!r}. Is a variable empty that should name it?")
+    return text
+
+
+def require_replaceable(path: Path) -> None:
+    """Raises MissionControlError where a file that is written whole, and renamed, would replace what is no file.
+
+    A device or a pipe would be gone for everybody on the machine.
+    """
+    if path.exists() and not path.is_file():
+        raise MissionControlError(
+            f"expected the name of a file to write; got {str(path)!r}, which is a folder, a device or a pipe"
+        )

@@ -21,7 +21,7 @@ _BUILD_ID = re.compile(r"[0-9]{14}", re.ASCII)
 _OS_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}", re.ASCII)
 _OS_VERSION_LENGTH = 17  # three numbers of five digits
 _EXPERIMENT = re.compile(r"[A-Za-z0-9@{_][A-Za-z0-9 ._:@{}+/-]{0,99}", re.ASCII)
-_SUBMISSION_YEARS = range(2001, 2101)
+SUBMISSION_YEARS = range(2001, 2101)
 _LEAP_SECOND = re.compile(r"(\d{4}-?\d\d-?\d\d.\d\d:?\d\d:?)60(.*)", re.ASCII)
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
@@ -71,7 +71,7 @@ def _first_of(year: int) -> int:
     return round(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1e6)
 
 
-_EARLIEST_US, _LATEST_US = _first_of(_SUBMISSION_YEARS.start), _first_of(_SUBMISSION_YEARS.stop)
+_EARLIEST_US, _LATEST_US = _first_of(SUBMISSION_YEARS.start), _first_of(SUBMISSION_YEARS.stop)
 
 
 def is_submission_time(moment_us: int) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from streaming import contract, files, kafka
 from streaming.added import write_files
+from streaming.applies import check_settings
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
 from streaming.cluster import await_executors, is_cluster
 from streaming.dedupe import drop_duplicates
@@ -98,7 +99,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run read. seconds: all of it; start_seconds: until Spark was up; bytes: of documents, unpacked."""
+    """What a run read. seconds: all of it; start_seconds: until Spark was up; bytes: of documents, unpacked.
+
+    finished: False where a run that does not follow was stopped before it had read all that was there.
+    """
 
     pings: int
     accepted: int
@@ -107,6 +111,7 @@ class Summary:
     seconds: float
     start_seconds: float
     batches: int
+    finished: bool = True
 
 
 def aggregate(
@@ -133,6 +138,8 @@ def aggregate(
     """
     began = time.monotonic()
     settings, stop = settings or AggregateSettings(), stop or threading.Event()
+    if isinstance(source, str):
+        check_settings(settings, source, is_topic(source))
     pings = open_source(source, settings) if isinstance(source, str) else source
     dataset = normal_url(dataset)
     check_credentials(dataset)
@@ -157,8 +164,6 @@ def aggregate(
 
 def open_source(source: str, settings: AggregateSettings) -> Source:
     """The source of a URL or path. Raises MissionControlError where it is none."""
-    if settings.dedupe and not is_topic(source):
-        raise MissionControlError(f"duplicates are dropped from topics only, kafka://...; got {source!r}")
     if is_topic(source):
         most = kafka.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else kafka.MAX_BATCH_BYTES
         return TopicSource.of(source, settings.topic, settings.max_batch_bytes or most)
@@ -242,13 +247,14 @@ class _Run:
         self._trouble: str | None = None
         self._committing = threading.Lock()
         self._error: Exception | None = None
-        self._is_ended = False
+        self._is_ended = self._has_read_all = False
         self._done_bytes = self._shown_bytes = self._bytes = self._accepted = self._batches = 0
         self._rejected: Tally[str] = Tally()
 
     def run(self, spark: "SparkSession", on_progress: Callable[[Progress], None]) -> None:
         """Reads, sums and appends until there is no more, or until told to stop."""
         if not self._await_first_ping():
+            self._has_read_all = not self._stop.is_set()
             return
         total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
         query = self._start(spark)
@@ -257,6 +263,7 @@ class _Run:
                 self._tell_trouble()
                 if not self._settings.follow:  # which has no end to be near to, and asking Spark is not free
                     on_progress(self._progress(spark, total))
+            self._has_read_all = not query.isActive
         finally:
             self._end(query)
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
@@ -285,7 +292,10 @@ class _Run:
     def summary(self, seconds: float, start_seconds: float) -> Summary:
         """What was read."""
         rejected = dict(self._rejected.most_common())
-        return Summary(self._pings, self._accepted, rejected, self._bytes, seconds, start_seconds, self._batches)
+        finished = self._settings.follow or self._has_read_all
+        return Summary(
+            self._pings, self._accepted, rejected, self._bytes, seconds, start_seconds, self._batches, finished
+        )
 
     @property
     def _pings(self) -> int:

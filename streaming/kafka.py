@@ -51,6 +51,8 @@ SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
 FLUSH_ROWS = 50_000  # without those of delays, as many again at most where a row is a delivery
 UNKNOWN_BYTES = 32_768.0  # of a message, as long as none was seen: a main ping
 SAMPLE_SECONDS = 30.0  # how long a sample of messages' sizes is trusted
+# Kafka has no time before 1970, and takes small negative numbers for words.
+FIRST_MESSAGES, LAST_MESSAGES = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 OnDataLoss = Literal["fail", "count"]
 _Result = TypeVar("_Result")
 
@@ -67,6 +69,19 @@ class TopicSettings:
     starting_offsets: str | datetime = "earliest"
     config: Mapping[str, str] = field(default_factory=dict)
     on_data_loss: OnDataLoss = "fail"
+
+    def __post_init__(self) -> None:
+        begin = self.starting_offsets
+        if isinstance(begin, datetime):
+            if not FIRST_MESSAGES <= (begin if begin.tzinfo else begin.replace(tzinfo=UTC)) < LAST_MESSAGES:
+                raise MissionControlError(
+                    f"expected --starting-offsets between {FIRST_MESSAGES.year} and {LAST_MESSAGES.year}; "
+                    f"got {begin.isoformat()!r}"
+                )
+        elif begin not in ("earliest", "latest"):
+            raise MissionControlError(f"expected starting_offsets as earliest, latest or a datetime; got {begin!r}")
+        if self.on_data_loss not in ("fail", "count"):
+            raise MissionControlError(f"expected on_data_loss as 'fail' or 'count'; got {self.on_data_loss!r}")
 
 
 def read_starting_offsets(text: str) -> str | datetime:

@@ -115,6 +115,11 @@ class Envelope:
             raise MissionControlError(
                 f"expected a country as ISO 3166-1 alpha-2 code, such as DE; got {self.country!r}"
             )
+        if self.submitted_us is not None and not forms.is_submission_time(self.submitted_us):
+            years = forms.SUBMISSION_YEARS
+            raise MissionControlError(
+                f"expected --submitted-at between {years[0]} and {years[-1]}; got {str(self.submitted_at)!r}"
+            )
 
     @cached_property
     def submitted_us(self) -> int | None:

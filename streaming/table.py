@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from streaming import contract
 from streaming.columns import add_missing, as_found, fitted, schema_of
-from streaming.errors import MissionControlError
+from streaming.errors import MissionControlError, require_place
 from streaming.patience import START_SECONDS, Patience
 from streaming.sums import sum_query
 
@@ -71,12 +71,15 @@ def is_remote(url: str) -> bool:
 
 
 def normal_url(url: str | Path) -> str:
-    """One spelling for one place: an absolute path for local ones, no slash at the end."""
-    text = str(url)
+    """One spelling for one place: an absolute path for local ones, no slash at the end.
+
+    Raises MissionControlError for an empty one.
+    """
+    text = require_place(str(url))
     if is_remote(text):
         return text.rstrip("/")
     if text.startswith("file://"):
-        text = unquote(urlsplit(text).path)
+        text = require_place(unquote(urlsplit(text).path), "a path after file://")
     return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 (Path would resolve no `..`)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,8 @@ _SET_BY_US = {
     ),
     "auto.offset.reset": "--starting-offsets says where a new checkpoint begins",
 }
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+_BROKER = re.compile(rf"[^:\s][^\s]*:({_PORT})")
 _Client = TypeVar("_Client")
 _Result = TypeVar("_Result")
 
@@ -81,7 +84,7 @@ class Topic:
         """
         brokers, _, name = url.removeprefix(SCHEME).partition("/")
         hosts = brokers.split(",")
-        if not name or "/" in name or not all(host.rpartition(":")[2].isdigit() and host[0] != ":" for host in hosts):
+        if not name or "/" in name or not all(map(_BROKER.fullmatch, hosts)):
             raise MissionControlError(f"expected kafka://HOST:PORT[,HOST:PORT...]/TOPIC; got {url!r}")
         for setting in config:
             if setting in _SET_BY_US:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from missioncontrol_nb.commands import options
+from missioncontrol_nb.commands.command import FOLLOW, TOPIC, Command
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 from streaming.errors import MissionControlError
 
@@ -33,7 +34,14 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    cls=Command,
+    epilog=_EXAMPLES,
+    needs={
+        **dict.fromkeys(("starting_offsets", "kafka_config", "on_data_loss", "dedupe"), TOPIC),
+        **dict.fromkeys(("trigger", "no_maintain"), FOLLOW),
+    },
+)
 @click.argument("source")
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset; made if need be.")
 @click.option("--follow", is_flag=True, help="Keep watching for new pings until Ctrl-C; a line per micro-batch.")
@@ -59,7 +67,7 @@ Examples:
     help="With --follow: how often to look for new pings.",
 )  # fmt: skip
 @click.option(
-    "--batch-megabytes", type=click.IntRange(1), metavar="MB",
+    "--batch-megabytes", type=click.IntRange(1, 1 << 20), metavar="MB",
     help="How much a micro-batch reads at most.  [default: 8192 of files, 4096 of a topic]",
 )  # fmt: skip
 @click.option(
@@ -112,6 +120,8 @@ def command(
     it is complete: such names are passed over.
 
     What cannot be counted is counted as rejected, with its reason, and its file is named.
+
+    Exit code 130 or 143: ended by Ctrl-C or SIGTERM before all was read. With --follow these are its end, exit code 0.
     """
     from streaming.job import AggregateSettings
     from streaming.kafka import TopicSettings, read_starting_offsets
@@ -138,6 +148,8 @@ def command(
         click.echo(json.dumps(_as_record(summary)))
     else:
         click.echo(_as_text(summary), err=not follow)
+    if not summary.finished:
+        sys.exit(stop.exit_code)
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -222,6 +234,7 @@ def _counts(reasons: dict[str, int]) -> str:
 
 def _as_record(summary: "Summary") -> dict[str, object]:
     return {
+        "finished": summary.finished,
         "pings": summary.pings,
         "accepted": summary.accepted,
         "rejected": summary.rejected,
@@ -242,4 +255,6 @@ def _as_text(summary: "Summary") -> str:
         f"{summary.pings / reading:,.0f} pings/s, {summary.bytes / 1e6 / reading:,.1f} MB/s since Spark was up",
     ]
     lines += [f"  {count:>8,} {reason}: {REASONS[reason]}" for reason, count in summary.rejected.items()]
+    if not summary.finished:
+        lines.append("Stopped before all was read: the same command goes on from there")
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from missioncontrol_nb.commands import options
+from missioncontrol_nb.commands.command import TOPIC, Command
 from missioncontrol_nb.terminal import plural, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from streaming.backfill import BackfillSettings, Change
     from streaming.job import Progress
 
-INTERRUPTED = 130  # exit code, as a shell says of what Ctrl-C ended
 _LABELS = {measure.name: measure.label.lower() for measure in contract.MEASURES}
 _EXAMPLES = """
 \b
@@ -32,7 +32,9 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(
+    cls=Command, epilog=_EXAMPLES, needs=dict.fromkeys(("starting_offsets", "kafka_config", "dedupe"), TOPIC)
+)
 @click.argument("source")
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset; made if need be.")
 @click.option("--from", "since", required=True, metavar="DATE", help="The first day of submission, UTC: 2017-10-02.")
@@ -83,7 +85,7 @@ def command(
     running job adds meanwhile stays. Where SOURCE is what that job reads, only what it has counted is counted anew.
     Each table's day is replaced at once or not at all; where the sums are the same, nothing is written.
 
-    Exit code 130: ended by Ctrl-C, between two replacements.
+    Exit code 130 or 143: ended by Ctrl-C or SIGTERM, between two replacements.
     """
     from streaming.backfill import BackfillSettings, Stopped
     from streaming.job import AggregateSettings
@@ -110,7 +112,9 @@ def command(
             changes = _Output().run(source, dataset, *days, settings, stop)
         except Stopped as stopped:
             click.echo(f"stopped; {_outcome(stopped.changes, dry_run)}", err=True)
-            sys.exit(INTERRUPTED)
+            if as_json:
+                click.echo(json.dumps(_as_record(stopped.changes, dry_run, finished=False)))
+            sys.exit(stop.exit_code)
     if as_json:
         click.echo(json.dumps(_as_record(changes, dry_run)))
     else:
@@ -174,8 +178,9 @@ class _Output:
         tqdm.write(notice, file=sys.stderr)
 
 
-def _as_record(changes: "Sequence[Change]", dry_run: bool) -> dict[str, object]:
+def _as_record(changes: "Sequence[Change]", dry_run: bool, finished: bool = True) -> dict[str, object]:
     return {
+        "finished": finished,
         "dry_run": dry_run,
         "changed": sum(change.is_changed for change in changes),
         "tables": [

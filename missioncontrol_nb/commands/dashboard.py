@@ -5,13 +5,14 @@ import re
 import click
 
 from missioncontrol_nb.commands import options
+from missioncontrol_nb.commands.command import Command
 from missioncontrol_nb.dashboard.settings import Settings
 from streaming.errors import MissionControlError
 
 _BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--dataset", required=True, metavar="URL", help="Folder or s3:// URL that `missioncontrol aggregate` fills."
 )
@@ -24,11 +25,13 @@ _BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
     help="A release calendar.  [default: releases.json in the dataset, else the snapshot]",
 )
 @click.option(
-    "--pool", type=click.IntRange(0), default=2, show_default=True, help="Pages kept ready; each takes 0.3 GB."
+    "--pool", type=click.IntRange(0, 1000), default=2, show_default=True, help="Pages kept ready; each takes 0.3 GB."
 )
 @click.option("--base-url", default="/", show_default=True, help="Path below which a proxy shows this server.")
 @click.option("--name", "names", multiple=True, metavar="HOST", help="Host name a proxy passes on; may be repeated.")
-@click.option("--most-pages", type=click.IntRange(1), default=100, show_default=True, help="More at once get a 503.")
+@click.option(
+    "--most-pages", type=click.IntRange(1, 100_000), default=100, show_default=True, help="More at once get a 503."
+)
 @click.option("--verbose", is_flag=True, help="Log requests and kernels.")
 def command(
     dataset: str,

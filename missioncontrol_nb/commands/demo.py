@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from missioncontrol_nb.terminal import NumberRange
+from missioncontrol_nb.commands.command import Command
+from missioncontrol_nb.terminal import MAX_SEED, NumberRange
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True, help="0: any free one.")
 @click.option("--minutes", type=NumberRange(0, 1_000_000, min_open=True), help="End after so long. Default: at Ctrl-C.")
 @click.option(
@@ -16,7 +17,9 @@ from missioncontrol_nb.terminal import NumberRange
     help="Keep pings (30 MB a minute), dataset and logs here; an earlier demo's are replaced. "
     "Default: a folder that goes away at the end.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another fleet.")
+@click.option(
+    "--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Another seed, another fleet."
+)
 @click.option(
     "--kafka", "topic", metavar="kafka://HOST:PORT/TOPIC",
     help="Send live pings through this topic instead of files; `make kafka` runs one.",

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
+from missioncontrol_nb.commands.command import Command
 from missioncontrol_nb.terminal import plural
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),

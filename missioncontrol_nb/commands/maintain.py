@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from missioncontrol_nb.commands import options
+from missioncontrol_nb.commands.command import FOLLOW, Command
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from streaming.maintain import MaintainSettings, Upkeep
 
+MAX_DAYS = 36_500  # a hundred years: no day of the calendar is left at their other end
 _EXAMPLES = """
 \b
 Examples:
@@ -25,7 +27,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(cls=Command, epilog=_EXAMPLES, needs={"every": FOLLOW})
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset.")
 @click.option("--follow", is_flag=True, help="Keep at it until Ctrl-C.")
 @click.option(
@@ -33,15 +35,15 @@ Examples:
     help="With --follow: how often.",
 )  # fmt: skip
 @click.option(
-    "--keep-days", type=click.IntRange(1), metavar="DAYS",
+    "--keep-days", type=click.IntRange(1, MAX_DAYS), metavar="DAYS",
     help="Remove older days of all tables but the coarse one; counted from the newest day.  [default: keep all]",
 )  # fmt: skip
 @click.option(
-    "--keep-coarse-days", type=click.IntRange(1), metavar="DAYS",
+    "--keep-coarse-days", type=click.IntRange(1, MAX_DAYS), metavar="DAYS",
     help="Remove older days of the coarse table, which overviews are made of.  [default: keep all]",
 )  # fmt: skip
 @click.option(
-    "--keep-removed-hours", type=click.IntRange(1), metavar="HOURS",
+    "--keep-removed-hours", type=click.IntRange(1, 24 * MAX_DAYS), metavar="HOURS",
     help="How long files stay that were replaced, for whoever still reads them.  [default: as it was told, or 2]",
 )  # fmt: skip
 @options.endpoint_url
@@ -61,6 +63,8 @@ def command(
     that nobody needs, and shortens Delta's log. No count changes. It is safe at any moment, and may be killed at any
     moment. `missioncontrol aggregate --follow` does so by itself; run it on its own for what is not followed, and to
     remove old days.
+
+    Exit code 130 or 143: ended by Ctrl-C or SIGTERM before all tables were tended. With --follow these are its end.
     """
     from streaming import maintain
     from streaming.maintain import MaintainSettings
@@ -80,7 +84,10 @@ def command(
         else:
             _once(dataset, settings, stop, as_json)
             if stop.is_set():
-                sys.exit(130)
+                click.echo("stopped before all tables were tended: run it again", err=True)
+                if as_json:
+                    click.echo(json.dumps({"finished": False}))
+                sys.exit(stop.exit_code)
 
 
 def _once(dataset: str, settings: "MaintainSettings", stop: "Event", as_json: bool) -> None:

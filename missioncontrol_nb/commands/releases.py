@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from missioncontrol_nb import releases
+from missioncontrol_nb.commands.command import Command
 from missioncontrol_nb.selection import as_utc
 from streaming import contract
 
@@ -17,12 +18,14 @@ def command() -> None:
     """Show or refresh the release calendar."""
 
 
-@command.command()
+@command.command(cls=Command)
 @click.option(
     "--channel", type=click.Choice(contract.CHANNELS), multiple=True, help="Only this channel; may be repeated."
 )
 @click.option("--at", metavar="TIME", help="What was out at this time, ISO 8601, UTC. Default: now.")
-@click.option("--last", type=click.IntRange(1), default=5, show_default=True, help="How many releases of a channel.")
+@click.option(
+    "--last", type=click.IntRange(1, 100_000), default=5, show_default=True, help="How many releases of a channel."
+)
 @click.option("--releases", "source", metavar="FILE|FOLDER|URL", help="Another calendar than the snapshot.")
 def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None) -> None:
     """List what is out on each channel, highest version first."""
@@ -37,7 +40,7 @@ def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None
         click.echo(f"Nothing was out at {moment:%Y-%m-%d %H:%M} UTC", err=True)
 
 
-@command.command()
+@command.command(cls=Command)
 @click.option(
     "--from",
     "source",

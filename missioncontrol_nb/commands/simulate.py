@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from missioncontrol_nb.terminal import NumberRange, stopped_by_signals
+from missioncontrol_nb.commands.command import BAD, HISTORY, LIVE, LIVE_FILES, Command
+from missioncontrol_nb.terminal import MAX_SEED, NumberRange, Stop, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -39,6 +40,13 @@ def moment_of(name: str, text: str | None, now: datetime) -> datetime:
 
 
 @click.command(
+    cls=Command,
+    needs={
+        "days": HISTORY,
+        **dict.fromkeys(("minutes", "at_most", "every"), LIVE),
+        "is_compressed": LIVE_FILES,
+        **dict.fromkeys(("bad_since", "bad_os", "bad_channel", "bad_measure", "bad_factor"), BAD),
+    },
     epilog="""\b
 Examples:
   missioncontrol simulate --history fleet
@@ -47,7 +55,7 @@ Examples:
   missioncontrol simulate --history fleet --live pings --bad 56.0 --bad-since -12h --bad-os Windows_NT
   missioncontrol simulate --live pings --rate 0 --pings 20000 --every 30
   missioncontrol simulate --live kafka://127.0.0.1:9092/pings --releases-to releases.json
-"""
+""",
 )
 @click.option(
     "--history", "dataset", metavar="DATASET", help="Write grouped rows into this dataset, which must be new."
@@ -69,12 +77,16 @@ Examples:
     "0 is as fast as this machine can, as if they had come in at the default rate until now.",
 )
 @click.option("--minutes", type=NumberRange(0, 1_000_000, min_open=True), help="Stop after so long.")
-@click.option("--pings", "at_most", type=click.IntRange(1), help="Stop after the file that holds this many in all.")
+@click.option(
+    "--pings", "at_most", type=click.IntRange(1, 1_000_000_000), help="Stop after the file that holds this many in all."
+)
 @click.option(
     "--every", type=NumberRange(0.1, 3600), default=2.0, show_default=True, help="Seconds of pings that a file holds."
 )
 @click.option("--compress/--no-compress", "is_compressed", default=True, help="Files as .jsonl.gz (default) or .jsonl.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another fleet.")
+@click.option(
+    "--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Another seed, another fleet."
+)
 @click.option("--now", "now_text", metavar="TIME", help="Take this for now, ISO 8601. Same arguments, same pings.")
 @click.option("--bad", metavar="VERSION", help="A display version, such as 56.0 or 57.0b4, that goes wrong.")
 @click.option(
@@ -120,6 +132,8 @@ def command(
     56.0, of 28 September 2017, is two to nine days old. The shifted calendar is written into a local dataset as
     releases.json: give it to the dashboard. History and live pings come from one model, so that one goes on where the
     other ends.
+
+    Exit code 130 or 143: ended by Ctrl-C or SIGTERM before the history was whole, or --minutes or --pings reached.
     """
     from missioncontrol_nb.releases import load_calendar
     from missioncontrol_nb.simulate import Fleet, weeks_until
@@ -131,7 +145,8 @@ def command(
     now = moment_of("--now", now_text, datetime.now(UTC))
     fleet = Fleet(load_calendar(releases), weeks_until(now), seed, _bad(now, **options), rate or DEFAULT_RATE)
     if dataset is not None:
-        _write_history(fleet, dataset, now, days)
+        with stopped_by_signals() as stop:
+            _write_history(fleet, dataset, now, days, stop)
         if releases_to is None and "://" not in dataset:
             releases_to = Path(dataset) / "releases.json"
     if releases_to is not None:
@@ -154,11 +169,18 @@ def _bad(now: datetime, **options: Any) -> list[Any]:
     return [Bad(options["bad"], since, *what, os_name=options["bad_os"], channel=options["bad_channel"])]
 
 
-def _write_history(fleet: Any, dataset: str, until: datetime, days: int) -> None:
+def _write_history(fleet: Any, dataset: str, until: datetime, days: int, stop: Stop) -> None:
     from missioncontrol_nb.simulate.history import new_dataset, write_history
 
     with new_dataset(dataset), click.progressbar(length=days, label="History, days") as bar:
-        written = write_history(fleet, dataset, until, days, lambda done, _: bar.update(done - bar.pos))
+
+        def on_progress(done: int, _: int) -> None:
+            bar.update(done - bar.pos)
+            if stop.is_set():
+                click.echo(f"\nStopped: the history in {dataset} is not whole, simulate it anew", err=True)
+                sys.exit(stop.exit_code)  # new_dataset removes what was written
+
+        written = write_history(fleet, dataset, until, days, on_progress)
     click.echo(
         f"{written.rows:,} rows of {written.pings:,} pings, {written.since:%Y-%m-%d %H:%M} to "
         f"{written.until:%Y-%m-%d %H:%M} UTC, are in {dataset}"
@@ -190,6 +212,10 @@ def _write_live(fleet: Any, to: str, now: datetime, is_fast: bool, **options: An
     where = f"to {to}" if "://" in to else f"in {sent.files:,} files"
     what = f"{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, {where}"
     click.echo(f"{what}, {sent.pings / seconds:,.0f} pings/s; broken on purpose: {broken}")
+    has_end = minutes is not None or at_most is not None
+    if has_end and stop.is_set() and not (at_most is not None and sent.pings >= at_most):
+        click.echo("Stopped before its end", err=True)
+        sys.exit(stop.exit_code)
 
 
 def _progress_line(began: float) -> Callable[[Any], None]:

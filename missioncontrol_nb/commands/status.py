@@ -1,16 +1,19 @@
 """`missioncontrol status`: how a dataset is doing."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import click
 
 from missioncontrol_nb.commands import options
+from missioncontrol_nb.commands.command import Command
 from missioncontrol_nb.dashboard.settings import Settings
 from missioncontrol_nb.terminal import NumberRange, stopped_by_signals
 from streaming.errors import MissionControlError
 
+LAST_PORT = 65_535
 STALE = 3  # exit code: 2 is that of a command line that is wrong
 _EXAMPLES = """
 \b
@@ -22,7 +25,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(cls=Command, epilog=_EXAMPLES)
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset.")
 @click.option("--json", "as_json", is_flag=True, help="All of it as one JSON line.")
 @click.option(
@@ -83,7 +86,9 @@ def _serve(collector: object, address: str) -> None:
 
     host, _, port = address.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not port.isdigit():
-        raise MissionControlError(f"expected --serve as [HOST:]PORT, such as 9464; got {address!r}")
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > LAST_PORT:
+        raise MissionControlError(
+            f"expected --serve as [HOST:]PORT, PORT being 0 to 65535, such as 9464; got {address!r}"
+        )
     with stopped_by_signals() as stop:
         serve(collector, host, int(port), stop, on_ready=click.echo)  # type: ignore[arg-type]

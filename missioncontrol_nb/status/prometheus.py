@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from missioncontrol_nb.status.collect import Status, TableState
-from streaming.errors import MissionControlError
+from streaming.errors import MissionControlError, require_replaceable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "missioncontrol_"
@@ -26,6 +26,7 @@ def write_metrics(status: Status, path: Path) -> None:
 
     Raises MissionControlError where it cannot be written.
     """
+    require_replaceable(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the collector reads *.prom
     try:
         with unfinished.open("w", encoding="utf-8") as file:

@@ -1,0 +1,65 @@
+"""The class of all commands: an empty value is refused, and so is an option that has no effect beside the others."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+
+class Need(NamedTuple):
+    """What an option needs to have an effect. says: in words; is_met: given the values of all parameters, by name."""
+
+    says: str
+    is_met: Callable[[Mapping[str, Any]], bool]
+
+
+def _reads_topic(given: Mapping[str, Any]) -> bool:
+    from streaming.topic import is_topic
+
+    return is_topic(given["source"])
+
+
+TOPIC = Need("a SOURCE that is a topic, kafka://...", _reads_topic)
+FOLLOW = Need("--follow", lambda given: bool(given["follow"]))
+HISTORY = Need("--history", lambda given: given["dataset"] is not None)
+LIVE = Need("--live", lambda given: given["to"] is not None)
+LIVE_FILES = Need("--live FOLDER", lambda given: given["to"] is not None and "://" not in given["to"])
+BAD = Need("--bad", lambda given: given["bad"] is not None)
+
+
+class Command(click.Command):
+    """A command that takes no empty value and no option without effect. needs: by parameter, what it needs."""
+
+    def __init__(self, *arguments: Any, needs: Mapping[str, Need] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.needs = needs or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the command line. Raises click.UsageError where it says something without meaning."""
+        if not ctx.resilient_parsing:
+            self._refuse_empty(ctx, args)
+        rest = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:
+            self._refuse_without_effect(ctx)
+        return rest
+
+    def _refuse_empty(self, ctx: click.Context, args: list[str]) -> None:
+        """An empty path would be the current folder: a script whose variable is not set would name it unseen."""
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        for parameter in self.params:
+            values = given.get(parameter.name or "")
+            for value in values if isinstance(values, list | tuple) else (values,):
+                if isinstance(value, str) and not value.strip():
+                    raise click.BadParameter(
+                        f"expected a value; got {value!r}. Is a variable empty that should hold it?",
+                        ctx=ctx,
+                        param=parameter,
+                    )
+
+    def _refuse_without_effect(self, ctx: click.Context) -> None:
+        for name, need in self.needs.items():
+            is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            if is_given and not need.is_met(ctx.params):
+                [parameter] = [each for each in self.params if each.name == name]
+                raise click.UsageError(f"{parameter.opts[0]} has no effect without {need.says}: leave it out", ctx=ctx)

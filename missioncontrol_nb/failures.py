@@ -1,0 +1,157 @@
+"""What the command line says of an error that nothing below it has turned into a sentence, and its exit code."""
+
+import errno
+import io
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from streaming.errors import MissionControlError, printable
+
+INTERRUPTED = 130  # exit code, as a shell says of what Ctrl-C ended
+_LONGEST = 600  # characters of a library's message
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there and start it again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "see to the permissions, or name another place"),
+    errno.EROFS: "name a place that can be written",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (ulimit -n)"),
+    errno.ENAMETOOLONG: "name a shorter one",
+    errno.ELOOP: "see to the symbolic links there",
+    errno.ENOMEM: "free some memory, or give it more",
+    errno.EIO: "see to the disk: the kernel's log says more",
+}
+_OURS = ("builtins", "missioncontrol_nb", "streaming")
+
+
+class _Output(io.FileIO):
+    """Standard output, which remembers why it could not be written."""
+
+    failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Writes what fits. Raises OSError, and keeps it."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            _Output.failure = error
+            raise
+
+
+def run_to_exit_code(command: Callable[[], int | None]) -> int:
+    """Runs a command and gives its exit code; whatever it raises is one sentence on stderr, and 1.
+
+    130 where Ctrl-C ended it, before or after the part of it that takes Ctrl-C itself.
+    """
+    code, sentence = 0, ""
+    try:
+        try:
+            code = command() or 0
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code, sentence = INTERRUPTED, "interrupted"
+    except BaseException as error:
+        code, sentence = 1, sentence_of(error)
+    if sentence:
+        _say(sentence)
+    _drop_unwritten()
+    return code
+
+
+def sentence_of(error: BaseException) -> str:
+    """An error in one sentence: what happened and what to do."""
+    if isinstance(error, OSError) and error is _Output.failure:
+        return f"standard output cannot be written: {error.strerror}; what was said there is not whole"
+    if isinstance(error, MissionControlError):
+        return "\n".join(map(printable, str(error).split("\n")))
+    if isinstance(error, MemoryError):
+        return "there is not enough memory: free some, or give it less at a time (--batch-megabytes)"
+    if isinstance(error, OSError) and error.errno is not None:
+        return _of_system(error)
+    said = _first_words(error)
+    if isinstance(error, OSError) or type(error).__module__.split(".")[0] not in _OURS:
+        return f"{said} ({type(error).__name__}); {_kept(error)}"
+    return f"this is a fault of Mission Control: {type(error).__name__}: {said}; {_kept(error)}, please report it"
+
+
+def _of_system(error: OSError) -> str:
+    where = "".join(f" {name!r}" for name in (error.filename, error.filename2) if name is not None)
+    advice = _ADVICE.get(error.errno or 0)
+    said = error.strerror or str(error)
+    if not where and advice is None:
+        return f"{said} ({type(error).__name__}); {_kept(error)}"
+    return f"{said}{f':{where}' if where else ''}; {advice or 'see to it and start it again'}"
+
+
+def _first_words(error: BaseException) -> str:
+    words = printable(" ".join(str(error).split())) or "no message"
+    return words if len(words) <= _LONGEST else words[:_LONGEST] + " ..."
+
+
+def _kept(error: BaseException) -> str:
+    """Where the traceback is: in a file, or, where none can be written, the line that raised it."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="missioncontrol-traceback-", suffix=".txt", delete=False, errors="backslashreplace"
+        ) as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError as unwritten:
+        raised = traceback.extract_tb(error.__traceback__)[-1:]
+        where = f"line {raised[0].lineno} of {raised[0].filename}" if raised else "an unknown line"
+        return f"raised by {where}, its traceback cannot be written ({unwritten.strerror})"
+    return f"the traceback is in {file.name}"
+
+
+def _say(sentence: str) -> None:
+    try:
+        print(f"missioncontrol: {sentence}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return  # nobody is left to tell; the exit code says it
+
+
+def _drop_unwritten() -> None:
+    """Keeps Python from trying again at its end, in vain and with a message of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def open_streams() -> None:
+    """Opens what a caller has closed of the standard streams, and lets them take any character.
+
+    A file that is opened later would get their numbers, and what is meant for people. Raises MissionControlError where
+    standard output is closed: nobody would hear what was asked for.
+    """
+    closed = [number for number in range(3) if not _is_open(number)]
+    for number in closed:
+        os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if number == 1:
+            sys.stdout = os.fdopen(1, "w", closefd=False)
+        if number == 2:
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+    if 1 in closed:
+        raise MissionControlError("standard output is closed: send it to a file, or to /dev/null")
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        before = sys.stdout
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(1, "w", closefd=False)),
+            encoding=before.encoding,
+            errors="backslashreplace",
+            line_buffering=before.line_buffering,
+        )
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
