@@ -129,6 +129,13 @@ def backfill(
     when told to stop, between two replacements.
     """
     settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), normal_url(dataset)
+    if since > until:
+        raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
+    if settings.counting.dedupe and is_cluster(settings.counting.master):
+        raise MissionControlError(
+            "a backfill with --dedupe computes on one machine, for it keeps what it has seen in a folder here; got "
+            f"--master {settings.counting.master}"
+        )
     counting = replace(settings.counting, follow=False)
     check_settings(counting, source, is_topic(source))
     if not (since.year in SUBMISSION_YEARS and until.year in SUBMISSION_YEARS):
@@ -141,13 +148,6 @@ def backfill(
         raise MissionControlError(
             "expected --starting-offsets as earliest or a time before the days: no ping of them comes after, and they "
             f"would be emptied; got {str(begin)!r}"
-        )
-    if since > until:
-        raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
-    if settings.counting.dedupe and is_cluster(settings.counting.master):
-        raise MissionControlError(
-            "a backfill with --dedupe computes on one machine, for it keeps what it has seen in a folder here; got "
-            f"--master {settings.counting.master}"
         )
     check_credentials(dataset)
     pings = open_source(source, settings.counting)

@@ -89,7 +89,7 @@ def windows_of(sums: dict[tuple, tuple]) -> dict[object, int]:
 
 def test_files_are_not_searched_for_duplicates(tmp_path: Path) -> None:
     (tmp_path / "ping.json").write_bytes(crash_ping())
-    with pytest.raises(MissionControlError, match="from topics only"):
+    with pytest.raises(MissionControlError, match="--dedupe has no effect on files"):
         aggregate(str(tmp_path / "ping.json"), str(tmp_path / "d"), settings=AggregateSettings(dedupe=True))
 
 
