@@ -10,8 +10,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from missioncontrol_nb.fetching import Budget, read_json
 from streaming import contract
-from streaming.errors import MissionControlError, require_replaceable, unknown_name
+from streaming.errors import MissionControlError, require_place, require_replaceable, unknown_name
 from streaming.forms import VERSION, is_version
 
 PRODUCT_DETAILS = "https://product-details.mozilla.org/1.0/"
@@ -22,7 +23,8 @@ HISTORIES = (
     "firefox_history_development_releases.json",
 )
 VERSIONS = "firefox_versions.json"
-FETCH_TIMEOUT_SECONDS = 15
+WHAT = "the release calendar"
+YEARS = range(1990, 2300)  # in which a release can be, those of a simulated fleet too
 
 # The longest from a build to its release was 11 days (50.0, built 4 November 2016); a release candidate's first
 # build is older by some more.
@@ -227,12 +229,15 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
     """
     if source is None:
         return _snapshot()
-    text = str(source)
+    text = require_place(str(source), "a file, a folder or a URL as the release calendar")
+    budget = Budget()
     if text.endswith(".json") or Path(text).is_file():
-        calendar = _from_documents([_read(text)])
+        calendar = _from_documents([read_json(text, WHAT, budget)])
     else:
         folder = text.rstrip("/") + "/"
-        calendar = _from_documents([_read(folder + name) for name in (*HISTORIES, VERSIONS)])
+        documents = {name: read_json(folder + name, WHAT, budget) for name in (*HISTORIES, VERSIONS)}
+        _check_product_details(folder, documents)
+        calendar = _from_documents(documents.values())
     if not calendar.releases:
         raise MissionControlError(f"{text} holds no releases; expected product-details JSON or a saved calendar")
     return calendar
@@ -264,33 +269,6 @@ def snapshot_to_refresh() -> Path:
     return PACKAGED if writable else user_snapshot()
 
 
-def _read(location: str) -> Any:
-    """The JSON document at a path or http URL."""
-    from http.client import HTTPException
-
-    try:
-        return json.loads(_fetch(location) if "://" in location else Path(location).read_bytes())
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        if "://" in location:
-            raise MissionControlError(
-                f"the release calendar {location} cannot be reached ({getattr(reason, 'strerror', None) or reason}): "
-                "see to the network, or give a copy in a folder"
-            ) from error
-        raise MissionControlError(f"the release calendar {location} cannot be read: {reason}") from error
-    except ValueError as error:
-        raise MissionControlError(f"the release calendar {location} is not JSON: {error}") from error
-
-
-def _fetch(url: str) -> bytes:
-    from urllib.request import urlopen
-
-    if not url.startswith(("https://", "http://")):
-        raise MissionControlError(f"a release calendar comes from a path or an http URL, not {url!r}")
-    with urlopen(url, timeout=FETCH_TIMEOUT_SECONDS) as reply:
-        return reply.read()
-
-
 def _from_documents(documents: Iterable[Any]) -> Calendar:
     """The calendar of saved or product-details JSON documents, told apart by their form."""
     saved: list[Release] = []
@@ -310,6 +288,37 @@ def _from_documents(documents: Iterable[Any]) -> Calendar:
     return Calendar(tuple(saved) or derive(history, versions))
 
 
+def _check_product_details(folder: str, documents: Mapping[str, Any]) -> None:
+    """Raises MissionControlError where a document of product-details is not what its name says."""
+    for name in HISTORIES:
+        document = documents[name]
+        if not isinstance(document, dict) or not any(map(is_version, document)):
+            raise MissionControlError(f"expected versions and their dates in {folder}{name}; got none")
+    versions = documents[VERSIONS]
+    if not isinstance(versions, dict):
+        raise MissionControlError(f"expected a JSON object in {folder}{VERSIONS}; got {str(versions)[:60]!r}")
+    for name in ("LATEST_FIREFOX_VERSION", "FIREFOX_NIGHTLY", "FIREFOX_ESR", "FIREFOX_ESR_NEXT"):
+        version = versions.get(name)
+        is_optional = name.startswith("FIREFOX_ESR") and version in (None, "")
+        if not is_optional and not (isinstance(version, str) and is_version(version)):
+            raise MissionControlError(f"expected a version as {name} in {folder}{VERSIONS}; got {version!r}")
+    try:
+        _date(versions.get("LAST_MERGE_DATE"))
+    except (ValueError, TypeError) as error:
+        raise MissionControlError(
+            f"expected a date like 2017-09-21 as LAST_MERGE_DATE in {folder}{VERSIONS}; "
+            f"got {versions.get('LAST_MERGE_DATE')!r}"
+        ) from error
+
+
+def _date(text: Any) -> date:
+    """The day that a text says. Raises ValueError or TypeError for one that is none, or in no year of a release."""
+    day = date.fromisoformat(text)
+    if day.year not in YEARS:
+        raise ValueError(f"expected a year from {YEARS[0]} to {YEARS[-1]}; got {text!r}")
+    return day
+
+
 def _numbers_and_dates(entries: Iterable[Any]) -> dict[str, str]:
     """Version to date of the entries of product-details' firefox.json."""
     return {str(entry.get("version")): str(entry.get("date")) for entry in entries if isinstance(entry, dict)}
@@ -319,7 +328,7 @@ def _saved_release(row: Any) -> Release:
     try:
         version, channel, day = row
         version_key(version)
-        return Release(version, contract.CHANNELS[contract.CHANNELS.index(channel)], date.fromisoformat(day))
+        return Release(version, contract.CHANNELS[contract.CHANNELS.index(channel)], _date(day))
     except (ValueError, TypeError) as error:
         raise MissionControlError(f"a saved release is [version, channel, date], not {row!r}") from error
 
@@ -327,7 +336,7 @@ def _saved_release(row: Any) -> Release:
 def _history(document: Mapping[str, Any]) -> dict[str, date]:
     """Version to date of a product-details history; what has not the form of a version is left out."""
     try:
-        return {version: date.fromisoformat(day) for version, day in document.items() if is_version(version)}
+        return {version: _date(day) for version, day in document.items() if is_version(version)}
     except (ValueError, TypeError) as error:
         raise MissionControlError(f"a history of releases maps versions to dates like 2017-09-28: {error}") from error
 
@@ -404,6 +413,6 @@ def _nightly_and_aurora(betas: Mapping[str, date], versions: Mapping[str, str]) 
             begins[f"{major + 1}.0a1"] = day
     nightly, merged = versions.get("FIREFOX_NIGHTLY") or "", versions.get("LAST_MERGE_DATE") or ""
     if is_version(nightly) and merged:
-        begins[nightly] = date.fromisoformat(merged)
+        begins[nightly] = _date(merged)
     for version, day in begins.items():
         yield Release(version, "nightly", day)

@@ -9,7 +9,9 @@ from missioncontrol_nb import releases
 from missioncontrol_nb.commands.command import Command
 from missioncontrol_nb.selection import as_utc
 from streaming import contract
+from streaming.errors import MissionControlError
 
+AHEAD_AT_MOST = timedelta(days=60)
 FRESH_FOR = timedelta(days=30)
 
 
@@ -55,13 +57,40 @@ def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file to write. Default: the packaged snapshot, or one in your own folder if that is not writable.",
 )
-def update(source: str, target: Path | None) -> None:
+@click.option(
+    "--allow-missing-versions",
+    is_flag=True,
+    help="Write it although it lacks versions that the calendar which is there has, or what is there is no calendar.",
+)
+def update(source: str, target: Path | None, allow_missing_versions: bool) -> None:
     """Refresh the snapshot of the release calendar.
 
-    It is used where no other calendar is given.
+    It is used where no other calendar is given. A new calendar that lacks versions which the present one has, or that
+    ends in the future, is refused: exit code 1, and the present one stays.
     """
     click.echo(f"Reading {source} ...", err=True)
     calendar = releases.load_calendar(source)
     path = target or releases.snapshot_to_refresh()
+    if calendar.newest_date > (datetime.now(UTC) + AHEAD_AT_MOST).date():
+        raise MissionControlError(f"the calendar of {source} ends in the future, {calendar.newest_date}: not written")
+    if not allow_missing_versions and (target is None or target.exists()):
+        _check_complete(calendar, source, target)
     calendar.save(path)
     click.echo(f"{len(calendar.releases)} releases up to {calendar.newest_date} written to {path}")
+
+
+def _check_complete(calendar: releases.Calendar, source: str, target: Path | None) -> None:
+    """Raises MissionControlError where a calendar lacks what the one that it would replace has."""
+    flag = "give --allow-missing-versions to write it all the same"
+    try:
+        present = releases.load_calendar(target)
+    except MissionControlError as error:
+        raise MissionControlError(f"what would be replaced is no calendar; {flag}: {error}") from error
+    known = {(release.channel, release.version) for release in calendar.releases}
+    lacking = [release for release in present.releases if (release.channel, release.version) not in known]
+    if lacking:
+        examples = ", ".join(f"{release.version} ({release.channel})" for release in lacking[-3:])
+        raise MissionControlError(
+            f"the calendar of {source} lacks {len(lacking):,} of the {len(present.releases):,} releases that the "
+            f"present one has, such as {examples}: nothing was written. If that is right, {flag}"
+        )

@@ -1,12 +1,14 @@
 """The release calendar: how versions sort, what is out when, which builds are official."""
 
 import json
+import os
 import re
 import threading
 from datetime import UTC, date, datetime, timedelta
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mozilla_version.gecko import FirefoxVersion
 
-from missioncontrol_nb import releases
+from missioncontrol_nb import fetching, releases
 from missioncontrol_nb.commands.releases import command
 from missioncontrol_nb.releases import Calendar, Release, load_calendar, version_key
 from streaming import contract
@@ -359,3 +361,111 @@ def test_show_lists_what_was_out() -> None:
 
 def test_every_channel_has_releases() -> None:
     assert all(CALENDAR.on(channel) for channel in contract.CHANNELS)
+
+
+def update(source: Path | str, target: Path, *options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(command, ["update", "--from", str(source), "--to", str(target), *options])
+    return result.exit_code, str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("firefox_history_major_releases.json", {}, "expected versions and their dates in .*major_releases"),
+        ("firefox_history_major_releases.json", {"soon": "2017-09-28"}, "expected versions and their dates"),
+        ("firefox_history_stability_releases.json", [], "expected versions and their dates in .*stability"),
+        ("firefox_history_stability_releases.json", {"56.0.1": "9999-12-31"}, "expected a year from 1990 to 2299"),
+        ("firefox_history_development_releases.json", {"57.0b7": 20171010}, "dates like"),
+        ("firefox_history_development_releases.json", {"57.0b7": "2199-01-01", "57.0b3": "2017-09-26"}, "future"),
+        ("firefox_history_major_releases.json", {"56.0": "2017-09-28"}, "lacks 1 of .* such as 55.0 .release."),
+        ("firefox_versions.json", {}, "a version as LATEST_FIREFOX_VERSION .*; got None"),
+        ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"FIREFOX_NIGHTLY": 58}, "NIGHTLY .*; got 58"),
+        ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"FIREFOX_ESR": ["52"]}, "FIREFOX_ESR .*; got"),
+        ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"LAST_MERGE_DATE": "2023-13-45"}, "2023-13-45"),
+        ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"LAST_MERGE_DATE": 5}, "LAST_MERGE_DATE .*got 5"),
+        ("firefox_versions.json", "[" * 200_000, "nested too deeply"),
+        ("firefox_versions.json", '{"a":' * 200_000, "nested too deeply"),
+        ("firefox_versions.json", " " * (21 << 20), "more than 20 MB"),
+    ],
+)
+def test_update_refuses_what_is_no_whole_calendar_and_leaves_the_present_one(
+    product_details: Path, tmp_path: Path, name: str, content: object, says: str
+) -> None:
+    target = tmp_path / "snapshot.json"
+    assert update(product_details, target)[0] == 0
+    before = target.read_bytes()
+    (product_details / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    code, said = update(product_details, target)
+    assert code == 1
+    assert re.search(says, said), said
+    assert target.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"1.0", "snapshot.json"}
+
+
+def test_update_may_be_told_to_write_a_calendar_that_lacks_versions(product_details: Path, tmp_path: Path) -> None:
+    target = tmp_path / "snapshot.json"
+    for there in ("no calendar", CALENDAR):
+        target.write_text(there) if isinstance(there, str) else there.save(target)
+        assert "--allow-missing-versions" in update(product_details, target)[1]
+        assert update(product_details, target, "--allow-missing-versions")[0] == 0
+        assert load_calendar(target) == load_calendar(product_details)
+        target.unlink()
+
+
+class Server(ThreadingHTTPServer):
+    """A server of one kind of misbehaviour, by the first word of the path."""
+
+    class Answers(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind = self.path.split("/")[1]
+            if kind == "elsewhere":
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{self.server.server_port}/1.0/")
+                self.end_headers()
+                return
+            try:
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n" + (b"\r\n" if kind == "endless" else b""))
+                while not self.server.is_over.wait(0.05 if kind == "drips" else 0):
+                    self.wfile.write(b"X-A: b\r\n" if kind == "drips" else b" " * (1 << 20))
+            except OSError:
+                return
+
+        def log_message(self, *arguments: object) -> None:
+            """Says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), self.Answers)
+        self.is_over = threading.Event()
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [("endless", "more than 1 MB"), ("drips", "was not there after 1 s"), ("elsewhere", "redirects to another host")],
+)
+def test_server_that_does_not_end_or_points_elsewhere_is_left(
+    kind: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(fetching, "MOST_SECONDS", 1.0)
+    if kind != "drips":
+        monkeypatch.setattr(fetching, "MOST_SECONDS", 60.0)
+    monkeypatch.setattr(
+        releases, "Budget", lambda: fetching.Budget(fetching.MOST_BYTES, monotonic() + fetching.MOST_SECONDS)
+    )
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            code, said = update(f"http://127.0.0.1:{server.server_port}/{kind}", tmp_path / "new.json")
+            assert (code, says in said) == (1, True), said
+            assert not (tmp_path / "new.json").exists()
+        finally:
+            server.is_over.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_calendar_is_not_read_from_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "releases.json")
+    with pytest.raises(MissionControlError, match="not a regular file"):
+        load_calendar(tmp_path / "releases.json")
