@@ -13,7 +13,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from .parts import tag, text
-from .widgets import VegaChart
+from .widgets import Markup, VegaChart
 
 HERE = Path(__file__).parent
 PARTS = (HERE / "static" / "chart.js", HERE / "static" / "still.js")
@@ -40,7 +40,7 @@ def _box(box: widgets.Box) -> str:
 
 
 @still.register
-def _html(place: widgets.HTML) -> str:
+def _html(place: Markup) -> str:
     content = tag("div", place.value, css="widget-html-content")
     return tag("div", content, css=_classes(place, "widget-inline-hbox widget-html"))
 

@@ -22,7 +22,7 @@ from .pages import overview as overview_page
 from .pages import table as table_page
 from .parts import headline
 from .state import OLDER, Query, State
-from .widgets import VegaChart, split_chart
+from .widgets import Markup, VegaChart, split_chart
 
 Options = Sequence[tuple[str, object]]
 
@@ -46,9 +46,9 @@ def _plain_layout() -> widgets.Layout:
     return widgets.Layout()
 
 
-def html(css: str = "") -> widgets.HTML:
+def html(css: str = "") -> Markup:
     """A place for a page's own HTML."""
-    return widgets.HTML(layout=_plain_layout(), _dom_classes=css.split())
+    return Markup(layout=_plain_layout(), _dom_classes=css.split())
 
 
 def box(*children: widgets.Widget, css: str = "", across: bool = False) -> widgets.Box:

@@ -1,4 +1,4 @@
-"""The two widgets of a page: `Page` (URL, links, downloads, heartbeat) and `VegaChart` (over one shared Vega)."""
+"""The widgets of a page: `Page` (URL, links, downloads, heartbeat), `Markup` (HTML) and `VegaChart` (a drawing)."""
 
 import math
 import time
@@ -93,6 +93,17 @@ class Page(anywidget.AnyWidget):
         if isinstance(action, str):
             for callback in self._actions:
                 callback(action)
+
+
+class Markup(anywidget.AnyWidget):
+    """HTML that is changed in place: a new value replaces only what differs from the one before.
+
+    The keyboard's focus, selected text and scroll positions survive. Elements of a list that may change its order or
+    length carry `data-mc-key`, unique among their siblings.
+    """
+
+    _esm = STATIC / "markup.js"
+    value = Unicode("", help="HTML, escaped where it is not ours").tag(sync=True)
 
 
 class VegaChart(anywidget.AnyWidget):

@@ -1,13 +1,126 @@
 """A page that stays open: what its visitor is doing survives updates, and so do faults of the dataset's place."""
 
+import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 
+import pytest
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Page, WebSocketRoute
 
-from tests.browser.conftest import KERNEL_ID, Served, wait_until, wait_until_live
+from streaming import contract
+from tests.browser.conftest import (
+    HERE,
+    KERNEL_ID,
+    Served,
+    open_view,
+    running_server,
+    wait_for,
+    wait_until,
+    wait_until_live,
+)
 from tests.browser.test_server import kernel_process
+from tests.unit.small_dataset import CALENDAR, moment, write
+
+UPDATES = 12  # of each view
+
+HISTORY = """
+    window     display_version  os_name     usage_hours  main_crashes  content_crashes  gpu_crashes
+    02T10:00   55.0.3           Windows_NT  90000        180           900              90
+    05T13:00   56.0             Windows_NT  90000        180           900              90
+    02T10:00   55.0.3           Linux       9000         18            90               9
+    05T13:00   56.0             Linux       9000         18            90               9
+"""
+
+
+class Growing:
+    """A small dataset that gets more pings of 56.0 on Windows with each `grow`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.calendar = folder / "dataset", folder / "releases.json"
+        self.folder.mkdir()
+        releases = [[each.version, each.channel, each.date.isoformat()] for each in CALENDAR.releases]
+        self.calendar.write_text(json.dumps({"releases": releases}))
+        self._commits = 0
+        write(self.folder, HISTORY, "05T13:30")
+
+    def grow(self) -> None:
+        """One more commit; by turns another measure becomes the one with the largest change."""
+        self._commits += 1
+        worst, other = ("main_crashes", "gpu_crashes") if self._commits % 2 else ("gpu_crashes", "main_crashes")
+        window = moment("05T13:30") + self._commits * contract.WINDOW
+        row = f"{window:%dT%H:%M} 90000 {self._commits * 2000} 100 900"
+        up_to = f"{window + timedelta(minutes=1):%dT%H:%M}"
+        write(self.folder, f"window usage_hours {worst} {other} content_crashes\n{row}", up_to)
+
+
+@contextmanager
+def serving(data: Growing, refresh: float, *options: object) -> Iterator[Served]:
+    command = [sys.executable, "-m", "tests.browser.serve_dataset", data.folder, data.calendar, "--refresh", refresh]
+    with running_server([*command, *options], data.folder.parent / "server.log", HERE.parents[1]) as served:
+        yield served
+
+
+# ---------- updates ----------
+@pytest.fixture(scope="module")
+def growing(tmp_path_factory) -> Iterator[tuple[Growing, Served]]:
+    """A dataset and its dashboard, which shows what is new within a fraction of a second."""
+    data = Growing(tmp_path_factory.mktemp("growing"))
+    with serving(data, 0.1) as served:
+        yield data, served
+
+
+BEGIN = """([link, text]) => {
+  const inner = document.querySelector(".mc-get pre, .mc-say");
+  inner.style.cssText = "max-height: 20px; width: 120px; overflow: scroll; white-space: nowrap";
+  inner.scrollLeft = 15;
+  const texts = document.createTreeWalker(document.querySelector(text), NodeFilter.SHOW_TEXT), nodes = [];
+  while (texts.nextNode()) nodes.push(texts.currentNode);
+  const longest = nodes.sort((one, other) => other.data.length - one.data.length)[0];
+  getSelection().setBaseAndExtent(longest, 1, longest, longest.data.length - 1);
+  const focused = document.querySelector(link);
+  focused.focus({preventScroll: true});
+  scrollBy(0, focused.getBoundingClientRect().top - 300);
+  Object.assign(window, {inner, focused, selectedText: String(getSelection()), scrolledTo: scrollY});
+  const {x, y, height} = focused.getBoundingClientRect();
+  return [x + 3, y + height / 2];
+}"""
+STATE = """() => ({
+  focus: document.activeElement === focused && focused.isConnected,
+  selection: String(getSelection()) === selectedText && selectedText.length > 5,
+  scroll: scrollY > 0 && Math.abs(scrollY - scrolledTo) <= 1,
+  inner: inner.isConnected && Math.abs(inner.scrollLeft - 15) <= 1,
+  hover: focused.matches(":hover"),
+})"""
+VIEWS = [
+    ("", "overview", ".mc-card[data-mc-key=Windows_NT] h3 a", ".mc-main > .mc-body > div > p"),
+    ("?view=table", "table", ".mc-table tr[data-mc-key=main_crashes] th a", ".mc-note"),
+    ("?view=detail&measure=main_crashes&table=open", "detail", ".mc-toggle", ".mc-plain tbody tr:last-child th"),
+]
+
+
+@pytest.mark.parametrize(("search", "view", "link", "text"), VIEWS)
+def test_focus_selection_scroll_and_hover_stay_through_updates(browser, growing, search, view, link, text):
+    data, served = growing
+    page = browser.new_page(viewport={"width": 1280, "height": 450})
+    open_view(page, served, search, view)
+    page.mouse.move(*page.evaluate(BEGIN, [link, text]))
+    assert set(page.evaluate(STATE).values()) == {True}
+    shown = set()
+    for _ in range(UPDATES):
+        data.grow()
+        before = page.evaluate("document.querySelector('.mc-fresh').dataset.mcUpTo")
+        wait_for(page, f"document.querySelector('.mc-fresh').dataset.mcUpTo !== '{before}'")
+        shown.add(page.locator(".mc-main").inner_text())
+        state = page.evaluate(STATE)
+        if view == "table":  # its rows change places, and the pointer stays where it is
+            del state["hover"]
+        assert [name for name, is_kept in state.items() if not is_kept] == []
+    assert len(shown) == UPDATES
 
 
 # ---------- widgets that come while others are fetched ----------

@@ -22,7 +22,7 @@ from missioncontrol_nb.dashboard.reader import DatasetReader, detail_request
 from missioncontrol_nb.dashboard.settings import Settings
 from missioncontrol_nb.dashboard.state import Query, State
 from missioncontrol_nb.dashboard.views import Switches
-from missioncontrol_nb.dashboard.widgets import Page
+from missioncontrol_nb.dashboard.widgets import Markup, Page
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
 from streaming.errors import MissionControlError
@@ -108,7 +108,7 @@ class Watched(App):
     @property
     def seen(self) -> str:
         """All HTML that is on the page."""
-        return "\n".join(each.value for each in _all(self.widget) if isinstance(each, widgets.HTML))
+        return "\n".join(each.value for each in _all(self.widget) if isinstance(each, Markup))
 
     def control(self, label: str) -> widgets.Widget:
         """The control of that name that is on the page."""

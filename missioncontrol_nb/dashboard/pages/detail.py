@@ -115,7 +115,8 @@ def _behind_row(start: "pd.Timestamp", lines: "list[pd.DataFrame | None]", query
         shown = Rate(row["rate"], row["lower"], row["upper"], int(row["events"]), row["usage_hours"])
         value, interval = figure_and_interval(shown, query.show)
         cells += [tag("td", value, " ", tag("small", interval)), tag("td", hours(row["usage_hours"]))]
-    return tag("tr", *cells, tag("td", "complete" if is_complete else "incomplete"))
+    last = tag("td", "complete" if is_complete else "incomplete")
+    return tag("tr", *cells, last, data_mc_key=start.isoformat())
 
 
 def detail_code(query: Query) -> str:

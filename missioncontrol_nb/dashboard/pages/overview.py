@@ -73,7 +73,7 @@ def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query)
     cells = [tag("th", link(address, name, aria_current="true" if chosen else None), scope="row")]
     by_name = {platform.os_name: platform for platform in channel.platforms}
     cells += [_matrix_cell(channel, os_name, by_name.get(os_name), query) for os_name in platforms]
-    return tag("tr", *cells, _score_cell(channel), css="mc-on" if chosen else "")
+    return tag("tr", *cells, _score_cell(channel), css="mc-on" if chosen else "", data_mc_key=channel.channel)
 
 
 def _matrix_cell(channel: ChannelSummary, os_name: str, platform: PlatformSummary | None, query: Query) -> str:
@@ -149,11 +149,12 @@ def card(channel: ChannelSummary, platform: PlatformSummary, query: Query, data_
     head = tag("header", name, badge, tag("p", text(words.platform_reason(channel, platform, found))))
     if not platform.measures:
         empty = message("No usage yet", words.no_usage(channel, platform))
-        return tag("article", head, empty, css="mc-panel mc-card")
+        return tag("article", head, empty, css="mc-panel mc-card", data_mc_key=platform.os_name)
     rows = sorted((platform.measures[name] for name in CARD_MEASURES), key=lambda row: row.state == "not_measured")
     sections = "".join(_card_measure(row, channel, platform) for row in rows)
     css = f"mc-panel mc-card mc-{words.direction(found)}" if found else "mc-panel mc-card"
-    return tag("article", head, as_of(data_up_to), sections, _card_foot(channel, platform), css=css)
+    parts = head, as_of(data_up_to), sections, _card_foot(channel, platform)
+    return tag("article", *parts, css=css, data_mc_key=platform.os_name)
 
 
 def as_of(data_up_to: datetime | None) -> str:
@@ -169,7 +170,7 @@ def _card_measure(row: MeasureSummary, channel: ChannelSummary, platform: Platfo
     name = tag("h4", text(words.measure_label(row.measure)))
     if row.state == "not_measured" or row.newest is None:
         why = tag("p", text(words.not_measured(row.measure, platform.os_name)), css="mc-wide mc-quiet mc-small")
-        return tag("section", name, chip("none", "Not measured"), why)
+        return tag("section", name, chip("none", "Not measured"), why, data_mc_key=row.measure)
     value, interval = rate_and_interval(row.newest.value, row.newest.lower, row.newest.upper)
     change, sure = words.change_and_interval(row)
     pair = [tag("span", text(f"Last 24 h {figure_of(row.last_24h, row.newest)}"))]
@@ -183,6 +184,7 @@ def _card_measure(row: MeasureSummary, channel: ChannelSummary, platform: Platfo
         tag("div", change, tag("small", sure), css=f"mc-change-big mc-{state}"),
         tag("div", measure_spark(row, channel), css="mc-sparkbox"),
         tag("div", *pair, css="mc-pair"),
+        data_mc_key=row.measure,
     )
 
 

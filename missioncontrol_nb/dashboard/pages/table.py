@@ -111,7 +111,7 @@ def _table_row(row: MeasureSummary, summary: ChannelTable, query: Query) -> str:
         cells.append(_side(summary.previous.version, beside(row.previous), "mc-old"))
     for older in summary.older:
         cells.append(_side(older.version, beside(row.older.get(older.version)), "mc-old"))
-    return tag("tr", *cells, css=f"mc-{state}")
+    return tag("tr", *cells, css=f"mc-{state}", data_mc_key=row.measure)
 
 
 def _side(name: str, value: str, css: str = "") -> str:

@@ -156,7 +156,7 @@ function start(model, stopped) {
   if (hosted()) on(window, "popstate", () => followUrl(model));
   // A line just drawn anew does not say its age, nor that it is stale: it does before it is painted.
   const redrawn = new MutationObserver(tick);
-  redrawn.observe(document.body, { childList: true, subtree: true });
+  redrawn.observe(document.body, { childList: true, characterData: true, subtree: true });
   stopped.addEventListener("abort", () => redrawn.disconnect());
   const timers = [setInterval(() => model.send({ beat: 1 }), BEAT_MS), setInterval(tick, 1000)];
   stopped.addEventListener("abort", () => timers.forEach(clearInterval));
