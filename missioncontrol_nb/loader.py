@@ -126,6 +126,7 @@ class Dataset:
         check_credentials(self.url, storage_options)
         self._options = all_options(self.url, storage_options)
         self._tables: dict[str, DeltaTable] = {}
+        self._known: set[str] = set()  # the tables that were there at any time
         self._data_up_to: tuple[int, datetime | None] | None = None
         self._whole: DeltaTable | None = None  # the handle of a table that holds all of the one it sums
         self._is_reopened = False  # since the last refresh, because files were gone
@@ -257,11 +258,40 @@ class Dataset:
         return self._open(table)
 
     def refresh(self) -> bool:
-        """Turns to the newest commits; True if there is one that was not known yet. Takes milliseconds."""
+        """Turns to the newest commits; True if there is one that was not known yet. Takes milliseconds.
+
+        Raises MissionControlError where the dataset is gone, or one of its tables that was there, or out of reach.
+        """
         with self._lock:
+            self._check_present()
             newer = [self._is_newer(table) for table in contract.TABLES]
             is_reopened, self._is_reopened = self._is_reopened, False
         return is_reopened or any(newer)
+
+    def _check_present(self) -> None:
+        """Raises MissionControlError where there is no folder any more, or a table that was opened has no log.
+
+        deltalake says nothing of it: the newest commit of a log that is gone is the one known last.
+        """
+        try:
+            if not is_remote(self.url):
+                _check_folder(Path(self.url))
+            for table in contract.TABLES:
+                # one request, of the table that all others sum: each page of each visitor asks every few seconds
+                if table.name in self._known and (table is contract.ERROR_AGGREGATES or not is_remote(self.url)):
+                    self._check_log(table)
+        except MissionControlError:
+            self._tables.clear()  # whatever comes in its place is opened anew
+            self._whole, self._data_up_to = None, None
+            raise
+
+    def _check_log(self, table: contract.Table) -> None:
+        from deltalake import DeltaTable
+
+        location = table_url(self.url, table)
+        with _said_as(f"{location} cannot be read"):
+            if not DeltaTable.is_deltatable(location, self._options):
+                raise MissionControlError(f"{location} is gone: it was there before, and has no log now")
 
     def _is_newer(self, table: contract.Table) -> bool:
         """Whether the newest commit of a table, which is now turned to, was not known yet."""
@@ -293,6 +323,8 @@ class Dataset:
                 except TableNotFoundError as error:
                     if "scheme" in str(error):
                         raise
+            if table.name in self._tables:
+                self._known.add(table.name)
             return self._tables.get(table.name)
 
     def _smallest(self, table: contract.Table, dimensions: Iterable[str]) -> contract.Table:

@@ -13,13 +13,13 @@ def show(dataset: str | None = None, releases: str | None = None) -> "Box":
 
     dataset: folder or `s3://` URL; releases: a release calendar, None is that in the
     dataset, else the snapshot. Without a dataset, both come
-    from the environment, where `missioncontrol dashboard` put them. Raises MissionControlError where there is none.
+    from the environment, where `missioncontrol dashboard` put them. Raises MissionControlError where one that is named
+    here cannot be opened.
     """
     from missioncontrol_nb.dashboard.app import start
     from missioncontrol_nb.dashboard.settings import Settings
     from missioncontrol_nb.releases import calendar_beside
 
-    settings = (
-        Settings.from_environment() if dataset is None else Settings(dataset, releases or calendar_beside(dataset))
-    )
-    return start(settings).widget
+    if dataset is None:
+        return start(Settings.from_environment()).widget
+    return start(Settings(dataset, releases or calendar_beside(dataset)), must_exist=True).widget

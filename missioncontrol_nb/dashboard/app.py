@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -29,6 +29,9 @@ PATIENCE_SECONDS = 0.3  # a slower answer is announced
 CONTACT_SECONDS = 90.0  # without a heartbeat for so long there is no visitor: nothing is read or sent
 REST_FACTOR = 5  # a page whose data take long to read rests five times as long
 FIRST_SIGHT_SECONDS = 1.0  # so long the first page waits for the newest data
+ANSWER_SECONDS = 8.0  # a dataset that has not answered for so long is out of reach, until it does
+# A request to S3 is given up sooner than by itself (after 180 s): it is made again every few seconds.
+RETRIES = {"max_retries": "3", "retry_timeout": "10s"}
 GLANCE_SECONDS = 1.0  # how often to look whether there is something to do
 
 log = logging.getLogger(__name__)
@@ -63,7 +66,9 @@ class App:
         self._shown: Query | None = None
         self._fetched: dict[widgets.Widget, dict[str, object]] = {}
         self._adopting = self._has_failed = self._is_asked = False
-        self._read_seconds = 0.0
+        self._has_news = False
+        self._read_seconds, self._read_at = 0.0, -math.inf
+        self._logged_failure = ""
         self._wake = asyncio.Event()
         self._is_settled = asyncio.Event()
         self._refreshed = time.monotonic()
@@ -99,7 +104,7 @@ class App:
     def _open(self) -> None:
         """A visitor came to a page that may have been ready for long: looks for new data at once."""
         self._send_missed()
-        self._refreshed = -math.inf
+        self._refreshed = self._read_at = -math.inf
         self._call()
 
     def _note_fetch(self) -> None:
@@ -154,7 +159,7 @@ class App:
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SIGHT_SECONDS):
                 await self._is_settled.wait()
-        if self._shown != self.state.query:
+        if self._shown != self.state.query or (self._has_failed and not self._is_settled.is_set()):
             return ""
         self._show_frame(self._shown)  # data may have stopped while the page waited for its visitor
         return still.page(self.widget)
@@ -190,9 +195,11 @@ class App:
 
     async def _tick(self) -> None:
         self._wake.clear()
-        is_new = self._is_visited and self._is_due and await self._find_new()
+        if self._is_visited and self._is_due:
+            await self._look()
         is_asked, self._is_asked = self._is_asked, False
-        if is_asked or is_new:
+        if is_asked or (self._has_news and self._is_rested):
+            self._has_news = False
             await self._update()
         if not self._wake.is_set():
             self._is_settled.set()
@@ -203,36 +210,74 @@ class App:
 
     @property
     def _is_due(self) -> bool:
-        pause = max(self._settings.refresh_seconds, REST_FACTOR * self._read_seconds)
-        return time.monotonic() - self._refreshed >= pause
+        return time.monotonic() - self._refreshed >= self._settings.refresh_seconds
 
-    async def _find_new(self) -> bool:
+    @property
+    def _is_rested(self) -> bool:
+        return time.monotonic() - self._read_at >= REST_FACTOR * self._read_seconds
+
+    async def _look(self) -> None:
+        """Looks for new data, also where reading them must wait; a dataset that is gone is said at once."""
         self._refreshed = time.monotonic()
+        query = self.state.query
         try:
-            return await asyncio.to_thread(self._reader.refresh) or self._has_failed
-        except Exception:
-            log.exception("new data could not be looked for")
-            return False
+            with self._impatient(query):
+                is_new = await asyncio.to_thread(self._reader.refresh)
+        except Exception as error:
+            self._log_failure(error)
+            if query == self.state.query:
+                self._show(query, error)
+        else:
+            self._has_news = self._has_news or is_new or self._has_failed
 
     async def _update(self) -> None:
         query, began = self.state.query, time.monotonic()
         notice = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._announce, query)
         try:
-            outcome = await asyncio.to_thread(self._read, query)
+            with self._impatient(query):
+                outcome = await asyncio.to_thread(self._read, query)
         finally:
             notice.cancel()
-            self._read_seconds = time.monotonic() - began
+            self._read_at = time.monotonic()
+            self._read_seconds = self._read_at - began
         if query == self.state.query:
             self._show(query, outcome)
+
+    @contextmanager
+    def _impatient(self, query: Query) -> Iterator[None]:
+        """Says that the dataset does not answer, where it does not for long; an answer is still waited for."""
+        error = MissionControlError(f"no answer for {ANSWER_SECONDS:.0f} s")
+
+        def complain() -> None:
+            self._log_failure(error)
+            if query == self.state.query:
+                self._show(query, error)
+
+        complaint = asyncio.get_running_loop().call_later(ANSWER_SECONDS, complain)
+        try:
+            yield
+        finally:
+            complaint.cancel()
 
     def _read(self, query: Query) -> Summary | Exception:
         """The summary of the query, or the error in its place."""
         try:
-            return self._reader.read(query)
+            summary = self._reader.read(query)
+            self._logged_failure = ""
+            return summary
         except Exception as error:
-            if not isinstance(error, MissionControlError):
-                log.exception("a page's data could not be read")
+            self._log_failure(error)
             return error
+
+    def _log_failure(self, error: Exception) -> None:
+        """The reason, once: it is read again every few seconds."""
+        if str(error) == self._logged_failure:
+            return
+        self._logged_failure = str(error)
+        if isinstance(error, MissionControlError):
+            log.error("the dataset could not be read: %s", error)
+        else:
+            log.error("a page's data could not be read", exc_info=error)
 
     # ---------- showing ----------
     def _announce(self, query: Query) -> None:
@@ -290,13 +335,23 @@ class Latest:
     app: App | None = None
 
 
-def start(settings: Settings) -> App:
-    """The page of a dataset, with the task that keeps it up to date running in this kernel's loop."""
-    from missioncontrol_nb.dashboard.reader import DatasetReader
+def start(settings: Settings, *, must_exist: bool = False) -> App:
+    """The page of a dataset, with the task that keeps it up to date running in this kernel's loop.
+
+    must_exist: a dataset or calendar that cannot be opened is an error here, not a page that says so and tries again.
+    """
+    from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader
     from missioncontrol_nb.loader import Dataset
     from missioncontrol_nb.releases import load_calendar
+    from streaming.table import is_remote
 
-    reader = DatasetReader(Dataset(settings.dataset), load_calendar(settings.releases))
+    def open_reader() -> DatasetReader:
+        options = RETRIES if is_remote(settings.dataset) else None
+        return DatasetReader(Dataset(settings.dataset, options), load_calendar(settings.releases))
+
+    reader = OpeningReader(open_reader)
+    if must_exist:
+        reader.open()
     app = App(reader, Page(), settings)
     if settings.is_preheated:
         app.warm()

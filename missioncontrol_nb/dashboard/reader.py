@@ -1,10 +1,12 @@
 """What a page shows, read from a dataset: a query in, a summary out."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor import ChannelTable, Detail, DetailRequest, Monitor, NoRelease, Overview
 from missioncontrol_nb.releases import Calendar
+from streaming.errors import MissionControlError
 
 from .state import Query
 
@@ -17,6 +19,28 @@ LENGTHS = {
 DAY = timedelta(days=1)
 
 
+class OpeningReader:
+    """A reader that is opened when it is first asked, and as often as that fails: its dataset may be away for now."""
+
+    def __init__(self, open_reader: "Callable[[], DatasetReader]") -> None:
+        self._open_reader = open_reader
+        self._reader: DatasetReader | None = None
+
+    def open(self) -> "DatasetReader":
+        """The reader; raises MissionControlError where there is no dataset, or no calendar."""
+        if self._reader is None:
+            self._reader = self._open_reader()
+        return self._reader
+
+    def refresh(self) -> bool:
+        """Looks for new data; whether there are any."""
+        return self.open().refresh()
+
+    def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
+        """The summary that the query's view shows."""
+        return self.open().read(query)
+
+
 class DatasetReader:
     """Reads summaries from a dataset: of official builds, or of all."""
 
@@ -25,8 +49,12 @@ class DatasetReader:
         self._monitors: dict[bool, Monitor] = {}
 
     def refresh(self) -> bool:
-        """Looks for new data; whether there are any."""
-        return self._dataset.refresh()
+        """Looks for new data; whether there are any. Raises MissionControlError where the dataset is out of reach."""
+        try:
+            return self._dataset.refresh()
+        except MissionControlError:
+            self._monitors.clear()  # what comes in its place may be another dataset
+            raise
 
     def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
         """The summary that the query's view shows."""

@@ -18,7 +18,7 @@ import pytest
 
 from missioncontrol_nb.dashboard import app as app_module
 from missioncontrol_nb.dashboard.app import App, Summary
-from missioncontrol_nb.dashboard.reader import DatasetReader, detail_request
+from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader, detail_request
 from missioncontrol_nb.dashboard.settings import Settings
 from missioncontrol_nb.dashboard.state import Query, State
 from missioncontrol_nb.dashboard.views import Switches
@@ -454,6 +454,75 @@ async def test_failing_first_page_is_a_sentence_too() -> None:
         assert "no dataset." in app.seen
         reader.fails, reader.has_news = None, True
         await until(lambda: "no dataset." not in app.seen)
+
+
+@in_a_loop
+async def test_vanished_dataset_is_said_although_nothing_is_asked_and_its_return_shows_the_page_again() -> None:
+    async with running(search=TABLE) as app:
+        app.reader.refresh_fails = app.reader.fails = MissionControlError("the table is gone")
+        await until(lambda: "could not be read" in app.seen)
+        assert "mc-table" not in app.seen
+        app.reader.refresh_fails = app.reader.fails = None
+        await until(lambda: "mc-table" in app.seen)
+        assert "could not be read" not in app.seen
+
+
+@in_a_loop
+async def test_page_that_rests_after_a_long_reading_looks_for_its_dataset_all_the_same() -> None:
+    async with running(search=TABLE) as app:
+        app._read_seconds = 1000.0
+        app.reader.has_news = True
+        await until(lambda: app._has_news)
+        read = len(app.reader.queries)
+        await app.idle(5)
+        assert len(app.reader.queries) == read
+        app.reader.refresh_fails = MissionControlError("the table is gone")
+        await until(lambda: "could not be read" in app.seen)
+
+
+@pytest.mark.parametrize("what", ["refresh", "read"])
+@in_a_loop
+async def test_dataset_that_does_not_answer_is_said_and_its_late_answer_is_shown(what, monkeypatch) -> None:
+    monkeypatch.setattr(app_module, "ANSWER_SECONDS", 0.05)
+    async with running(search=TABLE) as app:
+        answer = threading.Event()
+        if what == "refresh":
+            monkeypatch.setattr(app.reader, "refresh", lambda: not answer.wait(60))
+        else:
+            app.reader.may_answer.clear()
+            app.reader.has_news = True
+        await until(lambda: "could not be read" in app.seen)
+        answer.set()
+        app.reader.may_answer.set()
+        await until(lambda: "mc-table" in app.seen)
+
+
+@in_a_loop
+async def test_page_made_while_its_dataset_is_away_is_complete_when_that_comes(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(app_module, "FIRST_SIGHT_SECONDS", 60)
+    reader = OpeningReader(lambda: DatasetReader(Dataset(tmp_path / "dataset"), CALENDAR))
+    page = FakePage()
+    app = App(reader, page, Settings(str(tmp_path), refresh_seconds=0.001))
+    assert "could not be read" in app._instead.value
+    (tmp_path / "dataset").mkdir()
+    write(tmp_path / "dataset", "window usage_hours\n05T13:30 100", "05T13:30")
+    task = asyncio.create_task(app.run())
+    assert "mc-matrix" in await app.first_sight("", 1280)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@in_a_loop
+async def test_first_sight_is_not_of_a_failure_that_may_be_over(monkeypatch) -> None:
+    monkeypatch.setattr(app_module, "FIRST_SIGHT_SECONDS", 0.05)
+    reader = FakeReader()
+    reader.fails = MissionControlError("no dataset")
+    async with running(reader, seen=False) as app:
+        reader.fails = None
+        reader.may_answer.clear()
+        assert await app.first_sight("", 1280) == ""
+        reader.may_answer.set()
 
 
 @pytest.mark.parametrize("search", [TABLE, DETAIL])

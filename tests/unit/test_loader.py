@@ -320,6 +320,22 @@ def test_refresh_turns_to_new_commits_and_says_so(tmp_path: Path) -> None:
     assert dataset.data_up_to() == datetime(2017, 10, 7, 2, 6, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("what", ["", "error_aggregates", "error_aggregates/_delta_log"])
+def test_refresh_says_that_a_dataset_or_a_table_is_gone_until_it_is_back(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "dataset"
+    append(folder, contract.ERROR_AGGREGATES, drawn(DRAWN), "2017-10-07T02:04:00+00:00")
+    dataset = Dataset(folder)
+    assert dataset.load(every=None)["count"].tolist() == [13]
+    (folder / what).rename(tmp_path / "away")
+    for _ in range(2):
+        with pytest.raises(MissionControlError, match=r"is gone|there is no dataset"):
+            dataset.refresh()
+    (tmp_path / "away").rename(folder / what)
+    assert dataset.refresh()
+    assert not dataset.refresh()
+    assert dataset.load(every=None)["count"].tolist() == [13]
+
+
 def test_data_up_to_is_found_behind_commits_that_do_not_say(tmp_path: Path) -> None:
     append(tmp_path, contract.ERROR_AGGREGATES, drawn(DRAWN), "2017-10-07T02:04:00+00:00")
     for _ in range(12):
