@@ -1,7 +1,7 @@
 """What --dedupe costs: pings a second and memory of the counting itself, with and without, at 20,000 pings a second.
 
 Both count the pings of a simulated fleet in one process, a second's worth at a time, as Spark's tasks do: with --dedupe
-each id is looked up among those of the last hour (72 million, 16 bytes each, in files) and noted. Reading from Kafka is
+each id is looked up among those of the last hour (72 million, 24 bytes each, in files) and noted. Reading from Kafka is
 the same for both and left out; so is Spark's shuffle of the rows by their id. Seconds are the processor's. Prints a
 ratio.
 """
@@ -27,27 +27,30 @@ from missioncontrol_nb.releases import load_calendar
 from missioncontrol_nb.simulate import Fleet
 from missioncontrol_nb.simulate.live import Batch, write_live
 from streaming import dedupe
-from streaming.counting import Counter
+from streaming.counting import Counter, Delivery
+from streaming.receipt import HOUR_MS
 
 PINGS_A_SECOND = 20_000
+HOUR_SECONDS = HOUR_MS // 1000
 BUCKETS = 1 << dedupe.BUCKET_BITS
-HOUR_IDS = PINGS_A_SECOND * dedupe.HOUR_SECONDS
+HOUR_IDS = PINGS_A_SECOND * HOUR_SECONDS
 SUBMITTED = 1_507_042_800  # seconds since 1970: when the first ping is
 
 
 def write_hour(folder: Path, ids: int) -> int:
     """Notes of an hour, in files as merging leaves them; their bytes."""
     random_ = np.random.default_rng(1)
-    slices = dedupe.HOUR_SECONDS // dedupe.SLICE_SECONDS
+    slices = HOUR_SECONDS // dedupe.SLICE_SECONDS
     each = ids // BUCKETS // slices
     for bucket in range(BUCKETS):
         place = folder / str(bucket)
         place.mkdir(parents=True)
         for number in range(slices):
-            halves = random_.integers(0, 2**64, (2, each), np.uint64, endpoint=False)
+            halves = random_.integers(0, 2**64, (3, each), np.uint64, endpoint=False)
             halves[0] = (halves[0] >> np.uint64(4)) | np.uint64(bucket << 60)
             order = np.argsort(halves[0])
             slice_ = SUBMITTED // dedupe.SLICE_SECONDS - slices + number
+            halves[2] = slice_ * dedupe.SLICE_SECONDS * 1_000_000  # when they were received
             np.save(place / f"{slice_}-{number}-{number}.npy", halves[:, order])
     return sum(path.stat().st_size for path in folder.rglob("*.npy"))
 
@@ -91,7 +94,7 @@ def once(documents: list[bytes], number: int, folder: Path) -> int:
     """Counts each id once; the rows."""
     counter = Counter(by_delivery=True)
     for delivery, document in enumerate(documents):
-        counter.add(document, SUBMITTED * 1_000_000, delivery)
+        counter.add(document, SUBMITTED * 1_000_000, Delivery(delivery, SUBMITTED * 1_000_000))
     kept = dedupe.dropping(number, folder)(iter([counter.partial_sums()]))
     return len(pa.Table.from_batches(kept))
 

@@ -165,7 +165,7 @@ REASONS = {
     "architecture": "The architecture is missing or not a known one.",
     "build_in_future": "The build is newer than the ping's submission.",
     "build_too_old": "The build is more than six months older than the ping's submission.",
-    "duplicate": "The ping came before, and its first delivery was counted; only where that is looked for (--dedupe).",
+    "duplicate": "The same ping was received up to an hour before; only where that is looked for (--dedupe).",
 }
 
 
@@ -237,9 +237,9 @@ FILE_REJECTS = "file_rejects"  # no table of the dataset, see partial_schema
 PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in COUNTED_TABLES for key in table.keys))
 
 
-# What partial sums say besides where duplicates are dropped: the hash of the document's id, a number that tells one
-# delivery of it from another, when that was received (microseconds since 1970), the kind of ping. A row is then of one
-# delivery; those without an id lack all four.
+# What partial sums say besides where duplicates are dropped: the hash of the document's kind and id, a number that
+# tells one delivery of it from another, when that was received (microseconds since 1970, see `streaming.receipt`), the
+# kind of ping. A row is then of one delivery; those without an id lack all four.
 DELIVERY_COLUMNS = ("document", "delivery", "received", "kind")
 
 

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from hashlib import blake2b
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streaming import contract
 from streaming.pings import NO_COUNTS, Counts, Envelope, Ping, Rejected, judge, parse
@@ -38,6 +38,13 @@ _delay_dimensions = _places(contract.REPORTING_DELAYS.keys)
 _Groups = dict[tuple[Any, ...], list[Any]]
 
 
+class Delivery(NamedTuple):
+    """A message that brings a document. number: tells it from others; received_us: see `streaming.receipt`."""
+
+    number: int
+    received_us: int
+
+
 class Counter:
     """Sums pings into partial sums: a row for each table and each combination of its keys.
 
@@ -63,27 +70,32 @@ class Counter:
         """Groups of pings that are held: rows that partial_sums would give now, without those of delays."""
         return len(self._totals) + len(self._experiments) + len(self._rejects)
 
-    def add(self, document: bytes, received_at_us: int, delivery: int = 0) -> str | None:
-        """Count a document that was received at a time, microseconds since 1970; the reason when it is rejected."""
+    def add(self, document: bytes, received_at_us: int, delivery: Delivery | None = None) -> str | None:
+        """Count a document that was received at a time, microseconds since 1970; the reason when it is rejected.
+
+        delivery: of a counter by delivery.
+        """
         return self._add(parse(document), document, received_at_us, delivery)
 
     def add_all(
-        self, documents: Sequence[bytes], received_at_us: Sequence[int], deliveries: Sequence[int] | None = None
+        self, documents: Sequence[bytes], received_at_us: Sequence[int], deliveries: Sequence[Delivery] | None = None
     ) -> list[str | None]:
         """Count some documents as add does, faster: all are parsed before the first is counted.
 
         Either is done with what the processor's caches hold of it, and each drives the other out of them.
         """
         records = [parse(document) for document in documents]
-        delivered = deliveries or [0] * len(documents)
+        delivered: Sequence[Delivery | None] = deliveries or [None] * len(documents)
         return [self._add(*each) for each in zip(records, documents, received_at_us, delivered, strict=True)]
 
-    def _add(self, record: Document | Exception, document: bytes, received_at_us: int, delivery: int) -> str | None:
+    def _add(
+        self, record: Document | Exception, document: bytes, received_at_us: int, delivery: Delivery | None
+    ) -> str | None:
         ping = judge(record, document, self._envelope, received_at_us)
         if isinstance(ping, Rejected):
             self._reject(ping, received_at_us, len(document))
             return ping.reason
-        self._count(ping, len(document), _delivery(ping, delivery, received_at_us) if self.by_delivery else ())
+        self._count(ping, len(document), _delivery(ping, delivery) if self.by_delivery else ())
         return None
 
     def reject(
@@ -135,11 +147,15 @@ class Counter:
         _add(self._rejects, group, rejected.submitted_us or 0, NO_COUNTS, pings)[_BYTES] += size
 
 
-def _delivery(ping: Ping, delivery: int, received_at_us: int) -> tuple[Any, ...]:
-    """What contract.DELIVERY_COLUMNS say of a ping. Its id is a stranger's, of any length: hence a hash."""
-    if not ping.document_id:
+def _delivery(ping: Ping, delivery: Delivery | None) -> tuple[Any, ...]:
+    """What contract.DELIVERY_COLUMNS say of a ping. Its id is a stranger's, of any length: hence a hash.
+
+    Pings of two kinds that share an id are two documents.
+    """
+    if not ping.document_id or delivery is None:
         return (None, None, None, None)
-    return (blake2b(ping.document_id.encode(), digest_size=16).digest(), delivery, received_at_us, ping.document_type)
+    name = f"{ping.document_type}/{ping.document_id}"
+    return (blake2b(name.encode(), digest_size=16).digest(), *delivery, ping.document_type)
 
 
 def _add(groups: _Groups, group: tuple[Any, ...], submitted_us: int, counts: Counts, pings: int = 1) -> list[Any]:

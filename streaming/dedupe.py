@@ -1,18 +1,21 @@
-"""Pings that are delivered twice count once: the ids of those of the last hour, kept beside Spark's checkpoint.
+"""Pings that are delivered again within an hour count once: the ids of the last hour, kept beside Spark's checkpoint.
 
-Spark brings the rows of all deliveries of an id to one task, by a bucket of its hash. That task knows the ids that
-earlier micro-batches counted, keeps of several deliveries the first, and notes what is new under the number of its
-micro-batch. One that comes again reads the same notes, for those of its own number are left out: which delivery counts
-is the same each time, in all tables.
+A delivery is a duplicate if the same kind of ping with the same id was received up to an hour before it, whether or not
+that one was a duplicate too. So the hour before a delivery decides about it and nothing else does: not how the pings
+are cut into micro-batches, nor where counting began. `streaming.receipt` says when a message was received.
 
-An id is noted as 16 bytes in sorted files that are mapped, not read: a task searches them and holds only what is its
-micro-batch's own. Files are merged within ten minutes, and dropped as a whole. Time is that of receipt, as the topic
-has it: what a client says of its own could forget all or keep all.
+Spark brings the rows of all deliveries of an id to one task, by a bucket of its hash. That task looks each id up among
+those that earlier micro-batches noted, and notes when its own were received last, under the number of its micro-batch.
+A micro-batch that is repeated ignores the notes of its own number, so it decides the same in all tables.
+
+A note takes 24 bytes, in sorted files that are mapped, not read: a task searches them and holds only what is its
+micro-batch's own. Files are merged within ten minutes of receipt, and removed once no later delivery can need them.
 """
 
 import os
+import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ import numpy as np
 
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.receipt import HOUR_MS
 from streaming.sums import add_up
 
 if TYPE_CHECKING:
@@ -28,29 +32,35 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 BUCKET_BITS = 4  # of a hash, the first: one hexadecimal digit
-HOUR_SECONDS = 3600
 SLICE_SECONDS = 600
 FILES_A_SLICE = 8  # more are merged
 SIGN = "sign.txt"
-EARLY_SHARE = 0.01  # of a micro-batch's pings may be older than what it is taken to begin with
-Ids = np.ndarray[Any, np.dtype[np.uint64]]  # two rows: the first and the second half of each hash, sorted by them
+FOLDER = "deliveries"  # in a checkpoint
+UNFINISHED_FOLDER = "deliveries.unfinished"
+OLDER_FOLDER = "documents"  # notes of versions that did not tell kinds of pings apart
+FIRST_NUMBER = 1 << 32  # of the job's micro-batch 0; lower ones read the hour before the job's first
+Ids = np.ndarray[Any, np.dtype[np.uint64]]  # two rows: the first and the second half of each hash
+Times = np.ndarray[Any, np.dtype[np.int64]]  # of receipt, microseconds since 1970
+_HOUR_US = HOUR_MS * 1000
+_SLICE_US = SLICE_SECONDS * 1_000_000
+_NEVER = -(1 << 62)
 
 
 def drop_duplicates(partials: "DataFrame", number: int, folder: Path) -> "DataFrame":
-    """Partial sums by delivery, without those of ids that were counted before; duplicates count as rejected pings.
+    """Partial sums by delivery, without those of duplicates, which count as rejected pings.
 
-    number: of the micro-batch; folder: where ids are noted, one that all tasks see.
+    number: of the micro-batch, from FIRST_NUMBER on; folder: where ids are noted, one that all tasks see.
     """
     from pyspark.sql import functions
     from pyspark.sql.pandas.types import from_arrow_schema
 
     bucket = functions.substring(functions.hex("document"), 1, 1)
     schema = from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
-    return partials.repartition(bucket).mapInArrow(dropping(number, folder, _sign(folder)), schema)
+    return partials.repartition(bucket).mapInArrow(dropping(number, folder, leave_sign(folder)), schema)
 
 
-def _sign(folder: Path) -> str:
-    """Leaves a sign in the folder, by which tasks know that they see the same."""
+def leave_sign(folder: Path) -> str:
+    """Leaves a sign in the folder, by which it is known as one of notes and tasks know that they see the same."""
     sign = str(uuid.uuid4())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SIGN).write_text(sign)
@@ -75,6 +85,24 @@ def dropping(
     return drop
 
 
+def forget(checkpoint: Path) -> None:
+    """Removes a checkpoint's notes, when micro-batches follow that leave none; nobody else's files."""
+    _remove(checkpoint / UNFINISHED_FOLDER)
+    if (checkpoint / FOLDER / SIGN).is_file():
+        (checkpoint / FOLDER).rename(checkpoint / UNFINISHED_FOLDER)  # what is left of them must not pass for whole
+        _remove(checkpoint / UNFINISHED_FOLDER)
+    _remove(checkpoint / OLDER_FOLDER)
+
+
+def _remove(folder: Path) -> None:
+    if (folder / SIGN).is_file():
+        for bucket in range(1 << BUCKET_BITS):
+            shutil.rmtree(folder / str(bucket), ignore_errors=True)
+        (folder / SIGN).unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def _without_duplicates(rows: "pa.Table", number: int, folder: Path) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -84,13 +112,11 @@ def _without_duplicates(rows: "pa.Table", number: int, folder: Path) -> "pa.Tabl
     others = rows.filter(pc.is_null(rows["document"])).select(plain)
     if not len(named):
         return _summed(others)
-    first = named.group_by("document", use_threads=False).aggregate([("delivery", "min"), ("received", "min")])
-    first = first.rename_columns(["document", "first_delivery", "first_received"])
-    is_new = _note(first, number, folder)
-    named = named.join(first.append_column("is_new", pa.array(is_new)), "document", use_threads=False)
-    counts = pc.and_(named["is_new"], pc.equal(named["delivery"], named["first_delivery"]))
-    duplicates = _as_rejected(named.filter(pc.invert(counts)))
-    return _summed(pa.concat_tables([others, named.filter(counts).select(plain), duplicates]))
+    deliveries = named.group_by(["document", "delivery"], use_threads=False).aggregate([("received", "min")])
+    repeated = deliveries["delivery"].filter(pa.array(_note(deliveries, number, folder)))
+    is_duplicate = pc.is_in(named["delivery"], value_set=repeated.combine_chunks())
+    counted = named.filter(pc.invert(is_duplicate)).select(plain)
+    return _summed(pa.concat_tables([others, counted, _as_rejected(named.filter(is_duplicate))]))
 
 
 def _summed(rows: "pa.Table") -> "pa.Table":
@@ -115,20 +141,24 @@ def _as_rejected(rows: "pa.Table") -> "pa.Table":
     return pa.table(columns, schema=schema)
 
 
-def _note(first: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Which of the ids are new; those are noted under the micro-batch's number, each in its bucket."""
-    ids = ids_of(first["document"].to_pylist())
-    seconds = first["first_received"].to_numpy() // 1_000_000
-    is_new = np.empty(ids.shape[1], bool)
+def _note(deliveries: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which of the deliveries are duplicates; the last of each id is noted under the number, each in its bucket."""
+    ids, times = ids_of(deliveries["document"].to_pylist()), deliveries["received_min"].to_numpy()
+    order = np.lexsort((deliveries["delivery"].to_numpy(), times, ids[1], ids[0]))
+    ids, times = ids[:, order], times[order]
+    is_same = (ids[:, 1:] == ids[:, :-1]).all(axis=0)  # as the one before
+    is_first, is_last = np.append(True, ~is_same), np.append(~is_same, True)
+    before = np.append(_NEVER, times[:-1])
     buckets = ids[0] >> np.uint64(64 - BUCKET_BITS)
     for bucket in np.unique(buckets):
-        places = np.flatnonzero(buckets == bucket)
-        begins = int(np.quantile(seconds[places], EARLY_SHARE, method="lower")) - HOUR_SECONDS
-        notes = Notes(folder / str(bucket), number, begins)
-        is_new[places] = ~notes.hold(ids[:, places])
-        added = places[is_new[places]]
-        notes.add(ids[:, added], int(seconds[places].max()))
-    return is_new
+        is_here = buckets == bucket
+        notes = Notes(folder / str(bucket), number, int(times[is_here].min()) - _HOUR_US)
+        first, last = is_here & is_first, is_here & is_last
+        before[first] = notes.latest(ids[:, first])
+        notes.add(ids[:, last], times[last])
+    is_duplicate = np.empty(len(times), bool)
+    is_duplicate[order] = times - before <= _HOUR_US
+    return is_duplicate
 
 
 def ids_of(hashes: list[bytes]) -> Ids:
@@ -153,36 +183,45 @@ class _File:
 
 
 class Notes:
-    """The ids of a bucket that micro-batches before one have counted, since about a moment, seconds since 1970."""
+    """When the ids of a bucket were received last, by micro-batches before one; since_us: older ones may be removed."""
 
-    def __init__(self, folder: Path, number: int, begins: int) -> None:
+    def __init__(self, folder: Path, number: int, since_us: int) -> None:
         self._folder, self._number = folder, number
         folder.mkdir(parents=True, exist_ok=True)
-        files = _whole_files(folder, number)
-        # A micro-batch that comes again must find the same, so a file is left out by what merging leaves as it is.
-        self._files = [file for file in files if file.slice_ >= begins // SLICE_SECONDS]
-        for file in files:
-            if file not in self._files:
+        self._files = []
+        for file in _whole_files(folder, number):
+            if (file.slice_ + 1) * _SLICE_US > since_us:
+                self._files.append(file)
+            else:
                 file.path.unlink(missing_ok=True)
         self._merge()
 
-    def hold(self, ids: Ids) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-        """Which of some ids are among them."""
-        found = np.zeros(ids.shape[1], bool)
+    def latest(self, ids: Ids) -> Times:
+        """When each of some ids was received last, microseconds since 1970; long before where none is noted."""
+        latest = np.full(ids.shape[1], _NEVER)
         for file in self._files:
-            found |= _is_among(ids, np.load(file.path, mmap_mode="r"))
-        return found
+            *known, times = np.load(file.path, mmap_mode="r")
+            places = _places_among(ids, known)
+            found = np.flatnonzero(places >= 0)
+            latest[found] = np.maximum(latest[found], times[places[found]].astype(np.int64))
+        return latest
 
-    def add(self, ids: Ids, newest: int) -> None:
-        """Notes the ids of the micro-batch itself."""
+    def add(self, ids: Ids, times: Times) -> None:
+        """Notes the ids of the micro-batch itself, each once."""
         if ids.shape[1]:
-            self._write(ids, _File(self._folder, self._number, self._number, newest // SLICE_SECONDS))
+            newest = int(times.max()) // _SLICE_US
+            self._write(
+                np.vstack([ids, times.astype(np.uint64)]), _File(self._folder, self._number, self._number, newest)
+            )
 
-    def _write(self, ids: Ids, file: _File) -> _File:
+    def _write(self, notes: Ids, file: _File) -> _File:
+        """Writes ids, a column each, and in a third row their times; of an id that comes again the last."""
         path = self._folder / f"{file.slice_}-{file.first}-{file.last}.npy"
         unfinished = path.with_suffix(".tmp")
+        notes = notes[:, np.lexsort((notes[2], notes[1], notes[0]))]
+        is_last = np.append((notes[:2, 1:] != notes[:2, :-1]).any(axis=0), True)
         with unfinished.open("wb") as output:
-            np.save(output, ids[:, np.lexsort((ids[1], ids[0]))])
+            np.save(output, notes[:, is_last])
             output.flush()
             os.fsync(output.fileno())
         unfinished.replace(path)
@@ -193,9 +232,9 @@ class Notes:
         for slice_ in {file.slice_ for file in self._files}:
             files = [file for file in self._files if file.slice_ == slice_]
             if len(files) > FILES_A_SLICE:
-                ids = np.concatenate([np.load(file.path, mmap_mode="r") for file in files], axis=1)
+                notes = np.concatenate([np.load(file.path, mmap_mode="r") for file in files], axis=1)
                 first, last = min(file.first for file in files), max(file.last for file in files)
-                merged = self._write(ids, _File(self._folder, first, last, slice_))
+                merged = self._write(notes, _File(self._folder, first, last, slice_))
                 self._files = [file for file in self._files if file.slice_ != slice_] + [merged]
                 for file in files:
                     file.path.unlink(missing_ok=True)
@@ -215,16 +254,18 @@ def _whole_files(folder: Path, before: int) -> list[_File]:
     ]
 
 
-def _is_among(ids: Ids, sorted_ids: Ids) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Which ids are in a sorted file."""
-    highs, lows = sorted_ids
+def _places_among(ids: Ids, known: Sequence[Ids]) -> "np.ndarray[Any, np.dtype[np.intp]]":
+    """Where each id stands in a sorted file; -1 where it does not."""
+    highs, lows = known
     places = np.searchsorted(highs, ids[0])
-    inside = places < len(highs)
-    found = np.zeros(ids.shape[1], bool)
-    candidates = np.flatnonzero(inside)
+    found = np.full(ids.shape[1], -1)
+    candidates = np.flatnonzero(places < len(highs))
     candidates = candidates[highs[places[candidates]] == ids[0, candidates]]
-    found[candidates] = lows[places[candidates]] == ids[1, candidates]
-    for place in candidates[~found[candidates]]:  # ids with the same first half, which chance alone hardly makes
-        same = slice(places[place], np.searchsorted(highs, ids[0, place], side="right"))
-        found[place] = bool((lows[same] == ids[1, place]).any())
+    is_it = lows[places[candidates]] == ids[1, candidates]
+    found[candidates[is_it]] = places[candidates[is_it]]
+    for candidate in candidates[~is_it]:  # ids with the same first half, which chance alone hardly makes
+        first, end = places[candidate], np.searchsorted(highs, ids[0, candidate], side="right")
+        same = np.flatnonzero(lows[first:end] == ids[1, candidate])
+        if len(same):
+            found[candidate] = first + same[0]
     return found

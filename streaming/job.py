@@ -9,17 +9,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from streaming import contract, files, kafka
 from streaming.added import write_files
 from streaming.applies import check_settings
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
 from streaming.cluster import await_executors, is_cluster
-from streaming.dedupe import drop_duplicates
+from streaming.dedupe import FIRST_NUMBER, FOLDER, drop_duplicates, forget
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
-from streaming.kafka import TopicSettings, TopicSource
+from streaming.hour_before import note_hour_before
+from streaming.kafka import TopicPlan, TopicSettings, TopicSource
 from streaming.partials import envelope_options
 from streaming.patience import Patience
 from streaming.pings import Envelope
@@ -257,6 +258,9 @@ class _Run:
             self._has_read_all = not self._stop.is_set()
             return
         total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
+        self._prepare_notes(spark)
+        if self._stop.is_set():
+            return
         query = self._start(spark)
         try:
             while not self._stop.wait(_POLL_SECONDS) and query.isActive:
@@ -267,6 +271,25 @@ class _Run:
         finally:
             self._end(query)
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
+
+    def _prepare_notes(self, spark: "SparkSession") -> None:
+        """Has the ids noted that the first micro-batch needs; without --dedupe, removes notes, for they grow stale."""
+        if not self._settings.dedupe:
+            forget(self._checkpoint.folder)
+            return
+        assert isinstance(self._plan, TopicPlan)
+        pass_on_settings(spark.sparkContext.environment)
+        options = self._reading_options(spark)
+        failure = note_hour_before(spark, self._plan, self._checkpoint, options, self._stop, self._on_notice)
+        if failure:
+            _raise(failure)
+
+    def _reading_options(self, spark: "SparkSession") -> dict[str, str]:
+        return {
+            **envelope_options(self._settings.envelope),
+            "by_delivery": str(self._settings.dedupe).lower(),
+            "cores": str(spark.sparkContext.defaultParallelism),
+        }
 
     def _tell_trouble(self) -> None:
         trouble = self._source.trouble()
@@ -306,12 +329,7 @@ class _Run:
         data_source = self._source.data_source
         pass_on_settings(spark.sparkContext.environment)
         spark.dataSource.register(data_source)
-        options = {
-            **self._plan.options(),
-            **envelope_options(self._settings.envelope),
-            "by_delivery": str(self._settings.dedupe).lower(),
-            "cores": str(spark.sparkContext.defaultParallelism),
-        }
+        options = {**self._plan.options(), **self._reading_options(spark)}
         partials = spark.readStream.format(data_source.name()).options(**options).load()
         stream = partials.writeStream.foreachBatch(self._append)
         stream = stream.option("checkpointLocation", str(self._checkpoint.spark))
@@ -323,7 +341,7 @@ class _Run:
         """Sums a micro-batch and appends it to each table, once however often it comes."""
         began = time.monotonic()
         if self._settings.dedupe:
-            partials = drop_duplicates(partials, number, self._checkpoint.folder / "documents")
+            partials = drop_duplicates(partials, FIRST_NUMBER + number, self._checkpoint.folder / FOLDER)
         sums, written = self._sum(partials, number)
         data_up_to = _newest(sums)
         with self._committing:
@@ -392,8 +410,13 @@ class _Run:
         if self._error is not None:
             raise self._error
         if failure:
-            said = re.search(r"MissionControlError: (.*)", failure)
-            raise MissionControlError(said[1]) if said else RuntimeError(failure)
+            _raise(failure)
+
+
+def _raise(failure: str) -> NoReturn:
+    """Raises what ended a stream."""
+    said = re.search(r"MissionControlError: (.*)", failure)
+    raise MissionControlError(said[1]) if said else RuntimeError(failure)
 
 
 def _newest(sums: "pa.Table") -> datetime | None:

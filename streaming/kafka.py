@@ -11,9 +11,10 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypeVar
 
@@ -21,10 +22,11 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
-from streaming.counting import Counter
+from streaming.counting import Counter, Delivery
 from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, by_delivery, envelope_of
-from streaming.position import brokers_note, first_offsets, offsets_before
+from streaming.position import brokers_note, by_partition, first_offsets, offsets_before
+from streaming.receipt import HOUR_MS, RECEIVED, SETTLE_MS, Cut, Receipts, cut, received_since, settled
 from streaming.source import Read, write_json
 from streaming.topic import (
     PATIENCE_SECONDS,
@@ -148,7 +150,7 @@ class TopicPlan:
     def __init__(self, source: TopicSource, checkpoint: Path) -> None:
         self._source, self._folder, self._path = source, checkpoint, checkpoint / "topic.json"
         if not self._path.is_file():
-            write_json(self._path, {"topic_id": source.topic_id, "start": self._first_offsets()})
+            write_json(self._path, {"topic_id": source.topic_id, **self._first_offsets()})
         write_json(brokers_note(checkpoint), source.topic.url)
 
     def __len__(self) -> int:
@@ -185,20 +187,62 @@ class TopicPlan:
         start, end = offsets_before(self._folder, number), offsets_before(self._folder, number + 1)
         return sum(unread(start if start["topic"] == end["topic"] else {}, end).values()) <= FEW_MESSAGES
 
-    def _first_offsets(self) -> dict[str, int]:
+    def hour_before(self, number: int, begins: Path) -> dict[str, str] | None:
+        """What PingTopic takes to read what was received in the hour before a micro-batch; None where nothing was.
+
+        begins: a file to write. Raises MissionControlError where no broker answers.
+        """
+        start = offsets_before(self._folder, number)
+        found = patiently(lambda: self._hour_before(start), self._source.topic.brokers)
+        if found is None:
+            return None
+        first, end = found
+        write_json(begins, {"topic_id": start["topic"], "start": first.offsets, RECEIVED: first.received_ms})
+        ends = {"topic": start["topic"], RECEIVED: end.received_ms, **end.offsets}
+        return {**self.options(), "begins": str(begins), "ends": json.dumps(ends), "on_data_loss": "count"}
+
+    def _hour_before(self, start: Mapping[str, Any]) -> tuple[Cut, Cut] | None:
+        from confluent_kafka.admin import OffsetSpec
+
+        topic, ends = self._source.topic, by_partition(start)
+        topic_id, count = topic.describe()
+        firsts = _as_json(topic.offsets(range(count), OffsetSpec.earliest()))
+        if topic_id != start["topic"] or not unread(firsts, ends):
+            return None
+        newest_ms = min(topic.newest_ms(ends), _now_ms())
+        if RECEIVED in start:
+            since_ms = end_ms = start[RECEIVED]
+        else:  # a micro-batch that does not begin at a moment
+            last = _as_json(topic.offsets(range(count), OffsetSpec.latest()))
+            since_ms, end_ms = received_since(ends, last, newest_ms, partial(topic.offsets_at, ends)), newest_ms
+        first_ms = max(since_ms - HOUR_MS, 0)
+        found = topic.offsets_at(ends, first_ms)
+        return Cut(first_ms, {place: min(found[place], end) for place, end in ends.items()}), Cut(end_ms, ends)
+
+    def _first_offsets(self) -> dict[str, Any]:
+        """The offsets as `start`, and unless they are the first ones, since when later messages are received."""
         from confluent_kafka.admin import OffsetSpec
 
         at, topic = self._source.settings.starting_offsets, self._source.topic
         partitions = range(topic.describe()[1])
-        ends = topic.offsets(partitions, OffsetSpec.latest())
-        if isinstance(at, datetime):
-            found = topic.offsets(partitions, OffsetSpec.for_timestamp(round(at.timestamp() * 1000)))
-            return {str(place): offset if offset >= 0 else ends[place] for place, offset in found.items()}
-        return _as_json(ends if at == "latest" else topic.offsets(partitions, OffsetSpec.earliest()))
+        if at == "earliest":
+            return {"start": _as_json(topic.offsets(partitions, OffsetSpec.earliest()))}
+        ends = _as_json(topic.offsets(partitions, OffsetSpec.latest()))
+        newest_ms = min(topic.newest_ms(ends), _now_ms())
+        if not isinstance(at, datetime):
+            return {"start": ends, RECEIVED: newest_ms}
+        at_ms = round(at.timestamp() * 1000)
+        found = topic.offsets_at(ends, at_ms)
+        start = {place: min(found[place], end) for place, end in ends.items()}
+        return {"start": start, RECEIVED: min(at_ms, newest_ms)}
 
 
 def _as_json(offsets: Mapping[int, int]) -> dict[str, int]:
     return {str(partition): offset for partition, offset in sorted(offsets.items())}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 # What Spark sees.
@@ -206,9 +250,11 @@ def _as_json(offsets: Mapping[int, int]) -> dict[str, int]:
 
 @dataclass
 class RangesPartition(InputPartition):
-    """What one task reads."""
+    """What one task reads. since_ms, until_ms: bounds of the times of receipt, see `receipt.Receipts`."""
 
     ranges: list[Range]
+    since_ms: int = 0
+    until_ms: int | None = None
 
 
 class PingTopic(PartialSums):
@@ -225,7 +271,10 @@ class PingTopic(PartialSums):
 
 
 class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
-    """Offset: the topic's id and, by partition, the message to read next."""
+    """Offset: the topic's id and, by partition, the message to read next.
+
+    By delivery also the time that no later message is received before: micro-batches are cut by the time of receipt.
+    """
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = {name.lower(): value for name, value in options.items()}
@@ -247,14 +296,17 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
         """From now on, what is there now is all there is."""
         given = self._options.get("ends")
-        self._frozen = json.loads(given) if given else patiently(self._ends, self._topic.brokers)
+        self._frozen = patiently(lambda: self._all_there(json.loads(given) if given else None), self._topic.brokers)
 
     def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
         """One micro-batch on from start, as large as the limit; start when there is nothing, or no broker answers."""
         try:
-            ends = self._frozen or self._ends()
+            return self._next(start, limit)
         except Away:
             return start
+
+    def _next(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:
+        ends = self._frozen or (self._settled() if self._is_by_delivery else self._ends())
         begin = self._begin(start, ends)
         counts = unread(begin, ends)
         if not counts:
@@ -265,8 +317,21 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             room = room_for(limit.max_bytes, mean * self._pace())
             share = min(1.0, room / (mean * sum(counts.values())))
         planned = {place: math.ceil(count * share) for place, count in counts.items()}
+        if self._is_by_delivery:
+            return self._cut(start, begin, ends, sum(planned.values()))
         self._planned = (time.monotonic(), sum(planned.values()))
         return {"topic": ends["topic"], **begin, **{place: begin.get(place, 0) + planned[place] for place in planned}}
+
+    def _cut(
+        self, start: Mapping[str, Any], begin: dict[str, int], ends: Mapping[str, Any], room: int
+    ) -> dict[str, Any]:
+        """The end of a micro-batch of at most so many messages, cut by their time of receipt. Raises Away."""
+        since_ms = start.get(RECEIVED, 0)
+        last = {place: max(end, begin.get(place, 0)) for place, end in by_partition(ends).items()}
+        all_ = Cut(max(ends[RECEIVED], since_ms), last)
+        end = cut(begin, since_ms, all_, room, partial(self._offsets_at, last))
+        self._planned = (time.monotonic(), sum(unread(begin, end.offsets).values()))
+        return {"topic": ends["topic"], **begin, **end.offsets, RECEIVED: end.received_ms}
 
     def _pace(self) -> float:
         """Messages a second of the micro-batch before, which is done when the next one is asked for."""
@@ -289,13 +354,17 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         messages = sum(each.end - each.start for each in ranges)
         cores = int(self._options["cores"])
         tasks = cores if messages * self._mean_bytes > SMALL_BATCH_BYTES or not self._mean_bytes else 1
+        if self._is_by_delivery:
+            since_ms, until_ms = start.get(RECEIVED, 0), end.get(RECEIVED)
+            return [RangesPartition(share, since_ms, until_ms) for share in share_out_whole(ranges, tasks)]
         return [RangesPartition(share) for share in share_out(ranges, tasks)]
 
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
         """The partial sums of a partition."""
         assert isinstance(partition, RangesPartition)
-        counter = Counter(envelope_of(self._options), by_delivery=by_delivery(self._options))
-        yield from count_ranges(self._topic, partition.ranges, counter, self._bears_loss)
+        counter = Counter(envelope_of(self._options), by_delivery=self._is_by_delivery)
+        receipts = Receipts(partition.since_ms, partition.until_ms)
+        yield from count_ranges(self._topic, partition.ranges, counter, self._bears_loss, receipts)
 
     def commit(self, end: dict[str, Any]) -> None:
         """Nothing: Spark's checkpoint keeps the offsets."""
@@ -316,6 +385,36 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         topic_id, offsets = self._while_there(self._topic.ends, bears_loss=self._bears_loss)
         return {"topic": topic_id, **_as_json(offsets)}
 
+    def _offsets_at(self, partitions: Iterable[str], received_ms: int) -> dict[str, int]:
+        """The first messages that were received at a time or later. Raises Away."""
+        return self._while_there(lambda: self._topic.offsets_at(partitions, received_ms), bears_loss=self._bears_loss)
+
+    def _newest_ms(self, partitions: Iterable[str]) -> int:
+        return self._while_there(lambda: self._topic.newest_ms(partitions), bears_loss=self._bears_loss)
+
+    def _settled(self) -> dict[str, Any]:
+        """Where messages end that are followed by none that was received earlier, as Spark keeps it. Raises Away."""
+        ends = self._ends()
+        places = by_partition(ends)
+        end = settled(places, self._newest_ms(places), _now_ms(), partial(self._offsets_at, places))
+        return {"topic": ends["topic"], RECEIVED: end.received_ms, **end.offsets}
+
+    def _all_there(self, given: dict[str, Any] | None) -> dict[str, Any]:
+        """Where the topic ends now, or where it is said to, as Spark keeps it. Raises Away.
+
+        By delivery, messages that are on their way are waited for.
+        """
+        ends, now_ms = given or self._ends(), _now_ms()
+        if not self._is_by_delivery or RECEIVED in ends:
+            return ends
+        places = by_partition(ends)
+        newest_ms = self._newest_ms(places)
+        if given is None and newest_ms > now_ms - SETTLE_MS:
+            time.sleep(SETTLE_MS / 1000)
+            later, found = self._ends(), self._offsets_at(places, now_ms + 1)
+            places = {place: max(end, min(found[place], later[place])) for place, end in places.items()}
+        return {"topic": ends["topic"], RECEIVED: min(newest_ms, now_ms), **places}
+
     def _while_there(self, ask: Callable[[], _Result], *, bears_loss: bool) -> _Result:
         """What brokers answer. Raises Away, also where they say that there is no such topic.
 
@@ -335,13 +434,17 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return answer
 
     @property
+    def _is_by_delivery(self) -> bool:
+        return by_delivery(self._options)
+
+    @property
     def _bears_loss(self) -> bool:
         return self._options["on_data_loss"] == "count"
 
     def _begin(self, start: dict[str, Any], ends: dict[str, Any]) -> dict[str, int]:
         """Where to go on: of a topic made anew, and of a partition that is new, at its first message."""
         if start["topic"] == ends["topic"]:
-            return {place: offset for place, offset in start.items() if place != "topic"}
+            return by_partition(start)
         if not self._bears_loss:
             self._refuse_new_topic()
         return {}
@@ -360,7 +463,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         if topic_id != end["topic"]:  # what was planned before a kill went with the topic
             planned = sum(unread(begin, end).values())
             return [Range(-1, 0, 0, lost=planned)] if self._bears_loss else self._refuse_new_topic()
-        wanted = {int(place): offset for place, offset in end.items() if place != "topic"}
+        wanted = {int(place): offset for place, offset in by_partition(end).items()}
         firsts = self._topic.offsets(list(wanted), OffsetSpec.earliest())
         ranges = []
         for partition, stop in sorted(wanted.items()):
@@ -385,7 +488,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
 def unread(begin: Mapping[str, Any], ends: Mapping[str, Any]) -> dict[str, int]:
     """Messages by partition, of those that have any."""
-    counts = {place: end - begin.get(place, 0) for place, end in ends.items() if place != "topic"}
+    counts = {place: end - begin.get(place, 0) for place, end in by_partition(ends).items()}
     return {place: count for place, count in counts.items() if count > 0}
 
 
@@ -412,6 +515,14 @@ def share_out(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:
     return shares
 
 
+def share_out_whole(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:
+    """The ranges, each in one piece, for as many tasks; the same at each call."""
+    shares: list[list[Range]] = [[] for _ in range(min(tasks, len(ranges)))]
+    for each in sorted(ranges, key=lambda each: (each.start - each.end, each.partition)):
+        min(shares, key=lambda share: sum(each.end - each.start for each in share)).append(each)
+    return shares
+
+
 def _loss(topic: Topic, partition: int, lost: int) -> MissionControlError:
     return MissionControlError(
         f"{lost:,} messages of partition {partition} of {topic.url!r} fell off the topic's retention before they were "
@@ -423,10 +534,11 @@ def _loss(topic: Topic, partition: int, lost: int) -> MissionControlError:
 
 
 def count_ranges(
-    topic: Topic, ranges: Sequence[Range], counter: Counter, bears_loss: bool
+    topic: Topic, ranges: Sequence[Range], counter: Counter, bears_loss: bool, receipts: Receipts | None = None
 ) -> Iterator["pa.RecordBatch"]:
     """Reads, decodes and sums; batches of contract.partial_schema(). A message without a value is rejected as empty.
 
+    receipts: of a counter by delivery.
     Raises MissionControlError where messages are gone since the ranges were planned, and that is not to be borne.
     """
 
@@ -442,7 +554,7 @@ def count_ranges(
         counter.add_all(
             [message.value() or b"" for message in messages],
             [message.timestamp()[1] * 1000 for message in messages],
-            [_delivery(message) for message in messages] if counter.by_delivery else None,
+            [_delivery(message, receipts) for message in messages] if receipts and counter.by_delivery else None,
         )
         del messages  # before the next ones come: they may be large
         if len(counter) > FLUSH_ROWS:
@@ -451,9 +563,10 @@ def count_ranges(
         yield counter.partial_sums()
 
 
-def _delivery(message: "Message") -> int:
-    """A number for a message, by which those of one partition are in its order."""
-    return ((message.partition() or 0) << 48) + (message.offset() or 0)
+def _delivery(message: "Message", receipts: Receipts) -> Delivery:
+    """A message's number, by which they are in the order of partitions, then of offsets, and when it was received."""
+    partition, offset = message.partition() or 0, message.offset() or 0
+    return Delivery((partition << 48) + offset, receipts.received_us(partition, message.timestamp()[1]))
 
 
 TopicSource.data_source = PingTopic

@@ -2,10 +2,12 @@
 
 import fcntl
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streaming.receipt import RECEIVED
 from streaming.topic import is_topic
 
 _BROKERS = "brokers.json"  # where the topic was last reached, for who asks beside the job
@@ -33,7 +35,10 @@ class Position:
         return json.loads(path.read_text()) if path.is_file() else None
 
     def offsets(self) -> dict[str, Any]:
-        """The topic's id as `topic` and, by partition, the message after those of the finished micro-batches."""
+        """The topic's id as `topic` and, by partition, the message after those of the finished micro-batches.
+
+        Where duplicates are dropped, also when those messages were received, see `receipt.RECEIVED`.
+        """
         return offsets_before(self.folder, self.finished)
 
     def counted_files(self) -> set[str]:
@@ -84,7 +89,13 @@ def offsets_before(folder: Path, number: int) -> dict[str, Any]:
 def first_offsets(path: Path) -> dict[str, Any]:
     """Where in a topic the first micro-batch begins: what `topic.json` in a checkpoint says."""
     begins = json.loads(path.read_text())
-    return {"topic": begins["topic_id"], **begins["start"]}
+    time = {RECEIVED: begins[RECEIVED]} if RECEIVED in begins else {}
+    return {"topic": begins["topic_id"], **begins["start"], **time}
+
+
+def by_partition(offsets: Mapping[str, Any]) -> dict[str, int]:
+    """Of offsets as Spark keeps them those of the partitions alone."""
+    return {place: offset for place, offset in offsets.items() if place.isdigit()}
 
 
 def brokers_note(folder: Path) -> Path:

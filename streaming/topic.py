@@ -3,9 +3,10 @@
 import json
 import math
 import re
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,7 +17,7 @@ from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, Producer
-    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo
 
 SCHEME = "kafka://"
 TAKEN_AT_ONCE = 50  # messages: a consumer holds as many beside its queue, whatever their size
@@ -209,7 +210,27 @@ class Topic:
         return topic_id, self.offsets(range(count), OffsetSpec.latest())
 
     def offsets(self, partitions: Sequence[int], at: Any) -> dict[int, int]:
-        """The offset of each partition at an OffsetSpec; the end where no message is that new. Raises Away."""
+        """The offset of each partition at an OffsetSpec; -1 where no message is that new. Raises Away."""
+        return {place: found.offset for place, found in self._list(partitions, at).items()}
+
+    def offsets_at(self, partitions: Iterable[str], received_ms: int) -> dict[str, int]:
+        """By partition, the first message whose timestamp is a time or later, milliseconds since 1970. Raises Away.
+
+        A number above all offsets where there is none.
+        """
+        from confluent_kafka.admin import OffsetSpec
+
+        found = self.offsets([int(place) for place in partitions], OffsetSpec.for_timestamp(received_ms))
+        return {str(place): offset if offset >= 0 else sys.maxsize for place, offset in found.items()}
+
+    def newest_ms(self, partitions: Iterable[str]) -> int:
+        """The greatest timestamp in some partitions, milliseconds since 1970; 0 where there is none. Raises Away."""
+        from confluent_kafka.admin import OffsetSpec
+
+        found = self._list([int(place) for place in partitions], OffsetSpec.max_timestamp())
+        return max((each.timestamp for each in found.values() if each.offset >= 0), default=0)
+
+    def _list(self, partitions: Sequence[int], at: Any) -> "dict[int, ListOffsetsResultInfo]":
         from confluent_kafka import IsolationLevel, TopicPartition
 
         if not partitions:
@@ -218,7 +239,7 @@ class Topic:
         asked = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
         )
-        return {place.partition: self._answer(answer).offset for place, answer in asked.items()}
+        return {place.partition: self._answer(answer) for place, answer in asked.items()}
 
     def _answer(self, future: Any) -> Any:
         """What a broker answers. Raises Away where none does, NoSuchTopicError where there is no such topic.

@@ -5,7 +5,7 @@ import random
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from streaming import contract, dedupe
-from streaming.counting import Counter
+from streaming.counting import Counter, Delivery
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, aggregate
 from streaming.sums import rows_of
@@ -22,6 +22,7 @@ from tests.services.kafka import RECEIVED_MS, Broker
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 
 MOMENT = 1_506_953_400  # seconds since 1970
+HOUR_US = 3_600_000_000
 
 
 def named(number: int, minute: int = 0, **changes: object) -> bytes:
@@ -94,11 +95,11 @@ def test_files_are_not_searched_for_duplicates(tmp_path: Path) -> None:
 
 
 # ---------- the notes alone ----------
-def counted(documents: Iterable[bytes], number: int, folder: Path) -> int:
+def counted(documents: Iterable[bytes], number: int, folder: Path, received_us: int = 0) -> int:
     """How many pings of a micro-batch count; of its rows no two share a key."""
     counter = Counter(by_delivery=True)
     for delivery, document in enumerate(documents):
-        counter.add(document, 0, delivery)
+        counter.add(document, 0, Delivery(delivery, received_us))
     kept = dedupe.dropping(number, folder)(iter([counter.partial_sums()]))
     rows = pa.Table.from_batches(kept).to_pylist()
     keys = [tuple(row[key] for key in contract.PARTIAL_KEYS) for row in rows]
@@ -114,25 +115,48 @@ def test_notes_of_a_micro_batch_do_not_count_when_it_comes_again(tmp_path: Path)
     assert counted(first, 2, tmp_path) == 0
 
 
+def test_ping_of_another_kind_with_the_same_id_counts(tmp_path: Path) -> None:
+    name = str(uuid.UUID(int=7))
+    assert counted([main_ping(document_id=name), crash_ping(document_id=name)], 0, tmp_path) == 2
+    assert counted([main_ping(document_id=name), crash_ping(document_id=name)], 1, tmp_path) == 0
+
+
+def test_ping_counts_again_when_none_like_it_was_received_for_an_hour(tmp_path: Path) -> None:
+    for number, (received_us, count) in enumerate(
+        [(0, 1), (HOUR_US, 0), (2 * HOUR_US, 0), (3 * HOUR_US + 1, 1), (4 * HOUR_US + 1, 0), (6 * HOUR_US, 1)]
+    ):
+        assert counted([named(1)], number, tmp_path, MOMENT * 1_000_000 + received_us) == count
+
+
 def test_notes_are_merged_and_forgotten_by_the_hour(tmp_path: Path) -> None:
     seconds = 90
     for number in range(150):
-        notes = dedupe.Notes(tmp_path, number, MOMENT + number * seconds - dedupe.HOUR_SECONDS)
+        now_us = (MOMENT + number * seconds) * 1_000_000
+        notes = dedupe.Notes(tmp_path, number, now_us - HOUR_US)
         ids = some_ids(number, 20)
-        assert not notes.hold(ids).any()
-        recent = range(max(0, number - dedupe.HOUR_SECONDS // seconds), number)
-        assert all(notes.hold(some_ids(other, 20)).all() for other in recent[::17])
-        notes.add(ids, MOMENT + number * seconds)
+        assert (notes.latest(ids) < 0).all()
+        for other in range(max(0, number - HOUR_US // 1_000_000 // seconds), number, 17):
+            assert (notes.latest(some_ids(other, 20)) == (MOMENT + other * seconds) * 1_000_000).all()
+        notes.add(ids, np.full(20, now_us))
     files = list(tmp_path.glob("*"))
-    slices = dedupe.HOUR_SECONDS // dedupe.SLICE_SECONDS + 2
+    slices = HOUR_US // 1_000_000 // dedupe.SLICE_SECONDS + 2
     assert len(files) <= slices * (dedupe.FILES_A_SLICE + 1)
     held = sum(np.load(file).shape[1] for file in files)
     assert held <= 20 * slices * dedupe.SLICE_SECONDS / seconds
 
 
+def test_merging_keeps_when_an_id_was_received_last(tmp_path: Path) -> None:
+    ids = some_ids(1, 3)
+    for number in range(dedupe.FILES_A_SLICE + 1):
+        dedupe.Notes(tmp_path, number, 0).add(ids, MOMENT * 1_000_000 + np.array([number, 0, 7 - number]))
+    notes = dedupe.Notes(tmp_path, dedupe.FILES_A_SLICE + 1, 0)
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+    assert (notes.latest(ids) - MOMENT * 1_000_000).tolist() == [dedupe.FILES_A_SLICE, 0, 7]
+
+
 def test_merging_that_was_broken_off_changes_nothing(tmp_path: Path) -> None:
     for number in range(dedupe.FILES_A_SLICE + 1):
-        dedupe.Notes(tmp_path, number, 0).add(some_ids(number, 5), MOMENT)
+        dedupe.Notes(tmp_path, number, 0).add(some_ids(number, 5), np.full(5, MOMENT * 1_000_000 + number))
     kept = {file.name: file.read_bytes() for file in tmp_path.glob("*.npy")}
     number = dedupe.FILES_A_SLICE + 1
     dedupe.Notes(tmp_path, number, 0)
@@ -140,16 +164,27 @@ def test_merging_that_was_broken_off_changes_nothing(tmp_path: Path) -> None:
     for name, content in kept.items():  # as if killed before they were removed
         (tmp_path / name).write_bytes(content)
     notes = dedupe.Notes(tmp_path, number, 0)
-    assert all(notes.hold(some_ids(other, 5)).all() for other in range(number))
-    assert not notes.hold(some_ids(99, 5)).any()
+    assert all((notes.latest(some_ids(other, 5)) == MOMENT * 1_000_000 + other).all() for other in range(number))
+    assert (notes.latest(some_ids(99, 5)) < 0).all()
 
 
 def test_ids_that_share_half_of_their_hash_are_told_apart(tmp_path: Path) -> None:
     known = np.array([[7, 7, 7, 9], [1, 3, 5, 1]], np.uint64)
-    dedupe.Notes(tmp_path, 0, 0).add(known, MOMENT)
+    dedupe.Notes(tmp_path, 0, 0).add(known, np.arange(4) + 10)
     asked = np.array([[7, 7, 7, 7, 9, 9, 8, 10], [1, 2, 3, 5, 1, 3, 1, 1]], np.uint64)
-    held: Sequence[bool] = dedupe.Notes(tmp_path, 1, 0).hold(asked).tolist()
-    assert held == [True, False, True, True, True, False, False, False]
+    latest: list[int] = np.maximum(dedupe.Notes(tmp_path, 1, 0).latest(asked), 0).tolist()
+    assert latest == [10, 0, 11, 12, 13, 0, 0, 0]
+
+
+def test_notes_are_forgotten_and_nobody_elses_files(tmp_path: Path) -> None:
+    for folder in (dedupe.FOLDER, dedupe.OLDER_FOLDER):
+        dedupe.leave_sign(tmp_path / folder)
+        dedupe.Notes(tmp_path / folder / "3", 0, 0).add(some_ids(1, 2), np.arange(2))
+    dedupe.forget(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / dedupe.OLDER_FOLDER / "3").mkdir(parents=True)  # a folder of that name that is not ours
+    dedupe.forget(tmp_path)
+    assert (tmp_path / dedupe.OLDER_FOLDER / "3").is_dir()
 
 
 def some_ids(seed: int, count: int) -> dedupe.Ids:
@@ -161,7 +196,7 @@ def test_pings_keep_their_sums_by_delivery() -> None:
     together, apart = Counter(), Counter(by_delivery=True)
     for number, document in enumerate(documents):
         together.add(document, 0)
-        apart.add(document, 0, number)
+        apart.add(document, 0, Delivery(number, 0))
     assert len(apart) > len(together)
     sums = [pa.Table.from_batches([counter.partial_sums()]) for counter in (together, apart)]
     for table in contract.TABLES:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming import contract
-from streaming.counting import Counter
+from streaming.counting import Counter, Delivery
 from streaming.pings import Envelope
 from streaming.sums import add_up, rows_of
 from tests.any_pings import DOCUMENTS, WHOLE
@@ -112,8 +112,9 @@ def test_documents_that_are_added_together_count_as_one_by_one(
 ) -> None:
     together, apart = Counter(by_delivery=by_delivery), Counter(by_delivery=by_delivery)
     documents, received = [list(column) for column in zip(*dealt, strict=True)] or ([], [])
-    reasons = together.add_all(documents, received, range(len(dealt)) if by_delivery else None)
-    assert reasons == [apart.add(document, received_us, number) for number, (document, received_us) in enumerate(dealt)]
+    deliveries = [Delivery(number, number) for number in range(len(dealt))]
+    reasons = together.add_all(documents, received, deliveries if by_delivery else None)
+    assert reasons == [apart.add(*each, delivery) for each, delivery in zip(dealt, deliveries, strict=True)]
     assert len(together) == len(apart)
     assert together.partial_sums() == apart.partial_sums()
 
