@@ -2,27 +2,36 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from confluent_kafka import Producer
+from pyspark.sql import SparkSession
 
 from streaming import contract, dedupe
+from streaming.backfill import BackfillSettings, backfill
 from streaming.counting import Counter, Delivery
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, aggregate
+from streaming.kafka import TopicSettings
 from streaming.sums import rows_of
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
+from tests.unit.test_receipt import BEGAN_MS, COUNTRIES, Counted, Log, Message, by_definition
 
 MOMENT = 1_506_953_400  # seconds since 1970
 HOUR_US = 3_600_000_000
+DAY = date(2017, 10, 2)
 
 
 def named(number: int, minute: int = 0, **changes: object) -> bytes:
@@ -86,6 +95,103 @@ def windows_of(sums: dict[tuple, tuple]) -> dict[object, int]:
     for key, row in sums.items():
         counts[key[1]] = counts.get(key[1], 0) + row[1]
     return counts
+
+
+@pytest.fixture
+def sent(broker: Broker) -> "Sent":
+    """A new topic of three partitions."""
+    topic = f"pings-{uuid.uuid4().hex[:8]}"
+    broker.create(topic, 3)
+    return Sent(broker, topic, Log([[], [], []]))
+
+
+@dataclass
+class Sent:
+    """A topic, and what it holds."""
+
+    broker: Broker
+    topic: str
+    log: Log
+
+    @property
+    def url(self) -> str:
+        return f"kafka://{self.broker.address}/{self.topic}"
+
+    def send(self, messages: list[tuple[int, Message]]) -> None:
+        """Sends messages, each with its partition."""
+        producer = Producer({"bootstrap.servers": self.broker.address, "log_level": 0})
+        for place, message in messages:
+            producer.produce(self.topic, message.document, partition=place, timestamp=message.timestamp_ms)
+            self.log.partitions[place].append(message)
+        assert producer.flush(60) == 0
+
+
+def some_deliveries(count: int) -> list[tuple[int, Message]]:
+    """Deliveries of few ids of both kinds in three hours with partitions: quarter by quarter, each in no order."""
+    chosen = random.Random(5)
+    deliveries = [
+        (
+            chosen.randrange(3),
+            Message(
+                BEGAN_MS + chosen.randrange(3 * 3_600_000),
+                chosen.choice(["main", "crash"]),
+                f"id {chosen.randrange(count // 8)}",
+                COUNTRIES[number],
+            ),
+        )
+        for number in range(count)
+    ]
+    deliveries.sort(key=lambda delivery: delivery[1].timestamp_ms)
+    quarters = [deliveries[first : first + count // 4] for first in range(0, count, count // 4)]
+    for quarter in quarters:
+        chosen.shuffle(quarter)
+    return [delivery for quarter in quarters for delivery in quarter]
+
+
+def counted_in(dataset: Path) -> Counted:
+    """Countries of the pings that count, and duplicates by kind."""
+    sums = dataset_sums(dataset)
+    countries = [country for (*_, country), (_, count, *_) in sums["error_aggregates"].items() for _ in range(count)]
+    rejected = {key[3]: count for key, (count,) in sums["rejected_pings"].items() if key[4] == "duplicate"}
+    return Counted(sorted(countries), rejected)
+
+
+def test_many_small_micro_batches_and_a_backfill_in_one_agree_about_duplicates(
+    sent: Sent, spark: SparkSession, tmp_path: Path
+) -> None:
+    dataset, batches = str(tmp_path / "dataset"), []
+    sent.send(some_deliveries(200))
+    small = AggregateSettings(dedupe=True, max_batch_bytes=10_000)
+    aggregate(sent.url, dataset, settings=small, spark=spark, on_batch=batches.append)
+    assert len(batches) > 5
+    assert counted_in(Path(dataset)) == by_definition(sent.log)
+    whole = BackfillSettings(AggregateSettings(dedupe=True))
+    changes = backfill(sent.url, dataset, DAY, DAY, settings=whole, spark=spark)
+    assert not any(change.is_changed for change in changes)
+
+
+def test_job_knows_what_was_received_in_the_hour_before_it_began_and_before_it_was_told_to(
+    sent: Sent, spark: SparkSession, tmp_path: Path
+) -> None:
+    """It begins at a time, loses its notes, and is started once without --dedupe."""
+    dataset, deliveries = str(tmp_path / "dataset"), some_deliveries(200)
+    begins = TopicSettings(datetime.fromtimestamp(BEGAN_MS / 1000 + 3600, UTC))
+    settings = AggregateSettings(dedupe=True, max_batch_bytes=50_000, topic=begins)
+    sent.send(deliveries[:100])
+    found = sent.log.offsets_at(BEGAN_MS + 3_600_000)
+    begin = {place: min(found[place], end) for place, end in sent.log.ends.items()}
+    aggregate(sent.url, dataset, settings=settings, spark=spark)
+    assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
+    shutil.rmtree(tmp_path / "dataset" / "_checkpoint" / dedupe.FOLDER)
+    sent.send(deliveries[100:150])
+    aggregate(sent.url, dataset, settings=settings, spark=spark)
+    assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
+    sent.send([(0, Message(sent.log.newest_ms, "main", "", COUNTRIES[-1]))])  # without an id
+    aggregate(sent.url, dataset, settings=replace(settings, dedupe=False), spark=spark)
+    assert not (tmp_path / "dataset" / "_checkpoint" / dedupe.FOLDER).exists()
+    sent.send(deliveries[150:])
+    aggregate(sent.url, dataset, settings=settings, spark=spark)
+    assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
 
 
 def test_files_are_not_searched_for_duplicates(tmp_path: Path) -> None:

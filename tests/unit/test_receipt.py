@@ -82,7 +82,7 @@ def by_definition(log: Log, begin: dict[str, int] | None = None) -> Counted:
     for number, (time, place, offset, message) in enumerate(received):
         if begin and offset < begin[str(place)]:
             continue
-        if any(
+        if message.name and any(
             (other.kind, other.name) == (message.kind, message.name) and earlier >= time - HOUR_MS
             for earlier, _, _, other in received[:number]
         ):
