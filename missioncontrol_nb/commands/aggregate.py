@@ -81,7 +81,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--dedupe", is_flag=True,
-    help="Of a topic: count pings once that are delivered again (same document_id) within an hour.",
+    help="Of a topic: count pings once that are delivered again (same kind and document_id) within an hour.",
 )  # fmt: skip
 @click.option(
     "--no-maintain", is_flag=True, help="With --follow: leave the dataset's upkeep to missioncontrol maintain."
