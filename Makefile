@@ -7,7 +7,7 @@ MINUTES ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab kafka s3 test faults long check setup chromium lock benchmarks clean
+.PHONY: help demo lab kafka s3 test faults long check setup chromium fuse lock benchmarks clean
 
 help: ## Say what can be made.
 	@grep -hE '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
@@ -26,13 +26,13 @@ s3: .venv/.complete ## Run an S3 server with a bucket until Ctrl-C (needs Go).
 	@exec $(BIN)/python -m tests.services.s3
 
 # Two at a time, but for tests that need the machine for themselves.
-test: setup chromium check ## Run the checks and all tests but the longest (ARGS= for pytest: some of them, one after another).
+test: setup chromium fuse check ## Run the checks and all tests but the longest (ARGS= for pytest: some of them, one after another).
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not long" && $(BIN)/python -m pytest -m alone)
 
 faults: setup ## Kill the job, its broker and its upkeep again and again: is a ping lost or doubled? (KINDS= some of them)
 	@$(BIN)/python -m tests.faults $(KINDS)
 
-long: setup ## Run the tests that take longest: they kill jobs and services, or wait until one is back.
+long: setup fuse ## Run the tests that take longest: they kill jobs and services, or wait until one is back.
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 check: setup ## Format, lint, types, notebook hygiene: every warning is an error.
@@ -61,6 +61,9 @@ setup: .venv/.complete .venv/.warm ## Make the environment in .venv, as requirem
 
 chromium: setup ## Find a Chromium for the browser tests, or install one.
 	@$(BIN)/python -m tests.browser.chromium
+
+fuse: setup ## Find FUSE for the tests of power cuts, or install it.
+	@$(BIN)/python -m tests.services.power
 
 lock: setup ## Resolve the dependencies anew into requirements.lock.
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade --group dev --output-file requirements.lock pyproject.toml

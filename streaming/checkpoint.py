@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from streaming.durability import Unsynced, make_folder
 from streaming.errors import MissionControlError
 from streaming.position import app_of
 from streaming.source import Plan, write_json
@@ -43,6 +44,30 @@ class Checkpoint:
         if self.spark.is_dir() and not any(self.spark.glob("offsets/[0-9]*")):
             shutil.rmtree(self.spark)
 
+    def sync(self, number: int) -> None:
+        """Makes what Spark has noted of a micro-batch that is about to be committed survive a power cut."""
+        unsynced = Unsynced()
+        names = ["metadata", f"offsets/{number}", f"commits/{number - 1}"]
+        for path in (self.spark / name for name in names):
+            unsynced.add(path)
+            unsynced.add(path.with_name(f".{path.name}.crc"))
+        unsynced.folders |= {self.spark, self.folder}
+        unsynced.sync()
+
+    def set_aside_damage(self) -> None:
+        """Removes the notes of Spark that a power cut has damaged: the newest, which no table relies on."""
+        for folder in ("offsets", "commits"):
+            notes = {int(path.name): path for path in (self.spark / folder).glob("[0-9]*") if path.name.isdigit()}
+            for number in sorted(notes, reverse=True):
+                if _is_whole_note(notes[number]):
+                    break
+                notes[number].unlink()
+                notes[number].with_name(f".{number}.crc").unlink(missing_ok=True)
+        metadata = self.spark / "metadata"
+        if metadata.is_file() and not _is_json(metadata.read_bytes()):
+            metadata.unlink()
+            metadata.with_name(".metadata.crc").unlink(missing_ok=True)
+
     def forget(self) -> None:
         """Removes what one without a micro-batch noted: one that is refused must not settle where another begins."""
         for name in (_IDENTITY, "files.log", "topic.json", "brokers.json"):  # and nobody else's files
@@ -66,7 +91,7 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
     Raises MissionControlError when it belongs to another source or dataset, or when another job holds it.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = (folder / "lock").open("ab")
     except OSError as error:
         raise MissionControlError(f"cannot write the checkpoint {str(folder)!r}: {error.strerror}") from error
@@ -76,6 +101,7 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
         checkpoint = Checkpoint(folder, app_of(identity["id"]), lock)
         shutil.rmtree(checkpoint.scratch, ignore_errors=True)
         checkpoint.scratch.mkdir()
+        checkpoint.set_aside_damage()
         try:
             yield checkpoint
         finally:
@@ -146,6 +172,21 @@ def check_against(checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter]
         "them was lost or restored from an older copy. Restore the other, or name an empty folder as --checkpoint and "
         "do as the guide says ('When the checkpoint is lost')"
     )
+
+
+def _is_whole_note(path: Path) -> bool:
+    """Whether a file of Spark's offsets or commits is complete: a line with its version, then lines of JSON."""
+    version, *lines = path.read_bytes().splitlines() or [b""]
+    enough = 2 if path.parent.name == "offsets" else 1
+    return version == b"v1" and len(lines) >= enough and all(map(_is_json, lines))
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _or_none(number: int | None) -> int:

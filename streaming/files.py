@@ -26,6 +26,7 @@ from pyspark.sql.types import StructType
 
 from streaming import contract, remote
 from streaming.counting import Counter
+from streaming.durability import sync_folder
 from streaming.errors import MissionControlError
 from streaming.packed import Damaged, unpacked
 from streaming.partials import PartialSums, envelope_of
@@ -190,6 +191,7 @@ class FileLog:
         self._starts = [0]
         self.seen: set[str] = set()
         path.touch()
+        sync_folder(path.parent)
         self.refresh()
         os.truncate(path, self._starts[-1])
 

@@ -27,7 +27,15 @@ from streaming.pings import Envelope
 from streaming.session import SparkEndedError, spark_session
 from streaming.source import Plan, Source
 from streaming.sums import add_up, rows_of
-from streaming.table import TableWriter, check_credentials, is_remote, normal_url, open_writers, pass_on_settings
+from streaming.table import (
+    TableWriter,
+    check_credentials,
+    is_remote,
+    normal_url,
+    open_writers,
+    pass_on_settings,
+    sync_tables,
+)
 from streaming.topic import is_topic
 from streaming.upkeep import tended
 
@@ -349,6 +357,7 @@ class _Run:
                 raise RuntimeError("ended before a micro-batch was committed")
             try:
                 summed_at = time.monotonic()
+                self._checkpoint.sync(number)
                 for writer in self._writers:
                     rows = rows_of(writer.table, sums) if written is None else written[writer.table.name]
                     # Messages of an aborted transaction sum to nothing, and yet the micro-batch must be known as done.
@@ -356,6 +365,7 @@ class _Run:
                         newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None
                         writer.append(rows, number, self._checkpoint.app, newest, (source_app(self._source.identity),))
                         self._on_commit(writer.table.name, number)
+                sync_tables(self._writers)
                 now = time.monotonic()
                 self._take_note(sums, number, now - began, now - summed_at, data_up_to)
             except Exception as error:

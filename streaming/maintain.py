@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streaming import contract
 from streaming.columns import as_found, fitted, schema_of
+from streaming.durability import TableFiles
 from streaming.errors import MissionControlError
 from streaming.sums import sum_query
 from streaming.table import (
     LOG_MINUTES,
+    after_commit,
     brisk_options,
     check_credentials,
     is_remote,
@@ -255,6 +257,7 @@ class Keeper:
 
     def __init__(self, dataset: str, table: contract.Table) -> None:
         self.table, self.url = table, table_url(dataset, table)
+        self._files = None if is_remote(self.url) else _files_of(self.url)
 
     def open(self) -> "DeltaTable":
         """The table as its newest commit has it."""
@@ -297,7 +300,9 @@ class Keeper:
                     delta, fitted(rows, delta), mode="overwrite", predicate=condition,
                     commit_properties=self._properties(delta),
                     writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
+                    post_commithook_properties=after_commit(self.url),
                 )  # fmt: skip
+                self._sync(delta)
             except CommitFailedError:
                 continue
             except DeltaError:  # such as that it took so long that the log does not tell what others added meanwhile
@@ -314,7 +319,12 @@ class Keeper:
         for attempt in range(1, ATTEMPTS + 1):
             delta = self.open()
             try:
-                delta.delete(f"submission_date < DATE '{day}'", commit_properties=self._properties(delta))
+                delta.delete(
+                    f"submission_date < DATE '{day}'",
+                    commit_properties=self._properties(delta),
+                    post_commithook_properties=after_commit(self.url),
+                )
+                self._sync(delta)
                 return
             except CommitFailedError:
                 if attempt == ATTEMPTS:
@@ -323,12 +333,14 @@ class Keeper:
     def vacuum(self, after_hours: int, *, is_full: bool) -> int:
         """Removes files that were replaced so long ago, or, when full, all that no commit names; how many."""
         delta = self.open()
+        self._sync(delta)  # a file may go when what replaces it is durable
         removed = delta.vacuum(
             after_hours,
             dry_run=False,
             enforce_retention_duration=False,
             full=is_full,
             commit_properties=self._properties(delta),
+            post_commithook_properties=after_commit(self.url),
         )
         return len(removed)
 
@@ -346,7 +358,11 @@ class Keeper:
             REMOVED: f"interval {hours + 1} hours",
         }
         if not wanted.items() <= delta.metadata().configuration.items():
-            delta.alter.set_table_properties(wanted, commit_properties=self._properties(delta))
+            delta.alter.set_table_properties(
+                wanted,
+                commit_properties=self._properties(delta),
+                post_commithook_properties=after_commit(self.url),
+            )
         return hours
 
     def clean_log(self) -> None:
@@ -358,10 +374,24 @@ class Keeper:
 
         delta = self.open()
         properties = self._properties(delta)
+        self._sync(delta)
         delta.cleanup_metadata()
         if properties and contract.DATA_UP_TO not in delta.history(1)[0]:
-            write_deltalake(delta, schema_of(delta).empty_table(), mode="append", commit_properties=properties)
+            write_deltalake(
+                delta,
+                schema_of(delta).empty_table(),
+                mode="append",
+                commit_properties=properties,
+                post_commithook_properties=after_commit(self.url),
+            )
         delta.create_checkpoint()
+        self._sync(delta)
+
+    def _sync(self, delta: "DeltaTable") -> None:
+        """Makes what is committed survive a power cut."""
+        if self._files:
+            self._files.unsynced(delta.version()).sync()
+            self._files.note_synced(delta.version())
 
     def _properties(self, delta: "DeltaTable") -> "CommitProperties | None":
         """A commit of upkeep says the newest submission once more: those that said it before will be forgotten."""
@@ -422,6 +452,12 @@ class _Tending:
         if days:
             self._keeper.drop_before(first)
         return days
+
+
+@cache
+def _files_of(url: str) -> TableFiles:
+    """The files of a local table that this process has not synchronised; rounds of maintenance share it."""
+    return TableFiles(Path(url))
 
 
 def _newest_day(keeper: Keeper, now: datetime) -> date:

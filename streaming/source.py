@@ -1,11 +1,12 @@
 """Where pings come from, as the job and its checkpoint see it: a source, and what each micro-batch reads of it."""
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from streaming.durability import write_file
 
 if TYPE_CHECKING:
     from pyspark.sql.datasource import DataSource
@@ -67,9 +68,4 @@ class Source(Protocol):
 
 def write_json(path: Path, content: object) -> None:
     """Writes a file of a checkpoint whole or not at all; on disk when this returns."""
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_file(path, json.dumps(content).encode())

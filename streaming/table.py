@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from streaming import contract
 from streaming.columns import add_missing, as_found, fitted, schema_of
+from streaming.durability import TableFiles, Unsynced, make_folder, set_aside_damaged_commits, sync_all
 from streaming.errors import MissionControlError, require_place
 from streaming.patience import START_SECONDS, Patience
 from streaming.sums import sum_query
@@ -26,7 +27,7 @@ from streaming.sums import sum_query
 if TYPE_CHECKING:
     import pyarrow as pa
     from botocore.session import Session
-    from deltalake import CommitProperties, DeltaTable, Transaction
+    from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
     from deltalake.transaction import AddAction
 
 # Whose transaction says that a table holds all that the table it sums does: one that was made after that table had
@@ -206,7 +207,11 @@ class TableWriter:
         self.table = table
         self.url = table_url(dataset, table)
         self._patience = patience
+        self._files = None if is_remote(self.url) else TableFiles(Path(self.url))
+        if self._files:
+            set_aside_damage(self.url, patience.tell)
         self._delta = persist(self._create, self.url, patience, at_start=True)
+        sync_tables([self])
         self._seen_version = -1
         self._data_up_to = ""
 
@@ -223,7 +228,7 @@ class TableWriter:
         rows: of contract.schema(table), or files of such rows that are in the table's folder already; batch: counts up
         from 0 for an app; app: who writes, unique among all writers of all times; data_up_to: the newest submission
         behind the rows, UTC; also: further names that the transaction is entered under. Safe to repeat, and beside
-        other writers.
+        other writers. A power cut may take it back until sync_tables has returned.
         """
         from deltalake import Transaction
 
@@ -265,10 +270,19 @@ class TableWriter:
             properties = CommitProperties(custom_metadata=said, app_transactions=transactions)
             rows = fitted(rows, self._delta)
             with _in_time():
-                write_deltalake(self._delta, rows, mode="overwrite", predicate=where, commit_properties=properties)
+                write_deltalake(
+                    self._delta,
+                    rows,
+                    mode="overwrite",
+                    predicate=where,
+                    commit_properties=properties,
+                    post_commithook_properties=self._after_commit,
+                )
             return True
 
-        return self._persist(attempt)
+        is_done = self._persist(attempt)
+        sync_tables([self])
+        return is_done
 
     def transaction(self, app: str) -> int | None:
         """The last batch that an app committed, None when it never did."""
@@ -301,6 +315,16 @@ class TableWriter:
             return self._append(False, rows, 0, WHOLE_APP, None, also)
 
         self._persist(attempt)
+        sync_tables([self])
+
+    def unsynced(self) -> Unsynced:
+        """What a power cut may still take back of this table, local files; nothing where it is in an object store."""
+        return self._files.unsynced(self._delta.version()) if self._files else Unsynced()
+
+    def note_synced(self) -> None:
+        """All that unsynced returned is durable: what it replaces in the log can be forgotten."""
+        if self._files and self._files.note_synced(self._delta.version()):
+            self._delta.cleanup_metadata()
 
     @property
     def is_whole(self) -> bool:
@@ -343,10 +367,21 @@ class TableWriter:
         with _in_time():
             if isinstance(rows, list):
                 self._delta.create_write_transaction(
-                    [*rows], "append", schema_of(self._delta), ["submission_date"], commit_properties=properties
+                    [*rows],
+                    "append",
+                    schema_of(self._delta),
+                    ["submission_date"],
+                    commit_properties=properties,
+                    post_commithook_properties=self._after_commit,
                 )
             else:
-                write_deltalake(self._delta, fitted(rows, self._delta), mode="append", commit_properties=properties)
+                write_deltalake(
+                    self._delta,
+                    fitted(rows, self._delta),
+                    mode="append",
+                    commit_properties=properties,
+                    post_commithook_properties=self._after_commit,
+                )
         is_next = self._delta.version() == before + 1  # else others committed meanwhile, and may know better
         self._seen_version, self._data_up_to = self._delta.version() if is_next else -1, newest
         return True
@@ -359,6 +394,10 @@ class TableWriter:
         if self._delta.version() != self._seen_version:
             self._data_up_to = max(self._data_up_to, said_up_to(self._delta) or "")
         return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds") if data_up_to else "")
+
+    @property
+    def _after_commit(self) -> "PostCommitHookProperties | None":
+        return after_commit(self.url)
 
     def _open(self) -> "DeltaTable":
         """The table as its newest commit has it, with all measures: those declared since it was made are added."""
@@ -373,6 +412,8 @@ class TableWriter:
         from deltalake import DeltaTable
 
         options = brisk_options(self.url)
+        if self._files:
+            make_folder(Path(self.url))
         if options is not None or not Path(self.url, "_delta_log").is_dir():
             DeltaTable.create(
                 self.url,
@@ -384,6 +425,31 @@ class TableWriter:
                 storage_options=options,
             )
         return self._open()
+
+
+def after_commit(url: str) -> "PostCommitHookProperties | None":
+    """What deltalake does after a commit: of a local table it leaves the log's old commits where they are.
+
+    It would delete them before the checkpoint that replaces them is durable.
+    """
+    from deltalake import PostCommitHookProperties
+
+    return None if is_remote(url) else PostCommitHookProperties(cleanup_expired_logs=False)
+
+
+def sync_tables(writers: Sequence[TableWriter]) -> None:
+    """Make what was committed to tables survive a power cut. Raises OSError where a disk fails."""
+    sync_all(writer.unsynced() for writer in writers)
+    for writer in writers:
+        writer.note_synced()
+
+
+def set_aside_damage(url: str, tell: Callable[[str | None], None]) -> None:
+    """Takes commits that a power cut has damaged out of the log of a local table, and says so."""
+    set_aside = set_aside_damaged_commits(Path(url))
+    if set_aside:
+        names = ", ".join(path.name for path in set_aside)
+        tell(f"{url}: the newest commits were damaged, as by a power cut, and are set aside in _delta_log as {names}")
 
 
 class _HaltedError(MissionControlError):

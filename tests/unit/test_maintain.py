@@ -20,7 +20,7 @@ from streaming.counting import Counter
 from streaming.errors import MissionControlError
 from streaming.maintain import DataFile, Keeper, MaintainSettings, due_spans
 from streaming.sums import rows_of
-from streaming.table import TableWriter, open_writers, table_url
+from streaming.table import TableWriter, open_writers, sync_tables, table_url
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 
 DAY = datetime(2017, 10, 2, tzinfo=UTC)
@@ -251,6 +251,7 @@ def test_log_stays_short_beside_a_stream(tmp_path: Path, monkeypatch: pytest.Mon
     rows = writer.query("SELECT * FROM data")
     for number in range(205):
         writer.append(rows, number, "other")
+        sync_tables([writer])
     commits = list(Path(writer.url, "_delta_log").glob("*.json"))
     assert len(commits) <= 101, "Delta forgets the others whenever it makes a checkpoint"
 

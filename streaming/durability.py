@@ -1,0 +1,235 @@
+"""What must survive a power cut: local files are synchronised in the order in which they depend on one another.
+
+Neither deltalake nor Spark synchronises what it writes. A job therefore does, for each micro-batch:
+
+1. Spark's offsets of the micro-batch, before any table is committed: otherwise a table could know a micro-batch by its
+   number that is planned anew with other pings.
+2. The commits of all tables, with every file and every older commit that they build on, before Spark notes that the
+   micro-batch is done: otherwise Spark could go on after a micro-batch that no table has.
+
+Hence a commit that a power cut has damaged was never relied on by anybody. `set_aside_damaged_commits` takes such
+commits out of a table's log, and the job repeats their micro-batch. An object store is durable by itself.
+"""
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+SYNC_THREADS = 8  # a disk's journal is written once for synchronisations that come together
+UNRELIED_COMMITS = 8  # of a log's newest; between two synchronisations of a job its table gets one to three
+_PARQUET_MAGIC = b"PAR1"  # the last bytes of a Parquet file that is whole
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EACCES, errno.ENOTSUP, errno.EISDIR)  # some network file systems
+
+
+@dataclass
+class Unsynced:
+    """Files whose content, and folders whose names, are to be made durable; paths that are gone are ignored."""
+
+    files: set[Path] = field(default_factory=set)
+    folders: set[Path] = field(default_factory=set)
+
+    def add(self, path: Path) -> None:
+        """A file and its name."""
+        self.files.add(path)
+        self.folders.add(path.parent)
+
+    def sync(self) -> None:
+        """Make contents durable, then names, then, outwards, the names of folders. Raises OSError."""
+        if not self.files and not self.folders:
+            return
+        with ThreadPoolExecutor(SYNC_THREADS) as pool:
+            list(pool.map(_sync_file, self.files))
+            list(pool.map(sync_folder, self.folders))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; does nothing where the folder is gone or its file system cannot do it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, durably."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(missing):
+        sync_folder(each.parent)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all, durably."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    sync_folder(path.parent)
+
+
+def _sync_file(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class TableFiles:
+    """The files of a local Delta table that this process has not synchronised yet. folder: the table's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._log = folder, folder / "_delta_log"
+        self._next_version: int | None = None  # the first commit that is not known to be durable
+
+    def unsynced(self, version: int) -> Unsynced:
+        """What the commits up to a version consist of, other writers' commits among them."""
+        found = Unsynced()
+        first = self._next_version
+        if first is None or first > version + 1:  # nothing is known, or the table was made anew
+            first = min(_versions(self._log), default=0)
+            found.folders.update((self._log, self._folder, self._folder.parent, self._folder.parent.parent))
+        for number in range(first, version + 1):
+            commit = self._log / _commit_name(number)
+            found.add(commit)
+            for path in _added(commit, self._folder):
+                found.add(path)
+                if path.parent != self._folder:
+                    found.folders.add(path.parent.parent)
+        for number in {*range(first, version + 1), version}:  # a checkpoint may come later than its commit
+            if self._checkpoint(number).exists():
+                found.add(self._checkpoint(number))
+                found.add(self._log / "_last_checkpoint")
+        return found
+
+    def note_synced(self, version: int) -> bool:
+        """All up to a version is durable; True when a checkpoint of the log is among it that was not before."""
+        first = version if self._next_version is None else self._next_version
+        self._next_version = version + 1
+        return any(self._checkpoint(number).exists() for number in range(first, version + 1))
+
+    def _checkpoint(self, version: int) -> Path:
+        return self._log / f"{version:020}.checkpoint.parquet"
+
+
+def set_aside_damaged_commits(folder: Path) -> list[Path]:
+    """Rename the newest commits of a local table from the first damaged one on; their new names, oldest first.
+
+    A commit is damaged when it is no JSON, names a data file that is missing or cut short, or comes after a commit that
+    is missing. Only the newest
+    UNRELIED_COMMITS are looked at. Nothing is deleted. Also sets aside damaged checkpoints of the log, which are copies
+    of what its commits say.
+    """
+    log = folder / "_delta_log"
+    newest = sorted(_versions(log))[-UNRELIED_COMMITS:]
+    set_aside = [_set_aside(path) for path in _damaged_checkpoints(log)]
+    damaged = _first_damaged(newest, log, folder) if newest else None
+    if damaged is not None:
+        set_aside += [_set_aside(log / _commit_name(number)) for number in newest if number >= damaged]
+    if set_aside:
+        sync_folder(log)
+    return set_aside
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.with_name(f".damaged-{uuid.uuid4()}-{path.name}")
+    return path.rename(aside)
+
+
+def _damaged_checkpoints(log: Path) -> Iterator[Path]:
+    for path in log.glob("[0-9]*.checkpoint*.parquet"):
+        if not _is_whole_parquet(path):
+            yield path
+    pointer = log / "_last_checkpoint"
+    if pointer.exists() and not _points_to_checkpoint(pointer):
+        yield pointer
+
+
+def _points_to_checkpoint(pointer: Path) -> bool:
+    try:
+        version = json.loads(pointer.read_bytes())["version"]
+        return any(map(_is_whole_parquet, pointer.parent.glob(f"{version:020}.checkpoint*.parquet")))
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _first_damaged(versions: list[int], log: Path, folder: Path) -> int | None:
+    """The oldest of some commits that is damaged. A file that a later commit removes may be gone."""
+    checkpoint = max((int(path.name[:20]) for path in log.glob("[0-9]*.checkpoint*.parquet")), default=-1)
+    first, removed = None, set[str]()
+    for before, number in reversed(list(zip([versions[0] - 1, *versions[:-1]], versions, strict=True))):
+        if number != before + 1 and checkpoint < number - 1:
+            first = number
+        try:
+            actions = [json.loads(line) for line in (log / _commit_name(number)).read_bytes().splitlines()]
+            added = {action["add"]["path"]: action["add"]["size"] for action in actions if "add" in action}
+            removed |= {action["remove"]["path"] for action in actions if "remove" in action}
+        except (ValueError, KeyError, TypeError):
+            first = number
+            continue
+        files = [(folder / unquote(path), size) for path, size in added.items() if path not in removed]
+        if not actions or not all(_is_whole_parquet(*file) for file in files):
+            first = number
+    return first
+
+
+def _is_whole_parquet(path: Path, size: int | None = None) -> bool:
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end < 2 * len(_PARQUET_MAGIC) or (size is not None and end != size):
+                return False
+            file.seek(-len(_PARQUET_MAGIC), os.SEEK_END)
+            return file.read() == _PARQUET_MAGIC
+    except FileNotFoundError:
+        return False
+
+
+def _commit_name(version: int) -> str:
+    return f"{version:020}.json"
+
+
+def _versions(log: Path) -> Iterator[int]:
+    """The versions whose commits are in a log."""
+    if log.is_dir():
+        for path in log.iterdir():
+            if path.suffix == ".json" and path.stem.isdigit():
+                yield int(path.stem)
+
+
+def _added(commit: Path, folder: Path) -> Iterator[Path]:
+    """The data files that a commit adds."""
+    try:
+        lines = commit.read_bytes().splitlines()
+    except FileNotFoundError:  # forgotten since, as an old one
+        return
+    for line in lines:
+        if line.startswith(b'{"add"'):
+            yield folder / unquote(json.loads(line)["add"]["path"])
+
+
+def sync_all(parts: Iterable[Unsynced]) -> None:
+    """Make several parts durable at once."""
+    together = Unsynced()
+    for part in parts:
+        together.files |= part.files
+        together.folders |= part.folders
+    together.sync()
