@@ -122,11 +122,15 @@ class App:
 
     def _widgets(self) -> Iterator[widgets.Widget]:
         """All that have something to show, now or in another view."""
+        met: set[widgets.Widget] = set()
         waiting: list[widgets.Widget] = [self._top, self._main, self._headline, self._instead]
         for view in self._views.values():
             waiting += (*view.controls, *view.content)
         while waiting:
             each = waiting.pop()
+            if each in met:  # a box may hold itself: whoever can set its children can have that
+                continue
+            met.add(each)
             waiting += getattr(each, "children", ())
             yield each
 

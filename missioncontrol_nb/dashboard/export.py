@@ -9,6 +9,9 @@ from .state import Query
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a cell begins with that spreadsheets run."""
+
 FORMATS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
@@ -27,10 +30,22 @@ def filename(query: Query, format_: str) -> str:
 def as_bytes(frame: "pd.DataFrame", format_: str) -> bytes:
     """A frame as a file's content; format_: a key of FORMATS."""
     if format_ == "csv":
-        return frame.to_csv(index=False).encode()
+        return frame.assign(**_texts(frame)).to_csv(index=False).encode()
     buffer = BytesIO()
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def _texts(frame: "pd.DataFrame") -> "dict[str, pd.Series]":
+    """The columns of text, with a ' before what a spreadsheet would take for a formula."""
+    import pandas as pd
+
+    texts = {str(name): column for name, column in frame.items() if not pd.api.types.is_numeric_dtype(column.dtype)}
+    return {
+        name: column.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell)
+        for name, column in texts.items()
+        if column.dtype == object or isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype)
+    }
 
 
 def detail_frame(detail: Detail) -> "pd.DataFrame":

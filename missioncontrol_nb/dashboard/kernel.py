@@ -8,7 +8,11 @@ from typing import Any
 # altair -> jsonschema -> rfc3987_syntax builds a grammar for a second at import; nothing here checks such names
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
-ARGUMENTS = ("--HistoryManager.enabled=False", "--InteractiveShellApp.ignore_cwd=True")
+ARGUMENTS = (
+    "--HistoryManager.enabled=False",
+    "--InteractiveShellApp.ignore_cwd=True",
+    "--InteractiveShell.xmode=Minimal",  # a full traceback takes 60 ms to format, and no page shows it
+)
 
 log = logging.getLogger(__name__)
 

@@ -19,20 +19,38 @@ from typing import Any
 import tornado.web
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_core.utils import ensure_async, run_sync
-from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from jupyter_server.auth.login import LoginFormHandler
+from jupyter_server.auth.logout import LogoutHandler
+from jupyter_server.base.handlers import APIHandler, FileFindHandler, JupyterHandler
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
-from tornado.httpserver import HTTPServer
-from tornado.ioloop import IOLoop
+from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from traitlets.config import Config
 from voila.app import Voila
 from voila.request_info_handler import RequestInfoSocketHandler
+from voila.static_file_handler import TemplateStaticFileHandler
 from voila.tornado.handler import TornadoVoilaHandler
+from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+from voila.voila_identity_provider import VoilaLoginHandler
 
-from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.dashboard.limits import (
+    HEADERS,
+    IDLE_SECONDS,
+    MOST_BODY_BYTES,
+    MOST_CONNECTIONS_EACH,
+    UNREAD_SECONDS,
+    GuardedServer,
+    PlainErrors,
+    has_spare_descriptors,
+    is_navigation,
+    raise_descriptor_limit,
+    visitor_of,
+)
+from missioncontrol_nb.dashboard.places import Place, Places, TooManyPagesError
+from missioncontrol_nb.dashboard.settings import Settings, kernel_environment
+from missioncontrol_nb.dashboard.websocket import KernelSocketHandler, QuietConnection, Sockets
 from streaming.errors import MissionControlError
 
 PACKAGE = Path(__file__).parents[1]
@@ -41,22 +59,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEALTH = "health"
 """Path of the probe: 200 once a page is ready to be handed out, else 503; it starts no kernel."""
 
-# What a page's widgets need. Everything else (tracebacks, prints, warnings, logs) stays on the server.
-SHOWN_MESSAGES = frozenset(("status", "comm_open", "comm_msg", "comm_close", "comm_info_reply", "kernel_info_reply"))
 LABEXTENSIONS = ["@voila-dashboards/widgets-manager8", "@jupyter-widgets/jupyterlab-manager", "anywidget"]
 STILL = re.compile(r"<!--still ([\w-]+)-->")  # where the template wants the page as the kernel shows it
 FIRST_SIGHT_SECONDS = 2.0  # without an answer until then the page comes without
 PHONE_WIDTH, DESKTOP_WIDTH = 390, 1280  # CSS pixels, until the browser says its own
+UNREACHED_SECONDS = 25.0  # a page that no browser has connected to by then is ended
 FILL_AFTER_SECONDS = 5.0  # the next kernel starts when the page just handed out has been drawn, not beside it
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
-        "form-action 'self'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+TEND_SECONDS = 1.0  # how often pages that nobody came for are looked for
 
 
 def find_notebook(name: str = "dashboard") -> Path:
@@ -73,8 +82,11 @@ class Hosting:
     """Where and how pages are served.
 
     `pool`: pages kept ready. `names`: further host names under which a proxy reaches this server. `most_pages`: more
-    than these at once are turned away. A kernel that no browser is connected to is ended `cull_after_seconds` after it
-    last said anything; this is looked at every `cull_every_seconds`.
+    than these at once are turned away, and more than `most_pages_each` of one address (None: half of all, at least 2).
+    A page that no browser has connected to is ended after `unreached_seconds`. A kernel that no browser is connected
+    to any more is ended `cull_after_seconds` after it last said anything; this is looked at every
+    `cull_every_seconds`. A request must be complete after `idle_seconds`, and an answer that a client takes nothing of
+    is given up after `unread_seconds`.
     """
 
     host: str = "127.0.0.1"
@@ -83,9 +95,18 @@ class Hosting:
     base_url: str = "/"
     names: tuple[str, ...] = ()
     most_pages: int = 100
+    most_pages_each: int | None = None
+    unreached_seconds: float = UNREACHED_SECONDS
     cull_after_seconds: int = 120
     cull_every_seconds: int = 30
+    idle_seconds: float = IDLE_SECONDS
+    unread_seconds: float = UNREAD_SECONDS
     verbose: bool = False
+
+    @property
+    def most_pages_of_one(self) -> int:
+        """How many pages one address may have open."""
+        return self.most_pages_each or max(2, self.most_pages // 2)
 
 
 def serve(
@@ -101,6 +122,7 @@ def serve(
     before anything is started. To be called in the main thread, once a process.
     """
     hosting = hosting or Hosting()
+    raise_descriptor_limit()
     sockets = _listening_sockets(hosting.host, hosting.port)
     hosting = replace(hosting, port=sockets[0].getsockname()[1])
     os.environ.update(settings.to_environment())
@@ -108,7 +130,7 @@ def serve(
     folder = tempfile.mkdtemp(prefix="mc-", dir=_short_temporary_folder())
     try:
         server = Server(config=_configuration(hosting, folder))
-        server.sockets, server.on_ready = sockets, on_ready
+        server.sockets, server.on_ready, server.hosting = sockets, on_ready, hosting
         server.notebook_path = str(notebook or find_notebook())
         server.initialize(argv=[])
         signal.signal(signal.SIGINT, server._handle_signal_stop)
@@ -154,7 +176,11 @@ def _configuration(hosting: Hosting, folder: str) -> Config:
             "headers": HEADERS,
             "allow_remote_access": hosting.host not in LOOPBACK and not hosting.names,
             "local_hostnames": ["localhost", *hosting.names],
-            "most_pages": hosting.most_pages,
+            "is_behind_proxy": bool(hosting.names),
+            "places": Places(hosting.most_pages, hosting.most_pages_of_one, hosting.unreached_seconds),
+            "websocket_max_message_size": MOST_BODY_BYTES,
+            "default_handler_class": NowhereHandler,
+            "xsrf_cookie_kwargs": {"samesite": "Strict"},
         },
     }
     page = {
@@ -166,7 +192,7 @@ def _configuration(hosting: Hosting, folder: str) -> Config:
         "extension_allowlist": LABEXTENSIONS,
         "extension_denylist": [],
         "preheat_kernel": hosting.pool > 0,
-        "default_pool_size": hosting.pool,
+        "default_pool_size": min(hosting.pool, hosting.most_pages),
         "multi_kernel_manager_class": PatientKernelManager,
         "kernel_spec_manager_class": OwnKernelSpecManager,
     }
@@ -183,6 +209,7 @@ def _configuration(hosting: Hosting, folder: str) -> Config:
         "MappingKernelManager": kernels,
         "KernelManager": kernel,
         "VoilaKernelManager": {"fill_delay": FILL_AFTER_SECONDS},
+        "IdentityProvider": {"cookie_options": {"samesite": "Lax"}},
         "NotebookNotary": {"db_file": ":memory:", "secret": os.urandom(32)},  # else it writes both to the home folder
     }
     return Config(sections)
@@ -193,10 +220,11 @@ class Server(Voila):
 
     sockets: list[socket.socket]
     on_ready: Callable[[str], None]
+    hosting: Hosting
 
     def init_handlers(self) -> list[Any]:
         """Voilà's handlers without those that nobody needs, and ours before them."""
-        kept = [handler for handler in super().init_handlers() if handler[1] is not RequestInfoSocketHandler]
+        kept = [handler for handler in super().init_handlers() if handler[1] not in NEEDLESS]
         ours = [
             (url_path_join(self.server_url, HEALTH), HealthHandler),
             (url_path_join(self.server_url, r"voila/alive/(\w+-\w+-\w+-\w+-\w+)"), AliveHandler),
@@ -205,12 +233,21 @@ class Server(Voila):
 
     def listen(self) -> None:
         """Serves until a signal comes, then ends every kernel."""
-        HTTPServer(self.app).add_sockets(self.sockets)
+        server = GuardedServer(
+            self.app,
+            most_connections_each=None if self.hosting.names else MOST_CONNECTIONS_EACH,
+            idle_seconds=self.hosting.idle_seconds,
+            unread_seconds=self.hosting.unread_seconds,
+        )
+        server.add_sockets(self.sockets)
         self.ioloop = IOLoop.current()
         self.ioloop.add_callback(self._announce)
+        tending = PeriodicCallback(self._tend, TEND_SECONDS * 1000)
+        tending.start()
         try:
             self.ioloop.start()
         finally:
+            tending.stop()
             self.stop()
 
     def stop(self) -> None:
@@ -223,6 +260,33 @@ class Server(Voila):
         pools = getattr(self.kernel_manager, "_pools", {})
         return sum(_is_rendered(task) for pool in pools.values() for task in pool)
 
+    def pooled_pages(self) -> int:
+        """How many pages wait for a visitor, rendered or not."""
+        return sum(len(pool) for pool in getattr(self.kernel_manager, "_pools", {}).values())
+
+    def is_full(self) -> bool:
+        """Whether there is no place for a further page, not even for one that waits."""
+        return self._pool_size() == 0
+
+    def fit_pool(self) -> None:
+        """Keeps pages ready for as many visitors as there are places for."""
+        if self.hosting.pool:
+            self.kernel_manager.kernel_pools_config = {"default": {"pool_size": self._pool_size()}}
+
+    def _pool_size(self) -> int:
+        return max(0, min(self.hosting.pool, self.hosting.most_pages - len(self.app.settings["places"])))
+
+    async def _tend(self) -> None:
+        """Ends pages that nobody came for, and makes ready what their places are free for."""
+        places: Places = self.app.settings["places"]
+        for kernel_id in places.unreached():
+            self.log.info("A page that no browser came for is ended")
+            await end_kernel(self.kernel_manager, kernel_id)
+        places.forget_ended(self.kernel_manager)
+        if self.pooled_pages() < self._pool_size():
+            self.fit_pool()
+            self.kernel_manager.fill_if_needed(notebook_name=self.kernel_manager.notebook_path)
+
     async def _announce(self) -> None:
         pools = getattr(self.kernel_manager, "_pools", {})
         for task in [task for pool in pools.values() for task in pool]:
@@ -230,47 +294,111 @@ class Server(Voila):
         self.on_ready(self._url(self.ip))
 
 
+async def end_kernel(manager: Any, kernel_id: str) -> None:
+    """Ends a kernel, unless it has ended meanwhile."""
+    with suppress(KeyError, tornado.web.HTTPError):
+        await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+
+
 def _is_rendered(task: Any) -> bool:
     return task.done() and not task.exception() and task.result()["task"].done()
+
+
+# Requests' URLs are kept for these by Voilà; there is no log-in.
+NEEDLESS = (RequestInfoSocketHandler, LoginFormHandler, VoilaLoginHandler, LogoutHandler)
 
 
 def _hardened(handler: tuple[Any, ...]) -> tuple[Any, ...]:
     path, kind, *rest = handler
     if kind is TornadoVoilaHandler:
         return (path, LimitedPageHandler, *rest)
-    if issubclass(kind, tornado.web.StaticFileHandler) and not issubclass(kind, JupyterHandler):
-        return (path, type(f"Own{kind.__name__}", (HeadersMixin, kind), {}), *rest)
-    return handler
+    if kind is VoilaKernelWebsocketHandler:
+        return (path, KernelSocketHandler, {"sockets": Sockets()})
+    if kind is FileFindHandler:
+        return (path, ExtensionFileHandler, *rest)
+    if kind is TemplateStaticFileHandler:
+        return (path, TemplateFileHandler, *rest)
+    if issubclass(kind, APIHandler):  # whose errors are JSON
+        return handler
+    return (path, type(f"Own{kind.__name__}", (PlainErrors, kind), {}), *rest)
 
 
-class HeadersMixin:
-    """Gives Tornado's own handlers the headers that Jupyter's have."""
+class NowhereHandler(PlainErrors, tornado.web.RequestHandler):
+    """404, for paths outside of the base URL."""
 
-    def set_default_headers(self) -> None:
-        """Called by Tornado for each answer."""
-        for name, value in HEADERS.items():
-            self.set_header(name, value)  # type: ignore[attr-defined]
+    def prepare(self) -> None:
+        """Called for each request."""
+        raise tornado.web.HTTPError(404)
 
 
-class LimitedPageHandler(TornadoVoilaHandler):
+class TemplateFileHandler(PlainErrors, TemplateStaticFileHandler):
+    """Files of a template: TEMPLATE/static/PATH, and 404 for any other path."""
+
+    def parse_url_path(self, url_path: str) -> str:
+        """Called with what the URL says after voila/templates/."""
+        if not re.fullmatch(r"[\w-]+/static/.+", url_path):
+            raise tornado.web.HTTPError(404)
+        return super().parse_url_path(url_path)
+
+
+class ExtensionFileHandler(PlainErrors, FileFindHandler):
+    """What pages load of extensions: their static files, not which versions they are."""
+
+    def parse_url_path(self, url_path: str) -> str:
+        """Called with what the URL says after voila/labextensions/."""
+        if "/static/" not in url_path:
+            raise tornado.web.HTTPError(404)
+        return super().parse_url_path(url_path)
+
+
+class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
     """A page, as long as there are not too many."""
 
     async def get(self, path: str | None = None) -> None:
-        """Answers with the page; 404 for any other path, 503 when too many pages are open."""
+        """Answers with the page; 404 for any other path, 403 where nobody looks at it, 503 where there are too many."""
         if path:
             raise tornado.web.HTTPError(404)
-        if len(self.kernel_manager.list_kernel_ids()) >= self.settings["most_pages"]:
-            raise tornado.web.HTTPError(503, reason="Too many pages are open, try again later")
+        if not is_navigation(self.request):
+            raise tornado.web.HTTPError(403, reason="A page is opened in a window of its own")
+        place = await self._take_place()
+        try:
+            await self._write_page(place)
+        finally:
+            self._places.hand_out(place)
+            RequestInfoSocketHandler._cache.clear()  # else Voilà keeps every visit's URL there
+        self.settings["voila"].log.info("Page handed out")
+
+    @property
+    def _places(self) -> Places:
+        return self.settings["places"]
+
+    async def _take_place(self) -> Place:
+        if not has_spare_descriptors():
+            raise tornado.web.HTTPError(503, reason="Too many connections are open, try again later")
+        client = visitor_of(self.request, self.settings["is_behind_proxy"])
+        try:
+            place, ending = self._places.take(client, self.kernel_manager)
+        except TooManyPagesError as error:
+            raise tornado.web.HTTPError(503, reason=str(error)) from None
+        if ending is not None:
+            await end_kernel(self.kernel_manager, ending)
+        self.settings["voila"].fit_pool()
+        return place
+
+    async def _write_page(self, place: Place) -> None:
         async for html in self.get_generator():
-            before, *place = STILL.split(html, maxsplit=1)
+            before, *there = STILL.split(html, maxsplit=1)
             self.write(before)
-            if place:
-                kernel_id, after = place
+            if there:
+                place.kernel_id, after = there
                 await self._send()  # the browser fetches its scripts meanwhile
-                self.write(await self._still(kernel_id))
+                self.write(await self._still(place.kernel_id))
                 self.write(after)
             await self._send()
-        self.settings["voila"].log.info("Page handed out")
+
+    def should_use_rendered_notebook(self, notebook_data: Any, pool_size: int, *_arguments: Any) -> bool:
+        """Whether a page that waits is handed out: whatever the URL asks for in vain, such as another template."""
+        return pool_size > 0 and len(notebook_data) > 0
 
     async def _send(self) -> None:
         with suppress(StreamClosedError):  # who has left must not keep what is being made from its end
@@ -310,21 +438,21 @@ async def _first_sight(kernel: Any, search: str, viewport: int) -> str:
     return seen.get("data", {}).get("text/html", "")
 
 
-class HealthHandler(JupyterHandler):
+class HealthHandler(PlainErrors, JupyterHandler):
     """Says whether a page is ready, for probes."""
 
     @tornado.web.authenticated
     def get(self) -> None:
         """200 and how many pages are ready, or 503 while the first is being made."""
         voila = self.settings["voila"]
-        is_ready = voila.ready_pages() > 0 or not voila.voila_configuration.preheat_kernel
+        is_ready = voila.ready_pages() > 0 or not voila.voila_configuration.preheat_kernel or voila.is_full()
         self.set_status(200 if is_ready else 503)
         self.finish({"ready_pages": voila.ready_pages(), "kernels": len(self.kernel_manager.list_kernel_ids())})
 
     head = get
 
 
-class AliveHandler(JupyterHandler):
+class AliveHandler(PlainErrors, JupyterHandler):
     """Tells a page's watchdog whether its kernel lives."""
 
     @tornado.web.authenticated
@@ -337,16 +465,6 @@ class AliveHandler(JupyterHandler):
         self.finish()
 
 
-class QuietConnection(ZMQChannelsWebsocketConnection):
-    """Passes on what widgets need, and nothing that a callback printed, logged or raised."""
-
-    def handle_outgoing_message(self, stream: str, outgoing_msg: list[Any]) -> None:
-        """Called with each message of the kernel."""
-        _, parts = self.session.feed_identities(outgoing_msg)
-        if self.session.unpack(parts[1])["msg_type"] in SHOWN_MESSAGES:
-            super().handle_outgoing_message(stream, outgoing_msg)
-
-
 class PatientKernelManager(AsyncMappingKernelManager):
     """Culls a kernel that no page is connected to, at the second sighting; a dead one at the first.
 
@@ -357,6 +475,11 @@ class PatientKernelManager(AsyncMappingKernelManager):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._seen_alone: set[str] = set()
+
+    async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]
+        """Starts a kernel, with no more of the server's environment than it needs."""
+        options["env"] = kernel_environment(options.get("env") or os.environ)
+        return await super().start_kernel(**options)
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         """Called for each kernel at each interval."""

@@ -54,6 +54,30 @@ class Settings:
         )
 
 
+# What a kernel needs of the server's environment: Python, the system's folders, language and time, the way to an object
+# store. Whatever else an operator keeps there, such as the keys of other services, no page's process holds.
+_NEEDED = """
+    PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR TEMP TMP VIRTUAL_ENV LD_LIBRARY_PATH DYLD_LIBRARY_PATH
+    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
+    SCRIPT_NAME PATH_INFO QUERY_STRING SERVER_NAME SERVER_PORT SERVER_PROTOCOL SERVER_SOFTWARE
+    SYSTEMROOT COMSPEC PATHEXT APPDATA LOCALAPPDATA USERPROFILE USERNAME
+"""
+_NEEDED_PREFIXES = (
+    *(PREFIX, "LC_", "PYTHON", "CONDA_", "XDG_", "AWS_", "VOILA_", "JUPYTER_", "JPY_", "IPYTHON"),
+    *("OMP_", "OPENBLAS_", "MKL_", "ARROW_", "MALLOC_", "TOKIO_", "RUST_"),
+)
+
+
+def kernel_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of the server's environment that the kernel of a page gets."""
+    needed = frozenset(_NEEDED.split())
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.upper() in needed or name.upper().startswith(_NEEDED_PREFIXES)
+    }
+
+
 def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     text = given.get(PREFIX + name)
     if not text:

@@ -348,8 +348,8 @@ def chart_title(query: Query) -> str:
 
 # ---------- failing ----------
 def failure(error: Exception, again_after_seconds: float) -> tuple[str, str]:
-    """A title and a sentence for what could not be read or drawn: what the reader can fix is said, a bug is not."""
+    """A title and a sentence for what could not be read or drawn. The reason names paths: it is for the log alone."""
     again = f"It is tried again every {again_after_seconds:.0f} s."
     if isinstance(error, MissionControlError):
-        return "The dataset could not be read", f"{error}. {again}"
+        return "The dataset could not be read", f"The reason is in the server's log. {again}"
     return "This view could not be drawn", f"The reason is in the server's log. {again}"

@@ -52,7 +52,10 @@ function dropNulls(transform) {
 
 function loadVega(model) {
   globalThis.missioncontrolVega ??= import(bundleUrl())
-    .catch(() => bundleFromKernel(model))
+    .catch((error) => {
+      if (document.body.dataset.voila !== undefined) throw error; // the file is this server's: what fails is the network
+      return bundleFromKernel(model);
+    })
     .catch((error) => {
       delete globalThis.missioncontrolVega;
       throw error;
