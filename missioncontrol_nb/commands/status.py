@@ -38,6 +38,11 @@ Examples:
     "[default of HOST: 127.0.0.1]",
 )  # fmt: skip
 @click.option(
+    "--name", "names", multiple=True, metavar="HOST",
+    help="With --serve: a host name that requests may be for, beside this machine's own; may be repeated.  "
+    "[default: none; any, where HOST is another address]",
+)  # fmt: skip
+@click.option(
     "--stale-after", type=NumberRange(0, 31_536_000), default=Settings.stale_after_seconds, show_default=True,
     metavar="SECONDS", help="The age of the newest ping above which the dataset is stale.",
 )  # fmt: skip
@@ -52,6 +57,7 @@ def command(
     as_json: bool,
     metrics_file: Path | None,
     address: str | None,
+    names: tuple[str, ...],
     stale_after: float,
     checkpoint: str | None,
     kafka_config: dict[str, str],
@@ -69,8 +75,10 @@ def command(
     if address is not None:
         if as_json or metrics_file:
             raise click.UsageError("--serve goes neither with --json nor with --prometheus")
-        _serve(collector, address)
+        _serve(collector, address, names)
         return
+    if names:
+        raise click.UsageError("--name goes with --serve only")
     status = collector.collect()
     if metrics_file:
         write_metrics(status, metrics_file)
@@ -81,7 +89,7 @@ def command(
     sys.exit(STALE if status.is_stale else 0)
 
 
-def _serve(collector: object, address: str) -> None:
+def _serve(collector: object, address: str, names: tuple[str, ...]) -> None:
     from missioncontrol_nb.status.server import serve
 
     host, _, port = address.rpartition(":")
@@ -91,4 +99,4 @@ def _serve(collector: object, address: str) -> None:
             f"expected --serve as [HOST:]PORT, PORT being 0 to 65535, such as 9464; got {address!r}"
         )
     with stopped_by_signals() as stop:
-        serve(collector, host, int(port), stop, on_ready=click.echo)  # type: ignore[arg-type]
+        serve(collector, host, int(port), stop, on_ready=click.echo, names=names)  # type: ignore[arg-type]

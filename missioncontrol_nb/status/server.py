@@ -1,10 +1,13 @@
 """A status for probes, Prometheus and people, over HTTP: looked up again and again in one thread, answered at once."""
 
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import ClassVar
 
 from missioncontrol_nb.status import words
@@ -50,12 +53,19 @@ def serve(
     stop: threading.Event,
     on_ready: Callable[[str], None],
     look_seconds: float = LOOK_SECONDS,
+    names: Sequence[str] = (),
 ) -> None:
-    """Answers until stop is set. on_ready: told the URL. Raises MissionControlError where it cannot listen."""
+    """Answers until stop is set. on_ready: told the URL. Raises MissionControlError where it cannot listen.
+
+    names: host names that requests may be for, beside this machine's own. Without any, and on another address than
+    this machine's own, requests may be for whatever host.
+    """
     board = Board(collector)
 
     class Bound(_Handler):
         board_: ClassVar[Board] = board
+        names_: ClassVar[frozenset[str]] = frozenset(name.lower() for name in names)
+        any_host_: ClassVar[bool] = not names and not _is_this_machine(host)
 
     try:
         server = _Server((host, port), Bound)
@@ -68,6 +78,13 @@ def serve(
         while not stop.wait(look_seconds):
             board.look()
         server.shutdown()
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class _Server(ThreadingHTTPServer):
@@ -85,11 +102,16 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     board_: ClassVar[Board]
+    names_: ClassVar[frozenset[str]] = frozenset()
+    any_host_: ClassVar[bool] = False
     timeout = _CLIENT_SECONDS
     server_version, sys_version = "missioncontrol", ""
 
     def do_GET(self) -> None:
         """Answers one of the three paths."""
+        if not self._is_for_us():
+            self._answer(403, "text/plain; charset=utf-8", "this host is not served here; name it with --name\n")
+            return
         status, trouble = self.board_.read()
         path = self.path.partition("?")[0]
         if path == "/":
@@ -103,6 +125,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, "text/plain; charset=utf-8", "there is /, /metrics and /healthz\n")
 
     do_HEAD = do_GET  # noqa: N815
+
+    def _is_for_us(self) -> bool:
+        """Whether the request names a host of ours. A web page can have its own name lead to this machine."""
+        given = self.headers.get("Host")
+        host = re.fullmatch(r"(.*?)(:\d+)?", given or "", re.DOTALL)
+        name = host[1].strip("[]").lower() if host else ""
+        return given is None or self.any_host_ or name in self.names_ or _is_this_machine(name)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Called for what is no request, or one of another method."""
+        self.close_connection = True
+        self._answer(code, "text/plain; charset=utf-8", f"{message or HTTPStatus(code).phrase}\n")
 
     def _answer(self, code: int, kind: str, text: str) -> None:
         content = text.encode()

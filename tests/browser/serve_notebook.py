@@ -12,6 +12,8 @@ def main() -> None:
     parser.add_argument("notebook", type=Path)
     for name, default in (("port", 0), ("pool", 1), ("most-pages", 100), ("cull-after", 120), ("cull-every", 30)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in (("unreached", 25.0), ("idle", 65.0), ("unread", 60.0)):
+        parser.add_argument(f"--{name}", type=float, default=default)
     parser.add_argument("--base-url", default="/")
     given = parser.parse_args()
     hosting = Hosting(
@@ -19,6 +21,9 @@ def main() -> None:
         pool=given.pool,
         base_url=given.base_url,
         most_pages=given.most_pages,
+        unreached_seconds=given.unreached,
+        idle_seconds=given.idle,
+        unread_seconds=given.unread,
         cull_after_seconds=given.cull_after,
         cull_every_seconds=given.cull_every,
         verbose=True,

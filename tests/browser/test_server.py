@@ -194,10 +194,12 @@ def test_abandoned_kernel_is_culled_and_a_watched_or_pooled_one_is_not(browser, 
         assert len(pooled - {kernel.pid for kernel in url.kernels()}) == 1
 
 
-def test_too_many_pages_are_turned_away(serve_notebook):
+def test_a_page_that_waits_for_a_visitor_takes_nobody_s_place(serve_notebook):
     with serve_notebook("--most-pages", 1) as url:
+        assert get(url)[0] == 200
         assert get(url)[0] == 503
         assert get(url + "health")[0] == 200
+        assert len(url.kernels()) == 1
 
 
 def test_page_works_below_a_path(browser, serve_notebook):

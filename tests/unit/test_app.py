@@ -401,18 +401,21 @@ async def test_all_widgets_of_a_page_exist_before_its_browser_connects() -> None
 
 # ---------- failing ----------
 @in_a_loop
-async def test_failure_to_read_is_a_sentence_and_the_next_data_mend_it() -> None:
+async def test_failure_to_read_is_a_sentence_and_the_next_data_mend_it(caplog: pytest.LogCaptureFixture) -> None:
     async with running(search=TABLE) as app:
         app.reader.fails = MissionControlError("the <bucket> cannot be read")
         app.control("Channel").value = "beta"
-        await until(lambda: "cannot be read" in app.seen)
-        assert "the &lt;bucket&gt; cannot be read." in app.seen
+        await until(lambda: "could not be read" in app.seen)
+        assert "bucket" not in app.seen
+        assert [record.getMessage() for record in caplog.records] == [
+            "the dataset could not be read: the <bucket> cannot be read"
+        ]
         assert "Traceback" not in app.seen
         assert "mc-table" not in app.seen
         assert app.control("Channel").value == "beta"
         app.reader.fails, app.reader.has_news = None, True
         await until(lambda: "mc-table" in app.seen)
-        assert "cannot be read" not in app.seen
+        assert "could not be read" not in app.seen
 
 
 @in_a_loop
@@ -451,9 +454,18 @@ async def test_failing_first_page_is_a_sentence_too() -> None:
     reader = FakeReader()
     reader.fails = MissionControlError("no dataset")
     async with running(reader) as app:
-        assert "no dataset." in app.seen
+        assert "could not be read" in app.seen
         reader.fails, reader.has_news = None, True
-        await until(lambda: "no dataset." not in app.seen)
+        await until(lambda: "could not be read" not in app.seen)
+
+
+@in_a_loop
+async def test_box_that_holds_itself_ends_no_page() -> None:
+    async with running() as app:
+        app._main.children = (*app._main.children, app.widget, app._main)
+        app.page.get_state()  # a browser fetches all
+        app.page.opened = 1.0
+        assert app._fetched == {}
 
 
 @in_a_loop

@@ -75,3 +75,12 @@ def test_csv_has_no_index_and_times_with_their_offset() -> None:
     first, second = as_bytes(detail_frame(detail(measured("main_crashes", UP))), "csv").decode().splitlines()[:2]
     assert first.startswith("line,label,window_start,")
     assert second.startswith("56.0,56.0,2017-10-09 09:00:00+00:00,")
+
+
+def test_text_that_a_spreadsheet_would_run_is_only_text() -> None:
+    formulas = ["=1+1", "+1", "-1", "@a", "\t=1", "56.0"]
+    frame = pd.DataFrame({"version": formulas, "change": [-0.5, None, 1.0, 2.0, 3.0, 4.0]})
+    written = pd.read_csv(BytesIO(as_bytes(frame, "csv")), dtype=str, keep_default_na=False)
+    assert written["version"].tolist() == ["'=1+1", "'+1", "'-1", "'@a", "'\t=1", "56.0"]
+    assert written["change"].tolist() == ["-0.5", "", "1.0", "2.0", "3.0", "4.0"]
+    assert pd.read_parquet(BytesIO(as_bytes(frame, "parquet")))["version"].tolist() == formulas

@@ -191,7 +191,6 @@ ESCAPED: dict[str, Callable[[], str]] = {
     "spark": lambda: parts.spark([1, 2], [1, 2], 1, 0, HOSTILE),
     "spark without a base": lambda: parts.spark([1, 2], [1, 2], 0, 0, HOSTILE),
     "failure": lambda: frame.failure(HOSTILE, HOSTILE),
-    "failed read": lambda: frame.failure(*words.failure(MissionControlError(HOSTILE), 5)),
     "code": lambda: figures.get_this(TABLE_QUERY, HOSTILE, has_chart=True),
     "overview": lambda: overview_page.overview(overview(HOSTILE_CHANNEL), QUERY),
     "overview without pings": lambda: overview_page.overview(
@@ -421,9 +420,10 @@ def test_page_without_a_previous_version_does_not_claim_that_nothing_changed() -
     assert "No version to compare with" in said
 
 
-def test_failure_says_what_a_reader_can_mend_and_hides_a_bug() -> None:
-    assert words.failure(MissionControlError("there is no dataset at /x"), 5)[1].startswith(
-        "there is no dataset at /x."
+def test_failure_names_no_path_and_no_bug() -> None:
+    assert words.failure(MissionControlError("there is no dataset at /x"), 5) == (
+        "The dataset could not be read",
+        "The reason is in the server's log. It is tried again every 5 s.",
     )
     assert "boom" not in " ".join(words.failure(ValueError("boom"), 5))
 

@@ -244,7 +244,7 @@ def served(dataset, **options):
 
     collector = Collector(str(dataset), stale_after_seconds=options.pop("stale_after_seconds", 600.0))
     arguments = (collector, options.pop("host", "127.0.0.1"), 0, stop, tell)
-    thread = threading.Thread(target=server.serve, args=arguments, kwargs={"look_seconds": 0.05})
+    thread = threading.Thread(target=server.serve, args=arguments, kwargs={"look_seconds": 0.05} | options)
     thread.start()
     try:
         assert ready.wait(20)
@@ -311,6 +311,47 @@ def test_only_reading_is_served(tmp_path):
             answer = connection.getresponse()
             assert (answer.status, method == "HEAD" and answer.read()) in ((code, b""), (code, False))
             connection.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("127.0.0.1:9464", 200),
+        ("localhost", 200),
+        ("[::1]:80", 200),
+        ("Status.example.org:9464", 200),
+        ("rebound.example.org", 403),
+        ("127.0.0.1.example.org", 403),
+        ("", 403),
+        (None, 200),  # what is no browser may leave it out
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz"])
+def test_status_is_for_the_hosts_that_are_named(tmp_path, host, code, path):
+    write_now(tmp_path)
+    with served(tmp_path, names=["status.example.org"]) as url:
+        connection = HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=10)
+        connection.putrequest("GET", path, skip_host=True)
+        if host is not None:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == code
+        assert code == 200 or b"rejected" not in answer.read()
+        connection.close()
+
+
+@pytest.mark.parametrize("method", ["POST", "TRACE", "<b>"])
+def test_error_of_the_status_server_carries_the_headers_of_other_answers(tmp_path, method):
+    write_now(tmp_path)
+    with served(tmp_path) as url:
+        connection = HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=10)
+        connection.request(method, "/")
+        answer = connection.getresponse()
+        assert answer.status == 501
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        connection.close()
 
 
 def test_failure_to_look_again_is_told_on_the_page(tmp_path, monkeypatch):
