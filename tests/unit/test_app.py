@@ -330,7 +330,7 @@ async def test_failure_to_read_is_mended_without_news() -> None:
     async with running(search=TABLE) as app:
         app.reader.fails = MissionControlError("it cannot be read")
         app.control("Channel").value = "beta"
-        await until(lambda: "cannot be read" in app.seen)
+        await until(lambda: "could not be read" in app.seen)
         app.reader.fails = None
         await until(lambda: "mc-table" in app.seen)
 

@@ -1,7 +1,9 @@
 """Who gets a page: places in all, for each client, and for those whose browser never comes."""
 
+from unittest.mock import Mock
+
 import pytest
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from missioncontrol_nb.dashboard.limits import client_of, is_navigation, visitor_of
 from missioncontrol_nb.dashboard.places import Place, Places, TooManyPagesError
@@ -109,8 +111,8 @@ def test_client_is_an_address_or_its_network(address: str, client: str | None) -
 
 
 def request(**headers: str) -> HTTPServerRequest:
-    given = HTTPHeaders({name.replace("_", "-"): value for name, value in headers.items()})
-    made = HTTPServerRequest("GET", "/", headers=given, host="localhost")
+    given = HTTPHeaders({"Host": "localhost"} | {name.replace("_", "-"): value for name, value in headers.items()})
+    made = HTTPServerRequest(headers=given, connection=Mock(), start_line=RequestStartLine("GET", "/", "HTTP/1.1"))
     made.remote_ip = "10.0.0.1"
     return made
 
