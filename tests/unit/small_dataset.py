@@ -91,9 +91,14 @@ def _whole(row: Mapping[str, str]) -> dict[str, object]:
     usual = usual_of(row)
     version, start = str(usual["display_version"]), moment(row["window"])
     build = {"version": version.split("b")[0], "build_id": build_of(version, str(usual["channel"]))}
-    sums = {name: (float if name == "usage_hours" else int)(row.get(name, name == "count")) for name in contract.COUNTS}
+    sums = {name: _number(name, row.get(name, name == "count")) for name in contract.COUNTS}
     window = {"submission_date": start.date(), "window_start": start, "window_end": start + contract.WINDOW}
     return {**build, **usual, **window, **sums}
+
+
+def _number(name: str, written: object) -> float | int | None:
+    """A sum; "-" is none: nobody counted that."""
+    return None if written == "-" else float(str(written)) if name == "usage_hours" else int(written)  # type: ignore[call-overload]
 
 
 def _append(folder: Path, table: contract.Table, rows: Iterable[Mapping[str, object]], data_up_to: str | None) -> None:
