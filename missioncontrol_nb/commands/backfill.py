@@ -218,7 +218,7 @@ def _said(change: "Change") -> str:
     names += [name for name in change.after if name not in names and change.before[name] != change.after[name]]
     said = [_column(name, change.before[name], change.after[name]) for name in names]
     if all(change.before[name] == change.after[name] for name in change.after):
-        said.append("otherwise grouped")
+        said.append("otherwise grouped, or 0 where nothing was counted")
     return ", ".join(said)
 
 
