@@ -1,14 +1,21 @@
 """The Spark job of `missioncontrol aggregate --follow`, started, watched and stopped from Python."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections import deque
+from datetime import datetime
+from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
+from missioncontrol_nb import arguments
 from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    import click
 
 STOP_SECONDS = 30
 _LINES_KEPT = 200
@@ -17,23 +24,26 @@ _LINES_KEPT = 200
 class Aggregator:
     """Follows a source into a dataset in a process of its own.
 
-    options: those of the command, spelled as Python does: `trigger=0.5`, `recount=True`, `checkpoint="state"`.
+    source, dataset: paths or URLs. options: those of the command, spelled as Python does: `trigger=0.5`,
+    `recount=True`, `checkpoint="state"`, several values of one as a list; None and, of a flag, False leave one out.
+    Raises MissionControlError for an option that the command does not have, and for a value that is none.
 
     >>> with Aggregator("pings/", "data/") as aggregator:  # doctest: +SKIP
     ...     print(aggregator.progress)
     """
 
-    def __init__(self, source: str, dataset: str, **options: object) -> None:
+    def __init__(self, source: str | Path, dataset: str | Path, **options: object) -> None:
         self._command = [
             sys.executable,
             "-c",
             "from missioncontrol_nb.cli import main; main()",
             "aggregate",
-            str(source),
-            "--dataset",
-            str(dataset),
+            f"--dataset={arguments.place('dataset', dataset)}",
+            "--follow",
+            *_as_arguments(options),
+            "--",
+            arguments.place("source", source),
         ]
-        self._command += ["--follow", *_as_arguments(options)]
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
         self.progress = "not started"
@@ -103,9 +113,29 @@ class Aggregator:
 
 
 def _as_arguments(options: dict[str, object]) -> list[str]:
-    """`{"trigger": 0.5, "recount": True}` as `--trigger 0.5 --recount`."""
-    arguments: list[str] = []
+    """`{"trigger": 0.5, "recount": True}` as `--trigger=0.5 --recount`."""
+    known = _options()
+    given: list[str] = []
     for name, value in options.items():
-        if value is not None and value is not False:
-            arguments += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    return arguments
+        option = known[arguments.choice("option", name, known)]
+        if value is None:
+            continue
+        if option.is_flag:
+            given += [option.opts[0]] if arguments.flag(name, value) else option.secondary_opts[:1]
+            continue
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(each, bool) or not isinstance(each, (str, int, float, os.PathLike, datetime)) or each == "":
+                raise MissionControlError(f"{name} takes text, a number or a path, not {arguments.brief(each)}")
+            given.append(f"{option.opts[0]}={each.isoformat() if isinstance(each, datetime) else each}")
+    return given
+
+
+def _options() -> dict[str, "click.Option"]:
+    """The options of the command by their names in Python; those that are given otherwise left out."""
+    import click
+
+    from missioncontrol_nb.commands.aggregate import command
+
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    named = {each.opts[0].removeprefix("--").replace("-", "_"): each for each in options}
+    return {name: each for name, each in named.items() if name not in ("dataset", "follow", "help")}

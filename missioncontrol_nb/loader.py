@@ -8,7 +8,9 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from missioncontrol_nb.selection import Selection, Time, Values, as_utc, check_one_product, select
+from missioncontrol_nb import arguments
+from missioncontrol_nb.arguments import Time, Values, as_utc
+from missioncontrol_nb.selection import Selection, check_one_product, select
 from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
 from streaming.table import (
@@ -75,7 +77,8 @@ def load(
     dataset: a folder or `s3://` URL with the dataset's tables (credentials from AWS_* variables or
     storage_options), or a Parquet file, or folder of them, of the older layout (see `older_layout`).
     since, until: windows that start in [since, until); ISO text or datetimes, UTC unless they say otherwise.
-    Filters take one value or several. measures: None is all. by: dimensions to keep apart. every: `5min`, `1h`,
+    Filters, measures and by take one name or several, as a list, tuple, set, array, Index or Series; a filter of no
+    values keeps no rows. measures: None is all. by: dimensions to keep apart. every: `5min`, `1h`,
     `1d`, or None for one sum over the whole interval. official: only builds that this calendar knows as official.
     Filtering or grouping by `experiment_id` or `experiment_branch` counts a ping once per experiment it is in.
 
@@ -103,6 +106,8 @@ def load(
     }
     _check_unknown(unknown)
     selection = select(since, until, filters, by=by, measures=measures, every=every)
+    _check_official(official)
+    dataset = arguments.place("dataset", dataset)
     if older_layout.is_older(dataset):
         return older_layout.load_older(dataset, selection, official)
     opened = Dataset(dataset, storage_options)
@@ -122,7 +127,8 @@ class Dataset:
 
     def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
         """url: folder or `s3://` URL. Raises MissionControlError where there is no folder, or no credentials."""
-        self.url = normal_url(url)
+        self.url = normal_url(arguments.place("dataset", url))
+        _check_storage_options(storage_options)
         check_credentials(self.url, storage_options)
         self._options = all_options(self.url, storage_options)
         self._tables: dict[str, DeltaTable] = {}
@@ -156,6 +162,7 @@ class Dataset:
 
     def load_selection(self, selection: Selection, official: "Calendar | None" = None) -> "pd.DataFrame":
         """The sums of a request that has been put into one form."""
+        _check_official(official)
         fine = contract.EXPERIMENT_ERROR_AGGREGATES if selection.is_about_experiments else contract.ERROR_AGGREGATES
         _check_dimensions(selection, fine, official)
         selection.check_closed_values()
@@ -414,6 +421,24 @@ def _said_as(what: str) -> Iterator[None]:
 def _check_unknown(filters: Iterable[str]) -> None:
     for name in filters:
         raise unknown_name("filter", name, (*FILTERS, *ARGUMENTS))
+
+
+def _check_official(official: Any) -> None:
+    """Raises MissionControlError for what is no calendar. Whoever has one has imported its module."""
+    if official is None:
+        return
+    from missioncontrol_nb.releases import Calendar
+
+    arguments.instance("official", official, Calendar, "a release calendar such as load_calendar() gives")
+
+
+def _check_storage_options(storage_options: Any) -> None:
+    """Raises MissionControlError for what is no mapping of text to text."""
+    if storage_options is None:
+        return
+    options = arguments.instance("storage_options", storage_options, Mapping, "a dict of text to text")  # type: ignore[type-abstract]
+    for each in (*options, *options.values()):
+        arguments.instance("storage_options", each, str, "a dict of text to text")
 
 
 def _check_folder(folder: Path) -> None:

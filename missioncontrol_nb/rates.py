@@ -1,7 +1,6 @@
 """Rates per 1000 usage hours with exact intervals, changes between releases, and how complete an hour is."""
 
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from missioncontrol_nb import arguments
+from missioncontrol_nb.arguments import Time, Values
 from streaming.errors import MissionControlError, unknown_name
 
 if TYPE_CHECKING:
@@ -21,27 +22,32 @@ PER_HOURS = 1000
 HOUR = np.timedelta64(1, "h")
 # The last delay bucket is open: what is in it is taken to arrive evenly until twice its lower edge.
 OPEN_BUCKET_FACTOR = 2
+RATE_COLUMNS = ("measure", "events", "rate_per_1k_hours", "rate_lower", "rate_upper")
 
 
-def rates(frame: "pd.DataFrame", confidence: float = 0.95, measures: Sequence[str] | None = None) -> "pd.DataFrame":
+def rates(frame: "pd.DataFrame", confidence: float = 0.95, measures: Values = None) -> "pd.DataFrame":
     """Rates of a frame of sums such as `load` returns: one row per row and measure.
 
-    frame: `usage_hours`, measures (all numbers but `count` and `usage_hours`, unless `measures` names them), and
-    the keys, all other columns. Sum first, rate last: a rate is a ratio of sums.
+    frame: `usage_hours`, measures (all numbers but `count` and `usage_hours`, unless `measures` names one or
+    several), and the keys, all other columns. Sum first, rate last: a rate is a ratio of sums.
 
     Columns out: the keys, `measure`, `events` (int), `usage_hours`, and `rate_per_1k_hours`, `rate_lower`,
     `rate_upper` (events per 1000 usage hours, exact Poisson interval); NaN without usage. Rows where a measure is
-    missing (NaN) are left out: missing is not zero. Raises MissionControlError for columns that are not there.
+    missing (NaN) are left out: missing is not zero. Raises MissionControlError for columns that are not there or come
+    twice, for events that are no whole numbers of 0 or more, for usage hours that are missing, negative or infinite.
     """
     import pandas as pd
 
-    if "usage_hours" not in frame.columns:
-        raise unknown_name("column", "usage_hours", map(str, frame.columns))
-    names = list(measures) if measures is not None else _measures_of(frame)
+    arguments.frame("frame", frame, ["usage_hours"])
+    names = _measures_of(frame) if measures is None else arguments.names("measures", measures)
     for name in names:
-        if name not in frame.columns:
+        if name not in frame.columns or name == "usage_hours":
             raise unknown_name("measure", name, _measures_of(frame))
     keys = [column for column in frame.columns if column not in {"usage_hours", "count", *names}]
+    for key in keys:
+        if key in RATE_COLUMNS:
+            raise MissionControlError(f"the frame has a column {key!r}, as rates gives one; give it another name")
+    arguments.numbers("usage_hours", frame["usage_hours"])
     parts = [_measure_rates(frame, keys, name) for name in names] or [_measure_rates(frame.assign(x=0)[:0], keys, "x")]
     long = pd.concat(parts, ignore_index=True).astype({"events": "int64"})
     lower, upper = rate_interval(long["events"], long["usage_hours"], confidence)
@@ -58,6 +64,7 @@ def _measures_of(frame: "pd.DataFrame") -> list[str]:
 
 def _measure_rates(frame: "pd.DataFrame", keys: list[str], measure: str) -> "pd.DataFrame":
     counted = frame[frame[measure].notna()]
+    arguments.counts(measure, counted[measure])
     columns: dict[str, Any] = {key: counted[key] for key in keys}
     columns |= {"measure": measure, "events": counted[measure], "usage_hours": counted["usage_hours"]}
     return type(frame)(columns, index=counted.index).astype({"measure": object, "usage_hours": "float64"})
@@ -75,28 +82,45 @@ def _finite(values: Array) -> Array:
 
 
 def _tail(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise MissionControlError(f"a confidence lies between 0 and 1, like 0.95, not {confidence!r}")
-    return (1 - confidence) / 2
+    if not isinstance(confidence, (int, float, np.number)) or not 0 < confidence < 1:
+        raise MissionControlError(f"a confidence lies between 0 and 1, like 0.95, not {arguments.brief(confidence)}")
+    return float(1 - confidence) / 2
 
 
-def _not_negative(name: str, values: Numbers) -> Array:
-    array = np.asarray(values, float)
-    if (array < 0).any():
-        raise MissionControlError(f"{name} cannot be negative: {array[array < 0][0]}")
-    return array
+def _checked(**values: Numbers) -> tuple[Array, ...]:
+    """Arrays of one shape, or that can be broadcast to one: whole numbers where they are events, by their name."""
+    arrays = {
+        name: (arguments.counts if name.startswith("events") else arguments.numbers)(name.replace("_", " "), each)
+        for name, each in values.items()
+    }
+    arguments.check_shapes(arrays)
+    return tuple(arrays.values())
+
+
+def _strata(**values: Numbers) -> tuple[Array, ...]:
+    """The same of strata: arrays of one dimension and length; weights sum to 1, and all strata have usage."""
+    arrays = _checked(**values)
+    if {array.shape for array in arrays} != {(arrays[0].size,)} or not arrays[0].size:
+        raise MissionControlError(f"expected as many of {', '.join(values)}, one for each of the strata")
+    for name, array in zip(values, arrays, strict=True):
+        if name.startswith("usage_hours") and not (array > 0).all():
+            raise MissionControlError(f"expected strata that all have usage; got {name.replace('_', ' ')} of 0")
+        if name == "weights" and abs(array.sum() - 1) > 1e-6:
+            raise MissionControlError(f"expected weights that sum to 1; got a sum of {array.sum():g}")
+    return arrays
 
 
 def rate_interval(events: Numbers, usage_hours: Numbers, confidence: float = 0.95) -> tuple[Array, Array]:
     """The exact interval of a Poisson rate, per 1000 usage hours: (lower, upper), each of the broadcast shape.
 
-    The limits are those of Garwood (1936): chi2.ppf(a/2, 2k) / 2 and chi2.ppf(1 - a/2, 2k + 2) / 2 for k events,
+    events: whole numbers of 0 or more, or MissionControlError is raised: the interval is that of counts. The limits are
+    those of Garwood (1936): chi2.ppf(a/2, 2k) / 2 and chi2.ppf(1 - a/2, 2k + 2) / 2 for k events,
     written as inverse incomplete gamma functions. The lower one is 0 for no events; both are NaN without usage.
     """
     from scipy.special import gammainccinv, gammaincinv
 
     tail = _tail(confidence)
-    count, hours = _not_negative("events", events), _not_negative("usage hours", usage_hours)
+    count, hours = _checked(events=events, usage_hours=usage_hours)
     lower = np.where(count > 0, gammaincinv(np.maximum(count, 1), tail), 0.0)
     return _per_hours(lower, hours), _per_hours(gammainccinv(count + 1, tail), hours)
 
@@ -118,8 +142,9 @@ def change(
     from scipy.special import betainccinv, betaincinv
 
     tail = _tail(confidence)
-    now, before = _not_negative("events", events), _not_negative("events", events_before)
-    hours, hours_before = _not_negative("usage hours", usage_hours), _not_negative("usage hours", usage_hours_before)
+    now, before, hours, hours_before = _checked(
+        events=events, events_before=events_before, usage_hours=usage_hours, usage_hours_before=usage_hours_before
+    )
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         odds_to_ratio = _finite(np.where((hours > 0) & (now + before > 0), hours_before / hours, np.nan))
         odds_to_ratio = np.where(odds_to_ratio > 0, odds_to_ratio, np.nan)
@@ -141,7 +166,8 @@ def standardised_rate(
     from scipy.special import gammainccinv, gammaincinv
 
     tail = _tail(confidence)
-    count, share = np.asarray(events, float), PER_HOURS * np.asarray(weights, float) / np.asarray(usage_hours, float)
+    count, hours, weight = _strata(events=events, usage_hours=usage_hours, weights=weights)
+    share = PER_HOURS * weight / hours
     rate, variance, most = float(share @ count), float(share**2 @ count), float(share.max())
     lower = variance / rate * gammaincinv(rate**2 / variance, tail) if rate > 0 else 0.0
     wider = variance + most**2
@@ -164,21 +190,28 @@ def standardised_change(
     """
     from scipy.special import ndtri
 
-    share = np.asarray(weights, float)
+    tail = _tail(confidence)
+    now, before, hours_now, hours_before, share = _strata(
+        events=events,
+        events_before=events_before,
+        usage_hours=usage_hours,
+        usage_hours_before=usage_hours_before,
+        weights=weights,
+    )
     logarithm, variance = 0.0, 0.0
-    for sign, counted, hours in ((1, events, usage_hours), (-1, events_before, usage_hours_before)):
-        count, factor = np.asarray(counted, float), share / np.asarray(hours, float)
+    for sign, count, hours in ((1, now, hours_now), (-1, before, hours_before)):
+        factor = share / hours
         rate = float(factor @ count)
         if rate <= 0:
             return np.nan, np.nan, np.nan
         logarithm += sign * float(np.log(rate))
         variance += float(factor**2 @ count) / rate**2
-    reach = float(ndtri(1 - _tail(confidence)) * np.sqrt(variance))
+    reach = float(ndtri(1 - tail) * np.sqrt(variance))
     value, lower, upper = (float(np.expm1(logarithm + step)) for step in (0.0, -reach, reach))
     return value, lower, upper
 
 
-def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now: datetime) -> Array:
+def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now: Time) -> Array:
     """The share of the usage of stretches of time that can be expected to have arrived by now, each in [0, 1].
 
     delays: rows of `reporting_delays` (`delay_hours`, the upper edge of the bucket of submission minus use;
@@ -187,7 +220,12 @@ def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now
     hours with at most that delay, linear within a bucket; a stretch is the mean of that over its moments. 0 for
     what has not begun; NaN where nothing is known of delays.
     """
-    since_start, since_end = (np.atleast_1d(_hours_since(moment, now)) for moment in (window_start, window_end))
+    arguments.frame("delays", delays, ["delay_hours", "usage_hours"])
+    at = arguments.as_utc("now", now)
+    if at is None:
+        raise MissionControlError("now takes a time, not None")
+    since_start, since_end = _hours_since("window_start", window_start, at), _hours_since("window_end", window_end, at)
+    arguments.check_shapes({"window_start": since_start, "window_end": since_end})
     if (since_start <= since_end).any():
         raise MissionControlError("a window must end after it starts")
     edges, arrived = _arrived_by(delays)
@@ -196,19 +234,23 @@ def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now
     return np.where(since_start <= 0, 0.0, share)
 
 
-def _hours_since(moment: Any, now: datetime) -> Array:
+def _hours_since(name: str, moments: Any, now: datetime) -> Array:
     import pandas as pd
 
-    utc_now, utc = pd.to_datetime(now, utc=True), pd.to_datetime(moment, utc=True)
-    return np.asarray((utc_now - utc) / HOUR, float)
+    return np.asarray((pd.Timestamp(now) - arguments.times(name, moments)) / HOUR, float)
 
 
 def _arrived_by(delays: "pd.DataFrame") -> tuple[Array, Array]:
     """Delays in hours, from 0 on, and the share of usage hours that has arrived by each."""
     from streaming.contract import DELAY_BUCKET_EDGES_HOURS
 
+    arguments.numbers("usage_hours", delays["usage_hours"])
     by_edge = delays.groupby("delay_hours")["usage_hours"].sum()
     edges = np.array(DELAY_BUCKET_EDGES_HOURS)
+    unknown = by_edge.index.difference(edges)
+    if len(unknown):
+        known = ", ".join(f"{edge:g}" for edge in edges)
+        raise MissionControlError(f"expected delay_hours among the buckets' edges, {known}; got {unknown[0]!r}")
     hours = by_edge.reindex(edges, fill_value=0.0).to_numpy(float)
     total = hours.sum()
     shares = np.cumsum(hours) / total if total > 0 else np.full(len(hours), np.nan)

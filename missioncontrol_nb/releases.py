@@ -5,14 +5,16 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from missioncontrol_nb import arguments
+from missioncontrol_nb.arguments import Time
 from missioncontrol_nb.fetching import Budget, read_json
 from streaming import contract
-from streaming.errors import MissionControlError, require_place, require_replaceable, unknown_name
+from streaming.errors import MissionControlError, require_place, require_replaceable
 from streaming.forms import VERSION, is_version
 
 PRODUCT_DETAILS = "https://product-details.mozilla.org/1.0/"
@@ -40,13 +42,17 @@ _STAGES = {"a": 0, "b": 1, "rc": 2, None: 3, "esr": 4}
 VersionKey = tuple[tuple[int, ...], int, int, str]
 
 
-@lru_cache(8192)
 def version_key(text: str) -> VersionKey:
     """What versions sort by: numbers as numbers, then alpha, beta, candidate, release, esr. A total order.
 
     58.0a1 < 58.0b9 < 58.0b10 < 58.0rc1 < 58.0 < 58.0esr < 58.0.1 < 100.0. Raises MissionControlError for
     what is not a version.
     """
+    return _version_key(text if isinstance(text, str) else arguments.text("version", text))
+
+
+@lru_cache(8192)
+def _version_key(text: str) -> VersionKey:
     match = VERSION.fullmatch(text)
     if match is None:
         raise MissionControlError(f"a version reads like 56.0, 56.0.1, 56.0b3, 58.0a1 or 52.4.0esr, not {text!r}")
@@ -89,15 +95,15 @@ class Calendar:
         """The newest day of the calendar, on any channel: how far it is known to be complete."""
         return max((release.date for release in self.releases), default=date.min)
 
-    def on(self, channel: str, at: datetime | date | None = None) -> list[Release]:
+    def on(self, channel: str, at: Time = None) -> list[Release]:
         """The releases of a channel that are out at a moment (None: all of the calendar), highest version first."""
-        if channel not in contract.CHANNELS:
-            raise unknown_name("channel", channel, contract.CHANNELS)
+        arguments.choice("channel", channel, contract.CHANNELS)
         if at is None:
             return list(self._channels[channel])
-        return [release for release in self._channels[channel] if release.date <= _day(at)]
+        day = _day(at)
+        return [release for release in self._channels[channel] if release.date <= day]
 
-    def newest(self, channel: str, at: datetime | date | None = None) -> Release | None:
+    def newest(self, channel: str, at: Time = None) -> Release | None:
         """The highest version of a channel that is out at a moment; None before the first."""
         return next(iter(self.on(channel, at)), None)
 
@@ -111,6 +117,8 @@ class Calendar:
 
     def released(self, version: str, channel: str) -> date | None:
         """The day a display version went out on a channel; None when it is not on the calendar."""
+        arguments.text("version", version)
+        arguments.choice("channel", channel, contract.CHANNELS)
         return self._dates.get((channel, _display(version, channel)))
 
     def is_official(self, display_version: str, channel: str, build_id: str) -> bool:
@@ -130,6 +138,8 @@ class Calendar:
           after the calendar's newest day.
         - `52.4.0` on the esr channel is `52.4.0esr`.
         """
+        for name, said in (("display_version", display_version), ("channel", channel), ("build_id", build_id)):
+            arguments.instance(name, said, str, "text")
         built = _built(build_id)
         if built is None or not is_version(display_version) or channel not in contract.CHANNELS:
             return False
@@ -170,8 +180,12 @@ class Calendar:
         return is_next and newest.date <= built <= self.newest_date + CALENDAR_LATE_AT_MOST
 
     def shifted(self, weeks: int) -> "Calendar":
-        """The same calendar, every day later by whole weeks."""
-        return Calendar(tuple(replace(r, date=r.date + timedelta(weeks=weeks)) for r in self.releases))
+        """The same calendar, every day later by whole weeks. Raises MissionControlError where a day has no year."""
+        arguments.instance("weeks", weeks, int, "a whole number of weeks")
+        try:
+            return Calendar(tuple(replace(r, date=r.date + timedelta(weeks=weeks)) for r in self.releases))
+        except OverflowError as error:
+            raise MissionControlError(f"{weeks} weeks lead out of the calendar's years, 1 to 9999") from error
 
     def save(self, path: str | Path) -> None:
         """Writes the calendar as JSON that `load_calendar` reads; whole or not at all.
@@ -180,13 +194,13 @@ class Calendar:
         """
         rows = [[release.version, release.channel, release.date.isoformat()] for release in self.releases]
         lines = ",\n".join(json.dumps(row) for row in rows)
-        _write_whole(Path(path), f'{{"releases": [\n{lines}\n]}}\n')
+        _write_whole(Path(arguments.place("path", path)), f'{{"releases": [\n{lines}\n]}}\n')
 
 
-def _day(at: datetime | date) -> date:
-    if not isinstance(at, datetime):
-        return at
-    return at.astimezone(UTC).date() if at.tzinfo else at.date()
+def _day(at: Time) -> date:
+    moment = arguments.as_utc("at", at)
+    assert moment is not None
+    return moment.date()
 
 
 def _display(version: str, channel: str) -> str:
@@ -229,7 +243,8 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
     """
     if source is None:
         return _snapshot()
-    text = require_place(str(source), "a file, a folder or a URL as the release calendar")
+    text = source if isinstance(source, str) else arguments.place("source", source)
+    text = require_place(text, "a file, a folder or a URL as the release calendar")
     budget = Budget()
     if text.endswith(".json") or Path(text).is_file():
         calendar = _from_documents([read_json(text, WHAT, budget)])
@@ -245,7 +260,7 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
 
 def calendar_beside(dataset: str | Path) -> str | None:
     """The path of the calendar that lies in a local dataset, as a simulated one brings it; None without."""
-    path = Path(dataset) / "releases.json"
+    path = Path(arguments.place("dataset", dataset)) / "releases.json"
     return str(path) if "://" not in str(dataset) and path.is_file() else None
 
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
+from missioncontrol_nb.arguments import Time, Values, as_utc, choice, names
 from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
-
-Time = str | date | datetime | None
-Values = str | Iterable[str] | None
 
 EVERY = {"5min": contract.WINDOW, "1h": timedelta(hours=1), "1d": timedelta(days=1)}
 EXPERIMENT_NAMES = ("experiment_id", "experiment_branch")
@@ -103,53 +100,17 @@ def select(
     Raises MissionControlError for what is neither, for an unknown `every`, and for an interval that ends before
     it starts.
     """
-    if every is not None and every not in EVERY:
-        raise unknown_name("every", every, EVERY)
+    if every is not None:
+        choice("every", every, EVERY)
     start, end = as_utc("since", since), as_utc("until", until)
     if start and end and end < start:
         raise MissionControlError(f"until ({end:%Y-%m-%d %H:%M}) lies before since ({start:%Y-%m-%d %H:%M})")
-    named = None if measures is None else _texts("measures", measures)
+    named = None if measures is None else names("measures", measures)
     return Selection(
         since=start,
         until=end,
-        filters={name: _texts(name, values) for name, values in (filters or {}).items() if values is not None},
-        by=_texts("by", by),
+        filters={name: names(name, values) for name, values in (filters or {}).items() if values is not None},
+        by=names("by", by),
         measures=None if named is None else tuple(name for name in named if name not in ALWAYS_LOADED),
         every=every,
     )
-
-
-def _texts(name: str, values: Any) -> tuple[str, ...]:
-    """One text or several as a tuple without repetition."""
-    several = (values,) if isinstance(values, str) or not isinstance(values, Iterable) else tuple(values)
-    for value in several:
-        if not isinstance(value, str):
-            raise MissionControlError(f"{name} takes text or several texts, like '56.0', not {value!r}")
-    return tuple(dict.fromkeys(str(value) for value in several))
-
-
-def as_utc(name: str, moment: Any) -> datetime | None:
-    """A time in UTC, which is what one without an offset is in. Raises MissionControlError for what is no time."""
-    if moment is None:
-        return None
-    if isinstance(moment, str):
-        moment = _from_iso(name, moment)
-    elif isinstance(moment, date) and not isinstance(moment, datetime):
-        moment = datetime.combine(moment, time())
-    if not isinstance(moment, datetime) or moment != moment:  # NaT is a datetime that equals nothing
-        raise _no_time(name, moment)
-    try:
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except OverflowError as error:
-        raise _no_time(name, moment) from error
-
-
-def _from_iso(name: str, text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise _no_time(name, text) from error
-
-
-def _no_time(name: str, moment: Any) -> MissionControlError:
-    return MissionControlError(f"{name} takes an ISO time like '2017-10-07T14:00' (UTC) or a datetime, not {moment!r}")

@@ -5,7 +5,7 @@ its drawing in place. Times are epoch milliseconds, stacks are summed beforehand
 variables.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ import altair as alt
 
 from missioncontrol_nb.monitor import Detail
 
-from .detail_data import HOUR_MS, Show, Time, detail_data
+from .detail_data import HOUR_MS, Show, Time, check_detail, detail_data
 from .theme import (
     BAND_OPACITY,
     DASHES,
@@ -31,7 +31,7 @@ from .theme import (
 
 
 def detail_chart(
-    detail: Detail, *, show: Show, time: Time, hidden: Collection[str] = (), narrow: bool = False
+    detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = (), narrow: bool = False
 ) -> alt.VConcatChart:
     """One measure's lines over time, or since each line's release, with usage hours below on the same x axis.
 
@@ -39,6 +39,7 @@ def detail_chart(
     `shown_lines`. narrow: a phone. The chart's widths and colours are the page's (`VegaChart`). Raises
     MissionControlError where a column of the windows is missing.
     """
+    check_detail(detail, show, time)
     dense = (detail.until - detail.since) / detail.every > DENSE_WINDOWS / (4 if narrow else 1)
     chart = _detail_drawing(show, time, narrow, dense)
     data = detail_data(detail, show=show, time=time, hidden=hidden, narrow=narrow)

@@ -1,16 +1,16 @@
 """The data sets of a detail's chart: windows placed, thinned and stacked; where axes end and labels stand."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from missioncontrol_nb import arguments
 from missioncontrol_nb.figures import moment
 from missioncontrol_nb.monitor import OLDER, Detail, Line
-from streaming.errors import unknown_name
 
 from .theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT
 
@@ -32,14 +32,15 @@ DETAIL_COLUMNS = ("line", "window_start", "age_hours", "events", "usage_hours", 
                   "complete")  # fmt: skip
 
 
-def shown_lines(lines: Iterable[Line], hidden: Collection[str]) -> list[Line]:
+def shown_lines(lines: Iterable[Line], hidden: str | Iterable[str]) -> list[Line]:
     """The lines that are switched on, newest first. hidden: names of lines, "older" for all of rank 3 and more."""
-    on = [line for line in lines if (line.name if line.rank < 3 else OLDER) not in hidden]
+    off = arguments.names("hidden", hidden)
+    on = [line for line in lines if (line.name if line.rank < 3 else OLDER) not in off]
     return sorted(on, key=lambda line: line.rank)
 
 
 def detail_data(
-    detail: Detail, *, show: Show, time: Time, hidden: Collection[str] = (), narrow: bool = False
+    detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = (), narrow: bool = False
 ) -> dict[str, pd.DataFrame]:
     """The data sets of `detail_chart` by name; x is epoch milliseconds, for time "since_release" hours of age.
 
@@ -48,7 +49,7 @@ def detail_data(
     from y0 to y1. hatch, usage_hatch: diagonals over windows that still arrive. ends: labels at the lines' ends.
     releases: the newest version's release. extent: one row with the axes' ends, steps and title.
     """
-    check_columns(detail.windows, DETAIL_COLUMNS)
+    check_detail(detail, show, time)
     lines = shown_lines(detail.lines, hidden)
     start, end = x_extent(detail, lines, time)
     every = _every(detail, time)
@@ -78,11 +79,12 @@ def detail_data(
     }
 
 
-def check_columns(frame: pd.DataFrame, expected: Iterable[str]) -> None:
-    """Raises MissionControlError for a column that is not there."""
-    for name in expected:
-        if name not in frame.columns:
-            raise unknown_name("column", name, map(str, frame.columns))
+def check_detail(detail: Detail, show: Show, time: Time) -> None:
+    """Raises MissionControlError for what is no detail or lacks a column, and for an unknown way of showing it."""
+    arguments.instance("detail", detail, Detail, "what Monitor.detail gives where there is a release")
+    arguments.frame("detail.windows", detail.windows, DETAIL_COLUMNS)
+    arguments.choice("show", show, get_args(Show))
+    arguments.choice("time", time, get_args(Time))
 
 
 def milliseconds(times: Any) -> Array:

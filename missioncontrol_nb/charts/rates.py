@@ -7,11 +7,12 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from missioncontrol_nb import arguments
 from missioncontrol_nb.figures import measure_label
 from missioncontrol_nb.releases import is_version, version_key
-from streaming.errors import MissionControlError, unknown_name
+from streaming.errors import MissionControlError
 
-from .detail_data import HOUR_MS, check_columns, milliseconds, nice_top, rate_top, stretches
+from .detail_data import HOUR_MS, milliseconds, nice_top, rate_top, stretches
 from .theme import BAND_OPACITY, DASHES, SHADES, USAGE_HEIGHT, WIDTHS, light, on_axis, theme
 
 RATE_COLUMNS = ("window_start", "measure", "events", "usage_hours", "rate_per_1k_hours", "rate_lower", "rate_upper")
@@ -23,9 +24,11 @@ def rate_chart(rates: pd.DataFrame, *, color: str | None = None, title: str | No
     rates: what `rates` makes of a loaded frame: `window_start`, `measure`, `events`, `usage_hours`,
     `rate_per_1k_hours`, `rate_lower`, `rate_upper` and its keys. color: the key whose values are lines; the only one
     unless named. Pointing at a window shows its figures. Raises MissionControlError for a column that is not there,
-    and for keys that are left over: sum over them first.
+    for keys that are left over (sum over them first), and where a line has two rates of a measure at one time.
     """
-    check_columns(rates, RATE_COLUMNS)
+    arguments.frame("rates", rates, RATE_COLUMNS)
+    if title is not None:
+        arguments.text("title", title)
     key = _key(rates, color)
     lines, stack = rate_data(rates, key)
     domain = _values_of(lines["line"])
@@ -46,9 +49,12 @@ def rate_chart(rates: pd.DataFrame, *, color: str | None = None, title: str | No
 
 def rate_data(rates: pd.DataFrame, key: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(the rates with `line`, the key's value, and `stretch`; usage hours by line and window stacked from y0 to y1)."""
+    arguments.frame("rates", rates, [*RATE_COLUMNS, *([key] if key else [])])
     lines = rates.assign(line=rates[key].astype(str) if key else "all")
     order = {name: place for place, name in enumerate(_values_of(lines["line"]))}
     placed = lines.assign(series=lines["line"].map(order), x=milliseconds(lines["window_start"]))
+    if placed.duplicated(["measure", "line", "x"]).any():
+        raise MissionControlError("a line has two rates of a measure at one time: sum first, then rate")
     placed = placed.sort_values(["measure", "series", "x"], ignore_index=True)
     every = _shortest_step(placed["x"])
     placed["stretch"] = [f"{measure} {number}" for measure, number in zip(
@@ -71,8 +77,8 @@ def _shortest_step(x: pd.Series) -> float:
 
 def _key(rates: pd.DataFrame, color: str | None) -> str | None:
     keys = [str(name) for name in rates.columns if name not in RATE_COLUMNS]
-    if color is not None and color not in keys:
-        raise unknown_name("key", color, keys)
+    if color is not None:
+        arguments.choice("key", color, keys)
     if len(keys) > 1:
         raise MissionControlError(
             f"a line is drawn for each value of one key, but the rates have {', '.join(keys)}: load by one of them"

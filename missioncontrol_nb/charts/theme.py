@@ -9,6 +9,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from missioncontrol_nb import arguments
+
 SHADES = ("v0", "v1", "v2", "v-old")  # by rank; the last is for all older ones
 WIDTHS = (2.75, 1.75, 1.25, 1.25)
 DENSE_WIDTHS = (1.25, 1.0, 0.75, 0.75)  # where a line has more windows than every other pixel
@@ -31,8 +33,11 @@ def _light_tokens() -> Mapping[str, str]:
 
 
 def light(token: str) -> str:
-    """A colour of the light look, for charts that no page resolves variables for."""
-    return _light_tokens()[token]
+    """A colour of the light look, for charts that no page resolves variables for.
+
+    Raises MissionControlError for a name that the style sheet does not have.
+    """
+    return _light_tokens()[arguments.choice("colour", token, _light_tokens())]
 
 
 def theme(colour: Callable[[str], str] = variable) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a detail's chart says in words: the line above it, its text alternative."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from html import escape
 from typing import Any
@@ -10,12 +10,13 @@ import pandas as pd
 from missioncontrol_nb.figures import FIXED_SPACE, PLATFORM_LABELS, measure_label, moment, percent, rate_and_interval
 from missioncontrol_nb.monitor import Detail, Line, Rate
 
-from .detail_data import Show, Time, moment_without_zone, placed_windows, shown_lines, x_extent
+from .detail_data import Show, Time, check_detail, moment_without_zone, placed_windows, shown_lines, x_extent
 from .theme import SHADES
 
 
-def readout(detail: Detail, *, show: Show, time: Time, hidden: Collection[str] = ()) -> dict[str, Any]:
+def readout(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = ()) -> dict[str, Any]:
     """What fills the line above the chart (`VegaChart.readout`): what is read out, and HTML while nothing is."""
+    check_detail(detail, show, time)
     lines = shown_lines(detail.lines, hidden)
     return {
         "dataset": "windows",
@@ -49,8 +50,9 @@ def _arrived(shares: pd.Series) -> str:
     return f", {low} in" if low == high else f", {low.removesuffix(FIXED_SPACE + '%')} to {high} in"
 
 
-def summary(detail: Detail, *, show: Show, time: Time, hidden: Collection[str] = ()) -> str:
+def summary(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = ()) -> str:
     """The chart in one sentence with figures: its text alternative."""
+    check_detail(detail, show, time)
     lines = shown_lines(detail.lines, hidden)
     measure = measure_label(detail.row.measure)
     what = f"{measure} per 1000 usage hours" if show == "rate" else measure

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from missioncontrol_nb import arguments
+from missioncontrol_nb.arguments import Time
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor.hourly import HOUR, hour_of
 from missioncontrol_nb.monitor.place import Place
@@ -14,7 +16,7 @@ from missioncontrol_nb.rates import PER_HOURS, rate_interval
 from missioncontrol_nb.releases import version_key
 from missioncontrol_nb.selection import EVERY
 from streaming import contract
-from streaming.errors import MissionControlError, unknown_name
+from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,26 +32,36 @@ COLUMNS = (
 class DetailRequest:
     """What to show of a measure.
 
-    since, until: an interval, UTC; None ends it now and begins it `length` before. every: `5min`, `1h`, `1d`.
-    time: `since_release` shows as much of each line's life, from its release on, as the interval is long. cut: the
-    percent of a line's complete windows, those with the highest rates, that are left out.
+    since, until: an interval, UTC, in any form that `load` takes; None ends it now and begins it `length` before.
+    every: `5min`, `1h`, `1d`. time: `since_release` shows as much of each line's life, from its release on, as the
+    interval is long. cut: the percent of a line's complete windows, those with the highest rates, that are left out.
     """
 
     length: timedelta = timedelta(days=7)
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Time = None
+    until: Time = None
     every: str = "1h"
     time: Literal["latest", "since_release"] = "latest"
     line: Literal["version", "build"] = "version"
     cut: float = 0
 
     def __post_init__(self) -> None:
-        if self.every not in EVERY:
-            raise unknown_name("every", self.every, EVERY)
-        if not 0 <= self.cut < 100:
+        arguments.choice("every", self.every, EVERY)
+        arguments.choice("time", self.time, ("latest", "since_release"))
+        arguments.choice("line", self.line, ("version", "build"))
+        length = arguments.instance("length", self.length, timedelta, "a timedelta above 0")
+        if not length > timedelta(0):
+            raise MissionControlError(f"length takes a timedelta above 0, not {self.length!r}")
+        if isinstance(self.cut, bool) or not isinstance(self.cut, (int, float)) or not 0 <= self.cut < 100:
             raise MissionControlError(f"cut is a percentage of 0 or more and below 100, not {self.cut!r}")
-        if self.since and self.until and self.until <= self.since:
-            raise MissionControlError(f"until ({self.until}) should lie after since ({self.since})")
+        since, until = self.interval
+        if since and until and until <= since:
+            raise MissionControlError(f"until ({until}) should lie after since ({since})")
+
+    @property
+    def interval(self) -> tuple[datetime | None, datetime | None]:
+        """since and until in UTC."""
+        return arguments.as_utc("since", self.since), arguments.as_utc("until", self.until)
 
 
 @dataclass(frozen=True)
@@ -78,8 +90,9 @@ def read_detail(place: Place, measure: str, request: DetailRequest) -> Read:
 
 def _interval(request: DetailRequest, now: datetime, every: timedelta) -> tuple[datetime, datetime]:
     """The interval, from the start of a window to the end of one."""
-    until = request.until or now
-    since = request.since or until - request.length
+    since, until = request.interval
+    until = until or now
+    since = since or until - request.length
     first = hour_of(since)
     return (first.replace(hour=0) if every > HOUR else first), until
 

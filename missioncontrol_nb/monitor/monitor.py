@@ -1,12 +1,14 @@
 """Summaries of a dataset as of its newest ping: overview, table of a channel and system, one measure in detail."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+from missioncontrol_nb import arguments
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor.arrivals import Arrivals
 from missioncontrol_nb.monitor.detail import DetailRequest, read_detail
 from missioncontrol_nb.monitor.hourly import HOUR, HourlySums
-from missioncontrol_nb.monitor.place import Period, Place
+from missioncontrol_nb.monitor.place import PERIODS, Period, Place
 from missioncontrol_nb.monitor.score import SCORE_MEASURES, with_score
 from missioncontrol_nb.monitor.summaries import (
     ChannelSummary,
@@ -20,7 +22,6 @@ from missioncontrol_nb.monitor.summaries import (
 )
 from missioncontrol_nb.releases import Calendar, calendar_beside, load_calendar
 from streaming import contract
-from streaming.errors import unknown_name
 
 OLDER_VERSIONS = 3  # below the previous one
 
@@ -32,7 +33,10 @@ class Monitor:
     official. Call `refresh` to turn to the newest commits.
     """
 
-    def __init__(self, dataset: Dataset | str, calendar: Calendar | None = None, official: bool = True) -> None:
+    def __init__(self, dataset: Dataset | str | Path, calendar: Calendar | None = None, official: bool = True) -> None:
+        if calendar is not None:
+            arguments.instance("calendar", calendar, Calendar, "a release calendar such as load_calendar() gives")
+        arguments.flag("official", official)
         self.dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         self.calendar = calendar or load_calendar(calendar_beside(self.dataset.url))
         self._sums = HourlySums(self.dataset, self.calendar, official)
@@ -49,8 +53,9 @@ class Monitor:
         return Overview(tuple(self._channel(channel, now) for channel in channels), self.dataset.data_up_to(), now)
 
     def table(self, channel: str, os_name: str, period: Period = "since_release") -> ChannelTable | NoRelease:
-        """All measures of a channel and system. Raises MissionControlError for an unknown one."""
+        """All measures of a channel and system. Raises MissionControlError for an unknown one, or an unknown period."""
         _check(channel, os_name)
+        arguments.choice("period", period, PERIODS)
         place = self._place(channel, os_name, self._now(), 2 + OLDER_VERSIONS)
         if not place.versions:
             return NoRelease(channel, os_name, self.dataset.data_up_to())
@@ -75,6 +80,8 @@ class Monitor:
         Raises MissionControlError for an unknown channel, system or measure.
         """
         _check(channel, os_name, measure)
+        if request is not None:
+            arguments.instance("request", request, DetailRequest, "a DetailRequest")
         place = self._place(channel, os_name, self._now(), 2 + OLDER_VERSIONS + 1)
         if not place.versions:
             return NoRelease(channel, os_name, self.dataset.data_up_to())
@@ -133,10 +140,7 @@ class Monitor:
         return self._arrivals.of_newest_hours(place.channel, place.os_name, place.now)
 
 
-def _check(channel: str, os_name: str, measure: str | None = None) -> None:
-    if channel not in contract.CHANNELS:
-        raise unknown_name("channel", channel, contract.CHANNELS)
-    if os_name not in contract.OPERATING_SYSTEMS:
-        raise unknown_name("operating system", os_name, contract.OPERATING_SYSTEMS)
-    if measure is not None and measure not in contract.MEASURE_NAMES:
-        raise unknown_name("measure", measure, contract.MEASURE_NAMES)
+def _check(channel: str, os_name: str, measure: str = contract.MEASURE_NAMES[0]) -> None:
+    arguments.choice("channel", channel, contract.CHANNELS)
+    arguments.choice("operating system", os_name, contract.OPERATING_SYSTEMS)
+    arguments.choice("measure", measure, contract.MEASURE_NAMES)
