@@ -17,7 +17,7 @@ Time = str | date | datetime | None
 Values = str | Iterable[str] | None
 Kind = TypeVar("Kind")
 
-LARGEST_COUNT = 2**63 - 1
+TOO_MANY = 2.0**63  # for a column of 64-bit integers
 
 
 def names(argument: str, values: Any) -> tuple[str, ...]:
@@ -165,7 +165,7 @@ def numbers(argument: str, values: Any) -> "npt.NDArray[np.float64]":
 def counts(argument: str, values: Any) -> "npt.NDArray[np.float64]":
     """Whole numbers of 0 or more. Raises MissionControlError for others: half an event has no Poisson interval."""
     array = numbers(argument, values)
-    bad = (array % 1 != 0) | (array > LARGEST_COUNT)
+    bad = (array % 1 != 0) | (array >= TOO_MANY)
     if bad.any():
         raise MissionControlError(f"expected whole numbers as {argument}; got {float(array[bad][0])!r}")
     return array

@@ -1,0 +1,419 @@
+"""Every argument of every public function: the forms it takes, and that others are refused with a sentence."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+
+import missioncontrol_nb as mc
+from missioncontrol_nb import arguments, charts
+from missioncontrol_nb.aggregator import Aggregator
+from missioncontrol_nb.monitor import DetailRequest, Monitor
+from streaming.errors import MissionControlError
+from tests.unit.small_dataset import CALENDAR, moment, write
+from tests.unit.small_summaries import UP, detail, measured
+
+ROWS = """
+    window    display_version  usage_hours  main_crashes
+    02T10:00  55.0.3           100          1
+    05T09:55  55.0.3           50           1
+    05T10:00  56.0             10           1
+    05T12:10  56.0             30           2
+"""
+FRAME = pd.DataFrame({"count": [1, 1], "usage_hours": [10.0, 20.0], "main_crashes": [1, 2], "channel": ["beta"] * 2})
+DELAYS = pd.DataFrame({"delay_hours": [1.0], "usage_hours": [1.0]})
+DETAIL = detail(measured("main_crashes", UP))
+RATES = mc.rates(
+    pd.DataFrame(
+        {
+            "window_start": pd.to_datetime(["2017-10-05T10:00Z", "2017-10-05T11:00Z"]),
+            "display_version": ["56.0", "56.0"],
+            "usage_hours": [10.0, 20.0],
+            "main_crashes": [1, 2],
+        }
+    )
+)
+FILTERS = dict.fromkeys(
+    [
+        *("channel", "os_name", "application", "version", "display_version", "build_id", "country", "os_version"),
+        *("architecture", "experiment_id", "experiment_branch"),
+    ],
+    "names",
+)
+SPAN = {"since": "time", "until": "time"}
+SUMS = {**SPAN, "measures": "measures", "by": "names", "every": "choice", "official": "calendar"}
+EVENTS = {"events": "counts", "usage_hours": "numbers"}
+BEFORE = {"events_before": "counts", "usage_hours_before": "numbers"}
+SHOWN = {"detail": "detail", "show": "choice", "time": "choice", "hidden": "names"}
+
+# The kind of each argument, by function.
+KINDS: dict[str, dict[str, str]] = {
+    "load": {"dataset": "place", **SUMS, **FILTERS, "storage_options": "options", "unknown": "other"},
+    "Dataset": {"url": "place", "storage_options": "options"},
+    "Dataset.load": {**SUMS, "filters": "filter"},
+    "Dataset.load_delays": {**SPAN, "filters": "filter"},
+    "Dataset.load_rejected": SPAN,
+    "Dataset.versions": {**SPAN, "filters": "filter"},
+    "rates": {"frame": "frame", "confidence": "confidence", "measures": "measures"},
+    "rate_interval": {**EVENTS, "confidence": "confidence"},
+    "change": {**EVENTS, **BEFORE, "confidence": "confidence"},
+    "standardised_rate": {**EVENTS, "weights": "numbers", "confidence": "confidence"},
+    "standardised_change": {**EVENTS, **BEFORE, "weights": "numbers", "confidence": "confidence"},
+    "completeness": {"delays": "frame", "window_start": "times", "window_end": "times", "now": "time"},
+    "rate_chart": {"rates": "frame", "color": "choice", "title": "text"},
+    "rate_data": {"rates": "frame", "key": "other"},
+    "detail_chart": {**SHOWN, "narrow": "other"},
+    "detail_data": {**SHOWN, "narrow": "other"},
+    "readout": SHOWN,
+    "summary": SHOWN,
+    "shown_lines": {"lines": "other", "hidden": "names"},
+    "light": {"token": "choice"},
+    "Monitor": {"dataset": "place", "calendar": "calendar", "official": "flag"},
+    "Monitor.table": {"channel": "choice", "os_name": "choice", "period": "choice"},
+    "Monitor.detail": {"channel": "choice", "os_name": "choice", "measure": "choice", "request": "request"},
+    "DetailRequest": {
+        **{"length": "length", **SPAN, "every": "choice", "time": "choice", "line": "choice"},
+        "cut": "percentage",
+    },
+    "load_calendar": {"source": "place"},
+    "calendar_beside": {"dataset": "place"},
+    "is_version": {"text": "other"},
+    "version_key": {"text": "version"},
+    "major_of": {"version": "version"},
+    "Calendar.on": {"channel": "choice", "at": "time"},
+    "Calendar.newest": {"channel": "choice", "at": "time"},
+    "Calendar.previous": {"version": "version", "channel": "choice"},
+    "Calendar.released": {"version": "text", "channel": "choice"},
+    "Calendar.is_official": {"display_version": "any text", "channel": "any text", "build_id": "any text"},
+    "Calendar.shifted": {"weeks": "weeks"},
+    "Calendar.save": {"path": "place"},
+    "Aggregator": {"source": "place", "dataset": "place", "options": "other"},
+    "show": {"dataset": "place", "releases": "place"},
+}
+# Not for people: what others of these call, what they return, what the dashboard's style takes.
+INTERNAL = {
+    *(
+        "Dataset.handle",
+        "Dataset.load_selection",
+        "Calendar",
+        "Release",
+        "derive",
+        "theme",
+        "variable",
+        "Rows",
+        "Rows.to_dict",
+    ),
+    *("largest_change", "size_of_change"),
+}
+SEVERAL_SHAPES = [[[1, 2], [3]], [1, 2, 3]]
+BAD: dict[str, list[Any]] = {
+    "names": [5, 56.0, ["56.0", 5], [None], [float("nan")], b"56.0", {"56.0": 1}, FRAME, np.array([["56.0"]]), True],
+    "measures": [["main_crash"], "main_crash", 5, [5], b"main_crashes", {"main_crashes": 1}, FRAME],
+    "time": ["", "yesterday", 5, 1e9, pd.NaT, np.datetime64("NaT"), ["2017-10-05"], True, "2017-10-05T14:01:60Z"],
+    "times": ["", "yesterday", 5, 1e9, pd.NaT, None, [None], [5], ["2017-10-05", "x"], pd.Series([pd.NaT])],
+    "place": [5, "", " ", b"data", ["data"], True, Path],
+    "choice": ["", "nonsense", 5, ["1h"], True, b"1h", np.array(["1h", "1d"])],
+    "calendar": [True, "releases.json", 5, []],
+    "options": [True, "AWS_REGION=x", {"AWS_REGION": 5}, {5: "x"}, ["x"]],
+    "frame": [
+        None,
+        [1],
+        {"usage_hours": [1]},
+        "frame",
+        FRAME[["count"]],
+        pd.concat([FRAME, FRAME[["usage_hours"]]], axis=1),
+    ],
+    "confidence": [0, 1, 95, -0.1, "0.95", None, float("nan"), [0.9], True],
+    "numbers": [-1, float("nan"), float("inf"), "1", True, None, [1, "x"], [None], pd.NaT, 1j, *SEVERAL_SHAPES],
+    "counts": [1.5, [0.5], -1, float("nan"), 2.0**64, "1", True, [True], None, Decimal("0.5"), *SEVERAL_SHAPES],
+    "text": [5, "", b"text", ["text"], True],
+    "any text": [5, None, b"text", ["text"], True],
+    "version": [5, 56.0, "", "<b>", None, ["56.0"], True],
+    "detail": [None, "detail", FRAME, 5],
+    "flag": [None, 1, "yes", CALENDAR],
+    "request": ["7d", {"every": "1h"}, timedelta(days=7)],
+    "length": [None, 7, "7d", timedelta(0), timedelta(days=-1), pd.NaT],
+    "percentage": [-1, 100, "5", None, float("nan"), True],
+    "weeks": [1.5, "1", None, 10**6, 10**30],
+}
+AT_TEN = [
+    *("2017-10-05T10:00", "2017-10-05 10:00:00Z", "2017-10-05T10:00:00z", "2017-10-05T12:00+02:00", "20171005T1000"),
+    *(datetime(2017, 10, 5, 10), datetime(2017, 10, 5, 10, tzinfo=UTC), pd.Timestamp("2017-10-05T10:00")),
+    *(pd.Timestamp("2017-10-05T10:00", tz="UTC"), np.datetime64("2017-10-05T10:00")),
+    datetime(2017, 10, 5, 12, tzinfo=timezone(timedelta(hours=2))),
+]
+THAT_DAY = [
+    "2017-10-05",
+    date(2017, 10, 5),
+    datetime(2017, 10, 5),
+    pd.Timestamp("2017-10-05"),
+    np.datetime64("2017-10-05"),
+]
+NAMES_OF = {
+    **{"version": "56.0", "display_version": "56.0", "channel": "release", "os_name": "Windows_NT", "hidden": "55.0.3"},
+    **{"application": "Firefox", "country": "DE", "os_version": "10.0", "architecture": "x86", "by": "display_version"},
+    **{"build_id": "20171004120000", "experiment_id": "pref-flip", "experiment_branch": "control"},
+    "measures": "main_crashes",
+}
+
+Functions = dict[str, tuple[Callable[..., Any], dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset with a calendar in it."""
+    folder = tmp_path_factory.mktemp("arguments") / "dataset"
+    write(folder, ROWS, "05T12:12")
+    CALENDAR.save(folder / "releases.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def functions(folder: Path) -> Functions:
+    """The public functions, each with the arguments of a call that does something."""
+    dataset, monitor = mc.Dataset(folder), Monitor(folder)
+    shown = {"detail": DETAIL, "show": "rate", "time": "latest"}
+    events = {"events": [3, 1], "usage_hours": [100.0, 50.0]}
+    before = {"events_before": [2, 2], "usage_hours_before": [100.0, 60.0]}
+    hour = {"window_start": "2017-10-05T09:00", "window_end": "2017-10-05T10:00", "now": "2017-10-05T10:00"}
+    build = {"display_version": "56.0", "channel": "release", "build_id": "20171004120000"}
+    return {
+        "load": (mc.load, {"dataset": folder, "every": None}),
+        "Dataset": (mc.Dataset, {"url": folder}),
+        "Dataset.load": (dataset.load, {"every": None}),
+        "Dataset.load_delays": (dataset.load_delays, {}),
+        "Dataset.load_rejected": (dataset.load_rejected, {}),
+        "Dataset.versions": (dataset.versions, {}),
+        "rates": (mc.rates, {"frame": FRAME}),
+        "rate_interval": (mc.rates.rate_interval, events),
+        "change": (mc.rates.change, events | before),
+        "standardised_rate": (mc.rates.standardised_rate, events | {"weights": [0.5, 0.5]}),
+        "standardised_change": (mc.rates.standardised_change, events | before | {"weights": [0.5, 0.5]}),
+        "completeness": (mc.rates.completeness, {"delays": DELAYS, **hour}),
+        "rate_chart": (mc.rate_chart, {"rates": RATES}),
+        "rate_data": (charts.rate_data, {"rates": RATES, "key": None}),
+        "detail_chart": (charts.detail_chart, shown),
+        "detail_data": (charts.detail_data, shown),
+        "readout": (charts.readout, shown),
+        "summary": (charts.summary, shown),
+        "shown_lines": (charts.shown_lines, {"lines": DETAIL.lines, "hidden": ()}),
+        "light": (charts.light, {"token": "text"}),
+        "Monitor": (Monitor, {"dataset": folder}),
+        "Monitor.table": (monitor.table, {"channel": "release", "os_name": "Windows_NT"}),
+        "Monitor.detail": (monitor.detail, {"channel": "release", "os_name": "Windows_NT", "measure": "main_crashes"}),
+        "DetailRequest": (DetailRequest, {}),
+        "load_calendar": (mc.load_calendar, {"source": folder / "releases.json"}),
+        "calendar_beside": (mc.releases.calendar_beside, {"dataset": folder}),
+        "is_version": (mc.releases.is_version, {"text": "56.0"}),
+        "version_key": (mc.releases.version_key, {"text": "56.0"}),
+        "major_of": (mc.releases.major_of, {"version": "56.0"}),
+        "Calendar.on": (CALENDAR.on, {"channel": "release"}),
+        "Calendar.newest": (CALENDAR.newest, {"channel": "release"}),
+        "Calendar.previous": (CALENDAR.previous, {"version": "56.0", "channel": "release"}),
+        "Calendar.released": (CALENDAR.released, {"version": "56.0", "channel": "release"}),
+        "Calendar.is_official": (CALENDAR.is_official, build),
+        "Calendar.shifted": (CALENDAR.shifted, {"weeks": 1}),
+        "Calendar.save": (CALENDAR.save, {"path": folder / "saved.json"}),
+        "Aggregator": (Aggregator, {"source": "pings", "dataset": "data"}),
+        "show": (mc.dashboard.show, {"dataset": folder, "releases": folder / "releases.json"}),
+    }
+
+
+def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """All that `missioncontrol_nb` shows of itself and that takes arguments, by name."""
+    for module in (mc.rates, mc.releases):
+        for name, each in vars(module).items():
+            is_own = getattr(each, "__module__", "") == module.__name__ and not name.startswith("_")
+            if is_own and (inspect.isroutine(each) or inspect.isclass(each)):
+                yield name, each
+    for module in (mc, charts, mc.monitor, mc.dashboard):
+        for name in module.__all__:
+            each = getattr(module, name)
+            if inspect.isroutine(each) or inspect.isclass(each):
+                yield name, each
+
+
+def signatures() -> Iterator[tuple[str, set[str]]]:
+    for name, each in public_functions():
+        if isinstance(each, type) and issubclass(each, Exception):
+            continue
+        if not isinstance(each, type):
+            yield name, set(inspect.signature(each).parameters)
+        elif not each.__module__.endswith("monitor.summaries"):  # what is returned
+            yield name, set(inspect.signature(each).parameters)
+            for method, found in inspect.getmembers(each, inspect.isfunction):
+                if not method.startswith("_") and method in vars(each):
+                    yield f"{name}.{method}", set(inspect.signature(found).parameters) - {"self"}
+
+
+def test_every_argument_of_every_public_function_is_in_the_table() -> None:
+    found = {name: taken for name, taken in signatures() if taken and name not in INTERNAL}
+    assert found == {name: set(kinds) for name, kinds in KINDS.items()}
+
+
+def of_kind(*kinds: str) -> list[Any]:
+    return [
+        pytest.param(name, argument, id=f"{name}-{argument}")
+        for name, taken in KINDS.items()
+        for argument, kind in taken.items()
+        if kind in kinds
+    ]
+
+
+@pytest.mark.parametrize(("name", "argument"), of_kind(*BAD))
+def test_what_an_argument_cannot_be_is_refused_with_a_sentence(name: str, argument: str, functions: Functions) -> None:
+    call, good = functions[name]
+    for value in BAD[KINDS[name][argument]]:
+        with pytest.raises(MissionControlError) as error:
+            print(name, argument, repr(value), "gave", call(**{**good, argument: value}))
+        assert 10 < len(str(error.value)) < 400, value
+        assert "\n" not in str(error.value), value
+
+
+@pytest.mark.parametrize(("name", "argument"), of_kind("names", "measures", "filter"))
+def test_name_may_stand_alone_or_in_any_list(name: str, argument: str, functions: Functions) -> None:
+    call, good = functions[name]
+    argument = "channel" if argument == "filters" else argument
+    text = NAMES_OF[argument]
+    forms = [[text], (text,), {text}, [text, text], {text: 1}.keys(), iter([text]), np.array([text]), np.str_(text)]
+    forms += [pd.Index([text]), pd.Series([text]), pd.Series([text], dtype="category"), pd.array([text], "string")]
+    expected = plain(call(**{**good, argument: text}))
+    for form in forms:
+        assert plain(call(**{**good, argument: form})) == expected, type(form)
+
+
+@pytest.mark.parametrize(("name", "argument"), of_kind("time", "times"))
+def test_moment_may_be_text_or_of_any_class_for_times(name: str, argument: str, functions: Functions) -> None:
+    call, good = functions[name]
+    for forms in (AT_TEN, THAT_DAY):
+        changed = good | ({"window_start": "2017-10-04", "window_end": "2017-10-06"} if name == "completeness" else {})
+        results = [plain(call(**{**changed, argument: form})) for form in forms]
+        assert results == results[:1] * len(forms)
+
+
+@pytest.mark.parametrize(("name", "argument"), of_kind("place"))
+def test_place_may_be_text_or_a_path(
+    name: str, argument: str, functions: Functions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("missioncontrol_nb.dashboard.app.start", lambda settings: SimpleNamespace(widget=settings))
+    call, good = functions[name]
+    path = Path(good[argument])
+    assert plain(call(**{**good, argument: str(path)})) == plain(call(**{**good, argument: path}))
+
+
+def plain(result: Any) -> Any:
+    """A result as something that can be compared."""
+    if isinstance(result, pd.DataFrame):
+        return result.to_csv()
+    if isinstance(result, DetailRequest):
+        return result.interval
+    if isinstance(result, mc.Dataset):
+        return result.url
+    if isinstance(result, Monitor):
+        return result.dataset.url, result.overview()
+    if isinstance(result, Aggregator):
+        return result._command
+    if isinstance(result, alt.VConcatChart):
+        return {name: rows.frame.to_csv() for name, rows in result.datasets.items()}
+    if isinstance(result, np.ndarray):
+        return result.tolist()
+    if isinstance(result, dict):
+        return {name: plain(each) for name, each in result.items()}
+    return result
+
+
+# What is more than the form of one argument.
+
+
+def test_half_an_event_is_refused_and_a_whole_number_of_any_type_counts() -> None:
+    with pytest.raises(MissionControlError, match=r"expected whole numbers as main_crashes; got 1\.5"):
+        mc.rates(FRAME.assign(main_crashes=[1.5, 2]))
+    for values in ([1.0, 2.0], pd.array([1, 2], "Int64"), pd.array([1, 2], "UInt8"), [Decimal(1), Decimal(2)]):
+        rates = mc.rates(FRAME.assign(main_crashes=values), measures="main_crashes")
+        assert (rates["events"].tolist(), rates["rate_per_1k_hours"].tolist()) == ([1, 2], [100.0, 100.0])
+    missing = mc.rates(FRAME.assign(main_crashes=pd.array([None, 2], "Int64")))
+    assert missing["events"].tolist() == [2]
+
+
+@pytest.mark.parametrize("hours", [[-1.0, 1.0], [np.nan, 1.0], [np.inf, 1.0], ["1", "2"], [True, False], [None, 1]])
+def test_usage_hours_that_are_none_are_refused(hours: list[Any]) -> None:
+    with pytest.raises(MissionControlError, match="expected numbers of 0 or more as usage_hours"):
+        mc.rates(FRAME.assign(usage_hours=hours), measures="main_crashes")
+
+
+@pytest.mark.parametrize("events", [[-1, 1], [np.inf, 1], ["1", "2"], [True, False], [2.0**63, 1]])
+def test_events_that_are_none_are_refused(events: list[Any]) -> None:
+    with pytest.raises(MissionControlError, match=r"expected (whole )?numbers"):
+        mc.rates(FRAME.assign(main_crashes=events), measures=["main_crashes"])
+
+
+def test_column_that_is_no_measure_is_refused_as_one() -> None:
+    with pytest.raises(MissionControlError, match="expected numbers of 0 or more as channel; got 'beta'"):
+        mc.rates(FRAME, measures="channel")
+    with pytest.raises(MissionControlError, match="unknown measure 'usage_hours'"):
+        mc.rates(FRAME, measures=["usage_hours"])
+    with pytest.raises(MissionControlError, match="has a column 'rate_lower'"):
+        mc.rates(FRAME.assign(rate_lower=1), measures=["main_crashes"])
+
+
+def test_measures_may_be_none_at_all() -> None:
+    assert mc.rates(FRAME, measures=[]).empty
+
+
+def test_arrays_of_other_lengths_and_strata_without_usage_are_refused() -> None:
+    with pytest.raises(MissionControlError, match="as many each"):
+        mc.rates.rate_interval([1, 2], [1.0, 2.0, 3.0])
+    with pytest.raises(MissionControlError, match="one for each of the strata"):
+        mc.rates.standardised_rate([1, 2], [1.0], [1.0])
+    with pytest.raises(MissionControlError, match="sum to 1"):
+        mc.rates.standardised_rate([1, 2], [1.0, 2.0], [1.0, 1.0])
+    with pytest.raises(MissionControlError, match="all have usage"):
+        mc.rates.standardised_rate([1, 2], [1.0, 0.0], [0.5, 0.5])
+    with pytest.raises(MissionControlError, match=r"buckets' edges.*3\.5"):
+        mc.rates.completeness(DELAYS.assign(delay_hours=3.5), "2017-10-05T09", "2017-10-05T10", "2017-10-05T10")
+
+
+def test_hidden_line_is_not_hidden_by_a_part_of_its_name() -> None:
+    assert [line.name for line in charts.shown_lines(DETAIL.lines, "155.0.35")] == [line.name for line in DETAIL.lines]
+
+
+def test_line_with_two_rates_at_one_time_is_not_drawn() -> None:
+    with pytest.raises(MissionControlError, match="two rates"):
+        mc.rate_chart(pd.concat([RATES, RATES]))
+
+
+def test_set_of_names_has_one_order() -> None:
+    texts = {f"a{number}" for number in range(20)}
+    assert arguments.names("by", texts) == tuple(sorted(texts))
+
+
+def test_interval_of_a_detail_is_in_utc_whatever_its_form(folder: Path) -> None:
+    monitor = Monitor(folder)
+    found = [
+        monitor.detail("release", "Windows_NT", "main_crashes", DetailRequest(since=since, until="2017-10-05T12:00"))
+        for since in (date(2017, 10, 2), "2017-10-02", datetime(2017, 10, 2, tzinfo=UTC))
+    ]
+    assert {(each.since, each.until) for each in found} == {(moment("02T00:00"), moment("05T12:00"))}
+
+
+def test_aggregator_takes_the_commands_options_and_refuses_others() -> None:
+    command = Aggregator(
+        "a b", Path("data"), trigger=0.5, recount=True, dedupe=False, checkpoint=Path("s"), channel=None
+    )
+    assert command._command[3:] == ["aggregate", "--dataset=data", "--follow", "--trigger=0.5", "--recount",
+                                    "--checkpoint=s", "--", "a b"]  # fmt: skip
+    with pytest.raises(MissionControlError, match="unknown option 'triger'; did you mean trigger"):
+        Aggregator("pings", "data", triger=1)
+    with pytest.raises(MissionControlError, match="recount takes True or False"):
+        Aggregator("pings", "data", recount="yes")
+    for value in (True, {}, b"x", "", [None]):
+        with pytest.raises(MissionControlError, match="checkpoint takes text"):
+            Aggregator("pings", "data", checkpoint=value)
