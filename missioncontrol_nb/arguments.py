@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streaming import forms
-from streaming.errors import MissionControlError, unknown_name
+from streaming.errors import MissionControlError, require_place, unknown_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,9 +60,9 @@ def text(argument: str, value: Any) -> str:
 def place(argument: str, value: Any) -> str:
     """A path or URL, given as text or as a Path, as text. Raises MissionControlError for anything else."""
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(path, str) or not path.strip():
+    if not isinstance(path, str):
         raise MissionControlError(f"{argument} takes a path or URL, as text or a Path, not {brief(value)}")
-    return path
+    return require_place(path, f"a path or a URL as {argument}")
 
 
 def instance(argument: str, value: Any, kind: type[Kind], example: str) -> Kind:

@@ -118,7 +118,7 @@ BAD: dict[str, list[Any]] = {
     "measures": [["main_crash"], "main_crash", 5, [5], b"main_crashes", {"main_crashes": 1}, FRAME],
     "time": ["", "yesterday", 5, 1e9, pd.NaT, np.datetime64("NaT"), ["2017-10-05"], True, "2017-10-05T14:01:60Z"],
     "times": ["", "yesterday", 5, 1e9, pd.NaT, None, [None], [5], ["2017-10-05", "x"], pd.Series([pd.NaT])],
-    "place": [5, "", " ", b"data", ["data"], True, Path],
+    "place": [5, "", " ", "\0", b"data", ["data"], True, Path],
     "choice": ["", "nonsense", 5, ["1h"], True, b"1h", np.array(["1h", "1d"])],
     "calendar": [True, "releases.json", 5, []],
     "options": [True, "AWS_REGION=x", {"AWS_REGION": 5}, {5: "x"}, ["x"]],
@@ -301,7 +301,7 @@ def test_moment_may_be_text_or_of_any_class_for_times(name: str, argument: str, 
 def test_place_may_be_text_or_a_path(
     name: str, argument: str, functions: Functions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("missioncontrol_nb.dashboard.app.start", lambda settings: SimpleNamespace(widget=settings))
+    monkeypatch.setattr("missioncontrol_nb.dashboard.app.start", lambda settings, **_: SimpleNamespace(widget=settings))
     call, good = functions[name]
     path = Path(good[argument])
     assert plain(call(**{**good, argument: str(path)})) == plain(call(**{**good, argument: path}))
