@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streaming import contract
+from streaming.durability import make_folder, sync_folder
 from streaming.errors import MissionControlError
 from streaming.receipt import HOUR_MS
 from streaming.sums import add_up
@@ -90,6 +91,7 @@ def forget(checkpoint: Path) -> None:
     _remove(checkpoint / UNFINISHED_FOLDER)
     if (checkpoint / FOLDER / SIGN).is_file():
         (checkpoint / FOLDER).rename(checkpoint / UNFINISHED_FOLDER)  # what is left of them must not pass for whole
+        sync_folder(checkpoint)
         _remove(checkpoint / UNFINISHED_FOLDER)
     _remove(checkpoint / OLDER_FOLDER)
 
@@ -187,7 +189,7 @@ class Notes:
 
     def __init__(self, folder: Path, number: int, since_us: int) -> None:
         self._folder, self._number = folder, number
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._files = []
         for file in _whole_files(folder, number):
             if (file.slice_ + 1) * _SLICE_US > since_us:
@@ -225,6 +227,7 @@ class Notes:
             output.flush()
             os.fsync(output.fileno())
         unfinished.replace(path)
+        sync_folder(self._folder)  # a table that relies on the notes may survive a power cut
         return _File(path, file.first, file.last, file.slice_)
 
     def _merge(self) -> None:

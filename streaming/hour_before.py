@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from streaming.checkpoint import Checkpoint
 from streaming.dedupe import FOLDER, SIGN, UNFINISHED_FOLDER, drop_duplicates, forget, leave_sign
+from streaming.durability import sync_folder
 from streaming.kafka import PingTopic, TopicPlan
 from streaming.position import position_of
 
@@ -58,4 +59,5 @@ def note_hour_before(
             return failure
     leave_sign(unfinished)
     unfinished.rename(notes)
+    sync_folder(checkpoint.folder)
     return ""
