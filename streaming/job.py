@@ -24,7 +24,7 @@ from streaming.kafka import TopicPlan, TopicSettings, TopicSource
 from streaming.partials import envelope_options
 from streaming.patience import Patience
 from streaming.pings import Envelope
-from streaming.session import SparkEndedError, spark_session
+from streaming.session import MemoryWatch, SparkEndedError, spark_session
 from streaming.source import Plan, Source
 from streaming.sums import add_up, rows_of
 from streaming.table import (
@@ -270,9 +270,11 @@ class _Run:
         if self._stop.is_set():
             return
         query = self._start(spark)
+        memory = MemoryWatch(spark)
         try:
             while not self._stop.wait(_POLL_SECONDS) and query.isActive:
                 self._tell_trouble()
+                memory.look()
                 if not self._settings.follow:  # which has no end to be near to, and asking Spark is not free
                     on_progress(self._progress(spark, total))
             self._has_read_all = not query.isActive

