@@ -21,7 +21,7 @@ ANSWER_SECONDS = 5.0
 NOTICE_SECONDS = 10.0  # how long executors are awaited before that is said
 SETTLED_SECONDS = 2.0  # how long no further executor must come until the first micro-batch is shared out
 _POLL_SECONDS = 0.1
-_SHARES_OF_SUMS = "spark.sql.shuffle.partitions"
+SHARES_OF_SUMS = "spark.sql.shuffle.partitions"
 _ENVIRONMENT = "environment"  # the folder, in an executor's own, that the archive is unpacked to
 _PYTHON = f"./{_ENVIRONMENT}/bin/python"
 _LAUNCHER = """#!/bin/sh
@@ -91,8 +91,8 @@ def await_executors(spark: "SparkSession", stop: threading.Event, say: Callable[
         if not count and not is_said and time.monotonic() - began > NOTICE_SECONDS:
             say("the cluster has started no executor yet: has it free cores and memory? waiting")
             is_said = True
-    if spark.sparkContext.getConf().get(_SHARES_OF_SUMS) is None:
-        spark.conf.set(_SHARES_OF_SUMS, str(spark.sparkContext.defaultParallelism))
+    if spark.sparkContext.getConf().get(SHARES_OF_SUMS) is None:
+        spark.conf.set(SHARES_OF_SUMS, str(spark.sparkContext.defaultParallelism))
 
 
 def _executors(spark: "SparkSession") -> int:

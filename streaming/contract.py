@@ -233,7 +233,9 @@ def schema(table: Table) -> "pa.Schema":
     return pa.schema([(column, arrow_type(column)) for column in (*table.keys, *table.sums)])
 
 
-FILE_REJECTS = "file_rejects"  # no table of the dataset, see partial_schema
+# No tables of the dataset, see partial_schema.
+FILE_REJECTS = "file_rejects"
+WRITTEN_FILES = "written_files"
 PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in COUNTED_TABLES for key in table.keys))
 
 
@@ -250,7 +252,7 @@ def partial_schema(*, by_delivery: bool = False) -> "pa.Schema":
     Keys and sums that a row's table lacks are null. Three columns go into no table: `newest_submission` is the latest
     submission behind a row, of delays that behind their totals (the greatest counts, see DATA_UP_TO); `bytes` the size
     of the documents behind it, each counted once; `file` names the file in rows of FILE_REJECTS, which count rejects by
-    file and reason for the log.
+    file and reason for the log; in rows of WRITTEN_FILES it says which file a task wrote, as streaming.spill reads it.
     by_delivery: with DELIVERY_COLUMNS.
     """
     import pyarrow as pa

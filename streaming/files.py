@@ -32,7 +32,8 @@ from streaming.packed import Damaged, unpacked
 from streaming.partials import PartialSums, envelope_of
 from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, START_SECONDS, Notes, Patience, waiting_for
 from streaming.pings import Envelope
-from streaming.source import Read, write_json
+from streaming.source import DENSITY, Density, Read, write_json
+from streaming.spill import batch_rows, room_of, spilled
 from streaming.table import check_credentials, is_remote
 from streaming.text import BYTE_ORDER_MARK, without_marks
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_BATCH_BYTES = 8 << 30
+MOST_FILES = 100_000  # of a micro-batch, for empty ones have no bytes
 SUFFIXES = tuple(kind + packing for kind in (".json", ".jsonl") for packing in ("", ".gz", ".zst"))
 PIECE_BYTES = 256 << 20  # what one task reads at least, where there is as much
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
@@ -228,14 +230,14 @@ class FileLog:
 
 
 def take(files: Sequence[Listed], seen: set[str], max_bytes: int | None) -> list[Listed]:
-    """The first of the files that are new, as many as fit into max_bytes, at least one of them."""
+    """The first of the files that are new, as many as fit into max_bytes and MOST_FILES, at least one of them."""
     taken: list[Listed] = []
     size = 0
     for file in files:
         if file.path in seen:
             continue
         size += max(file.size, 0)
-        if taken and max_bytes is not None and size > max_bytes:
+        if (taken and max_bytes is not None and size > max_bytes) or len(taken) == MOST_FILES:
             break
         taken.append(file)
     return taken
@@ -262,6 +264,11 @@ def share_out(files: Sequence[Listed], cores: int) -> list[list[Piece]]:
 
 def _weight(file: Listed) -> int:
     return max(file.size, 0) * _UNPACKED_FACTOR.get(os.path.splitext(file.path)[1], 1)  # noqa: PTH122
+
+
+def have_few_rows(files: Sequence[Listed]) -> bool:
+    """Whether files are few bytes, unpacked."""
+    return sum(map(_weight, files)) <= FEW_BYTES
 
 
 def _cut(file: Listed, piece_bytes: int) -> Iterator[Piece]:
@@ -448,6 +455,7 @@ class PiecesPartition(InputPartition):
     """The pieces that one task reads."""
 
     pieces: list[Piece]
+    room: int
 
 
 class PingFiles(PartialSums):
@@ -479,6 +487,10 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def _notes(self) -> Notes:
         return Notes(Path(self._options["notes"]))
 
+    @property
+    def _density(self) -> Density:
+        return Density.of(self._options)
+
     def initialOffset(self) -> dict[str, int]:  # noqa: N802
         """Before the first file."""
         return {"batch": 0}
@@ -496,7 +508,8 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         batch = start["batch"]
         if batch == len(self._log):
             files = self._files_now() if self._frozen is None else self._frozen
-            new = take(files, self._log.seen, limit.max_bytes if isinstance(limit, ReadMaxBytes) else None)
+            room = self._density.room(limit.max_bytes) if isinstance(limit, ReadMaxBytes) else None
+            new = take(files, self._log.seen, room)
             if not new:
                 return start
             self._log.append(new)
@@ -522,12 +535,16 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def partitions(self, start: dict[str, int], end: dict[str, int]) -> Sequence[InputPartition]:
         """A partition for each task."""
         files = self._log.files(start["batch"], end["batch"])
-        return [PiecesPartition(pieces) for pieces in share_out(files, int(self._options["cores"]))]
+        shares = share_out(files, int(self._options["cores"]))
+        # Of many files Spark sums up the rows, on disk where need be.
+        room = room_of(batch_rows(self._options), len(shares) if have_few_rows(files) else 2)
+        return [PiecesPartition(pieces, room) for pieces in shares]
 
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
         """The partial sums of a partition."""
         assert isinstance(partition, PiecesPartition)
-        yield from count_pieces(partition.pieces, envelope_of(self._options), Patience(self._notes.tell))
+        counted = count_pieces(partition.pieces, envelope_of(self._options), Patience(self._notes.tell))
+        yield from spilled(counted, self._options.get("spill_to"), partition.room)
 
     def commit(self, end: dict[str, int]) -> None:
         """Nothing: the log keeps all it knows, for a path counts once and for all."""
@@ -588,7 +605,7 @@ class FilePlan:
 
     def options(self) -> dict[str, str]:
         """What PingFiles takes."""
-        paths = {"log": str(self._path), "notes": str(self._notes)}
+        paths = {"log": str(self._path), "notes": str(self._notes), "density": str(self._path.with_name(DENSITY))}
         return {"source": self._source, "max_bytes": str(self._max_bytes), **paths}
 
     def unread_bytes(self, committed: int) -> int:
@@ -603,7 +620,11 @@ class FilePlan:
         files = self._log.files(number, number + 1)
         return Read(sum(max(file.size, 0) for file in files), len(files))
 
+    def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
+        """Notes how many rows the files of a micro-batch made."""
+        Density(self._path.with_name(DENSITY)).note(rows, self.read(number, document_bytes).bytes)
+
     def has_few_rows(self, number: int) -> bool:
         """Whether its files are few bytes, unpacked."""
         self._log.refresh()
-        return sum(map(_weight, self._log.files(number, number + 1))) <= FEW_BYTES
+        return have_few_rows(self._log.files(number, number + 1))

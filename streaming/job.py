@@ -1,5 +1,6 @@
 """The job: a source, summed, appended. Each micro-batch lands in the dataset exactly once, whenever it is killed."""
 
+import json
 import re
 import threading
 import time
@@ -11,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from streaming import contract, files, kafka
-from streaming.added import write_files
+from streaming import contract, files, kafka, spill
+from streaming.added import check_seen, spill_rows
 from streaming.applies import check_settings
 from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
-from streaming.cluster import await_executors, is_cluster
+from streaming.cluster import SHARES_OF_SUMS, await_executors, is_cluster
 from streaming.dedupe import FIRST_NUMBER, FOLDER, drop_duplicates, forget
 from streaming.errors import MissionControlError
 from streaming.files import FileSource
@@ -26,6 +27,7 @@ from streaming.patience import Patience
 from streaming.pings import Envelope
 from streaming.session import MemoryWatch, SparkEndedError, spark_session
 from streaming.source import Plan, Source
+from streaming.spill import files_of, room_of, with_rows
 from streaming.sums import add_up, rows_of
 from streaming.table import (
     TableWriter,
@@ -340,6 +342,10 @@ class _Run:
         pass_on_settings(spark.sparkContext.environment)
         spark.dataSource.register(data_source)
         options = {**self._plan.options(), **self._reading_options(spark)}
+        options["batch_rows"] = str(spill.BATCH_ROWS)
+        spill_to = self._spill_to(spark)
+        if spill_to is not None and not self._settings.dedupe:  # rows of deliveries are not those of a table
+            options["spill_to"] = spill_to
         partials = spark.readStream.format(data_source.name()).options(**options).load()
         stream = partials.writeStream.foreachBatch(self._append)
         stream = stream.option("checkpointLocation", str(self._checkpoint.spark))
@@ -369,7 +375,7 @@ class _Run:
                         self._on_commit(writer.table.name, number)
                 sync_tables(self._writers)
                 now = time.monotonic()
-                self._take_note(sums, number, now - began, now - summed_at, data_up_to)
+                self._take_note(sums, _row_count(sums, written), number, now - began, now - summed_at, data_up_to)
             except Exception as error:
                 self._error = error
                 raise
@@ -380,20 +386,43 @@ class _Run:
         On one machine those whose rows are not too many to hold are added up here: of a small micro-batch Spark's
         shuffle and second job would take longer than all the rest, and even of a large one they take longer than this.
         """
-        if self._settings.write_from == "workers":
-            return write_files(sum_partials(partials), self._dataset)
-        is_on_one_machine = not is_cluster(partials.sparkSession.sparkContext.master or "")
-        if is_on_one_machine and self._plan.has_few_rows(number):
-            return add_up(partials.toArrow()), None
-        return sum_partials(partials).toArrow(), None
+        spark, is_shared = partials.sparkSession, self._settings.write_from == "workers"
+        is_on_one_machine = not is_cluster(spark.sparkContext.master or "")
+        if is_on_one_machine and not is_shared and self._plan.has_few_rows(number):
+            passed = add_up(partials.toArrow())
+        else:
+            summed, spill_to = sum_partials(partials), self._spill_to(spark)
+            if spill_to is not None:
+                tasks = int(spark.conf.get(SHARES_OF_SUMS) or 1)
+                summed = spill_rows(summed, spill_to, 0 if is_shared else room_of(spill.BATCH_ROWS, tasks))
+            passed = summed.toArrow()
+        sums, files = files_of(passed)
+        if not is_shared and not any(files.values()):
+            return sums, None
+        check_seen(self._dataset, files)
+        return sums, with_rows(sums, files, self._dataset)
+
+    def _spill_to(self, spark: "SparkSession") -> str | None:
+        """The dataset, where tasks can write to it: on one machine, in an object store, or as the settings say."""
+        is_seen = is_remote(self._dataset) or not is_cluster(spark.sparkContext.master or "")
+        return self._dataset if is_seen or self._settings.write_from == "workers" else None
 
     def _take_note(
-        self, sums: "pa.Table", number: int, seconds: float, commit_seconds: float, data_up_to: datetime | None
+        self,
+        sums: "pa.Table",
+        rows: int,
+        number: int,
+        seconds: float,
+        commit_seconds: float,
+        data_up_to: datetime | None,
     ) -> None:
+        import pyarrow.compute as pc
+
         rejects = _tally(sums, contract.REJECTED_PINGS.name)
         accepted = _accepted(sums)
-        size = sum(size or 0 for size in sums["bytes"].to_pylist())
+        size = pc.sum(sums["bytes"]).as_py() or 0
         read = self._plan.read(number, size)
+        self._plan.note_rows(number, size, rows)
         self._accepted += accepted
         self._rejected.update(rejects)
         self._bytes += size
@@ -427,8 +456,32 @@ class _Run:
 
 def _raise(failure: str) -> NoReturn:
     """Raises what ended a stream."""
-    said = re.search(r"MissionControlError: (.*)", failure)
-    raise MissionControlError(said[1]) if said else RuntimeError(failure)
+    raise _failure_of(failure)
+
+
+def _failure_of(said: str) -> Exception:
+    """What ended a stream, of what Spark says of it."""
+    own = re.search(r"MissionControlError: (.*)", said)
+    if own:
+        return MissionControlError(own[1])
+    if "spark.driver.maxResultSize" in said:
+        return MissionControlError(
+            "a micro-batch has more rows than the driver can hold. Let workers write them: --write-from workers, with "
+            "a dataset that all machines see. Or give the driver more memory, by a line such as spark.driver.memory = "
+            "4g in a file that --spark-config names. Or read less at a time: --batch-megabytes"
+        )
+    if "Python worker exited unexpectedly" in said:
+        return MissionControlError(
+            "a Python worker of Spark ended unexpectedly: was it killed, or was there too little memory?"
+        )
+    return RuntimeError(said)
+
+
+def _row_count(sums: "pa.Table", written: "dict[str, list[AddAction]] | None") -> int:
+    """How many rows a micro-batch adds, about."""
+    if written is None:
+        return len(sums)
+    return sum(json.loads(file.stats or "{}").get("numRecords", 0) for files in written.values() for file in files)
 
 
 def _newest(sums: "pa.Table") -> datetime | None:

@@ -27,7 +27,8 @@ from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, by_delivery, envelope_of
 from streaming.position import brokers_note, by_partition, first_offsets, offsets_before
 from streaming.receipt import HOUR_MS, RECEIVED, SETTLE_MS, Cut, Receipts, cut, received_since, settled
-from streaming.source import Read, write_json
+from streaming.source import DENSITY, Density, Read, write_json
+from streaming.spill import BATCH_ROWS, batch_rows, room_of, spilled
 from streaming.topic import (
     PATIENCE_SECONDS,
     SCHEME,
@@ -169,6 +170,7 @@ class TopicPlan:
             "topic": topic.name,
             "config": json.dumps(dict(topic.config)),
             "begins": str(self._path),
+            "density": str(self._folder / DENSITY),
             "max_bytes": str(self._source.max_batch_bytes),
             "on_data_loss": self._source.settings.on_data_loss,
             **({"ends": json.dumps(self._source.ends)} if self._source.ends is not None else {}),
@@ -181,6 +183,10 @@ class TopicPlan:
     def read(self, number: int, document_bytes: int) -> Read:
         """The bytes of the documents."""
         return Read(document_bytes, None)
+
+    def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
+        """Notes how many rows the documents of a micro-batch made."""
+        Density(self._folder / DENSITY).note(rows, document_bytes)
 
     def has_few_rows(self, number: int) -> bool:
         """Whether its messages are not too many."""
@@ -255,6 +261,7 @@ class RangesPartition(InputPartition):
     ranges: list[Range]
     since_ms: int = 0
     until_ms: int | None = None
+    room: int = BATCH_ROWS
 
 
 class PingTopic(PartialSums):
@@ -314,7 +321,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         share = 1.0
         if isinstance(limit, ReadMaxBytes):
             mean = self._mean(begin, counts)
-            room = room_for(limit.max_bytes, mean * self._pace())
+            room = self._density.room(round(room_for(limit.max_bytes, mean * self._pace())))
             share = min(1.0, room / (mean * sum(counts.values())))
         planned = {place: math.ceil(count * share) for place, count in counts.items()}
         if self._is_by_delivery:
@@ -357,14 +364,22 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         if self._is_by_delivery:
             since_ms, until_ms = start.get(RECEIVED, 0), end.get(RECEIVED)
             return [RangesPartition(share, since_ms, until_ms) for share in share_out_whole(ranges, tasks)]
-        return [RangesPartition(share) for share in share_out(ranges, tasks)]
+        shares = share_out(ranges, tasks)
+        # Of many messages Spark sums up the rows, on disk where need be.
+        room = room_of(batch_rows(self._options), len(shares) if messages <= FEW_MESSAGES else 2)
+        return [RangesPartition(share, room=room) for share in shares]
 
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
         """The partial sums of a partition."""
         assert isinstance(partition, RangesPartition)
         counter = Counter(envelope_of(self._options), by_delivery=self._is_by_delivery)
         receipts = Receipts(partition.since_ms, partition.until_ms)
-        yield from count_ranges(self._topic, partition.ranges, counter, self._bears_loss, receipts)
+        counted = count_ranges(self._topic, partition.ranges, counter, self._bears_loss, receipts)
+        yield from spilled(counted, self._options.get("spill_to"), partition.room)
+
+    @property
+    def _density(self) -> Density:
+        return Density.of(self._options)
 
     def commit(self, end: dict[str, Any]) -> None:
         """Nothing: Spark's checkpoint keeps the offsets."""

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -37,8 +37,47 @@ class Plan(Protocol):
     def read(self, number: int, document_bytes: int) -> Read:
         """What a micro-batch read, whose documents have that many bytes."""
 
+    def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
+        """Takes note of how many rows a micro-batch made, so that the next is not too large."""
+
     def has_few_rows(self, number: int) -> bool:
         """Whether a micro-batch has few enough pings for all their rows to be held at once."""
+
+
+DENSITY = "density.json"  # in a checkpoint
+MAX_BATCH_ROWS = 1_000_000
+LEAST_BATCH_BYTES = 8 << 20
+
+
+class Density:
+    """How many rows a micro-batch made of its bytes, for planning the next: so it is cut by rows as well as by bytes.
+
+    What is planned stays so when it is read again; this is only of what is not planned yet. In a file of the
+    checkpoint, for the process that plans is another than the one that counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> "Density":
+        """That of the options of a data source."""
+        return cls(Path(options.get("density", os.devnull)))
+
+    def note(self, rows: int, size: int) -> None:
+        """Notes that a micro-batch made so many rows of so many bytes."""
+        if rows and size:
+            unfinished = self._path.with_suffix(".tmp")
+            unfinished.write_text(json.dumps([rows, size]))
+            unfinished.replace(self._path)
+
+    def room(self, max_bytes: int) -> int:
+        """How many bytes the next micro-batch may have: as many as will make MAX_BATCH_ROWS rows, but max_bytes."""
+        try:
+            rows, size = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return max_bytes
+        return min(max_bytes, max(LEAST_BATCH_BYTES, MAX_BATCH_ROWS * size // rows))
 
 
 class Source(Protocol):

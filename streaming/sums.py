@@ -16,11 +16,21 @@ def rows_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
 
     Of those no two share a key.
     """
+    rows = share_of(table, partials)
+    return _in_form(table, by_keys(table, rows) if table.of else rows)
+
+
+def share_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
+    """The keys and sums of partial sums that belong to a table, or to the one that it sums."""
     import pyarrow.compute as pc
 
     counted = table.of or table
-    rows = partials.filter(pc.equal(partials["table"], counted.name)).select([*counted.keys, *counted.sums])
-    return _in_form(table, by_keys(table, rows) if table.of else rows)
+    return partials.select([*counted.keys, *counted.sums]).filter(pc.equal(partials["table"], counted.name))
+
+
+def summed_rows(table: contract.Table, shares: "pa.Table") -> "pa.Table":
+    """The rows of a table out of what share_of gave, of which several may share a key."""
+    return _in_form(table, by_keys(table, shares))
 
 
 def add_up(partials: "pa.Table") -> "pa.Table":

@@ -9,7 +9,7 @@ from deltalake.transaction import AddAction
 from pyspark.sql import SparkSession
 
 from streaming import contract
-from streaming.added import _check_seen
+from streaming.added import check_seen
 from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, aggregate
 from streaming.table import TableWriter
@@ -76,4 +76,4 @@ def test_nothing_summed_is_committed_as_nothing(tmp_path: Path) -> None:
 def test_files_that_only_workers_see_are_not_committed(tmp_path: Path) -> None:
     file = AddAction("submission_date=2017-10-02/part-0.parquet", 1, {"submission_date": "2017-10-02"}, 0, True, "{}")
     with pytest.raises(MissionControlError, match="must be a folder that all share"):
-        _check_seen(str(tmp_path), {contract.ERROR_AGGREGATES.name: [file]})
+        check_seen(str(tmp_path), {contract.ERROR_AGGREGATES.name: [file]})

@@ -1,0 +1,138 @@
+"""Rows that a task passes on and rows that it writes; how much the next micro-batch reads."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, QueryBuilder
+from pyspark.sql.streaming.datasource import ReadMaxBytes
+
+from streaming import contract, source, spill
+from streaming.counting import Counter
+from streaming.errors import MissionControlError
+from streaming.files import PingFilesReader, count_pieces, list_files, share_out, take
+from streaming.pings import Envelope
+from streaming.spill import files_of, room_of, spilled, with_rows
+from streaming.sums import add_up
+from streaming.table import open_writers
+from tests.spark.small_pings import dataset_sums, main_ping
+from tests.spark.test_kill import sums_by_plain_loop, write_pings
+
+
+def counted(first: int, count: int) -> pa.RecordBatch:
+    counter = Counter()
+    for number in range(first, first + count):
+        system = {"os": {"name": "Darwin", "version": "16.7"}}
+        counter.add(main_ping(environment={"system": system, "experiments": {str(number): "a"}}), 0)
+    return counter.partial_sums()
+
+
+def experiment_pings(rows: pa.Table) -> int:
+    is_of_experiment = [name == contract.EXPERIMENT_ERROR_AGGREGATES.name for name in rows["table"].to_pylist()]
+    counts = rows.filter(pa.array(is_of_experiment))["count"].to_pylist()
+    return sum(counts)
+
+
+def test_rows_that_there_is_room_for_are_passed_on_as_they_are(tmp_path: Path) -> None:
+    batches = [counted(0, 5), counted(5, 5)]
+    assert list(spilled(batches, str(tmp_path), 14)) == batches
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_nothing_is_written_where_tasks_do_not_see_the_dataset() -> None:
+    batches = [counted(0, 5), counted(5, 5)]
+    assert list(spilled(batches, None, 0)) == batches
+
+
+def test_rows_beyond_the_room_are_files_of_few_rows_that_name_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spill, "CHUNK_ROWS", 20)
+    writers = open_writers(str(tmp_path), apps=())
+    batches = [counted(0, 8), *(counted(10 * number, 10) for number in range(1, 6))]
+    said = pa.Table.from_batches(spilled(batches, str(tmp_path), 10))
+    sums, files = files_of(add_up(said))
+    assert experiment_pings(sums) == 58
+    assert len(files[contract.EXPERIMENT_ERROR_AGGREGATES.name]) == 3
+    everything = with_rows(sums, files, str(tmp_path))
+    for writer in writers:
+        writer.append(everything[writer.table.name], 0, "app")
+    delta = DeltaTable(str(tmp_path / contract.EXPERIMENT_ERROR_AGGREGATES.name))
+    query = "select count(*), sum(count), count(distinct experiment_id) from data"
+    found = pa.table(QueryBuilder().register("data", delta).execute(query).read_all())
+    assert [column[0].as_py() for column in found.columns] == [58, 58, 58]
+    assert len(delta.file_uris()) == 4
+
+
+def test_a_share_of_a_source_has_the_sums_of_a_plain_loop_whatever_its_room(tmp_path: Path) -> None:
+    folder = tmp_path / "pings"
+    folder.mkdir()
+    write_pings(folder, "a.jsonl", [*(main_ping(minute) for minute in range(30)), b"{", b"[]"])
+    for room in (0, 10, 1_000):
+        dataset = tmp_path / str(room)
+        writers = open_writers(str(dataset), apps=())
+        [pieces] = share_out(list_files(str(folder)), 1)
+        said = pa.Table.from_batches(spilled(count_pieces(pieces, Envelope()), str(dataset), room))
+        sums, files = files_of(add_up(said))
+        for writer in writers:
+            writer.append(with_rows(sums, files, str(dataset))[writer.table.name], 0, "app")
+        assert dataset_sums(dataset) == sums_by_plain_loop(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MissionControlError, match="cannot write"):
+        list(spilled([counted(0, 5)], str(tmp_path / "file"), 0))
+
+
+def test_the_rooms_of_few_tasks_together_are_that_of_a_micro_batch() -> None:
+    assert [room_of(300_000, tasks) for tasks in (0, 1, 2, 60, 1000)] == [300_000, 300_000, 150_000, 5_000, 5_000]
+
+
+def reader_of(folder: Path, density: Path) -> PingFilesReader:
+    options = {"log": str(density.with_name("files.log")), "source": str(folder), "density": str(density)}
+    return PingFilesReader({**options, "max_bytes": "1000000", "notes": str(density.parent), "cores": "2"})
+
+
+def test_a_micro_batch_is_cut_by_the_rows_that_the_one_before_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "LEAST_BATCH_BYTES", 100)
+    folder, density = tmp_path / "pings", tmp_path / "density.json"
+    folder.mkdir()
+    for name in "abcdefgh":
+        (folder / f"{name}.jsonl").write_bytes(bytes(100))
+    reader = reader_of(folder, density)
+
+    def planned(number: int) -> int:
+        end = reader.latestOffset({"batch": number}, ReadMaxBytes(1_000_000))
+        return len(reader._log.files(number, end["batch"]))
+
+    source.Density(density).note(source.MAX_BATCH_ROWS, 300)
+    assert planned(0) == 3
+    source.Density(density).note(10 * source.MAX_BATCH_ROWS, 300)
+    assert planned(1) == 1
+    source.Density(density).note(1, 300)
+    assert planned(2) == 4
+
+
+def test_an_unknown_or_damaged_density_leaves_the_limit_of_bytes(tmp_path: Path) -> None:
+    density = source.Density(tmp_path / "density.json")
+    assert density.room(7) == 7
+    (tmp_path / "density.json").write_text("[1")
+    assert density.room(7) == 7
+    density.note(0, 0)
+    assert density.room(7) == 7
+
+
+def test_a_micro_batch_has_a_limit_of_files_for_empty_ones_have_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.files.MOST_FILES", 3)
+    listed = list_files_of(5)
+    assert take(listed, set(), 100) == listed[:3]
+    assert take(listed, {listed[0].path}, None) == listed[1:4]
+
+
+def list_files_of(count: int) -> list:
+    from streaming.files import Listed
+
+    return [Listed(f"/{number}", 0, number) for number in range(count)]
