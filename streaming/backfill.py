@@ -32,6 +32,7 @@ from streaming.days import (
     days_of,
     has_negative,
     on_day,
+    rows_on,
     sums_schema,
     taken,
     totals,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 BACKFILLED = "missioncontrol.backfilled"
 """The day that a commit replaced, under this key of its metadata."""
 
+MOST_DAY_ROWS = 40_000_000  # of a table's day, which is added up in memory: some 0.25 kB each
 SETTLE_SECONDS = 60.0  # how long a stream may take to end the micro-batch that it is in
 PATIENT_SECONDS = 2.0  # before it is said that it is waited for
 BEHIND_BY = timedelta(hours=1)  # a stream has a day behind it when its data are that much newer than its end
@@ -306,6 +308,7 @@ class _Snapshot:
         for table in contract.TABLES:
             handle = self.tables[table.name]
             for day in sorted(days_of(handle).intersection(days)):
+                check_can_be_held(handle, table, day)
                 sums = _patiently(partial(day_sums, handle, table, day), table.name, patience)
                 self._kept[table.name, day] = folder / f"{table.name} {day}.parquet"
                 pq.write_table(sums, self._kept[table.name, day])
@@ -326,6 +329,16 @@ class _Snapshot:
 
         kept = self._kept.get((table.name, day))
         return sums_schema(table).empty_table() if kept is None else pq.read_table(kept, partitioning=None)
+
+
+def check_can_be_held(handle: "DeltaTable | None", table: contract.Table, day: date) -> None:
+    """Raises MissionControlError where a day of a table has too many rows to be added up in memory."""
+    rows = rows_on(handle, day)
+    if rows > MOST_DAY_ROWS:
+        raise MissionControlError(
+            f"nothing was changed: {day} has {rows:,} rows in {table.name}, and a backfill adds up at most "
+            f"{MOST_DAY_ROWS:,} of a day. If many share a key, `missioncontrol maintain` makes them fewer"
+        )
 
 
 def _newest_submission(table: "DeltaTable | None") -> datetime | None:
@@ -412,8 +425,14 @@ class _Replacing:
         self._app, self._number = f"missioncontrol backfill {uuid.uuid4()}", 0
 
     def days(self, wanted: Sequence[date]) -> list[date]:
-        """Those of which the dataset or the counted one has rows."""
+        """Those of which the dataset or the counted one has rows.
+
+        Raises MissionControlError where the counted one has too many of a day to be added up.
+        """
         counted = set[date]().union(*map(days_of, self._counted.values()))
+        for table in contract.TABLES:
+            for day in counted.intersection(wanted):
+                check_can_be_held(self._counted[table.name], table, day)
         return sorted((counted | self._began.days()).intersection(wanted))
 
     def check_not_fewer(self, day: date) -> None:

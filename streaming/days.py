@@ -64,6 +64,20 @@ def day_sums(handle: "DeltaTable | None", table: contract.Table, day: date) -> "
     return pa.table(columns).cast(schema)
 
 
+def rows_on(handle: "DeltaTable | None", day: date) -> int:
+    """How many rows a table has of a day, by its log."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if handle is None:
+        return 0
+    actions = pa.table(handle.get_add_actions(flatten=True))
+    if not len(actions):
+        return 0
+    is_of_day = pc.equal(actions["partition.submission_date"].cast(pa.date32()), pa.scalar(day))
+    return pc.sum(actions.filter(is_of_day)["num_records"]).as_py() or 0
+
+
 def days_of(handle: "DeltaTable | None") -> set[date]:
     """The days of which a table has rows."""
     import pyarrow as pa

@@ -10,6 +10,7 @@ commit names, and a full vacuum finds them a day later.
 
 import math
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streaming import contract
-from streaming.columns import as_found, fitted, schema_of
+from streaming.columns import as_found, fitted, listed, schema_of
 from streaming.durability import TableFiles
 from streaming.errors import MissionControlError
 from streaming.sums import sum_query
@@ -242,7 +243,8 @@ def _portions(files: Sequence[DataFile], start: datetime, end: datetime) -> Iter
     step = max(windows // portions, 1) * contract.WINDOW
     while start < end:
         portion = _span(files, start, min(start + step, end))
-        if portion.files > 1:
+        within = [file for file in files if start <= file.last and file.first < portion.end]
+        if sum(file.rows < SMALL_ROWS for file in within) > 1:  # large files are as few as they will be
             yield portion
         start = portion.end
 
@@ -286,22 +288,20 @@ class Keeper:
 
     def sum_again(self, span: Span) -> bool:
         """Writes the rows of a span as few, in one commit; False where others keep appending to it."""
-        import pyarrow as pa
-        from deltalake import QueryBuilder, WriterProperties, write_deltalake
+        from deltalake import WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         condition = self._within(span)
         for attempt in range(1, ATTEMPTS + 1):
             delta = self.open()
-            query = sum_query(as_found(self.table, delta), condition)
-            rows = pa.table(QueryBuilder().register("data", delta).execute(query).read_all())
             try:
-                write_deltalake(
-                    delta, fitted(rows, delta), mode="overwrite", predicate=condition,
-                    commit_properties=self._properties(delta),
-                    writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
-                    post_commithook_properties=after_commit(self.url),
-                )  # fmt: skip
+                with self._sums(delta, span) as rows:
+                    write_deltalake(
+                        delta, rows, mode="overwrite", predicate=condition,
+                        commit_properties=self._properties(delta),
+                        writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
+                        post_commithook_properties=after_commit(self.url),
+                    )  # fmt: skip
                 self._sync(delta)
             except CommitFailedError:
                 continue
@@ -311,6 +311,41 @@ class Keeper:
                 continue
             return True
         return False
+
+    @contextmanager
+    def _sums(self, delta: "DeltaTable", span: Span) -> "Iterator[pa.Table | pa.RecordBatchReader]":
+        """The summed rows of a span; those of one with more than MOST_ROWS in slices, one after another.
+
+        A slice has the keys whose hash says so: memory is bounded even where a window alone has more distinct rows.
+        """
+        import pyarrow as pa
+        from deltalake import QueryBuilder
+
+        table, builder = as_found(self.table, delta), QueryBuilder().register("data", delta)
+
+        def summed(condition: str) -> "pa.Table":
+            return fitted(pa.table(builder.execute(sum_query(table, condition)).read_all()), delta)
+
+        slices = 1 << max(-(-span.rows // MOST_ROWS) - 1, 0).bit_length()
+        if slices == 1:
+            yield summed(self._within(span))
+            return
+        # Delta's engine answers no query while it writes, so the slices wait in a file without a name.
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with tempfile.TemporaryFile() as kept:
+            with pa.ipc.new_stream(kept, schema_of(delta), options=options) as output:
+                for number in range(slices):
+                    output.write_table(summed(f"{self._within(span)} AND {self._slice(number, slices)}"))
+            kept.seek(0)
+            yield pa.ipc.open_stream(kept)
+
+    def _slice(self, number: int, slices: int) -> str:
+        """The condition of one of some slices of the keys; slices: a power of two, 65,536 at most."""
+        names = [key for key in self.table.keys if contract.arrow_type(key) == contract.arrow_type("version")]
+        hashed = f"substr(md5(concat_ws(chr(31), {listed(names)})), 1, 4)"
+        width = 65_536 // slices
+        first, last = number * width, (number + 1) * width - 1
+        return f"{hashed} BETWEEN '{first:04x}' AND '{last:04x}'"
 
     def drop_before(self, day: date) -> None:
         """Removes the days before one."""

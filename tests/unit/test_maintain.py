@@ -18,7 +18,7 @@ from missioncontrol_nb.loader import Dataset
 from streaming import contract, maintain
 from streaming.counting import Counter
 from streaming.errors import MissionControlError
-from streaming.maintain import DataFile, Keeper, MaintainSettings, due_spans
+from streaming.maintain import DataFile, Keeper, MaintainSettings, Span, due_spans
 from streaming.sums import rows_of
 from streaming.table import TableWriter, open_writers, sync_tables, table_url
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
@@ -297,6 +297,38 @@ def test_large_hours_are_summed_in_portions():
     assert [portion.rows for portion in portions] == [1_600_000] * 6
     assert portions[0].start == windows[0]
     assert [portion.end for portion in portions[:-1]] == [portion.start for portion in portions[1:]]
+
+
+def test_large_windows_of_few_files_that_are_not_small_are_left_alone() -> None:
+    windows = [DAY + number * contract.WINDOW for number in range(12)]
+    large = [DataFile(DAY.date(), start, start, 5_000_000, 1) for start in windows for _ in range(2)]
+    small = [DataFile(DAY.date(), start, start, 1_000, 1) for start in windows]
+    assert not due_spans([*large, *small], LATER, contract.WINDOW)
+    assert [span.start for span in due_spans([*large, *small, *small[:1]], LATER, contract.WINDOW)] == windows[:1]
+
+
+def test_window_of_too_many_rows_is_summed_in_slices_to_the_same_sums(
+    stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dataset_sums(tmp_path)
+    monkeypatch.setattr(maintain, "MOST_ROWS", 3)
+    held = []
+    fitted = maintain.fitted
+
+    def noticed(rows: pa.Table, delta: DeltaTable) -> pa.Table:
+        held.append(len(rows))
+        return fitted(rows, delta)
+
+    monkeypatch.setattr(maintain, "fitted", noticed)
+    hour = datetime(2017, 10, 2, 14, tzinfo=UTC)
+    keeper = Keeper(str(tmp_path), contract.ERROR_AGGREGATES)
+    assert keeper.sum_again(Span(hour, hour + 12 * contract.WINDOW, 60, 120))
+    assert len(held) == 64
+    assert sum(held) == 24
+    assert max(held) < 24
+    assert dataset_sums(tmp_path) == before
+    [file] = [file for file in keeper.files() if file.first == hour]
+    assert file.rows == 24
 
 
 def test_command_says_what_it_did(stream: Stream, tmp_path: Path) -> None:
