@@ -36,6 +36,10 @@ ARGUMENTS = ("measures", "by", "every", "since", "until", "official")
 DELAY_COLUMNS = ("application", "channel", "os_name", "submission_hour", "delay_hours", "usage_hours")
 OFFICIAL_COLUMNS = ("application", "channel", "display_version", "build_id")
 BUILD_COLUMNS = ("channel", "version", "display_version", "build_id")
+# Columns of which whoever sends pings may make up as many values as he sends pings.
+MADE_UP = ("experiment_id", "experiment_branch", "build_id", "version", "display_version", "os_version")
+MANY_ROWS = 5_000_000  # of a table, in the days that are asked for
+MOST_GROUPS = 10_000_000  # rows of a sum, 0.2 kB each and more while they are made
 _TRUNCATIONS = {"1h": "hour", "1d": "day"}
 # The first and the last of the products that rows are of, by name: where they differ, there are several.
 _OF_PRODUCT = ", ".join(f"'{name}'" for name in contract.PRODUCT)
@@ -168,6 +172,7 @@ class Dataset:
         selection.check_closed_values()
         with self._lock:
             table = self._smallest(fine, selection.dimensions)
+            self._check_groups(table, selection)
             measures = selection.measures_among(self._measures_of(table))
             if official is None:
                 return self._sums(table, selection, measures).to_pandas()
@@ -375,6 +380,31 @@ class Dataset:
         _check_products(rows)
         return rows.select(schema.names)
 
+    def _check_groups(self, table: contract.Table, selection: Selection) -> None:
+        """Raises MissionControlError where a sum would have more rows than memory holds.
+
+        Only names that strangers make up can be so many. They are counted, about, where a table has many rows at all.
+        """
+        handle = self._open(table)
+        made_up = [name for name in selection.by if name in MADE_UP and name not in selection.filters]
+        if handle is None or not made_up or _row_count(handle, selection) <= MANY_ROWS:
+            return
+        keys = [_name(name) for name in selection.by]
+        if selection.every:
+            unit = _TRUNCATIONS.get(selection.every)
+            keys.append(f"cast(date_trunc('{unit or 'minute'}', window_start) AS varchar)")
+        query = (
+            f"SELECT approx_distinct(concat_ws(chr(31), {', '.join(keys)})) AS groups FROM data "
+            f"WHERE {_all(_conditions(selection))}"
+        )
+        groups = self._run(table, query)["groups"][0].as_py() or 0
+        if groups > MOST_GROUPS:
+            raise MissionControlError(
+                f"that would be about {groups:,} rows, and {MOST_GROUPS:,} are the most: name the {made_up[0]} wanted, "
+                "such as load(..., "
+                f"{made_up[0]}=...), or a shorter interval with since and until, or leave {made_up[0]} out of by"
+            )
+
     def _rows(self, table: contract.Table, query: str, schema: "pa.Schema") -> "pa.Table":
         """What a query of a table, named `data` there, gives; read again once when its files were compacted away."""
         if self._open(table) is None:
@@ -397,6 +427,19 @@ class Dataset:
             raise MissionControlError(f"{table_url(self.url, table)} is gone")
         with _said_as(f"{table_url(self.url, table)} cannot be read"):
             return pa.table(QueryBuilder(_ENGINE).register("data", handle).execute(query).read_all())
+
+
+def _row_count(handle: "DeltaTable", selection: Selection) -> int:
+    """How many rows a table has of the days of a selection, by its log."""
+    import pyarrow as pa
+
+    actions = pa.table(handle.get_add_actions(flatten=True))
+    if "num_records" not in actions.column_names:
+        return 0
+    days, rows = actions["partition.submission_date"].to_pylist(), actions["num_records"].to_pylist()
+    first = selection.since.date() if selection.since else date.min
+    last = selection.until.date() if selection.until else date.max
+    return sum(count or 0 for day, count in zip(days, rows, strict=True) if first <= day <= last)
 
 
 def _delta_errors() -> tuple[type[Exception], ...]:

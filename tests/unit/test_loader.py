@@ -17,11 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import missioncontrol_nb as mc
+from missioncontrol_nb import loader
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.releases import Calendar, Release
 from streaming import contract
+from streaming.counting import Counter
 from streaming.errors import MissionControlError
-from streaming.table import CREDENTIALS, storage_options
+from streaming.sums import rows_of as counted_rows_of
+from streaming.table import CREDENTIALS, open_writers, storage_options
+from tests.spark.small_pings import main_ping
 
 USUAL = {
     "application": "Firefox",
@@ -536,3 +540,23 @@ def test_real_rows_of_2017_load_with_all_their_measures(shared_data: Path) -> No
     assert "startup_crashes" not in frame.columns
     assert len(mc.load(path, by="experiment_id")) == 0
     assert mc.rates(frame)["usage_hours"].notna().all()
+
+
+def test_a_sum_of_too_many_made_up_names_is_refused_with_the_filter_that_narrows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "MANY_ROWS", 50)
+    monkeypatch.setattr(loader, "MOST_GROUPS", 150)
+    counter = Counter()
+    for number in range(200):
+        system = {"os": {"name": "Darwin", "version": "16.7"}}
+        counter.add(main_ping(number % 60, environment={"system": system, "experiments": {f"e{number}": "a"}}), 0)
+    sums = pa.Table.from_batches([counter.partial_sums()])
+    for writer in open_writers(str(tmp_path)):
+        writer.append(counted_rows_of(writer.table, sums), 0, "app")
+    with pytest.raises(MissionControlError, match=r"about 2?[0-9]{2} rows, .* name the experiment_id wanted"):
+        mc.load(tmp_path, by="experiment_id")
+    assert mc.load(tmp_path, by="experiment_id", experiment_id="e7")["count"].sum() == 1
+    assert mc.load(tmp_path, by="experiment_branch", every=None)["count"].sum() == 200
+    assert mc.load(tmp_path, by="version")["count"].sum() == 200
+    assert len(mc.load(tmp_path, by="experiment_id", until="2017-10-02T14:05")) == 20
