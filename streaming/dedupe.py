@@ -15,7 +15,7 @@ micro-batch's own. Files are merged within ten minutes of receipt, and removed o
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from streaming import contract
 from streaming.durability import make_folder, sync_folder
 from streaming.errors import MissionControlError
 from streaming.receipt import HOUR_MS
+from streaming.spill import Spool, spilled
 from streaming.sums import add_up
 
 if TYPE_CHECKING:
@@ -47,17 +48,21 @@ _SLICE_US = SLICE_SECONDS * 1_000_000
 _NEVER = -(1 << 62)
 
 
-def drop_duplicates(partials: "DataFrame", number: int, folder: Path) -> "DataFrame":
+def drop_duplicates(
+    partials: "DataFrame", number: int, folder: Path, dataset: str | None = None, room: int = 0
+) -> "DataFrame":
     """Partial sums by delivery, without those of duplicates, which count as rejected pings.
 
     number: of the micro-batch, from FIRST_NUMBER on; folder: where ids are noted, one that all tasks see.
+    dataset, room: where tasks write rows of which they have too many to pass on, as spilled takes them.
     """
     from pyspark.sql import functions
     from pyspark.sql.pandas.types import from_arrow_schema
 
     bucket = functions.substring(functions.hex("document"), 1, 1)
     schema = from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
-    return partials.repartition(bucket).mapInArrow(dropping(number, folder, leave_sign(folder)), schema)
+    drop = dropping(number, folder, leave_sign(folder), dataset, room)
+    return partials.repartition(bucket).mapInArrow(drop, schema)
 
 
 def leave_sign(folder: Path) -> str:
@@ -69,19 +74,16 @@ def leave_sign(folder: Path) -> str:
 
 
 def dropping(
-    number: int, folder: Path, sign: str | None = None
+    number: int, folder: Path, sign: str | None = None, dataset: str | None = None, room: int = 0
 ) -> "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]":
     """What a task does with its rows. sign: what the folder must hold, from where the job was started."""
 
     def drop(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-        import pyarrow as pa
-
         if sign is not None and not ((folder / SIGN).is_file() and (folder / SIGN).read_text() == sign):
             raise MissionControlError(
                 f"a worker does not see {str(folder)!r}: with --dedupe name a --checkpoint that all workers share"
             )
-        rows = pa.Table.from_batches(batches, contract.partial_schema(by_delivery=True))
-        yield from _without_duplicates(rows, number, folder).to_batches()
+        yield from spilled(_without_duplicates(batches, number, folder), dataset, room)
 
     return drop
 
@@ -105,20 +107,34 @@ def _remove(folder: Path) -> None:
             folder.rmdir()
 
 
-def _without_duplicates(rows: "pa.Table", number: int, folder: Path) -> "pa.Table":
+def _without_duplicates(batches: "Iterable[pa.RecordBatch]", number: int, folder: Path) -> "Iterator[pa.RecordBatch]":
+    """Reads the rows twice, for which are duplicates is known at the end; memory is that of the deliveries' ids."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    plain = contract.partial_schema().names
-    named = rows.filter(pc.is_valid(rows["document"]))
-    others = rows.filter(pc.is_null(rows["document"])).select(plain)
-    if not len(named):
-        return _summed(others)
-    deliveries = named.group_by(["document", "delivery"], use_threads=False).aggregate([("received", "min")])
-    repeated = deliveries["delivery"].filter(pa.array(_note(deliveries, number, folder)))
-    is_duplicate = pc.is_in(named["delivery"], value_set=repeated.combine_chunks())
-    counted = named.filter(pc.invert(is_duplicate)).select(plain)
-    return _summed(pa.concat_tables([others, counted, _as_rejected(named.filter(is_duplicate))]))
+    seen = []
+    with Spool(contract.partial_schema(by_delivery=True)) as rows:
+        for batch in batches:
+            rows.add(batch)
+            seen.append(_deliveries(pa.Table.from_batches([batch])))
+        deliveries = _deliveries(pa.concat_tables(seen)) if seen else None
+        repeated = pa.array([], pa.int64())
+        if deliveries is not None and len(deliveries):
+            repeated = deliveries["delivery"].filter(pa.array(_note(deliveries, number, folder))).combine_chunks()
+        for chunk in rows.chunks():
+            is_named = pc.is_valid(chunk["document"])
+            is_duplicate = pc.and_(is_named, pc.is_in(chunk["delivery"], value_set=repeated))
+            counted = chunk.filter(pc.invert(is_duplicate)).select(contract.partial_schema().names)
+            yield from _summed(pa.concat_tables([counted, _as_rejected(chunk.filter(is_duplicate))])).to_batches()
+
+
+def _deliveries(rows: "pa.Table") -> "pa.Table":
+    """Each delivery of a document that has an id, and when it was received."""
+    import pyarrow.compute as pc
+
+    named = rows.select(["document", "delivery", "received"]).filter(pc.is_valid(rows["document"]))
+    found = named.group_by(["document", "delivery"], use_threads=False).aggregate([("received", "min")])
+    return found.select(["document", "delivery", "received_min"]).rename_columns(["document", "delivery", "received"])
 
 
 def _summed(rows: "pa.Table") -> "pa.Table":
@@ -145,7 +161,7 @@ def _as_rejected(rows: "pa.Table") -> "pa.Table":
 
 def _note(deliveries: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     """Which of the deliveries are duplicates; the last of each id is noted under the number, each in its bucket."""
-    ids, times = ids_of(deliveries["document"].to_pylist()), deliveries["received_min"].to_numpy()
+    ids, times = ids_of(deliveries["document"].to_pylist()), deliveries["received"].to_numpy()
     order = np.lexsort((deliveries["delivery"].to_numpy(), times, ids[1], ids[0]))
     ids, times = ids[:, order], times[order]
     is_same = (ids[:, 1:] == ids[:, :-1]).all(axis=0)  # as the one before

@@ -357,7 +357,9 @@ class _Run:
         """Sums a micro-batch and appends it to each table, once however often it comes."""
         began = time.monotonic()
         if self._settings.dedupe:
-            partials = drop_duplicates(partials, FIRST_NUMBER + number, self._checkpoint.folder / FOLDER)
+            spark, notes = partials.sparkSession, self._checkpoint.folder / FOLDER
+            room = room_of(spill.BATCH_ROWS, int(spark.conf.get(SHARES_OF_SUMS) or 1))
+            partials = drop_duplicates(partials, FIRST_NUMBER + number, notes, self._spill_to(spark), room)
         sums, written = self._sum(partials, number)
         data_up_to = _newest(sums)
         with self._committing:

@@ -1,6 +1,7 @@
 """Where pings come from, as the job and its checkpoint see it: a source, and what each micro-batch reads of it."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -59,6 +60,55 @@ def spilled(batches: "Iterable[pa.RecordBatch]", dataset: str | None, room: int)
             yield share.write(dataset)
     if share.rows and dataset is not None:
         yield share.write(dataset)
+
+
+class Spool:
+    """Rows that are read twice: few in memory, many in a file without a name."""
+
+    def __init__(self, schema: "pa.Schema") -> None:
+        self._schema = schema
+        self._held: list[pa.RecordBatch] = []
+        self._file: IO[bytes] | None = None
+        self._output: pa.RecordBatchStreamWriter | None = None
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, batch: "pa.RecordBatch") -> None:
+        """Keeps some rows."""
+        import pyarrow as pa
+
+        self._held.append(batch)
+        if sum(map(len, self._held)) < CHUNK_ROWS:
+            return
+        if self._output is None:
+            self._file = TemporaryFile()  # noqa: SIM115
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            self._output = pa.ipc.new_stream(self._file, self._schema, options=options)
+        for each in self._held:
+            self._output.write_batch(each)
+        self._held = []
+
+    def chunks(self) -> "Iterator[pa.Table]":
+        """All rows that were kept, about CHUNK_ROWS at a time."""
+        import pyarrow as pa
+
+        if self._output is not None and self._file is not None:
+            self._output.close()
+            self._file.seek(0)
+            chunk: list[pa.RecordBatch] = []
+            for batch in pa.ipc.open_stream(self._file):
+                chunk.append(batch)
+                if sum(map(len, chunk)) >= CHUNK_ROWS:
+                    yield pa.Table.from_batches(chunk, self._schema)
+                    chunk = []
+            self._held = [*chunk, *self._held]
+        if self._held:
+            yield pa.Table.from_batches(self._held, self._schema)
 
 
 class _Share:

@@ -8,7 +8,8 @@ from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql.streaming.datasource import ReadMaxBytes
 
 from streaming import contract, source, spill
-from streaming.counting import Counter
+from streaming.counting import Counter, Delivery
+from streaming.dedupe import dropping
 from streaming.errors import MissionControlError
 from streaming.files import PingFilesReader, count_pieces, list_files, share_out, take
 from streaming.pings import Envelope
@@ -77,6 +78,26 @@ def test_a_share_of_a_source_has_the_sums_of_a_plain_loop_whatever_its_room(tmp_
         for writer in writers:
             writer.append(with_rows(sums, files, str(dataset))[writer.table.name], 0, "app")
         assert dataset_sums(dataset) == sums_by_plain_loop(folder)
+
+
+def test_duplicates_are_found_alike_whether_a_task_holds_its_rows_or_keeps_them_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    for first in range(0, 60, 6):
+        counter = Counter(by_delivery=True)
+        for number in range(first, first + 6):
+            named = {} if number % 5 == 0 else {"document_id": str(number % 20)}
+            counter.add(main_ping(number % 30, **named), 10**15, Delivery(number, 10**15 + number))
+        batches.append(counter.partial_sums())
+    found = {}
+    for rows in (7, 1_000):
+        monkeypatch.setattr(spill, "CHUNK_ROWS", rows)
+        kept = pa.Table.from_batches(dropping(0, tmp_path / str(rows))(iter(batches)))
+        sums = add_up(kept).select(contract.partial_schema().names)
+        found[rows] = sorted(map(repr, sums.to_pylist()))
+    assert found[7] == found[1_000]
+    assert any("duplicate" in row for row in found[7])
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
