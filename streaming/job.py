@@ -476,6 +476,10 @@ def _failure_of(said: str) -> Exception:
         return MissionControlError(
             "a Python worker of Spark ended unexpectedly: was it killed, or was there too little memory?"
         )
+    if "Python worker failed to connect back" in said:
+        return MissionControlError(
+            "a Python worker of Spark did not start within 10 s: the machine is too busy. Start the job again"
+        )
     return RuntimeError(said)
 
 
