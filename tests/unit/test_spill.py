@@ -80,6 +80,21 @@ def test_a_share_of_a_source_has_the_sums_of_a_plain_loop_whatever_its_room(tmp_
         assert dataset_sums(dataset) == sums_by_plain_loop(folder)
 
 
+def test_files_of_a_repeated_micro_batch_are_committed_only_to_tables_that_lack_it(tmp_path: Path) -> None:
+    folder, dataset = tmp_path / "pings", tmp_path / "dataset"
+    folder.mkdir()
+    write_pings(folder, "a.jsonl", [*(main_ping(minute) for minute in range(30)), b"{"])
+    [pieces] = share_out(list_files(str(folder)), 1)
+    writers = open_writers(str(dataset), apps=())
+    for has_ended in (False, True):
+        said = pa.Table.from_batches(spilled(count_pieces(pieces, Envelope()), str(dataset), 0))
+        everything = with_rows(*files_of(add_up(said)), str(dataset))
+        for writer in writers if has_ended else writers[:2]:
+            is_new = writer.append(everything[writer.table.name], 0, "app")
+            assert is_new == (not has_ended or writer not in writers[:2])
+    assert dataset_sums(dataset) == sums_by_plain_loop(folder)
+
+
 def test_duplicates_are_found_alike_whether_a_task_holds_its_rows_or_keeps_them_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
