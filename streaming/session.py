@@ -238,7 +238,8 @@ class MemoryWatch:
         now: Callable[[], float] = time.monotonic,
         collected_seconds: Callable[[], float] | None = None,
     ) -> None:
-        self._process: subprocess.Popen[bytes] = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
+        # A session that somebody else started has none.
+        self._process: subprocess.Popen[bytes] | None = getattr(spark.sparkContext._gateway, "proc", None)
         self._memory = spark.sparkContext.getConf().get(_MEMORY, DRIVER_MEMORY)
         self._jvm, self._now = spark._jvm, now
         self._collected_seconds = collected_seconds or self._ask
@@ -258,7 +259,8 @@ class MemoryWatch:
             return
         self._choked_since = self._choked_since or then
         if now - self._choked_since >= CHOKED_SECONDS:
-            self._process.kill()
+            if self._process is not None:
+                self._process.kill()
             raise SparkEndedError(f"Spark's Java was ended: out of memory. {more_memory(str(self._memory))}")
 
     def _ask(self) -> float:

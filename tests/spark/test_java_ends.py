@@ -78,7 +78,7 @@ def watch(process: Killed, times: Iterator[float], collected: Iterator[float]) -
 def test_java_that_only_collects_garbage_is_ended() -> None:
     process = Killed()
     times = iter([0.0, *(moment for step in range(1, 20) for moment in (6.0 * step, 6.0 * step))])
-    watching = watch(process, times, iter([1.0, *(6.0 * step for step in range(1, 20))]))
+    watching = watch(process, times, iter([0.0, *(6.0 * step for step in range(1, 20))]))
     for _ in range(5):
         watching.look()
     with pytest.raises(MissionControlError, match=r"out of memory\. It has 1g: give it more"):
