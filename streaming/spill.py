@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from io import BytesIO
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from streaming import contract
 from streaming.errors import MissionControlError
 from streaming.patience import Patience
 from streaming.sums import rows_of, share_of, summed_rows
-from streaming.table import is_remote, persist, table_url
+from streaming.table import is_remote, is_s3, persist, table_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -211,10 +212,15 @@ def write_rows(rows: "pa.Table", url: str) -> Iterator[dict[str, Any]]:
 
 
 def _put(url: str, content: memoryview) -> None:
+    """Writes a file. A name is taken as it is written: fsspec.open would take :: in it for a chain of URLs."""
     import fsspec
 
     def attempt(_: bool) -> None:
-        with fsspec.open(url, "wb", auto_mkdir=not is_remote(url)) as file:
+        if not is_remote(url):
+            Path(url).parent.mkdir(parents=True, exist_ok=True)
+            Path(url).write_bytes(content)
+            return
+        with fsspec.filesystem("s3").open(url, "wb") if is_s3(url) else fsspec.open(url, "wb") as file:
             file.write(content)
 
     try:
