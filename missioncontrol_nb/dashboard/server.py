@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from missioncontrol_nb.dashboard.limits import (
     visitor_of,
 )
 from missioncontrol_nb.dashboard.places import Place, Places, TooManyPagesError
+from missioncontrol_nb.dashboard.pool import Pool
 from missioncontrol_nb.dashboard.settings import Settings, kernel_environment
 from missioncontrol_nb.dashboard.websocket import KernelSocketHandler, QuietConnection, Sockets
 from streaming.errors import MissionControlError
@@ -65,7 +67,7 @@ FIRST_SIGHT_SECONDS = 2.0  # without an answer until then the page comes without
 PHONE_WIDTH, DESKTOP_WIDTH = 390, 1280  # CSS pixels, until the browser says its own
 UNREACHED_SECONDS = 25.0  # a page that no browser has connected to by then is ended
 FILL_AFTER_SECONDS = 5.0  # the next kernel starts when the page just handed out has been drawn, not beside it
-TEND_SECONDS = 1.0  # how often pages that nobody came for are looked for
+TEND_SECONDS = 1.0  # how often pages that nobody came for, and those that wait, are looked at
 
 
 def find_notebook(name: str = "dashboard") -> Path:
@@ -250,6 +252,11 @@ class Server(Voila):
             tending.stop()
             self.stop()
 
+    @cached_property
+    def pool(self) -> Pool:
+        """The pages that wait for visitors."""
+        return Pool(self.kernel_manager, self.log)
+
     def stop(self) -> None:
         """Ends every kernel, then removes their connection files."""
         run_sync(self.kernel_manager.shutdown_all)(now=True)
@@ -257,8 +264,7 @@ class Server(Voila):
 
     def ready_pages(self) -> int:
         """How many pages wait, rendered, for a visitor."""
-        pools = getattr(self.kernel_manager, "_pools", {})
-        return sum(_is_rendered(task) for pool in pools.values() for task in pool)
+        return self.pool.ready()
 
     def pooled_pages(self) -> int:
         """How many pages wait for a visitor, rendered or not."""
@@ -283,14 +289,15 @@ class Server(Voila):
             self.log.info("A page that no browser came for is ended")
             await end_kernel(self.kernel_manager, kernel_id)
         places.forget_ended(self.kernel_manager)
-        if self.pooled_pages() < self._pool_size():
+        await self.pool.tend()
+        if self.pooled_pages() < self._pool_size() and not self.pool.is_paused:
             self.fit_pool()
             self.kernel_manager.fill_if_needed(notebook_name=self.kernel_manager.notebook_path)
 
     async def _announce(self) -> None:
-        pools = getattr(self.kernel_manager, "_pools", {})
-        for task in [task for pool in pools.values() for task in pool]:
-            await (await task)["task"]
+        for item in list(self.pool):
+            with suppress(Exception):  # one that fails is made anew, and a visitor is told
+                await (await item)["task"]
         self.on_ready(self._url(self.ip))
 
 
@@ -298,10 +305,6 @@ async def end_kernel(manager: Any, kernel_id: str) -> None:
     """Ends a kernel, unless it has ended meanwhile."""
     with suppress(KeyError, tornado.web.HTTPError):
         await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
-
-
-def _is_rendered(task: Any) -> bool:
-    return task.done() and not task.exception() and task.result()["task"].done()
 
 
 # Requests' URLs are kept for these by Voilà; there is no log-in.
@@ -386,6 +389,7 @@ class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
         return place
 
     async def _write_page(self, place: Place) -> None:
+        await self.settings["voila"].pool.choose()
         async for html in self.get_generator():
             before, *there = STILL.split(html, maxsplit=1)
             self.write(before)

@@ -80,6 +80,8 @@ def main() -> int:
                     failed += bool(wrong)
                     if wrong:
                         print(f"load {number + 1}: {'; '.join(wrong)}", flush=True)
+                    if (number + 1) % 20 == 0:
+                        print(f"{number + 1} loads, {failed} failed", flush=True)
             browser.close()
             seconds = time.monotonic() - began
     print(f"{given.loads} loads under {given.loops} busy loops in {seconds:.0f} s: {failed} failed")

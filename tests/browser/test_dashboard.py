@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from io import BytesIO, StringIO
@@ -359,22 +358,3 @@ def table_texts(page: Page) -> dict[str, dict[str, str]]:
       [...row.querySelectorAll(".mc-old")].map((cell) => [cell.dataset.name, cell.textContent])])"""
     rows = [(label, [[newest, figure], *others]) for label, figure, others in page.evaluate(read)]
     return {LABELS[label]: {version: figure for version, figure in figures if figure != "–"} for label, figures in rows}
-
-
-# ---------- failing ----------
-def test_page_that_cannot_be_made_says_so_and_the_log_says_why(browser, simulated_dataset, serve, tmp_path):
-    dataset, calendar = tmp_path / "dataset", tmp_path / "releases.json"
-    dataset.mkdir()
-    shutil.copy(simulated_dataset[1], calendar)
-    command = [MISSIONCONTROL, "dashboard", "--dataset", dataset, "--releases", calendar, "--pool", 0]
-    with serve(command) as url:
-        for vanished in (calendar, dataset):
-            vanished.rename(tmp_path / "elsewhere")
-            page = browser.new_page()
-            page.goto(url)
-            page.wait_for_selector(".mc-failed")
-            said = page.locator(".mc-failed").inner_text()
-            assert said == "This page could not be made. The reason is in the server's log."
-            assert not [word for word in ("Traceback", "Error", str(tmp_path)) if word in page.content()]
-            assert re.search(f"MissionControlError: .*{re.escape(str(vanished))}", url.log.read_text())
-            (tmp_path / "elsewhere").rename(vanished)

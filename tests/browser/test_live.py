@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import nbformat
 import pytest
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Page, WebSocketRoute
@@ -23,7 +24,7 @@ from tests.browser.conftest import (
     wait_until,
     wait_until_live,
 )
-from tests.browser.test_server import kernel_process
+from tests.browser.test_server import get, kernel_process
 from tests.unit.small_dataset import CALENDAR, moment, write
 
 UPDATES = 12  # of each view
@@ -172,3 +173,94 @@ def test_view_first_shown_while_the_browser_fetches_all_widgets_has_its_switches
     labels = [text.strip("\u200b\n ") for text in page.locator(".mc-versions .widget-checkbox").all_inner_texts()]
     assert labels == ["56.0", "55.0.3", "55.0.2", "Older"]
     assert "javascript error" not in page.content()
+
+
+# ---------- a dataset that is away, and comes back ----------
+def failure_of(page: Page) -> str:
+    """The sentence that stands in place of a view; "" where there is none."""
+    found = page.locator("#rendered_cells [role=alert] .mc-error, #mc-still [role=alert] .mc-error")
+    return found.first.inner_text() if found.count() else ""
+
+
+def test_vanished_dataset_is_said_by_open_and_new_pages_which_go_on_by_themselves(browser, tmp_path):
+    data = Growing(tmp_path)
+    with serving(data, 5.0, "--pool", 2) as served:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        open_view(page, served, "?view=table", "table")
+        for what in (data.folder, data.folder / "error_aggregates" / "_delta_log"):
+            what.rename(tmp_path / "away")
+            wait_until(lambda: failure_of(page).startswith("The dataset could not be read"))
+            visitor = browser.new_page(viewport={"width": 390, "height": 844})
+            visitor.goto(served)
+            wait_until(lambda visitor=visitor: failure_of(visitor).startswith("The dataset could not be read"))
+            (tmp_path / "away").rename(what)
+            page.wait_for_selector(".mc-table")
+            visitor.wait_for_selector(".mc-matrix")
+            assert (failure_of(page), failure_of(visitor)) == ("", "")
+            visitor.close(run_before_unload=True)
+        assert re.search(f"could not be read: .*{re.escape(str(data.folder))}", served.log.read_text())
+
+
+@pytest.mark.parametrize("away", ["dataset", "releases.json"])
+def test_page_made_while_dataset_or_calendar_was_away_is_good_for_the_next_visitor(browser, tmp_path, away):
+    data = Growing(tmp_path)
+    (tmp_path / away).rename(tmp_path / "away")
+    with serving(data, 5.0, "--pool", 1) as served:
+        (tmp_path / "away").rename(tmp_path / away)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(served)
+        page.wait_for_selector(".mc-matrix")
+        assert page.locator(".mc-failed").count() == 0
+        assert failure_of(page) == ""
+
+
+# ---------- a page that cannot be made ----------
+FAILING = """
+from pathlib import Path
+from ipywidgets import HTML
+from missioncontrol_nb.dashboard.widgets import Page
+from ipywidgets import VBox
+if Path({flag!r}).exists():
+    raise RuntimeError("it is broken")
+box = VBox([Page(), HTML("<b id=made>made</b>")])
+box.add_class("mc")
+box
+"""
+
+
+@pytest.fixture
+def failing(tmp_path) -> tuple[Path, Path]:
+    """A notebook that fails as long as a file is there."""
+    flag, notebook = tmp_path / "broken", tmp_path / "failing.ipynb"
+    flag.touch()
+    cell = nbformat.v4.new_code_cell(FAILING.format(flag=str(flag)))
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), notebook)
+    return notebook, flag
+
+
+def test_waiting_page_that_failed_is_not_handed_out(browser, serve, failing):
+    notebook, flag = failing
+    with serve([sys.executable, "-m", "tests.browser.serve_notebook", notebook, "--pool", 2], HERE.parents[1]) as url:
+        assert get(url + "health")[0] == 503, "no page is ready"
+        flag.unlink()
+        page = browser.new_page()
+        page.goto(url)
+        page.wait_for_selector("#made")
+        assert page.locator(".mc-failed").count() == 0
+        wait_until(lambda: get(url + "health")[0] == 200)
+
+
+def test_page_that_could_not_be_made_says_so_and_tries_again_by_itself(browser, serve, failing):
+    notebook, flag = failing
+    with serve([sys.executable, "-m", "tests.browser.serve_notebook", notebook, "--pool", 0], HERE.parents[1]) as url:
+        page = browser.new_page()
+        page.goto(url)
+        said = "This page could not be made. The reason is in the server's log. It is tried again after {} s."
+        wait_until(lambda: page.locator(".mc-failed").inner_text() == said.format(5))
+        assert "Traceback" not in page.content()
+        assert "RuntimeError: it is broken" in url.log.read_text()
+        wait_until(lambda: page.locator(".mc-failed").inner_text() == said.format(10))
+        flag.unlink()
+        page.wait_for_selector("#made")
+        wait_for(page, "sessionStorage.length === 0")
