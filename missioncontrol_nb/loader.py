@@ -302,8 +302,9 @@ class Dataset:
 
         location = table_url(self.url, table)
         with _said_as(f"{location} cannot be read"):
-            if not DeltaTable.is_deltatable(location, self._options):
-                raise MissionControlError(f"{location} is gone: it was there before, and has no log now")
+            is_there = DeltaTable.is_deltatable(location, self._options)
+        if not is_there:
+            self._check_unknown(table)
 
     def _is_newer(self, table: contract.Table) -> bool:
         """Whether the newest commit of a table, which is now turned to, was not known yet."""
@@ -319,7 +320,7 @@ class Dataset:
         return handle.version() != version
 
     def _open(self, table: contract.Table) -> "DeltaTable | None":
-        """The handle of a table; None when it is not there yet."""
+        """The handle of a table; None when it is not there yet. Raises MissionControlError when it is there no more."""
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
@@ -328,6 +329,8 @@ class Dataset:
                 return self._tables[table.name]
             location = table_url(self.url, table)
             if not is_remote(self.url) and not Path(location, "_delta_log").is_dir():
+                _check_folder(Path(self.url))
+                self._check_unknown(table)
                 return None
             with _said_as(f"{location} cannot be read"):
                 try:
@@ -337,7 +340,15 @@ class Dataset:
                         raise
             if table.name in self._tables:
                 self._known.add(table.name)
+            else:
+                self._check_unknown(table)
             return self._tables.get(table.name)
+
+    def _check_unknown(self, table: contract.Table) -> None:
+        """Raises MissionControlError where a table without a log was there before: it is not to be read as empty."""
+        if table.name in self._known:
+            location = table_url(self.url, table)
+            raise MissionControlError(f"{location} is gone: it was there before, and has no log now")
 
     def _smallest(self, table: contract.Table, dimensions: Iterable[str]) -> contract.Table:
         """A table that sums this one, where it has the dimensions and all of the rows; else this one."""

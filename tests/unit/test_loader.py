@@ -334,6 +334,8 @@ def test_refresh_says_that_a_dataset_or_a_table_is_gone_until_it_is_back(tmp_pat
     for _ in range(2):
         with pytest.raises(MissionControlError, match=r"is gone|there is no dataset"):
             dataset.refresh()
+        with pytest.raises(MissionControlError, match=r"is gone|there is no dataset"):
+            dataset.load(every=None)  # nor is what is gone read as empty
     (tmp_path / "away").rename(folder / what)
     assert dataset.refresh()
     assert not dataset.refresh()
