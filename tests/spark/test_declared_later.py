@@ -40,7 +40,7 @@ def test_job_and_backfill_go_on_with_a_dataset_of_an_older_version(spark: SparkS
     write_pings(archive, "b.jsonl", [a_ping(31, gpu=5)])
     days = (str(archive), str(dataset), DAY, DAY)
     changes = backfill(*days, spark=spark, settings=BackfillSettings(unfinished=True, dry_run=True))
-    assert "pings 21 as before, usage hours 21.00 as before, GPU crashes 25 -> 45" in _as_text(changes, dry_run=True)
+    assert "pings 21 as before, usage hours 21.00 as before, gpu crashes 25 -> 45" in _as_text(changes, dry_run=True)
     assert sums(dataset, "gpu_crashes") == (25,)
     backfill(*days, spark=spark, settings=ANYWAY)
     everything = [*before, *after, a_ping(31, gpu=5)]
