@@ -38,7 +38,7 @@ from streaming.days import (
     totals,
 )
 from streaming.errors import MissionControlError
-from streaming.files import FileSource, list_files, write_list
+from streaming.files import FileSource, list_files, why_nothing, write_list
 from streaming.forms import SUBMISSION_YEARS
 from streaming.job import AggregateSettings, Progress, Summary, aggregate, checkpoint_folder, open_source
 from streaming.kafka import TopicSource
@@ -154,6 +154,9 @@ def backfill(
     check_credentials(dataset)
     pings = open_source(source, settings.counting)
     pings.check(stop, on_notice)
+    why = why_nothing(pings.url, pings.patience) if isinstance(pings, FileSource) else None
+    if why is not None:
+        raise MissionControlError(f"{why}. The days would be emptied")
     position = _stream_position(dataset, settings.counting)
     patience = Patience.saying(on_notice, stop)
     tables = persist(lambda _: _open_all(dataset), dataset, patience, at_start=True, to="read")

@@ -28,6 +28,17 @@ from streaming import contract, remote
 from streaming.counting import Counter
 from streaming.durability import sync_folder
 from streaming.errors import MissionControlError
+from streaming.listing import (
+    NO_FILE,
+    SUFFIXES,
+    Listed,
+    PassedOver,
+    holds_lines,
+    is_passed_over,
+    is_ping_file,
+    list_local,
+    packing_of,
+)
 from streaming.packed import Damaged, unpacked
 from streaming.partials import PartialSums, envelope_of
 from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, START_SECONDS, Notes, Patience, waiting_for
@@ -42,7 +53,6 @@ if TYPE_CHECKING:
 
 MAX_BATCH_BYTES = 8 << 30
 MOST_FILES = 100_000  # of a micro-batch, for empty ones have no bytes
-SUFFIXES = tuple(kind + packing for kind in (".json", ".jsonl") for packing in ("", ".gz", ".zst"))
 PIECE_BYTES = 256 << 20  # what one task reads at least, where there is as much
 SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
 FEW_BYTES = 64 << 20  # unpacked: the pings of so many have few rows
@@ -58,14 +68,6 @@ _EMPTY_LINES = re.compile(rb"\n{3,}")
 _UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
 
 
-class Listed(NamedTuple):
-    """A file as it was listed: absolute path or URL, bytes, microseconds since 1970; size -1: it cannot be listed."""
-
-    path: str
-    size: int
-    modified_us: int
-
-
 class Piece(NamedTuple):
     """What one task reads of a file: the bytes from start to end. Only lines are cut, and between lines."""
 
@@ -78,16 +80,6 @@ class Piece(NamedTuple):
 # Listing.
 
 
-def is_ping_file(name: str) -> bool:
-    """Whether a file of that name holds pings and is complete."""
-    return name.endswith(SUFFIXES) and not is_passed_over(name)
-
-
-def is_passed_over(name: str) -> bool:
-    """Whether a file or folder of that name is nobody's business yet."""
-    return name.startswith((".", "_")) or name.endswith(".tmp")
-
-
 def check_source(source: str, patience: Patience) -> None:
     """Raises MissionControlError when there is no such source or it holds no pings by its name."""
     check_credentials(source)
@@ -97,20 +89,30 @@ def check_source(source: str, patience: Patience) -> None:
         return
     elif not Path(source).exists():
         raise MissionControlError(f"no such file or folder: {source!r}")
-    elif Path(source).is_file() and not source.endswith(SUFFIXES):
+    elif Path(source).is_file() and not source.lower().endswith(SUFFIXES):
         raise MissionControlError(f"expected a file that ends in one of {', '.join(SUFFIXES)}; got {source!r}")
 
 
-def list_files(source: str, patience: Patience = NO_PATIENCE) -> list[Listed]:
+def list_files(source: str, patience: Patience = NO_PATIENCE, passed: PassedOver | None = None) -> list[Listed]:
     """The ping files of a file, folder (and its folders), glob or URL, oldest first; source: as normal_url gives it.
 
-    Of LISTED and the path of a list, as write_list wrote it, those on the list. Raises MissionControlError where an
-    object store does not answer for as long as patience lasts.
+    Of LISTED and the path of a list, as write_list wrote it, those on the list. passed: takes what is passed over.
+    Raises MissionControlError where an object store does not answer for as long as patience lasts.
     """
     if source.startswith(LISTED):
         return [Listed(*file) for file in json.loads(Path(source.removeprefix(LISTED)).read_text())]
-    listed = _list_remote(source, patience) if is_remote(source) else _list_local(source)
+    passed = PassedOver() if passed is None else passed
+    listed = _list_remote(source, patience, passed) if is_remote(source) else list_local(source, passed)
     return sorted(listed, key=lambda file: (file.modified_us, file.path))
+
+
+def why_nothing(source: str, patience: Patience = NO_PATIENCE) -> str | None:
+    """Why there is no file to read, in a sentence; None when there is one."""
+    passed = PassedOver()
+    if source.startswith(LISTED) or list_files(source, patience, passed):
+        return None
+    has = f"passed over: {passed}" if passed else "nothing is there"
+    return f"{source!r} holds no file of pings, whose name ends in {', '.join(SUFFIXES)}; {has}"
 
 
 def write_list(files: Sequence[Listed], path: Path) -> str:
@@ -119,50 +121,15 @@ def write_list(files: Sequence[Listed], path: Path) -> str:
     return f"{LISTED}{path}"
 
 
-def _list_local(source: str) -> Iterator[Listed]:
-    if glob.has_magic(source) and not os.path.exists(source):  # noqa: PTH110
-        for path in glob.iglob(source, recursive=True):  # noqa: PTH207
-            if os.path.isdir(path):  # noqa: PTH112
-                continue
-            if is_ping_file(os.path.basename(path)):  # noqa: PTH119
-                yield from _stat(path)
-    elif os.path.isdir(source):  # noqa: PTH112
-        yield from _walk(source)
-    else:
-        yield from _stat(source)
-
-
-def _walk(folder: str) -> Iterator[Listed]:
-    """A folder's ping files, its folders' included; a folder that cannot be read is listed with size -1."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if not is_passed_over(entry.name):
-                        yield from _walk(entry.path)
-                elif is_ping_file(entry.name):
-                    yield from _stat(entry.path)
-    except FileNotFoundError:
-        return
-    except OSError:
-        yield Listed(folder + os.sep, -1, time.time_ns() // 1000)
-
-
-def _stat(path: str) -> Iterator[Listed]:
-    try:
-        status = os.stat(path)  # noqa: PTH116 (a third of the time of Path's)
-    except FileNotFoundError:
-        return
-    except OSError:
-        yield Listed(path, -1, time.time_ns() // 1000)
-    else:
-        yield Listed(path, status.st_size, status.st_mtime_ns // 1000)
-
-
-def _list_remote(source: str, patience: Patience) -> Iterator[Listed]:
+def _list_remote(source: str, patience: Patience, passed: PassedOver) -> Iterator[Listed]:
     for below, details in remote.find(source, patience).items():
         *folders, _ = below.split("/")
         name = details["url"].rsplit("/", 1)[-1]
+        if details["type"] == "file" and not is_ping_file(name) and not any(map(is_passed_over, folders)):
+            passed.add_name(name, details["url"])
+        elif details["type"] == "other":  # of a file system that has pipes and devices
+            passed.add(NO_FILE, details["url"])
+            continue
         if details["type"] != "directory" and is_ping_file(name) and not any(map(is_passed_over, folders)):
             yield Listed(details["url"], int(details["size"] or 0), _modified_us(details))
 
@@ -263,7 +230,7 @@ def share_out(files: Sequence[Listed], cores: int) -> list[list[Piece]]:
 
 
 def _weight(file: Listed) -> int:
-    return max(file.size, 0) * _UNPACKED_FACTOR.get(os.path.splitext(file.path)[1], 1)  # noqa: PTH122
+    return max(file.size, 0) * _UNPACKED_FACTOR.get(packing_of(file.path), 1)
 
 
 def have_few_rows(files: Sequence[Listed]) -> bool:
@@ -274,7 +241,7 @@ def have_few_rows(files: Sequence[Listed]) -> bool:
 def _cut(file: Listed, piece_bytes: int) -> Iterator[Piece]:
     """A large file of lines as pieces that begin and end between lines; any other file whole."""
     start = 0
-    if file.path.endswith(".jsonl") and file.size > 2 * piece_bytes:
+    if holds_lines(file.path) and not packing_of(file.path) and file.size > 2 * piece_bytes:
         try:
             with _open(file.path) as stream:
                 for near in range(piece_bytes, file.size, piece_bytes):
@@ -374,13 +341,13 @@ def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[b
     """
     if piece.end < 0:
         raise PermissionError(piece.path)
-    name, packing = os.path.splitext(piece.path)  # noqa: PTH122
-    if packing in (".gz", ".zst"):
+    packing, has_lines = packing_of(piece.path), holds_lines(piece.path)
+    if packing:
         blocks = unpacked(_read_blocks(piece, PACKED_BLOCK_BYTES, patience), packing)
     else:
-        name, blocks = piece.path, _read_blocks(piece, BLOCK_BYTES, patience)
-    documents = _lines(blocks) if name.endswith(".jsonl") else _one_document(blocks)
-    if not packing.endswith(("gz", "zst")) and name.endswith(".jsonl") and not is_remote(piece.path):
+        blocks = _read_blocks(piece, BLOCK_BYTES, patience)
+    documents = _lines(blocks) if has_lines else _one_document(blocks)
+    if not packing and has_lines and not is_remote(piece.path):
         documents = _local_lines(piece)
     for line in documents:
         document = line.strip()
@@ -595,13 +562,23 @@ class FilePlan:
         self._source, self._path, self._notes, self._max_bytes = source, log, notes, max_bytes
         self._patience = patience
         self._log = FileLog(log)
+        self.passed_over = PassedOver()
 
     def __len__(self) -> int:
         return len(self._log)
 
     def has_pings(self) -> bool:
         """Whether there is or was a file to read."""
-        return bool(len(self._log) or list_files(self._source, self._patience))
+        return bool(len(self._log) or self._list())
+
+    def look(self) -> PassedOver:
+        """What is passed over now."""
+        self._list()
+        return self.passed_over
+
+    def _list(self) -> list[Listed]:
+        self.passed_over = PassedOver()
+        return list_files(self._source, self._patience, self.passed_over)
 
     def options(self) -> dict[str, str]:
         """What PingFiles takes."""
@@ -611,7 +588,7 @@ class FilePlan:
     def unread_bytes(self, committed: int) -> int:
         """The sizes of the files that are not in the micro-batches before that number."""
         unfinished = self._log.files(min(committed, len(self._log)), len(self._log))
-        new = [file for file in list_files(self._source, self._patience) if file.path not in self._log.seen]
+        new = [file for file in self._list() if file.path not in self._log.seen]
         return sum(max(file.size, 0) for file in [*unfinished, *new])
 
     def read(self, number: int, document_bytes: int) -> Read:

@@ -19,9 +19,10 @@ from streaming.checkpoint import Checkpoint, check_against, open_checkpoint, sou
 from streaming.cluster import SHARES_OF_SUMS, await_executors, is_cluster
 from streaming.dedupe import FIRST_NUMBER, FOLDER, drop_duplicates, forget
 from streaming.errors import MissionControlError
-from streaming.files import FileSource
+from streaming.files import FilePlan, FileSource
 from streaming.hour_before import note_hour_before
 from streaming.kafka import TopicPlan, TopicSettings, TopicSource
+from streaming.listing import PassedOver
 from streaming.partials import envelope_options
 from streaming.patience import Patience
 from streaming.pings import Envelope
@@ -113,6 +114,7 @@ class Summary:
     """What a run read. seconds: all of it; start_seconds: until Spark was up; bytes: of documents, unpacked.
 
     finished: False where a run that does not follow was stopped before it had read all that was there.
+    passed_over: files that were not read because of what they are or what they are called.
     """
 
     pings: int
@@ -123,6 +125,7 @@ class Summary:
     start_seconds: float
     batches: int
     finished: bool = True
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 def aggregate(
@@ -160,6 +163,7 @@ def aggregate(
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
+        run.require_pings(at_start=True)
         start_seconds = 0.0
         with (
             _ends_with_spark(stop),
@@ -170,6 +174,7 @@ def aggregate(
             start_seconds = time.monotonic() - began
             on_start(start_seconds)
             run.run(session, on_progress)
+        run.require_pings(at_start=False)
     return run.summary(time.monotonic() - began, start_seconds)
 
 
@@ -268,6 +273,8 @@ class _Run:
             self._has_read_all = not self._stop.is_set()
             return
         total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
+        if self._settings.follow and isinstance(self._plan, FilePlan) and self._plan.look():
+            self._on_notice(f"passed over: {self._plan.passed_over}")
         self._prepare_notes(spark)
         if self._stop.is_set():
             return
@@ -303,6 +310,28 @@ class _Run:
             "cores": str(spark.sparkContext.defaultParallelism),
         }
 
+    def require_pings(self, at_start: bool) -> None:
+        """Raises MissionControlError where a source holds no files of pings; one that is followed may yet get some.
+
+        At the start only of a checkpoint that knows no file: another may have a micro-batch to end.
+        """
+        if not isinstance(self._source, FileSource) or self._stop.is_set():
+            return
+        if len(self._plan) if at_start else self._batches or self._settings.follow:
+            return
+        why = files.why_nothing(self._source.url, self._source.patience)
+        if why is not None and self._settings.follow:
+            self._on_notice(f"{why}: waiting for one")
+        elif why is not None:
+            raise MissionControlError(why)
+
+    def _passed_over(self) -> PassedOver:
+        """What was passed over as far as it is known; a store is not asked again for it."""
+        if not isinstance(self._plan, FilePlan):
+            return PassedOver()
+        looks_again = self._settings.follow and not is_remote(self._source.identity)
+        return self._plan.look() if looks_again else self._plan.passed_over
+
     def _tell_trouble(self) -> None:
         trouble = self._source.trouble()
         if trouble != self._trouble:
@@ -329,7 +358,15 @@ class _Run:
         rejected = dict(self._rejected.most_common())
         finished = self._settings.follow or self._has_read_all
         return Summary(
-            self._pings, self._accepted, rejected, self._bytes, seconds, start_seconds, self._batches, finished
+            self._pings,
+            self._accepted,
+            rejected,
+            self._bytes,
+            seconds,
+            start_seconds,
+            self._batches,
+            finished,
+            self._passed_over(),
         )
 
     @property

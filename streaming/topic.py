@@ -209,6 +209,12 @@ class Topic:
         topic_id, count = self.describe()
         return topic_id, self.offsets(range(count), OffsetSpec.latest())
 
+    def firsts(self, partitions: Sequence[int]) -> dict[int, int]:
+        """The offset of the first message that each partition still has. Raises Away."""
+        from confluent_kafka.admin import OffsetSpec
+
+        return self.offsets(partitions, OffsetSpec.earliest())
+
     def offsets(self, partitions: Sequence[int], at: Any) -> dict[int, int]:
         """The offset of each partition at an OffsetSpec; -1 where no message is that new. Raises Away."""
         return {place: found.offset for place, found in self._list(partitions, at).items()}

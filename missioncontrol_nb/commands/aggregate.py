@@ -11,7 +11,7 @@ import click
 from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import FOLLOW, TOPIC, Command
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
-from streaming.errors import MissionControlError
+from streaming.errors import MissionControlError, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -114,10 +114,10 @@ def command(
     """Sum the pings in SOURCE into the grouped dataset.
 
     SOURCE is a topic, kafka://HOST:PORT[,HOST:PORT...]/TOPIC, with a ping a message; or a file, a folder (with all
-    below it), a glob in quotes, or a URL such as s3://bucket/folder, of files .json (a ping each) or .jsonl (a ping a
-    line), either also packed as .gz or .zst. A message counts once, and a file counts once, however often this runs,
-    and whenever it is killed. Write a file under a name that begins with . or _ or ends with .tmp, and rename it when
-    it is complete: such names are passed over.
+    below it, linked folders too), a glob in quotes, or a URL such as s3://bucket/folder, of files .json (a ping each),
+    .jsonl or .ndjson (a ping a line), each also packed as .gz or .zst. A message counts once, and a file counts once,
+    however often this runs, and whenever it is killed. Write a file under a name that begins with . or _ or ends with
+    .tmp, and rename it when it is complete: such names are passed over. Others, and pipes, are too, and are named.
 
     What cannot be counted is counted as rejected, with its reason, and its file is named.
 
@@ -224,7 +224,7 @@ class _Output:
     def _write(self, line: str, file: "object") -> None:
         from tqdm import tqdm
 
-        tqdm.write(line, file=file)
+        tqdm.write(printable(line), file=file)
         file.flush()  # type: ignore[attr-defined]
 
 
@@ -241,6 +241,7 @@ def _as_record(summary: "Summary") -> dict[str, object]:
         "bytes": summary.bytes,
         "seconds": round(summary.seconds, 3),
         "start_seconds": round(summary.start_seconds, 3),
+        "passed_over": summary.passed_over.as_records(),
     }
 
 
@@ -255,6 +256,8 @@ def _as_text(summary: "Summary") -> str:
         f"{summary.pings / reading:,.0f} pings/s, {summary.bytes / 1e6 / reading:,.1f} MB/s since Spark was up",
     ]
     lines += [f"  {count:>8,} {reason}: {REASONS[reason]}" for reason, count in summary.rejected.items()]
+    if summary.passed_over:
+        lines.append(f"Passed over: {summary.passed_over}")
     if not summary.finished:
         lines.append("Stopped before all was read: the same command goes on from there")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import TOPIC, Command
 from missioncontrol_nb.terminal import plural, stopped_by_signals
 from streaming import contract
-from streaming.errors import MissionControlError
+from streaming.errors import MissionControlError, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -175,7 +175,7 @@ class _Output:
     def _on_notice(self, notice: str) -> None:
         from tqdm import tqdm
 
-        tqdm.write(notice, file=sys.stderr)
+        tqdm.write(printable(notice), file=sys.stderr)
 
 
 def _as_record(changes: "Sequence[Change]", dry_run: bool, finished: bool = True) -> dict[str, object]:

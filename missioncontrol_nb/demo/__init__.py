@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from missioncontrol_nb.demo.parts import Live, Server, descendants, end_aggregator, kill
-from missioncontrol_nb.demo.place import check_port, own_folder
+from missioncontrol_nb.demo.place import check_port, check_topic, own_folder
 from missioncontrol_nb.terminal import plural, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -55,10 +55,12 @@ def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
     """Run the demo until SIGINT, SIGTERM, SIGHUP or the end of its minutes; then end every process it started.
 
     tell: told what happens, line by line, one of them the URL. To be called in the main thread. Raises
-    MissionControlError where the port is taken or the folder is somebody else's, before anything is started, and when
-    a part of the demo fails.
+    MissionControlError where the port is taken, the topic is not there or the folder is somebody else's, before
+    anything is started, and when a part of the demo fails.
     """
     check_port(settings.port)
+    if settings.topic is not None:
+        check_topic(settings.topic)
     with ExitStack() as stack:
         stop = stack.enter_context(stopped_by_signals(signal.SIGHUP))
         folder = stack.enter_context(own_folder(settings.folder))

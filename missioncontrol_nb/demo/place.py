@@ -28,6 +28,15 @@ def check_port(port: int) -> None:
             ) from None
 
 
+def check_topic(url: str) -> None:
+    """Raises MissionControlError where a demo cannot send pings through a topic: it must be there, and be reached."""
+    from streaming.topic import Topic, is_topic
+
+    if not is_topic(url):
+        raise MissionControlError(f"expected --kafka as kafka://HOST:PORT/TOPIC; got {url!r}")
+    Topic.of(url, {}).require()
+
+
 @contextmanager
 def own_folder(folder: Path | None) -> Iterator[Path]:
     """The demo's folder, empty and locked: the one that is named, which stays, or one that goes away."""

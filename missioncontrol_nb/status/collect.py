@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from missioncontrol_nb.dashboard.settings import Settings
 from missioncontrol_nb.loader import Dataset
@@ -132,7 +132,7 @@ class Collector:
         self._opened = Dataset(self.dataset)
         self._topics: dict[str, Topic] = {}
         self._counted: tuple[int, set[str]] = (-1, set())  # the files in so many finished micro-batches
-        self._position()
+        self._check_config()
 
     def collect(self, at: datetime | None = None) -> Status:
         """How it is now. Raises MissionControlError where the dataset cannot be read."""
@@ -156,6 +156,16 @@ class Collector:
             self._pings(at - timedelta(days=1), at),
             tuple(_state(self.dataset, table, handle, at) for table, handle in self._handles()),
         )
+
+    def _check_config(self) -> None:
+        """Raises MissionControlError where settings for Kafka's client have no effect."""
+        position = self._position()
+        can_have_none = self.checkpoint is None and is_remote(self.dataset)
+        if self.kafka_config and (can_have_none or (position is not None and not position.is_topic)):
+            raise MissionControlError(
+                "--kafka-config has no effect without the checkpoint of a job that reads a topic: leave it out, or "
+                f"name the checkpoint; got {self.checkpoint or 'none'}"
+            )
 
     def _position(self) -> Position | None:
         """Raises MissionControlError where there is no checkpoint although one is named."""
@@ -201,6 +211,7 @@ class Collector:
         topic = self._topics.setdefault(url, Topic.of(url, self.kafka_config))
         try:
             topic_id, ends = topic.ends()
+            firsts = topic.firsts([*ends])
         except Away as away:
             return Lag(url, unknown=f"no broker answers at {topic.brokers}: {away}")
         except MissionControlError as error:
@@ -208,7 +219,16 @@ class Collector:
         read = position.offsets()
         if read["topic"] != topic_id:
             read = {}  # made anew: all of it is unread
-        return Lag(url, by_partition={place: max(end - read.get(str(place), 0), 0) for place, end in ends.items()})
+        return Lag(url, by_partition=unread(read, firsts, ends))
+
+
+def unread(read: Mapping[str, Any], firsts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
+    """The messages of each partition that a topic still has and that are not counted.
+
+    read: by partition, as text, the message after those that were counted; nothing of a partition that was added since.
+    firsts, ends: the first message that is still kept, and the one after the last.
+    """
+    return {place: max(end - max(read.get(str(place), 0), firsts[place]), 0) for place, end in ends.items()}
 
 
 def _window_of(moment: datetime) -> datetime:

@@ -406,7 +406,8 @@ def command(tmp_path: Path, *arguments: object) -> subprocess.Popen[str]:
 
 def test_command_ended_by_ctrl_c_leaves_nothing_behind(dataset: Path, archive: Path, tmp_path: Path):
     days = ("--dataset", dataset, "--from", "2017-10-02", "--to", "2017-10-02")
-    os.mkfifo(archive / "never.json")  # is read until something is written to it, which nobody does
+    many = 20_000 * b"\n".join([*of_day(SECOND, 6, hours=3), b""])
+    (archive / "many.jsonl").write_bytes(many)  # which take longer to count than it takes to send a signal
     job = command(tmp_path, archive, *days)
     scratch = tmp_path / "scratch"
     pause = threading.Event()

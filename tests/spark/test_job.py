@@ -213,6 +213,7 @@ def test_loss_of_sparks_own_notes_counts_nothing_twice(spark: SparkSession, ping
 )
 def test_what_the_user_can_mend_is_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "notes.txt").write_text("no pings")
+    (tmp_path / "ping.json").write_text("{}")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(
         [*MISSIONCONTROL, "aggregate", *arguments],

@@ -1,5 +1,6 @@
 """A folder that holds no pings yet."""
 
+import os
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -10,16 +11,26 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from streaming import contract, job
+from streaming.errors import MissionControlError
 from streaming.job import AggregateSettings, Batch, aggregate
 from tests.spark.small_pings import crash_ping, table_sums
 
 
-def test_empty_folder_holds_no_pings_until_it_does(spark: SparkSession, tmp_path: Path) -> None:
+def test_folder_without_pings_is_refused_until_it_has_one(spark: SparkSession, tmp_path: Path) -> None:
     pings, dataset = tmp_path / "pings", tmp_path / "dataset"
     pings.mkdir()
+    (pings / "a.txt").write_bytes(crash_ping())
+    with pytest.raises(MissionControlError, match=r"holds no file of pings.*passed over: 1 whose .*'.*a.txt'"):
+        aggregate(str(pings), str(dataset), spark=spark)
+    (pings / "one.NDJSON").write_bytes(crash_ping())
+    os.mkfifo(pings / "p.jsonl")
+    summary = aggregate(str(pings), str(dataset), spark=spark)
+    assert (summary.accepted, summary.finished) == (1, True)
+    assert {record["reason"] for record in summary.passed_over.as_records()} == {"unknown_name", "no_regular_file"}
     assert aggregate(str(pings), str(dataset), spark=spark).pings == 0
-    (pings / "one.json").write_bytes(crash_ping())
-    assert aggregate(str(pings), str(dataset), spark=spark).accepted == 1
+    (pings / "one.NDJSON").unlink()
+    with pytest.raises(MissionControlError, match="holds no file of pings"):
+        aggregate(str(pings), str(dataset), spark=spark)
 
 
 def test_follow_waits_for_the_first_file_of_an_empty_folder(spark: SparkSession, tmp_path: Path) -> None:
@@ -50,18 +61,28 @@ def test_follow_waits_for_the_first_file_of_an_empty_folder(spark: SparkSession,
 def test_follow_of_an_empty_folder_ends_when_told(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "pings").mkdir()
     stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
     settings = AggregateSettings(follow=True, trigger_seconds=60)
-    assert (
-        aggregate(str(tmp_path / "pings"), str(tmp_path / "dataset"), settings=settings, stop=stop, spark=spark).pings
-        == 0
-    )
+    said: list[str] = []
+    summary = aggregate(
+        str(tmp_path / "pings"), str(tmp_path / "dataset"), settings=settings, stop=stop, on_notice=said.append,
+        on_start=lambda _: threading.Timer(0.5, stop.set).start(), spark=spark,
+    )  # fmt: skip
+    assert (summary.pings, summary.finished) == (0, True)
+    assert [notice.partition("; ")[2] for notice in said] == ["nothing is there: waiting for one"]
+
+
+def test_run_that_is_stopped_before_all_was_read_is_not_finished(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_bytes(crash_ping())
+    stop = threading.Event()
+    stop.set()
+    assert not aggregate(str(tmp_path / "one.json"), str(tmp_path / "d"), stop=stop, spark=spark).finished
 
 
 def test_job_killed_while_spark_noted_its_first_micro_batch_begins_again(spark: SparkSession, tmp_path: Path) -> None:
     pings, dataset = tmp_path / "pings", tmp_path / "dataset"
     pings.mkdir()
-    assert aggregate(str(pings), str(dataset), spark=spark).pings == 0
+    with pytest.raises(MissionControlError, match="nothing is there"):
+        aggregate(str(pings), str(dataset), spark=spark)
     for name in ("metadata", "offsets/.0.0f3c.tmp"):
         left = dataset / "_checkpoint" / "spark" / name
         left.parent.mkdir(parents=True, exist_ok=True)

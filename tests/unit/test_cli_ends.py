@@ -270,3 +270,16 @@ def test_device_is_not_replaced_by_a_file(command, tmp_path, monkeypatch, capsys
     assert ends(monkeypatch, *arguments[command]) == 1
     assert "which is a folder, a device or a pipe" in capsys.readouterr().err.splitlines()[-1]
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("topic", "says"),
+    [("pings/", "expected --kafka as kafka://"), ("kafka://h", "expected kafka://HOST:PORT"),
+     ("kafka://127.0.0.1:1/pings", "no broker answers at 127.0.0.1:1")],
+)  # fmt: skip
+def test_demo_checks_its_topic_before_it_makes_anything(topic, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("streaming.topic.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("streaming.topic.ANSWER_SECONDS", 1.0)
+    assert ends(monkeypatch, "demo", "--port", "0", "--folder", str(tmp_path / "demo"), "--kafka", topic) == 1
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "demo").exists()

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from missioncontrol_nb import cli
 from missioncontrol_nb.status import Collector, Lag, prometheus, server, words
+from missioncontrol_nb.status.collect import unread
 from missioncontrol_nb.status.page import as_page
 from streaming import contract
 from streaming.checkpoint import open_checkpoint
@@ -380,3 +381,17 @@ def test_command_serves_until_told_to_stop(tmp_path):
         assert get(url + "healthz")[0] == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("read", "firsts", "ends", "lag"),
+    [
+        ({"0": 7}, {0: 2}, {0: 9}, {0: 2}),
+        ({"0": 7}, {0: 2, 1: 40}, {0: 9, 1: 45}, {0: 2, 1: 5}),  # a partition that was added since
+        ({}, {0: 100, 1: 0}, {0: 103, 1: 2}, {0: 3, 1: 2}),  # a topic made anew
+        ({"0": 7}, {0: 20}, {0: 25}, {0: 5}),  # retention took what was not read
+        ({"0": 7}, {0: 0}, {0: 5}, {0: 0}),
+    ],
+)
+def test_lag_begins_at_the_first_message_that_is_kept(read, firsts, ends, lag):
+    assert unread(read, firsts, ends) == lag
