@@ -13,15 +13,18 @@ from missioncontrol_nb.arguments import Time, Values, as_utc
 from missioncontrol_nb.selection import Selection, check_one_product, select
 from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
-from streaming.table import (
-    WHOLE_APP,
-    check_credentials,
-    is_remote,
-    normal_url,
+from streaming.opening import (
+    check_columns,
+    check_folder,
+    has_log,
+    is_there,
+    no_dataset,
+    open_table,
     reason_of,
     said_up_to,
-    table_url,
 )
+from streaming.places import dataset_url, is_remote, show_days, table_url
+from streaming.table import WHOLE_APP, check_credentials
 from streaming.table import storage_options as all_options
 
 if TYPE_CHECKING:
@@ -117,8 +120,7 @@ def load(
     opened = Dataset(dataset, storage_options)
     rows = opened.load_selection(selection, official)
     if rows.empty and not opened.tables():  # asked last, for it opens all tables, and a load takes one or two
-        names = ", ".join(table.name for table in contract.TABLES)
-        raise MissionControlError(f"{dataset} holds none of a dataset's tables ({names}) yet")
+        raise no_dataset(str(dataset))
     return rows
 
 
@@ -131,7 +133,7 @@ class Dataset:
 
     def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
         """url: folder or `s3://` URL. Raises MissionControlError where there is no folder, or no credentials."""
-        self.url = normal_url(arguments.place("dataset", url))
+        self.url = dataset_url(arguments.place("dataset", url))
         _check_storage_options(storage_options)
         check_credentials(self.url, storage_options)
         self._options = all_options(self.url, storage_options)
@@ -141,8 +143,7 @@ class Dataset:
         self._whole: DeltaTable | None = None  # the handle of a table that holds all of the one it sums
         self._is_reopened = False  # since the last refresh, because files were gone
         self._lock = RLock()
-        if not is_remote(self.url):
-            _check_folder(Path(self.url))
+        check_folder(self.url)
 
     def tables(self) -> tuple[str, ...]:
         """The names of the tables that are there now."""
@@ -246,7 +247,9 @@ class Dataset:
                 return None
             version = table.version()
             if self._data_up_to is None or self._data_up_to[0] != version:
-                self._data_up_to = (version, as_utc(contract.DATA_UP_TO, said_up_to(table)))
+                with _said_as(f"{table_url(self.url, contract.ERROR_AGGREGATES)} cannot be read"):
+                    said = said_up_to(table)
+                self._data_up_to = (version, as_utc(contract.DATA_UP_TO, said))
             return self._data_up_to[1]
 
     def files_by_day(self) -> dict[date, int]:
@@ -286,8 +289,7 @@ class Dataset:
         deltalake says nothing of it: the newest commit of a log that is gone is the one known last.
         """
         try:
-            if not is_remote(self.url):
-                _check_folder(Path(self.url))
+            check_folder(self.url)
             for table in contract.TABLES:
                 # one request, of the table that all others sum: each page of each visitor asks every few seconds
                 if table.name in self._known and (table is contract.ERROR_AGGREGATES or not is_remote(self.url)):
@@ -298,12 +300,10 @@ class Dataset:
             raise
 
     def _check_log(self, table: contract.Table) -> None:
-        from deltalake import DeltaTable
-
         location = table_url(self.url, table)
         with _said_as(f"{location} cannot be read"):
-            is_there = DeltaTable.is_deltatable(location, self._options)
-        if not is_there:
+            is_there_now = is_there(self.url, table, self._options)
+        if not is_there_now:
             self._check_unknown(table)
 
     def _is_newer(self, table: contract.Table) -> bool:
@@ -314,6 +314,7 @@ class Dataset:
         version = handle.version()
         try:
             handle.update_incremental()
+            show_days(table_url(self.url, table))
         except _delta_errors():  # a table that was made anew under the handle
             self._tables.pop(table.name)
             return self._open(table) is not None
@@ -321,20 +322,21 @@ class Dataset:
 
     def _open(self, table: contract.Table) -> "DeltaTable | None":
         """The handle of a table; None when it is not there yet. Raises MissionControlError when it is there no more."""
-        from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
         with self._lock:
             if table.name in self._tables:
                 return self._tables[table.name]
             location = table_url(self.url, table)
-            if not is_remote(self.url) and not Path(location, "_delta_log").is_dir():
-                _check_folder(Path(self.url))
+            if not is_remote(self.url) and not has_log(location):
+                check_folder(self.url)
                 self._check_unknown(table)
                 return None
             with _said_as(f"{location} cannot be read"):
                 try:
-                    self._tables[table.name] = DeltaTable(location, storage_options=self._options)
+                    handle = open_table(location, self._options)
+                    check_columns(handle, location, table)
+                    self._tables[table.name] = handle
                 except TableNotFoundError as error:
                     if "scheme" in str(error):
                         raise
@@ -493,14 +495,6 @@ def _check_storage_options(storage_options: Any) -> None:
     options = arguments.instance("storage_options", storage_options, Mapping, "a dict of text to text")  # type: ignore[type-abstract]
     for each in (*options, *options.values()):
         arguments.instance("storage_options", each, str, "a dict of text to text")
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        found = "that is a file" if folder.exists() else "no such folder"
-        raise MissionControlError(f"there is no dataset at {folder}: {found}")
-    if (folder / "_delta_log").is_dir():
-        raise MissionControlError(f"{folder} is one table; give the dataset's folder, {folder.parent}")
 
 
 def _check_dimensions(selection: Selection, table: contract.Table, official: "Calendar | None") -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from missioncontrol_nb.selection import ALWAYS_LOADED, EVERY, Selection, check_one_product
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.places import is_remote, normal_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +31,10 @@ def is_older(source: str | Path) -> bool:
     """Whether a source is a file of the older layout, or a local folder of such files, rather than a dataset."""
     if str(source).endswith(".parquet"):
         return True
-    folder = Path(source)
-    if "://" in str(source) or not folder.is_dir() or any((folder / table.name).is_dir() for table in contract.TABLES):
+    if is_remote(str(source)):
+        return False
+    folder = Path(normal_url(source))
+    if not folder.is_dir() or any((folder / table.name).is_dir() for table in contract.TABLES):
         return False
     return any(folder.glob("**/*.parquet")) and not (folder / "_delta_log").is_dir()
 
@@ -57,8 +60,8 @@ def load_older(source: str | Path, selection: Selection, official: "Calendar | N
 
 
 def _files(source: str | Path) -> list[str]:
-    text = str(source)
-    if "://" in text or Path(text).is_file():
+    text = normal_url(source)
+    if is_remote(text) or Path(text).is_file():
         return [text]
     files = sorted(str(file) for file in Path(text).glob("**/*.parquet"))
     if not files:
@@ -67,10 +70,10 @@ def _files(source: str | Path) -> list[str]:
 
 
 def _open(file: str) -> Any:
-    """What pyarrow reads: the path, or the opened file of a URL."""
+    """What pyarrow reads: an opened file, for it would read a URL, or a folder's columns, in a path."""
     import fsspec
 
-    return fsspec.open(file, "rb").open() if "://" in file else file
+    return fsspec.open(file, "rb").open() if is_remote(file) else Path(file).open("rb")
 
 
 def _read_schema(file: str) -> "pa.Schema":
@@ -78,7 +81,8 @@ def _read_schema(file: str) -> "pa.Schema":
     import pyarrow.parquet as pq
 
     try:
-        schema = pq.read_schema(_open(file))
+        with _open(file) as opened:
+            schema = pq.read_schema(opened)
     except (pa.ArrowException, OSError) as error:
         raise MissionControlError(f"{file} cannot be read as Parquet: {error}") from error
     for column in ("window_start", *ALWAYS_LOADED):
@@ -126,7 +130,8 @@ def _read(
     application = ("application",) if "application" in schema.names else ()
     of_builds = ("channel", "version", "build_id") if official is not None else ()
     columns = list(dict.fromkeys(["window_start", *selection.dimensions, *application, *of_builds, *here]))
-    table = pq.read_table(_open(file), columns=columns, filters=_filters(schema, selection))
+    with _open(file) as opened:
+        table = pq.read_table(opened, columns=columns, filters=_filters(schema, selection))
     rows = table.to_pandas(ignore_metadata=True)
     rows["window_start"] = _windows(rows["window_start"])
     rows[here] = rows[here].fillna(0)

@@ -1,7 +1,7 @@
 """Files that a cluster's tasks write into a dataset's tables, for the driver to commit: no grouped row comes to it.
 
 A task that runs again writes other files; only those of the run that Spark reports are committed. The others, and those
-of a job that was killed, are in no commit, and vacuuming removes them.
+of a job that was killed, are in no commit; `missioncontrol maintain` says how many there are.
 """
 
 from collections.abc import Iterator

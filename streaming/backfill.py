@@ -42,7 +42,9 @@ from streaming.files import FileSource, list_files, why_nothing, write_list
 from streaming.forms import SUBMISSION_YEARS
 from streaming.job import AggregateSettings, Progress, Summary, aggregate, checkpoint_folder, open_source
 from streaming.kafka import TopicSource
+from streaming.opening import check_ours, has_log, open_table, said_up_to
 from streaming.patience import Patience
+from streaming.places import dataset_url, is_remote, table_url
 from streaming.position import Position, position_of
 from streaming.source import Source
 from streaming.table import (
@@ -50,12 +52,8 @@ from streaming.table import (
     TableWriter,
     brisk_options,
     check_credentials,
-    is_remote,
-    normal_url,
     open_writers,
     persist,
-    said_up_to,
-    table_url,
 )
 from streaming.topic import is_topic
 
@@ -130,7 +128,7 @@ def backfill(
     Raises MissionControlError for what the caller can fix, before anything is changed where that can be known; Stopped
     when told to stop, between two replacements.
     """
-    settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), normal_url(dataset)
+    settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), dataset_url(dataset)
     if since > until:
         raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
     if settings.counting.dedupe and is_cluster(settings.counting.master):
@@ -358,16 +356,17 @@ def _open_all(dataset: str) -> "dict[str, DeltaTable | None]":
 
 
 def _open(dataset: str, table: contract.Table) -> "DeltaTable | None":
-    from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
     url = table_url(dataset, table)
-    if not is_remote(url) and not Path(url, "_delta_log").is_dir():
+    if not is_remote(url) and not has_log(url):
         return None
     try:
-        return DeltaTable(url, storage_options=brisk_options(url))
+        delta = open_table(url, brisk_options(url))
     except TableNotFoundError:
         return None
+    check_ours(delta, url, table)
+    return delta
 
 
 def _without_waiting(pings: Source, position: Position | None, folder: Path) -> tuple[Source, bool]:

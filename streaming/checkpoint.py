@@ -18,12 +18,13 @@ from typing import BinaryIO
 
 from streaming.durability import Unsynced, make_folder
 from streaming.errors import MissionControlError
-from streaming.position import app_of
+from streaming.position import app_of, read_identity
 from streaming.source import Plan, write_json
 from streaming.table import TableWriter
 
 LOCK_SECONDS = 15.0
 _IDENTITY = "checkpoint.json"
+_OF_A_CHECKPOINT = ("files.log", "topic.json", "brokers.json", "spark", "scratch", "documents")
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:
     path = folder / _IDENTITY
     wanted = {"source": source, "dataset": dataset}
     if path.is_file():
-        identity = json.loads(path.read_text())
+        identity = read_identity(path)
         for what, value in wanted.items():
             if identity[what] != value:
                 raise MissionControlError(
@@ -135,9 +136,10 @@ def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:
                     "name another one with --checkpoint"
                 )
         return identity
-    if any((folder / name).exists() for name in ("files.log", "topic.json", "spark")):
+    if any((folder / name).exists() for name in _OF_A_CHECKPOINT):  # to be removed or replaced only where it is ours
         raise MissionControlError(
-            f"the checkpoint {str(folder)!r} has lost its checkpoint.json: restore it, or name another --checkpoint"
+            f"the folder {str(folder)!r} is no checkpoint, or one that has lost its checkpoint.json: restore that, or "
+            "name another --checkpoint"
         )
     identity = {"id": str(uuid.uuid4()), **wanted}
     write_json(path, identity)

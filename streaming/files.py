@@ -15,10 +15,9 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import IO, TYPE_CHECKING, ClassVar, NamedTuple
 
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
@@ -131,18 +130,7 @@ def _list_remote(source: str, patience: Patience, passed: PassedOver) -> Iterato
             passed.add(NO_FILE, details["url"])
             continue
         if details["type"] != "directory" and is_ping_file(name) and not any(map(is_passed_over, folders)):
-            yield Listed(details["url"], int(details["size"] or 0), _modified_us(details))
-
-
-def _modified_us(details: dict[str, Any]) -> int:
-    """When a remote file was written, by whichever name its filesystem says so."""
-    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
-        moment = details.get(name)
-        if isinstance(moment, datetime):
-            return round(moment.timestamp() * 1e6)
-        if isinstance(moment, int | float):
-            return round(moment * 1e6)
-    return 0
+            yield Listed(details["url"], int(details["size"] or 0), round(remote.modified(details).timestamp() * 1e6))
 
 
 # Which files belong to which micro-batch.
@@ -326,11 +314,16 @@ def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":
     import pyarrow as pa
 
     rows = [
-        {"table": contract.FILE_REJECTS, "file": path, "reason": reason, "count": count}
+        {"table": contract.FILE_REJECTS, "file": _as_text(path), "reason": reason, "count": count}
         for path, reasons in rejects.items()
         for reason, count in reasons.items()
     ]
     return pa.RecordBatch.from_pylist(rows, schema=contract.partial_schema())
+
+
+def _as_text(path: str) -> str:
+    """A path that may not be UTF-8, as text that is."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[bytes]:

@@ -26,19 +26,12 @@ from streaming.listing import PassedOver
 from streaming.partials import envelope_options
 from streaming.patience import Patience
 from streaming.pings import Envelope
+from streaming.places import dataset_url, is_remote, normal_url, plain_folder, source_url
 from streaming.session import MemoryWatch, SparkEndedError, spark_session
 from streaming.source import Plan, Source
 from streaming.spill import files_of, room_of, with_rows
 from streaming.sums import add_up, rows_of
-from streaming.table import (
-    TableWriter,
-    check_credentials,
-    is_remote,
-    normal_url,
-    open_writers,
-    pass_on_settings,
-    sync_tables,
-)
+from streaming.table import TableWriter, check_credentials, open_writers, pass_on_settings, sync_tables
 from streaming.topic import is_topic
 from streaming.upkeep import tended
 
@@ -155,7 +148,7 @@ def aggregate(
     if isinstance(source, str):
         check_settings(settings, source, is_topic(source))
     pings = open_source(source, settings) if isinstance(source, str) else source
-    dataset = normal_url(dataset)
+    dataset = dataset_url(dataset)
     check_credentials(dataset)
     pings.check(stop, on_notice)
     with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
@@ -183,7 +176,7 @@ def open_source(source: str, settings: AggregateSettings) -> Source:
     if is_topic(source):
         most = kafka.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else kafka.MAX_BATCH_BYTES
         return TopicSource.of(source, settings.topic, settings.max_batch_bytes or most)
-    return FileSource(normal_url(source), settings.max_batch_bytes or files.MAX_BATCH_BYTES)
+    return FileSource(source_url(source), settings.max_batch_bytes or files.MAX_BATCH_BYTES)
 
 
 def _session(
@@ -385,7 +378,9 @@ class _Run:
             options["spill_to"] = spill_to
         partials = spark.readStream.format(data_source.name()).options(**options).load()
         stream = partials.writeStream.foreachBatch(self._append)
-        stream = stream.option("checkpointLocation", str(self._checkpoint.spark))
+        stream = stream.option(
+            "checkpointLocation", str(plain_folder(self._checkpoint.folder) / self._checkpoint.spark.name)
+        )
         if self._settings.follow:
             return stream.trigger(processingTime=f"{round(self._settings.trigger_seconds * 1000)} milliseconds").start()
         return stream.trigger(availableNow=True).start()

@@ -4,8 +4,10 @@ Each step is one commit that is right at any moment. Rows are summed again withi
 that span: Delta takes it when nothing was added to the span since its rows were read, and refuses it otherwise, so that
 a row that comes meanwhile is neither lost nor counted twice. Spans grow with their age, windows of the hour that is
 going on, hours, days, so that a row is written a few times in all. That is not only for readers: a commit takes 0.1 ms
-for each file that its table has, and 0.01 ms for each commit that its log still has. Being killed leaves files that no
-commit names, and a full vacuum finds them a day later.
+for each file that its table has, and 0.01 ms for each commit that its log still has.
+
+Only files that the table's log named are ever removed, and only from a table that says it is ours. Writers that were
+killed leave files that no commit names; those are counted and reported, and a person removes them.
 """
 
 import math
@@ -14,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as day_time
@@ -26,19 +28,17 @@ from streaming import contract
 from streaming.columns import as_found, fitted, listed, schema_of
 from streaming.durability import TableFiles
 from streaming.errors import MissionControlError
+from streaming.opening import check_folder, check_ours, is_there, no_dataset, open_table, reason_of
+from streaming.places import dataset_url, is_remote, table_url
 from streaming.sums import sum_query
 from streaming.table import (
     LOG_MINUTES,
     after_commit,
     brisk_options,
     check_credentials,
-    is_remote,
-    normal_url,
     properties_of,
-    reason_of,
     said_again,
     storage_options,
-    table_url,
 )
 
 if TYPE_CHECKING:
@@ -53,10 +53,14 @@ ROW_GROUP_ROWS = 131_072  # few enough for a reader to leave most unread, and to
 FEW_FILES = 4  # small files that a closed window, hour or day may have
 FEW_OPEN_FILES = 16  # small files that a window that is going on may have
 ROUND_SECONDS = 60.0
-ORPHANS_EVERY, ORPHANS_AFTER_HOURS = DAY, 24  # a file being written is named by a commit much sooner
+ORPHANS_EVERY, ORPHANS_AFTER = DAY, DAY  # a file being written is named by a commit much sooner
 ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
 KEEP_REMOVED_HOURS = 2
 REMOVED = "delta.deletedFileRetentionDuration"  # an hour more than that: what is forgotten cannot be vacuumed
+_INTERVAL = re.compile(r"interval (\d{1,6}) (second|minute|hour|day|week)s?")
+_UNIT_HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1, "day": 24, "week": 168}
+_MOST_HOURS = 10 * 366 * 24
+_DATA_FILE = re.compile(r"submission_date=\d{4}-\d\d-\d\d/[^/]+\.parquet")  # what writers to our tables make
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,20 @@ class State(NamedTuple):
     bytes: int
 
 
+class Unnamed(NamedTuple):
+    """Data files that no commit names, left by writers that were killed: how many, and when the oldest was written."""
+
+    files: int = 0
+    bytes: int = 0
+    oldest: datetime | None = None
+
+
 @dataclass
 class Upkeep:
-    """What was done to a table. spans: how many were summed again; days: those that were no longer to be kept."""
+    """What was done to a table. spans: how many were summed again; days: those that were no longer to be kept.
+
+    unnamed: None where they were not looked for.
+    """
 
     table: str
     before: State
@@ -89,6 +104,7 @@ class Upkeep:
     spans: int = 0
     days: list[date] = field(default_factory=list)
     removed_files: int = 0
+    unnamed: Unnamed | None = None
     seconds: float = 0.0
 
 
@@ -125,8 +141,8 @@ def maintain(
 
     on_progress: told a table, the spans of it that are done, and all. on_table: told what was done to each table, as
     soon as it was. stop: ends it after the span at hand.
-    finds_orphans: also files that no commit ever named. Raises MissionControlError where there is no dataset, and, once
-    the other tables are tended, where one cannot be.
+    finds_orphans: also counts files that no commit ever named, and shortens the log. Raises MissionControlError where
+    there is no dataset, and, once the other tables are tended, where one cannot be or is not ours.
     """
     settings, stop = settings or MaintainSettings(), stop or threading.Event()
     if settings.keep_coarse_days is not None and settings.keep_coarse_days < (settings.keep_days or math.inf):
@@ -134,11 +150,12 @@ def maintain(
             "expected --keep-coarse-days with --keep-days, and not fewer: an overview shows what the coarse table has; "
             f"got {settings.keep_coarse_days} and {settings.keep_days or 'none'}"
         )
-    dataset = normal_url(dataset)
+    dataset = dataset_url(dataset)
     check_credentials(dataset)
-    keepers = [Keeper(dataset, table) for table in contract.TABLES if is_there(dataset, table)]
+    check_folder(dataset)
+    keepers = [Keeper(dataset, table) for table in contract.TABLES if _is_there(dataset, table)]
     if not keepers:
-        raise MissionControlError(f"{dataset} holds no dataset: none of its tables is there")
+        raise no_dataset(dataset)
     done: list[Upkeep] = []
     newest = cache(lambda: _newest_day(keepers[0], now()))
     failures: list[str] = []
@@ -157,15 +174,10 @@ def maintain(
     return done
 
 
-def is_there(dataset: str, table: contract.Table) -> bool:
-    """Whether a dataset has a table."""
-    from deltalake import DeltaTable
-
+def _is_there(dataset: str, table: contract.Table) -> bool:
     url = table_url(dataset, table)
-    if not is_remote(url):
-        return Path(url, "_delta_log").is_dir()
     with _said_of(url):
-        return DeltaTable.is_deltatable(url, storage_options=storage_options(url))
+        return is_there(dataset, table, storage_options(url))
 
 
 def follow(
@@ -262,10 +274,10 @@ class Keeper:
         self._files = None if is_remote(self.url) else _files_of(self.url)
 
     def open(self) -> "DeltaTable":
-        """The table as its newest commit has it."""
-        from deltalake import DeltaTable
-
-        return DeltaTable(self.url, storage_options=brisk_options(self.url))
+        """The table as its newest commit has it. Raises MissionControlError where it does not say that it is ours."""
+        delta = open_table(self.url, brisk_options(self.url))
+        check_ours(delta, self.url, self.table)
+        return delta
 
     def files(self) -> list[DataFile]:
         """The files that it consists of now."""
@@ -282,6 +294,8 @@ class Keeper:
         for day, size, first, last, rows in zip(
             days, sizes, firsts, lasts, _column(actions, "num_records"), strict=True
         ):
+            if day is None:
+                raise MissionControlError(f"the log of the table {self.url!r} names a file that is of no day")
             midnight = datetime.combine(day, day_time(), UTC)
             files.append(DataFile(day, first or midnight, last or midnight + DAY - contract.WINDOW, rows or 0, size))
         return files
@@ -365,19 +379,58 @@ class Keeper:
                 if attempt == ATTEMPTS:
                     raise
 
-    def vacuum(self, after_hours: int, *, is_full: bool) -> int:
-        """Removes files that were replaced so long ago, or, when full, all that no commit names; how many."""
+    def vacuum(self, after_hours: int) -> int:
+        """Removes files that commits replaced so long ago; how many. Of others, nothing is removed."""
         delta = self.open()
+        planned = delta.vacuum(after_hours, dry_run=True, enforce_retention_duration=False)
+        foreign = [path for path in planned if not _DATA_FILE.fullmatch(path)]
+        if foreign:
+            raise MissionControlError(
+                f"the log of the table {self.url!r} says that {foreign[0]!r} was a file of it, and it cannot be one: "
+                "nothing was removed"
+            )
+        if not planned:
+            return 0
         self._sync(delta)  # a file may go when what replaces it is durable
         removed = delta.vacuum(
             after_hours,
             dry_run=False,
             enforce_retention_duration=False,
-            full=is_full,
             commit_properties=self._properties(delta),
             post_commithook_properties=after_commit(self.url),
         )
         return len(removed)
+
+    def unnamed(self, now: datetime) -> Unnamed:
+        """The data files, older than a day, that no commit names. They are left."""
+        delta, hours = self.open(), ORPHANS_AFTER // HOUR
+        found = delta.vacuum(hours, dry_run=True, full=True, enforce_retention_duration=False)
+        replaced = set(delta.vacuum(hours, dry_run=True, enforce_retention_duration=False))
+        names = [name for name in found if name not in replaced and _DATA_FILE.fullmatch(name)]
+        if not names:
+            return Unnamed()
+        there = self._remote_files() if is_remote(self.url) else self._local_files(names)
+        sizes = [there[name] for name in names if name in there and there[name][1] <= now - ORPHANS_AFTER]
+        oldest = min((written for _, written in sizes), default=None)
+        return Unnamed(len(sizes), sum(size for size, _ in sizes), oldest)
+
+    def _local_files(self, names: Sequence[str]) -> dict[str, tuple[int, datetime]]:
+        """The bytes of files and when they were written."""
+        there = {}
+        for name in names:
+            with suppress(OSError):
+                status = Path(self.url, name).stat()
+                there[name] = (status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+        return there
+
+    def _remote_files(self) -> dict[str, tuple[int, datetime]]:
+        from streaming.patience import NO_PATIENCE
+        from streaming.remote import find, modified
+
+        return {
+            name: (int(details["size"] or 0), modified(details))
+            for name, details in find(self.url, NO_PATIENCE, is_literal=True).items()
+        }
 
     def keep_log_short(self, keep_removed_hours: int | None) -> int:
         """Sees to it that Delta forgets old commits and removed files; for how many hours those stay.
@@ -385,8 +438,7 @@ class Keeper:
         None: as long as the table says, which a stream's own upkeep leaves as it was told elsewhere.
         """
         delta = self.open()
-        said = re.fullmatch(r"interval (\d+) hours", delta.metadata().configuration.get(REMOVED) or "")
-        hours = keep_removed_hours or (max(int(said[1]) - 1, 1) if said else KEEP_REMOVED_HOURS)
+        hours = keep_removed_hours or self._kept_hours(delta.metadata().configuration.get(REMOVED))
         wanted = {
             **properties_of(self.table),
             "delta.logRetentionDuration": f"interval {LOG_MINUTES} minutes",
@@ -399,6 +451,19 @@ class Keeper:
                 post_commithook_properties=after_commit(self.url),
             )
         return hours
+
+    def _kept_hours(self, said: str | None) -> int:
+        """How long the table's setting says that replaced files stay, an hour less."""
+        if said is None:
+            return KEEP_REMOVED_HOURS
+        interval = _INTERVAL.fullmatch(said)
+        hours = math.ceil(int(interval[1]) * _UNIT_HOURS[interval[2]]) if interval else 0
+        if not 0 < hours <= _MOST_HOURS:
+            raise MissionControlError(
+                f"expected a time such as 'interval 3 hours' as the setting {REMOVED} of the table {self.url!r}; got "
+                f"{said!r}: say how long replaced files shall stay with --keep-removed-hours"
+            )
+        return max(hours - 1, 1)
 
     def clean_log(self) -> None:
         """Forgets old commits that an earlier checkpoint tells, but for the newest moment that they name.
@@ -470,9 +535,9 @@ class _Tending:
             upkeep.spans += self._keeper.sum_again(span)
         if spans:
             self._on_progress(self._table.name, len(spans), len(spans))
-        upkeep.removed_files = self._keeper.vacuum(keep_hours, is_full=False)
+        upkeep.removed_files = self._keeper.vacuum(keep_hours)
         if finds_orphans:
-            upkeep.removed_files += self._keeper.vacuum(max(keep_hours, ORPHANS_AFTER_HOURS), is_full=True)
+            upkeep.unnamed = self._keeper.unnamed(self._now)
             self._keeper.clean_log()
         upkeep.after, upkeep.seconds = _state(self._keeper.files()), time.monotonic() - began
         return upkeep

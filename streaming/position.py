@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streaming.errors import MissionControlError
 from streaming.receipt import RECEIVED
 from streaming.topic import is_topic
 
@@ -32,7 +33,7 @@ class Position:
     def topic_url(self) -> str | None:
         """Where the topic was last reached; None where the job has not run since that is noted."""
         path = self.folder / _BROKERS
-        return json.loads(path.read_text()) if path.is_file() else None
+        return str(_read_json(path)) if path.is_file() else None
 
     def offsets(self) -> dict[str, Any]:
         """The topic's id as `topic` and, by partition, the message after those of the finished micro-batches.
@@ -48,7 +49,10 @@ class Position:
             return set()
         with path.open("rb") as log:
             lines = [line for _, line in zip(range(self.finished), log, strict=False)]
-        return {file[0] for line in lines for file in json.loads(line)}
+        try:
+            return {file[0] for line in lines for file in json.loads(line)}
+        except (ValueError, TypeError, LookupError) as error:
+            raise _damaged(path) from error
 
     def is_running(self) -> bool:
         """Whether a job holds the checkpoint now."""
@@ -68,9 +72,34 @@ def position_of(folder: Path) -> Position | None:
     path = folder / "checkpoint.json"
     if not path.is_file():
         return None
-    identity = json.loads(path.read_text())
-    finished = max((int(done.name) for done in (folder / "spark" / "commits").glob("[0-9]*")), default=-1) + 1
+    identity = read_identity(path)
+    done = [each.name for each in (folder / "spark" / "commits").glob("[0-9]*")]
+    finished = max((int(name) for name in done if name.isdigit()), default=-1) + 1
     return Position(folder, identity["source"], identity["dataset"], app_of(identity["id"]), finished)
+
+
+def read_identity(path: Path) -> Mapping[str, str]:
+    """What a checkpoint says of itself. Raises MissionControlError where it is damaged."""
+    identity = _read_json(path)
+    if not isinstance(identity, dict) or not all(
+        isinstance(identity.get(name), str) for name in ("id", "source", "dataset")
+    ):
+        raise _damaged(path)
+    return identity
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> MissionControlError:
+    return MissionControlError(
+        f"the file {str(path)!r} of a checkpoint is damaged: restore it from a copy, or do as the guide says "
+        "('When the checkpoint is lost')"
+    )
 
 
 def app_of(checkpoint_id: str) -> str:
@@ -82,15 +111,21 @@ def offsets_before(folder: Path, number: int) -> dict[str, Any]:
     """Where in a topic the micro-batch of a number begins, as Spark keeps it."""
     path = folder / "spark" / "offsets" / str(number - 1)
     if number and path.is_file():
-        return json.loads(path.read_text().splitlines()[-1])
+        try:
+            return json.loads(path.read_text().splitlines()[-1])
+        except (ValueError, IndexError) as error:
+            raise _damaged(path) from error
     return first_offsets(folder / "topic.json")
 
 
 def first_offsets(path: Path) -> dict[str, Any]:
     """Where in a topic the first micro-batch begins: what `topic.json` in a checkpoint says."""
-    begins = json.loads(path.read_text())
-    time = {RECEIVED: begins[RECEIVED]} if RECEIVED in begins else {}
-    return {"topic": begins["topic_id"], **begins["start"], **time}
+    begins = _read_json(path)
+    try:
+        time = {RECEIVED: begins[RECEIVED]} if RECEIVED in begins else {}
+        return {"topic": begins["topic_id"], **begins["start"], **time}
+    except (TypeError, KeyError) as error:
+        raise _damaged(path) from error
 
 
 def by_partition(offsets: Mapping[str, Any]) -> dict[str, int]:

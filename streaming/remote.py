@@ -8,6 +8,7 @@ is read twice is never counted twice. Keys that are refused are asked for anew s
 import errno
 import glob
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from streaming.errors import MissionControlError
@@ -36,12 +37,18 @@ def require(url: str, patience: Patience) -> None:
         raise MissionControlError(f"cannot read from {url!r}: {error}") from error
 
 
-def find(url: str, patience: Patience, passes: Passes | None = None) -> dict[str, dict[str, Any]]:
-    """The files and folders below a URL, or that a glob matches, by their path below it; with fsspec's details."""
+def find(
+    url: str, patience: Patience, passes: Passes | None = None, *, is_literal: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The files and folders below a URL, or that a glob matches, by their path below it; with fsspec's details.
+
+    A URL of something that is there is no glob. is_literal: it is none in any case.
+    """
 
     def look(filesystem: Any, path: str) -> dict[str, dict[str, Any]]:
         filesystem.invalidate_cache()
-        found = (filesystem.glob if glob.has_magic(path) else filesystem.find)(path, detail=True)
+        is_glob = not is_literal and glob.has_magic(path) and not filesystem.exists(path)
+        found = (filesystem.glob if is_glob else filesystem.find)(path, detail=True)
         return {
             name.removeprefix(path).lstrip("/"): details | {"url": filesystem.unstrip_protocol(name)}
             for name, details in found.items()
@@ -53,6 +60,17 @@ def find(url: str, patience: Patience, passes: Passes | None = None) -> dict[str
         return {}
     except PermissionError as error:
         raise _failure(url, error) from error
+
+
+def modified(details: dict[str, Any]) -> datetime:
+    """When a remote file was written, by whichever name its filesystem says so; 1970 where it does not."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        moment = details.get(name)
+        if isinstance(moment, datetime):
+            return moment.astimezone(UTC)
+        if isinstance(moment, int | float):
+            return datetime.fromtimestamp(moment, UTC)
+    return datetime.fromtimestamp(0, UTC)
 
 
 def read_range(url: str, start: int, end: int, patience: Patience) -> bytes:
@@ -117,9 +135,9 @@ def _filesystem(url: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
     # More attempts are ours: s3fs would make 25, of 15 seconds each where nothing comes back.
     retries = {"retries": {"max_attempts": 2, "mode": "standard"}}
-    filesystem, path = fsspec.core.url_to_fs(url, config_kwargs=retries)
+    filesystem = fsspec.filesystem("s3", config_kwargs=retries)  # url_to_fs would take :: in a key for a chain of URLs
     filesystem.retries = 1
-    return filesystem, path
+    return filesystem, filesystem._strip_protocol(url)
 
 
 def _passes(error: Exception, number: int) -> bool:

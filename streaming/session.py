@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from streaming.cluster import environment_settings, is_cluster, own_address
 from streaming.errors import MissionControlError
+from streaming.places import plain_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -69,6 +70,9 @@ appender.log.target = SYSTEM_ERR
 appender.log.layout.type = PatternLayout
 appender.log.layout.pattern = %d{{HH:mm:ss}} %p %c{{1}}: %m%n%ex
 """
+
+
+_UTF8_LOCALE = "C.UTF-8"
 
 
 class SparkEndedError(MissionControlError):
@@ -139,6 +143,7 @@ def spark_session(
     Raises MissionControlError when Spark does not start, SparkEndedError when its Java ends before the session does.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    folder = plain_folder(folder)  # Java, Spark's lists of folders and its launcher each misread other names
     log = folder / "spark.log"
     settings = _settings(master, folder, environment) | dict(config or {})
     settings.setdefault(_RESULT_BYTES, str(round(_bytes_of(settings[_MEMORY]) * RESULT_BYTES_SHARE)))
@@ -369,6 +374,8 @@ def _environment(java_home: Path, python: str = sys.executable, address: str | N
     }
     if address:
         wanted["SPARK_LOCAL_IP"] = address
+    if sys.getfilesystemencoding().lower() == "utf-8" and not _is_utf8_locale():
+        wanted |= {"LC_ALL": _UTF8_LOCALE, "PYTHONUTF8": "1"}  # as Python does here; Java turns such text to ?
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -379,6 +386,12 @@ def _environment(java_home: Path, python: str = sys.executable, address: str | N
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _is_utf8_locale() -> bool:
+    """Whether the environment asks for text in UTF-8."""
+    said = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
+    return "utf-8" in said.lower() or "utf8" in said.lower()
 
 
 def class_archive() -> Path:
@@ -395,7 +408,11 @@ def _class_archive_option() -> list[str]:
     if wanted:
         return [f"-XX:ArchiveClassesAtExit={wanted}"]
     archive = class_archive()
-    return [f"-XX:SharedArchiveFile={archive}", "-Xlog:disable", "-Xlog:all=error:stderr"] if archive.is_file() else []
+    return (
+        [f"-XX:SharedArchiveFile={shlex.quote(str(archive))}", "-Xlog:disable", "-Xlog:all=error:stderr"]
+        if archive.is_file()
+        else []
+    )
 
 
 def _stop(spark: "SparkSession", process: subprocess.Popen[bytes]) -> None:

@@ -3,7 +3,7 @@
 What one task passes on goes through Spark's Java to the driver, at some 0.6 kB of memory a row. Beyond its room a task
 writes its rows as files itself and passes on what a commit says of each file. The driver commits those files with the
 rest of the micro-batch. Files of a task that failed, or of a micro-batch that a table has already, are in no commit,
-and vacuuming removes them.
+and `missioncontrol maintain` says how many there are.
 """
 
 import json

@@ -15,13 +15,21 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from streaming import contract
 from streaming.columns import add_missing, as_found, fitted, schema_of
 from streaming.durability import TableFiles, Unsynced, make_folder, set_aside_damaged_commits, sync_all
-from streaming.errors import MissionControlError, require_place
+from streaming.errors import MissionControlError
+from streaming.opening import PARTITION, check_ours, has_log, open_table
+from streaming.opening import reason_of as reason_of
+from streaming.opening import said_up_to as said_up_to
 from streaming.patience import START_SECONDS, Patience
+from streaming.places import dataset_url as dataset_url
+from streaming.places import is_remote as is_remote
+from streaming.places import is_s3 as is_s3
+from streaming.places import normal_url as normal_url
+from streaming.places import show_days
+from streaming.places import table_url as table_url
 from streaming.sums import sum_query
 
 if TYPE_CHECKING:
@@ -37,7 +45,6 @@ REPLACED_APP = "missioncontrol replaced"  # whose transaction says how often row
 ATTEMPTS = 8  # at what need not pass
 LOG_MINUTES = 10  # how long commits are kept one by one; each commit lists those that are
 LONGEST_COMMIT_SECONDS = LOG_MINUTES * 60 / 4
-_HISTORY_STEPS = (10, 100, None)  # commits to look back
 CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's metadata address and hangs
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -61,37 +68,7 @@ _FINAL_AT_START = (*_FINAL, "403 Forbidden", "400 Bad Request", "301 Moved")  # 
 _AWAY = re.compile(r"HTTP error|timed out|429 Too Many|\b5\d\d [A-Z]")  # what deltalake says of a store that is
 _RETRIES = {"max_retries": "3", "retry_timeout": "15s"}  # of deltalake's, as many as patience can do without
 _CLOCKS = (getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC), time.CLOCK_REALTIME)
-_COLOURS = re.compile("\\x1b\\[[0-9;]*m")
-_LONGEST_REASON = 500
 _Result = TypeVar("_Result")
-
-
-def is_remote(url: str) -> bool:
-    """Whether a dataset or a source is somewhere else than in this machine's files."""
-    return "://" in url and not url.startswith("file://")
-
-
-def normal_url(url: str | Path) -> str:
-    """One spelling for one place: an absolute path for local ones, no slash at the end.
-
-    Raises MissionControlError for an empty one.
-    """
-    text = require_place(str(url))
-    if is_remote(text):
-        return text.rstrip("/")
-    if text.startswith("file://"):
-        text = require_place(unquote(urlsplit(text).path), "a path after file://")
-    return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 (Path would resolve no `..`)
-
-
-def table_url(dataset: str, table: contract.Table) -> str:
-    """Where a table of a dataset is."""
-    return f"{normal_url(dataset)}/{table.name}"
-
-
-def is_s3(url: str) -> bool:
-    """Whether a dataset or a source is in a bucket."""
-    return url.startswith(("s3://", "s3a://"))
 
 
 def use_endpoint(url: str) -> None:
@@ -269,6 +246,7 @@ class TableWriter:
             transactions = [Transaction(app, batch), Transaction(REPLACED_APP, number), Transaction(mark, number)]
             properties = CommitProperties(custom_metadata=said, app_transactions=transactions)
             rows = fitted(rows, self._delta)
+            show_days(self.url, rows[PARTITION].unique().to_pylist())
             with _in_time():
                 write_deltalake(
                     self._delta,
@@ -339,6 +317,7 @@ class TableWriter:
         def ask(again: bool) -> "pa.Table":
             if again:
                 self._delta = self._open()
+            show_days(self.url)
             return pa.table(QueryBuilder().register("data", self._delta).execute(query).read_all())
 
         return self._persist(ask)
@@ -375,6 +354,7 @@ class TableWriter:
                     post_commithook_properties=self._after_commit,
                 )
             else:
+                show_days(self.url, rows[PARTITION].unique().to_pylist())
                 write_deltalake(
                     self._delta,
                     fitted(rows, self._delta),
@@ -401,9 +381,8 @@ class TableWriter:
 
     def _open(self) -> "DeltaTable":
         """The table as its newest commit has it, with all measures: those declared since it was made are added."""
-        from deltalake import DeltaTable
-
-        delta = DeltaTable(self.url, storage_options=brisk_options(self.url))
+        delta = open_table(self.url, brisk_options(self.url))
+        check_ours(delta, self.url, self.table)
         as_found(self.table, delta)  # which raises where a key is missing: of the rows so far nobody knows its value
         add_missing(contract.schema(self.table), delta, said_again)
         return delta
@@ -414,15 +393,21 @@ class TableWriter:
         options = brisk_options(self.url)
         if self._files:
             make_folder(Path(self.url))
-        if options is not None or not Path(self.url, "_delta_log").is_dir():
-            DeltaTable.create(
+        if is_remote(self.url) or not has_log(self.url):
+            if self._files:
+                make_folder(Path(self.url, "_delta_log"))
+            open_table(
                 self.url,
-                contract.schema(self.table),
-                mode="ignore",
-                partition_by=["submission_date"],
-                name=self.table.name,
-                configuration=properties_of(self.table),
-                storage_options=options,
+                options,
+                lambda place: DeltaTable.create(
+                    place,
+                    contract.schema(self.table),
+                    mode="ignore",
+                    partition_by=[PARTITION],
+                    name=self.table.name,
+                    configuration=properties_of(self.table),
+                    storage_options=options,
+                ),
             )
         return self._open()
 
@@ -490,15 +475,6 @@ def said_again(delta: "DeltaTable") -> "CommitProperties | None":
     return CommitProperties(custom_metadata={contract.DATA_UP_TO: said}) if said else None
 
 
-def said_up_to(delta: "DeltaTable") -> str | None:
-    """The newest submission that a table's newest commits name, ISO 8601, UTC; not each commit names one."""
-    for limit in _HISTORY_STEPS:
-        said = [commit[contract.DATA_UP_TO] for commit in delta.history(limit) if contract.DATA_UP_TO in commit]
-        if said:
-            return max(said)
-    return None
-
-
 def open_writers(
     dataset: str,
     patience: Patience = Patience(),  # noqa: B008 (immutable)
@@ -553,11 +529,3 @@ def persist(
         raise
     except Exception as error:
         raise MissionControlError(f"cannot {to} {url!r}: {reason_of(error)}") from error
-
-
-def reason_of(error: Exception) -> str:
-    """What deltalake says in many coloured lines, in one; of an S3 server's answer, its code and its message."""
-    lines = [line.strip(" \t↳") for line in _COLOURS.sub("", str(error) or repr(error)).splitlines()]
-    text = " ".join(filter(None, lines))
-    said = re.search("<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", text)
-    return ": ".join(filter(None, said.groups())) if said else text[:_LONGEST_REASON]

@@ -57,7 +57,7 @@ def command(
     from missioncontrol_nb.dashboard.server import Hosting, serve
     from missioncontrol_nb.loader import Dataset
     from missioncontrol_nb.releases import calendar_beside, load_calendar
-    from streaming.table import normal_url
+    from streaming.places import dataset_url, normal_url
 
     if not _BASE_URL.fullmatch(base_url):
         raise MissionControlError(f"expected --base-url as a path such as /firefox/crashes/; got {base_url!r}")
@@ -67,4 +67,4 @@ def command(
         load_calendar(releases)
     click.echo("Making the first page ready ...", err=True)
     hosting = Hosting(host, port, pool, base_url, names, most_pages, verbose=verbose)
-    serve(Settings(normal_url(dataset), normal_url(releases) if releases else None), hosting, on_ready=click.echo)
+    serve(Settings(dataset_url(dataset), normal_url(releases) if releases else None), hosting, on_ready=click.echo)

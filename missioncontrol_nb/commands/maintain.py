@@ -122,7 +122,10 @@ def _as_json(upkeep: "Upkeep") -> str:
     record = asdict(upkeep)
     for name in ("before", "after"):
         record[name] = getattr(upkeep, name)._asdict()
-    return json.dumps(record | {"days": [day.isoformat() for day in upkeep.days]})
+    unnamed = upkeep.unnamed and upkeep.unnamed._asdict()
+    if unnamed and unnamed["oldest"]:
+        unnamed["oldest"] = unnamed["oldest"].isoformat(timespec="seconds")
+    return json.dumps(record | {"days": [day.isoformat() for day in upkeep.days], "unnamed": unnamed})
 
 
 def _as_text(upkeep: "Upkeep") -> str:
@@ -131,5 +134,16 @@ def _as_text(upkeep: "Upkeep") -> str:
     return (
         f"{upkeep.table}: {before.files:,} -> {plural(after.files, 'file')}, {before.rows:,} -> "
         f"{plural(after.rows, 'row')}, {before.bytes / 1e6:.1f} -> {after.bytes / 1e6:.1f} MB{dropped}; "
-        f"{plural(upkeep.removed_files, 'unused file')} deleted, {upkeep.seconds:.1f} s"
+        f"{plural(upkeep.removed_files, 'unused file')} deleted, {upkeep.seconds:.1f} s{_left(upkeep)}"
+    )
+
+
+def _left(upkeep: "Upkeep") -> str:
+    """That there are files which no commit names."""
+    unnamed = upkeep.unnamed
+    if not unnamed or not unnamed.oldest:
+        return ""
+    return (
+        f"; {plural(unnamed.files, 'file')} of {unnamed.bytes / 1e6:.1f} MB that no commit names, the oldest of "
+        f"{unnamed.oldest:%Y-%m-%d}, left in {upkeep.table}"
     )

@@ -32,8 +32,9 @@ from missioncontrol_nb.simulate.fleet import (
 )
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.places import is_remote, normal_url, table_url
 from streaming.sums import by_keys
-from streaming.table import is_remote, normal_url, open_writers, table_url
+from streaming.table import open_writers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,11 +85,15 @@ def new_dataset(dataset: str) -> Iterator[None]:
         raise MissionControlError(
             f"{dataset} holds a dataset already, and counts add up: name a folder that is not there yet, or remove it"
         )
+    places = [] if is_remote(dataset) else [Path(table_url(dataset, table)) for table in contract.TABLES]
+    taken = next((place for place in places if place.exists()), None)
+    if taken:  # what is removed when the writing is broken off was made by it
+        raise MissionControlError(f"expected a folder without {taken.name}; {str(taken)!r} is there, and is no table")
     try:
         yield
     except BaseException:
-        for table in contract.TABLES if not is_remote(dataset) else ():
-            shutil.rmtree(table_url(dataset, table), ignore_errors=True)
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)
         raise
 
 

@@ -11,8 +11,9 @@ from missioncontrol_nb.dashboard.settings import Settings
 from missioncontrol_nb.loader import Dataset
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.opening import last_write, no_dataset, reason_of
+from streaming.places import dataset_url, is_remote, normal_url, table_url
 from streaming.position import Position, position_of
-from streaming.table import is_remote, normal_url
 from streaming.topic import Away, Topic
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Collector:
     stale_after_seconds: float = STALE_AFTER_SECONDS
 
     def __post_init__(self) -> None:
-        self.dataset = normal_url(self.dataset)
+        self.dataset = dataset_url(self.dataset)
         self._opened = Dataset(self.dataset)
         self._topics: dict[str, Topic] = {}
         self._counted: tuple[int, set[str]] = (-1, set())  # the files in so many finished micro-batches
@@ -137,6 +138,8 @@ class Collector:
     def collect(self, at: datetime | None = None) -> Status:
         """How it is now. Raises MissionControlError where the dataset cannot be read."""
         self._opened.refresh()
+        if not self._opened.tables():
+            raise no_dataset(self.dataset)
         at = at or datetime.now(UTC)
         data_up_to = self._opened.data_up_to()
         position = self._position()
@@ -245,13 +248,19 @@ def _by_reason(rejected: "pd.DataFrame") -> dict[str, int]:
 def _state(dataset: str, table: contract.Table, handle: "DeltaTable", at: datetime) -> TableState:
     from streaming.maintain import Keeper, due_spans
 
-    files = Keeper(dataset, table).files_of(handle)
+    url = table_url(dataset, table)
+    try:
+        files, written = Keeper(dataset, table).files_of(handle), last_write(handle, url)
+    except MissionControlError:
+        raise
+    except Exception as error:  # deltalake raises what it likes
+        raise MissionControlError(f"{url} cannot be read: {reason_of(error)}") from error
     return TableState(
         table.name,
         sum(file.rows for file in files),
         len(files),
         sum(file.bytes < SMALL_FILE_BYTES for file in files),
         sum(file.bytes for file in files),
-        datetime.fromtimestamp(handle.history(1)[0]["timestamp"] / 1000, UTC),
+        written,
         sum(span.files - 1 for span in due_spans(files, at, table.step)),
     )

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import sys
 import threading
@@ -11,19 +12,26 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import s3fs
 import zstandard
+from click.testing import CliRunner
+from deltalake.transaction import AddAction
 from pyspark.sql import SparkSession
 
 import missioncontrol_nb as mc
+from missioncontrol_nb.cli import group
 from missioncontrol_nb.loader import Dataset
-from streaming import contract, patience
+from streaming import contract, maintain, patience
 from streaming.backfill import BackfillSettings, backfill
+from streaming.counting import Counter
 from streaming.errors import MissionControlError
-from streaming.files import list_files
+from streaming.files import list_files, read_documents, share_out
 from streaming.job import AggregateSettings, Summary, aggregate
-from streaming.table import TableWriter, check_credentials, storage_options, use_endpoint
+from streaming.spill import files_of, spilled
+from streaming.sums import rows_of
+from streaming.table import TableWriter, check_credentials, open_writers, storage_options, use_endpoint
 from tests.plain_loop import Sums, plain_sums
 from tests.services import s3
 from tests.services.faults import FAULTS, FaultProxy
@@ -154,6 +162,76 @@ def test_days_in_a_bucket_are_counted_anew_through_faults(server, bucket, proxy,
     ]  # fmt: skip
     server.put(f"{bucket}/archive/other.jsonl", lines([next_day]))
     assert dataset_sums(f"{bucket}/data") == loop_sums(server, f"{bucket}/archive")
+
+
+def test_what_is_done_to_a_url_with_options_leaves_the_dataset_before_them(server, bucket, monkeypatch):
+    dataset = f"{bucket}/prod"
+    for number in range(6):
+        append_ping(dataset, number)
+    left = f"{dataset}/error_aggregates/submission_date=2017-10-02/part-left.parquet"
+    server.put(left, b"of a writer that was killed")
+    server.put(f"{dataset}/error_aggregates/notes.txt", b"of a person")
+    folder = server.folder / "buckets" / bucket.removeprefix("s3://")
+    for path in folder.rglob("*"):
+        os.utime(path, (time.time() - 3 * 86_400,) * 2)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for suffix in ("?region=eu-central-1", "#x", "/../prod", "%3Fx"):
+        for command in (["maintain"], ["maintain", "--keep-days", "1"], ["status"]):
+            done = CliRunner().invoke(group, [*command, "--dataset", dataset + suffix])
+            assert isinstance(done.exception, MissionControlError)
+            assert "expected an s3:// URL" in str(done.exception) or "expected an s3:// key" in str(done.exception)
+    for use in (lambda url: mc.load(url, every=None), open_writers, lambda url: aggregate(f"{bucket}/pings", url)):
+        with pytest.raises(MissionControlError, match="is not an object key here"):
+            use(f"{dataset}?x")
+    with pytest.raises(MissionControlError, match="is not an object key here"):
+        aggregate(f"{bucket}/pings?region=x", dataset)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    monkeypatch.setattr(maintain, "KEEP_REMOVED_HOURS", 1)
+    done = maintain.maintain(dataset)
+    assert (done[0].unnamed.files, done[0].unnamed.bytes) == (1, len(b"of a writer that was killed"))
+    assert server.files.exists(left)
+    assert server.files.exists(f"{dataset}/error_aggregates/notes.txt")
+    assert mc.load(dataset, every=None)["count"].tolist() == [6]
+
+
+def append_ping(dataset: str, number: int) -> None:
+    """A micro-batch of one ping."""
+    counter = Counter()
+    counter.add(crash_ping(number), 0)
+    sums = pa.Table.from_batches([counter.partial_sums()])
+    for writer in open_writers(dataset):
+        writer.append(rows_of(writer.table, sums), number, "stream")
+
+
+@pytest.mark.parametrize("name", ["a b", "x🔥y", "données=+@:&,;!~'()*{}<>", "a::b"])
+def test_dataset_in_a_bucket_is_at_the_key_that_is_named(server, bucket, name):
+    append_ping(f"{bucket}/top/{name}", 0)
+    added = written_by_workers(f"{bucket}/top/{name}")
+    TableWriter(f"{bucket}/top/{name}", contract.ERROR_AGGREGATES).append(added, 1, "stream")
+    assert mc.load(f"{bucket}/top/{name}", every=None, by="country")["count"].sum() == 2
+    maintain.maintain(f"{bucket}/top/{name}")
+    keys = [key.partition("/")[2] for key in server.files.find(bucket.removeprefix("s3://"))]
+    assert {tuple(key.split("/")[:2]) for key in keys} == {("top", name)}
+
+
+def written_by_workers(dataset: str) -> list[AddAction]:
+    """The file of a ping's row that a task has written."""
+    counter = Counter()
+    counter.add(crash_ping(2), 0)
+    passed = list(spilled([counter.partial_sums()], dataset, 0))
+    _, files = files_of(pa.Table.from_batches(passed))
+    return files[contract.ERROR_AGGREGATES.name]
+
+
+def test_names_of_files_in_a_bucket_are_taken_as_they_are(server, bucket):
+    names = ["a::b.jsonl", "in[1]/a.jsonl", "a%20b.jsonl", "a b?c#d.jsonl", "x🔥*y.jsonl"]
+    for name in names:
+        server.put(f"{bucket}/pings/{name}", lines([crash_ping(1)]))
+    found = list_files(f"{bucket}/pings")
+    assert sorted(file.path for file in found) == sorted(f"{bucket}/pings/{name}" for name in names)
+    pieces = [piece for share in share_out(found, 1) for piece in share]
+    assert [len(list(read_documents(piece))) for piece in pieces] == [1] * len(names)
+    assert [file.path for file in list_files(f"{bucket}/pings/in[1]")] == [f"{bucket}/pings/in[1]/a.jsonl"]
 
 
 def test_glob_of_a_bucket_finds_its_files(server, bucket):

@@ -292,7 +292,7 @@ def test_sums_equal_those_of_pandas(
 def test_no_dataset_is_said_to_be_none(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(MissionControlError, match="no such folder"):
         mc.load(tmp_path / "typo")
-    with pytest.raises(MissionControlError, match="none of a dataset's tables"):
+    with pytest.raises(MissionControlError, match="it holds none of a dataset's tables"):
         mc.load(tmp_path)
     with pytest.raises(MissionControlError, match="is one table"):
         mc.load(folder / "error_aggregates")

@@ -178,7 +178,7 @@ def test_what_is_replaced_stays_for_its_readers_and_goes_later(stream: Stream, t
     maintain.maintain(str(tmp_path), now=lambda: LATER)
     assert parquets() > 90
     assert reader.load(every=None, by="country")["count"].sum() == 180
-    Keeper(str(tmp_path), contract.ERROR_AGGREGATES).vacuum(0, is_full=True)
+    Keeper(str(tmp_path), contract.ERROR_AGGREGATES).vacuum(0)
     assert parquets() == 1
     assert reader.load(every=None, by="country")["count"].sum() == 180  # it opens the table anew
 
@@ -231,7 +231,7 @@ def test_log_shortened_under_open_handles_takes_nothing_from_them(
     maintain.maintain(str(tmp_path), now=lambda: LATER)
     for table in contract.TABLES:
         keeper = Keeper(str(tmp_path), table)
-        assert keeper.vacuum(0, is_full=False) or table is contract.EXPERIMENT_ERROR_AGGREGATES
+        assert keeper.vacuum(0) or table is contract.EXPERIMENT_ERROR_AGGREGATES
         for _ in range(2):  # what was made a checkpoint of is forgotten the next time
             keeper.clean_log()
         assert len(list(Path(keeper.url, "_delta_log").glob("*.json"))) <= 2, "the log is short"
@@ -359,7 +359,7 @@ def test_coarse_days_must_not_be_fewer(tmp_path: Path) -> None:
 
 
 def test_folder_without_a_dataset_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(MissionControlError, match="holds no dataset"):
+    with pytest.raises(MissionControlError, match="there is no dataset at"):
         maintain.maintain(str(tmp_path))
 
 

@@ -1,0 +1,144 @@
+"""What a log says is checked when it is read: damage is one sentence, a wrong value is not taken for a right one."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from deltalake import CommitProperties, DeltaTable
+
+import missioncontrol_nb as mc
+from missioncontrol_nb.cli import group
+from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.status import Collector
+from streaming import contract, maintain
+from streaming.backfill import _open_all
+from streaming.errors import MissionControlError
+from streaming.opening import said_up_to
+from tests.spark.small_pings import crash_ping
+from tests.unit.test_maintain import LATER, NOW
+from tests.unit.test_names import write
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset that was tended: its tables have a checkpoint."""
+    folder = tmp_path_factory.mktemp("whole") / "data"
+    write(folder, *[[crash_ping(minute)] for minute in range(3)])
+    maintain.maintain(str(folder), now=lambda: NOW)
+    return folder
+
+
+@pytest.fixture
+def dataset(whole: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(whole, tmp_path / "data")
+
+
+def newest(dataset: Path, pattern: str) -> Path:
+    return sorted((dataset / "error_aggregates" / "_delta_log").glob(pattern))[-1]
+
+
+USES: dict[str, Callable[[str], object]] = {
+    "load": lambda url: mc.load(url, every=None, by="country"),
+    "status": lambda url: Collector(url).collect(),
+    "maintain": maintain.maintain,
+    "backfill": _open_all,
+    "dashboard": lambda url: Dataset(url).tables(),
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "content", "said"),
+    [
+        ("*.json", b"", "is empty"),
+        ("*.json", b'{"broken', "is cut short"),
+        ("*.json", b"\0" * 200, "is not what Delta writes"),
+        ("*.json", b"[1]\n", "is not what Delta writes"),
+        ("*.checkpoint.parquet", b"", "is empty"),
+        ("*.checkpoint.parquet", b"PAR1xxxxxxxx", "is cut short or no Parquet file"),
+        ("_last_checkpoint", b'{"version":999,"size":3}', "names a checkpoint that is not there"),
+    ],
+)
+def test_damaged_log_is_said_by_all_who_read_it(pattern: str, content: bytes, said: str, dataset: Path) -> None:
+    file = newest(dataset, pattern)
+    file.write_bytes(content)
+    for use in USES.values():
+        with pytest.raises(MissionControlError, match=f"the log of the table .* is damaged: {file.name} {said}"):
+            use(str(dataset))
+    for command in ("status", "maintain"):
+        done = CliRunner().invoke(group, [command, "--dataset", str(dataset)])
+        assert isinstance(done.exception, MissionControlError)
+
+
+def test_log_without_its_hint_is_whole(dataset: Path) -> None:
+    newest(dataset, "_last_checkpoint").unlink()
+    assert mc.load(dataset, every=None, by="country")["count"].sum() == 3
+
+
+def test_place_without_a_dataset_is_said_alike(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "begun" / "error_aggregates" / "_delta_log").mkdir(parents=True)
+    places = {"typo": "no such folder", "file": "that is a file", "empty": "it holds none", "begun": "it holds none"}
+    for name, said in places.items():
+        for use in (USES["load"], USES["status"], USES["maintain"]):
+            with pytest.raises(MissionControlError, match=f"there is no dataset at {tmp_path / name}: {said}"):
+                use(str(tmp_path / name))
+
+
+def test_newest_submission_that_is_none_is_passed_over(dataset: Path) -> None:
+    url = str(dataset / "error_aggregates")
+    tomorrow = datetime.now(UTC) + timedelta(days=2)
+    for said in ("zzz", "", "9999-12-31T00:00:00+00:00", tomorrow.isoformat(), "2017-10-02T14:00:00"):
+        properties = CommitProperties(custom_metadata={contract.DATA_UP_TO: said})
+        DeltaTable(url).alter.set_table_properties({"delta.checkpointInterval": "100"}, commit_properties=properties)
+    assert said_up_to(DeltaTable(url)) == "2017-10-02T15:22:00.000000+00:00"
+    assert Dataset(dataset).data_up_to() == NOW
+
+
+@pytest.mark.parametrize(
+    ("setting", "hours"), [("interval 7 days", 168), ("interval 90 minutes", 2), ("interval 1 week", 168)]
+)
+def test_time_that_replaced_files_stay_is_read_in_all_its_units(setting: str, hours: int, dataset: Path) -> None:
+    delta = DeltaTable(str(dataset / "error_aggregates"))
+    delta.alter.set_table_properties({maintain.REMOVED: setting})
+    maintain.maintain(str(dataset), now=lambda: LATER, finds_orphans=False)
+    told = DeltaTable(str(dataset / "error_aggregates")).metadata().configuration[maintain.REMOVED]
+    assert told == f"interval {hours} hours"
+
+
+def test_time_that_is_none_is_said_and_what_was_told_replaces_it(dataset: Path) -> None:
+    log = dataset / "error_aggregates" / "_delta_log"
+    version = DeltaTable(str(dataset / "error_aggregates")).version()
+    metadata = next(
+        json.loads(line)["metaData"]
+        for path in sorted(log.glob("*.json"))[::-1]
+        for line in path.read_text().splitlines()
+        if "metaData" in json.loads(line)
+    )
+    metadata["configuration"][maintain.REMOVED] = "interval 99999999999999999999 hours"
+    lines = [{"commitInfo": {"timestamp": 1_500_000_000_000}}, {"metaData": metadata}]
+    (log / f"{version + 1:020}.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(MissionControlError, match="expected a time such as 'interval 3 hours' as the setting"):
+        maintain.maintain(str(dataset), now=lambda: LATER)
+    done = maintain.maintain(str(dataset), maintain.MaintainSettings(keep_removed_hours=2), now=lambda: LATER)
+    assert len(done) == 5
+
+
+def test_commit_that_says_no_time_is_said(dataset: Path) -> None:
+    log = dataset / "error_aggregates" / "_delta_log"
+    version = DeltaTable(str(dataset / "error_aggregates")).version()
+    (log / f"{version + 1:020}.json").write_text('{"commitInfo":{"timestamp":99999999999999999}}\n')
+    with pytest.raises(MissionControlError, match="does not say when it was made"):
+        Collector(str(dataset)).collect()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 1, "source": "a", "dataset": "b"}'])
+def test_damaged_checkpoint_is_said(content: str, dataset: Path) -> None:
+    (dataset / "_checkpoint").mkdir()
+    (dataset / "_checkpoint" / "checkpoint.json").write_text(content)
+    with pytest.raises(MissionControlError, match=r"checkpoint\.json' of a checkpoint is damaged"):
+        Collector(str(dataset))
