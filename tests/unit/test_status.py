@@ -25,6 +25,7 @@ from missioncontrol_nb.status.page import as_page
 from streaming import contract
 from streaming.checkpoint import open_checkpoint
 from streaming.errors import MissionControlError
+from streaming.table import open_writers
 from tests.unit.small_dataset import _append, moment, write
 
 NOW = moment("05T13:08")
@@ -94,9 +95,10 @@ def test_stale_is_older_than_it_may_be(dataset, seconds, is_stale):
 
 
 def test_dataset_in_which_nothing_is_yet_is_stale(tmp_path):
+    open_writers(str(tmp_path))
     status = Collector(str(tmp_path)).collect(NOW)
     assert status.is_stale
-    assert (status.data_up_to, status.last_write, status.newest, status.last_day.total) == (None, None, None, 0)
+    assert (status.data_up_to, status.newest, status.last_day.total) == (None, None, 0)
     assert words.as_text(status).splitlines()[0] == "STALE     nothing was counted yet"
     assert "Nothing yet" in as_page(status)
 
