@@ -17,6 +17,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -130,15 +131,18 @@ class TableFiles:
         return self._log / f"{version:020}.checkpoint.parquet"
 
 
-def set_aside_damaged_commits(folder: Path) -> list[Path]:
+def set_aside_damaged_commits(folder: Path, name: str) -> list[Path]:
     """Rename the newest commits of a local table from the first damaged one on; their new names, oldest first.
 
     A commit is damaged when it is no JSON, names a data file that is missing or cut short, or comes after a commit that
     is missing. Only the newest
-    UNRELIED_COMMITS are looked at. Nothing is deleted. Also sets aside damaged checkpoints of the log, which are copies
+    UNRELIED_COMMITS are looked at. Nothing is deleted, and nothing is touched of a table whose log gives it another
+    name. Also sets aside damaged checkpoints of the log, which are copies
     of what its commits say.
     """
     log = folder / "_delta_log"
+    if not _said_names(log) <= {name}:
+        return []
     newest = sorted(_versions(log))[-UNRELIED_COMMITS:]
     set_aside = [_set_aside(path) for path in _damaged_checkpoints(log)]
     damaged = _first_damaged(newest, log, folder) if newest else None
@@ -147,6 +151,17 @@ def set_aside_damaged_commits(folder: Path) -> list[Path]:
     if set_aside:
         sync_folder(log)
     return set_aside
+
+
+def _said_names(log: Path) -> set[str]:
+    """The names that the commits of a log give their table; a damaged commit gives none."""
+    names = set[str]()
+    for number in _versions(log):
+        for line in (log / _commit_name(number)).read_bytes().splitlines():
+            if line.startswith(b'{"metaData"'):
+                with suppress(ValueError, KeyError, TypeError):
+                    names.add(json.loads(line)["metaData"]["name"])
+    return names
 
 
 def _set_aside(path: Path) -> Path:

@@ -186,7 +186,7 @@ class TableWriter:
         self._patience = patience
         self._files = None if is_remote(self.url) else TableFiles(Path(self.url))
         if self._files:
-            set_aside_damage(self.url, patience.tell)
+            set_aside_damage(self.url, table, patience.tell)
         self._delta = persist(self._create, self.url, patience, at_start=True)
         sync_tables([self])
         self._seen_version = -1
@@ -429,9 +429,9 @@ def sync_tables(writers: Sequence[TableWriter]) -> None:
         writer.note_synced()
 
 
-def set_aside_damage(url: str, tell: Callable[[str | None], None]) -> None:
+def set_aside_damage(url: str, table: contract.Table, tell: Callable[[str | None], None]) -> None:
     """Takes commits that a power cut has damaged out of the log of a local table, and says so."""
-    set_aside = set_aside_damaged_commits(Path(url))
+    set_aside = set_aside_damaged_commits(Path(url), table.name)
     if set_aside:
         names = ", ".join(path.name for path in set_aside)
         tell(f"{url}: the newest commits were damaged, as by a power cut, and are set aside in _delta_log as {names}")

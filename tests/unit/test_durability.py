@@ -80,7 +80,7 @@ def test_commits_after_a_damaged_one_are_set_aside_with_it(dataset: Path) -> Non
     log = dataset / TABLE.name / "_delta_log"
     commits = sorted(log.glob("*.json"))
     commits[-2].write_bytes(b'{"commitInfo"')
-    assert len(set_aside_damaged_commits(log.parent)) == 2
+    assert len(set_aside_damaged_commits(log.parent, TABLE.name)) == 2
     assert DeltaTable(str(log.parent)).transaction_version(APP) == 0
     assert counted(dataset) == 1
     assert len(list(log.glob(".damaged-*"))) == 2
@@ -88,26 +88,32 @@ def test_commits_after_a_damaged_one_are_set_aside_with_it(dataset: Path) -> Non
 
 def test_commit_that_comes_after_a_missing_one_is_set_aside(dataset: Path) -> None:
     sorted((dataset / TABLE.name / "_delta_log").glob("*.json"))[-2].unlink()
-    assert len(set_aside_damaged_commits(dataset / TABLE.name)) == 1
+    assert len(set_aside_damaged_commits(dataset / TABLE.name, TABLE.name)) == 1
     assert DeltaTable(str(dataset / TABLE.name)).transaction_version(APP) == 0
 
 
 def test_commits_before_a_checkpoint_may_be_missing(dataset: Path) -> None:
     DeltaTable(str(dataset / TABLE.name)).create_checkpoint()
     sorted((dataset / TABLE.name / "_delta_log").glob("*.json"))[-2].unlink()
-    assert set_aside_damaged_commits(dataset / TABLE.name) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name) == []
     assert counted(dataset) == 7
 
 
+def test_damaged_table_of_another_name_is_left_alone(dataset: Path) -> None:
+    newest_commit(dataset).write_bytes(b"")
+    assert set_aside_damaged_commits(dataset / TABLE.name, "another") == []
+    assert newest_commit(dataset).read_bytes() == b""
+
+
 def test_sound_table_is_left_alone(dataset: Path) -> None:
-    assert set_aside_damaged_commits(dataset / TABLE.name) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name) == []
 
 
 def test_file_that_a_later_commit_replaced_may_be_gone(dataset: Path) -> None:
     delta = DeltaTable(table_url(dataset, TABLE))
     delta.optimize.compact()
     delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
-    assert set_aside_damaged_commits(dataset / TABLE.name) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name) == []
     assert counted(dataset) == 7
 
 
@@ -116,7 +122,7 @@ def test_damaged_checkpoint_of_the_log_is_set_aside(dataset: Path) -> None:
     delta.create_checkpoint()
     [checkpoint] = (dataset / TABLE.name / "_delta_log").glob("*.checkpoint.parquet")
     os.truncate(checkpoint, 100)
-    set_aside_damaged_commits(dataset / TABLE.name)
+    set_aside_damaged_commits(dataset / TABLE.name, TABLE.name)
     assert counted(dataset) == 7
 
 
