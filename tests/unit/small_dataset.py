@@ -98,7 +98,10 @@ def _whole(row: Mapping[str, str]) -> dict[str, object]:
 
 def _number(name: str, written: object) -> float | int | None:
     """A sum; "-" is none: nobody counted that."""
-    return None if written == "-" else float(str(written)) if name == "usage_hours" else int(written)  # type: ignore[call-overload]
+    if written == "-":
+        return None
+    number = float(written)  # type: ignore[arg-type]
+    return number if name == "usage_hours" else int(number)
 
 
 def _append(folder: Path, table: contract.Table, rows: Iterable[Mapping[str, object]], data_up_to: str | None) -> None:
