@@ -121,6 +121,13 @@ class Calendar:
         arguments.choice("channel", channel, contract.CHANNELS)
         return self._dates.get((channel, _display(version, channel)))
 
+    def has(self, display_version: str, channel: str) -> bool:
+        """Whether a display version is on the calendar of a channel, or stands there for one that is.
+
+        So does `56.0` on beta, for a release candidate, and `52.4.0` on esr, for `52.4.0esr`.
+        """
+        return (channel, _display(display_version, channel)) in self._meant
+
     def is_official(self, display_version: str, channel: str, build_id: str) -> bool:
         """Whether a build is Mozilla's own, as far as the calendar and the build's day can tell.
 

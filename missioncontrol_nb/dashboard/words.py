@@ -26,10 +26,12 @@ from ..monitor import (
     ChannelSummary,
     ChannelTable,
     Detail,
+    Line,
     MeasureSummary,
     Overview,
     PlatformSummary,
     Rate,
+    Version,
     largest_change,
     size_of_change,
 )
@@ -113,16 +115,37 @@ def figure(rate: Rate | None) -> str:
     return DASH if rate is None else rate_and_interval(rate.value, rate.lower, rate.upper)[0]
 
 
+# ---------- versions that the calendar lacks ----------
+def not_listed(version: Version | Line) -> str:
+    """ "not on the release calendar of 2024-05-14"; nothing for a version that is on it"""
+    day = version.not_listed_on
+    return f"not on the release calendar of {day.isoformat()}" if day else ""
+
+
+def versions_not_listed(*versions: Version | Line | None) -> str:
+    """ "57.0 and 56.0 are not on the release calendar of 2017-10-05."; nothing where all are on it"""
+    lacking = [each for each in versions if each is not None and each.not_listed_on]
+    if not lacking:
+        return ""
+    names = [each.label if isinstance(each, Line) else each.version for each in lacking]
+    return f"{_list(names)} {'is' if len(names) == 1 else 'are'} {not_listed(lacking[0])}."
+
+
 # ---------- headlines: (state, sentence, the line under it) ----------
 Headline = tuple[str, str, str]
 
 NO_VERSION_BEFORE = "No version before it has its first hours in this dataset."
 
 
+def _with_listing(said: Headline, *versions: Version | None) -> Headline:
+    state, sentence, line = said
+    return state, sentence, " ".join(filter(None, [versions_not_listed(*versions), line]))
+
+
 def no_release_headline(channel: str, os_name: str | None = None) -> Headline:
     """A channel, or a platform of it, of which nothing is out or nothing has come."""
     where = f"the {place(channel)} channel" + (f", {PLATFORM_LABELS[os_name]}," if os_name else "")
-    line = "This page fills by itself when pings of a version on its release calendar arrive."
+    line = "This page fills by itself when pings of the channel arrive."
     return "none", f"No version on {where} has sent a ping", line
 
 
@@ -134,6 +157,10 @@ def overview_headline(overview: Overview, channel: str) -> Headline:
 
 def channel_headline(channel: ChannelSummary) -> Headline:
     """The largest change of a channel's newest version on any platform."""
+    return _with_listing(_channel_headline(channel), channel.newest, channel.previous)
+
+
+def _channel_headline(channel: ChannelSummary) -> Headline:
     newest, previous = channel.newest, channel.previous
     if previous is None:
         return "early", f"{newest.version} on {place(channel.channel)} has nothing to compare with", NO_VERSION_BEFORE
@@ -193,6 +220,10 @@ def _list(names: Sequence[str]) -> str:
 
 def table_headline(table: ChannelTable) -> Headline:
     """The largest change of one channel and platform."""
+    return _with_listing(_table_headline(table), table.newest, table.previous)
+
+
+def _table_headline(table: ChannelTable) -> Headline:
     where = f"on {place(table.channel)}, {PLATFORM_LABELS[table.os_name]}"
     newest = table.newest.version
     if table.previous is None:
@@ -312,6 +343,10 @@ def page_title(query: Query) -> str:
 # ---------- detail ----------
 def detail_headline(detail: Detail) -> Headline:
     """The change of one measure on one platform."""
+    return _with_listing(_detail_headline(detail), detail.newest, detail.previous)
+
+
+def _detail_headline(detail: Detail) -> Headline:
     where = f"on {place(detail.channel)}, {PLATFORM_LABELS[detail.os_name]}"
     row, newest, previous = detail.row, detail.newest, detail.previous
     if row.state == "not_measured":

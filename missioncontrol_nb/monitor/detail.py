@@ -1,6 +1,6 @@
 """The windows of one measure, line by line: a line is a version or a build."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,7 @@ from missioncontrol_nb.arguments import Time
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor.hourly import HOUR, hour_of
 from missioncontrol_nb.monitor.place import Place
-from missioncontrol_nb.monitor.summaries import Line
+from missioncontrol_nb.monitor.summaries import Line, Version
 from missioncontrol_nb.rates import PER_HOURS, rate_interval
 from missioncontrol_nb.releases import version_key
 from missioncontrol_nb.selection import EVERY
@@ -98,42 +98,53 @@ def _interval(request: DetailRequest, now: datetime, every: timedelta) -> tuple[
 
 
 def _version_lines(place: Place) -> tuple[Line, ...]:
-    return tuple(Line(each.version, each.version, rank, each.released) for rank, each in enumerate(place.versions))
+    return tuple(
+        Line(each.version, each.version, rank, each.released, each.not_listed_on)
+        for rank, each in enumerate(place.versions)
+    )
 
 
 def _build_lines(place: Place) -> tuple[Line, ...]:
     """The newest builds of the newest versions, by version and build id."""
-    released = {version.version: version.released for version in place.versions}
+    versions = {version.version: version for version in place.versions}
     builds = place.sums.dataset.versions(
         application=contract.APPLICATION_ON[place.os_name],
         channel=place.channel,
         os_name=place.os_name,
-        display_version=list(released),
+        display_version=list(versions),
     )
     rows = [
         (str(build.display_version), str(build.build_id), build.first_window.to_pydatetime())
         for build in builds.itertuples()
-        if not place.sums.is_official
-        or place.sums.calendar.is_official(build.display_version, place.channel, build.build_id)
+        if place.sums.official is None
+        or place.sums.official.is_official(build.display_version, place.channel, build.build_id)
     ]
     once: dict[str, tuple[str, str, datetime]] = {}  # what a build's pings say of its version can differ
     for row in sorted(rows, key=lambda row: (version_key(row[0]), row[1]), reverse=True):
         once.setdefault(row[1], row)
     return tuple(
-        Line(build_id, f"{version}, {_build_time(build_id)}", rank, max(hour_of(first), released[version]))
+        _build_line(versions[version], build_id, rank, first)
         for rank, (version, build_id, first) in enumerate(list(once.values())[:MOST_LINES])
     )
 
 
+def _build_line(version: Version, build_id: str, rank: int, first: datetime) -> Line:
+    label = f"{version.version}, {_build_time(build_id)}"
+    return Line(build_id, label, rank, max(hour_of(first), version.released), version.not_listed_on)
+
+
 def _build_time(build_id: str) -> str:
     """When a build was made: "26 Sep 19:08"."""
-    built = datetime.strptime(build_id, "%Y%m%d%H%M%S")
+    try:
+        built = datetime.strptime(build_id, "%Y%m%d%H%M%S")
+    except ValueError:  # 14 digits that are no time: those of builds that nobody vouches for
+        return build_id
     return f"{built.day} {built:%b %H:%M}"
 
 
 def _ranked(lines: tuple[Line, ...]) -> tuple[Line, ...]:
     """Ranks without gaps: lines that have nothing to show take none."""
-    return tuple(Line(line.name, line.label, rank, line.released) for rank, line in enumerate(lines))
+    return tuple(replace(line, rank=rank) for rank, line in enumerate(lines))
 
 
 def _load(
@@ -174,7 +185,7 @@ def _load_lines(
         measures=[measure],
         by=[name],
         every=request.every,
-        official=place.sums.calendar if place.sums.is_official else None,
+        official=place.sums.official,
         application=contract.APPLICATION_ON[place.os_name],
         channel=place.channel,
         os_name=place.os_name,

@@ -10,8 +10,15 @@ import numpy as np
 
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.monitor.summaries import Rate, Version
+from missioncontrol_nb.monitor.unlisted import (
+    CalendarWithUnlisted,
+    FirstHours,
+    first_hours,
+    rows_of_official,
+    rows_of_unlisted,
+)
 from missioncontrol_nb.rates import PER_HOURS, rate_interval
-from missioncontrol_nb.releases import Calendar, is_version, version_key
+from missioncontrol_nb.releases import Calendar, version_key
 from streaming import contract
 
 if TYPE_CHECKING:
@@ -24,7 +31,6 @@ DAYS_AT_A_TIME = 7  # two months at once take 130 MB more and are no faster
 FIRST_PINGS_WITHIN = timedelta(hours=36)
 # Of the busiest hour of a version's first day: hours with fewer pings are of those who had it before it was out.
 OUT_SHARE, LONELY_SHARE = 0.001, 0.1
-UNLISTED_SHARE, UNLISTED_HOURS = 0.001, 3  # of a channel's pings of a day, and in how many of its hours
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -55,12 +61,26 @@ class Counts:
         return Rate(value, float(lower), float(upper), events, hours)
 
 
+@dataclass(frozen=True)
+class Day:
+    """A day's sums by hour, channel, system and display version.
+
+    listed: of the builds that count and the versions that the calendar has. unlisted: of versions that it lacks, all
+    builds. usage: `usage_hours` of everything, by `channel` and `window_start`.
+    """
+
+    listed: "pd.DataFrame"
+    unlisted: "pd.DataFrame"
+    usage: "pd.DataFrame"
+
+
 class HourlySums:
     """Sums by hour, channel, system and display version. A day is read again only when its files have changed.
 
     Of the applications that are the product on their system; others, and others' builds, are left out.
-    is_official: only builds that the calendar knows as official. measures: those that the dataset has; one made before
-    a measure was declared lacks it. Two months of a busy fleet are 110,000 rows, 15 MB.
+    is_official: only builds that the calendar knows as official, and all of versions that it does not have but that
+    are used (see `unlisted`). official: what says which builds count, None: all. measures: those that the dataset has;
+    one made before a measure was declared lacks it. Two months of a busy fleet are 110,000 rows, 15 MB.
     """
 
     KEYS = ("application", "channel", "os_name", "display_version")
@@ -69,7 +89,9 @@ class HourlySums:
         self.dataset, self.calendar, self.is_official = dataset, calendar, is_official
         self.measures: tuple[str, ...] = contract.MEASURE_NAMES
         self._files: Mapping[date, int] = {}
-        self._days: dict[date, pd.DataFrame] = {}
+        self._days: dict[date, Day] = {}
+        self._unlisted: FirstHours = {}
+        self.official: Calendar | None = calendar if is_official else None
         self._by_platform: dict[str, dict[str, pd.DataFrame]] = {}
         self._versions: dict[tuple[str, date], tuple[Version, ...]] = {}
         self._part_of_hour = lru_cache(256)(self._load_part_of_hour)
@@ -89,23 +111,33 @@ class HourlySums:
         self._arrange()
 
     def _read(self, first: date, last: date) -> None:
-        official = self.calendar if self.is_official else None
-        until = datetime.combine(last, time()) + DAY
-        sums = self.dataset.load(
-            since=first, until=until, by=self.KEYS, every="1h", official=official, application=contract.PRODUCT
-        )
-        sums = of_product(sums)
-        day_of = sums["window_start"].dt.date
+        sums = self._load(first, last)
+        is_unlisted = rows_of_unlisted(sums, self.calendar)
+        counts = ~is_unlisted & rows_of_official(sums, self.calendar) if self.is_official else ~is_unlisted
+        listed, unlisted = _of_all_builds(sums[counts]), _of_all_builds(sums[is_unlisted])
+        usage = sums.groupby(["channel", "window_start"], as_index=False)["usage_hours"].sum()
         for day in (first + number * DAY for number in range((last - first).days + 1)):
-            self._days[day] = sums[day_of == day]
+            self._days[day] = Day(*(_of_day(part, day) for part in (listed, unlisted, usage)))
+
+    def _load(self, first: date, last: date) -> "pd.DataFrame":
+        until = datetime.combine(last, time()) + DAY
+        by = (*self.KEYS, "build_id")
+        return of_product(self.dataset.load(first, until, by=by, every="1h", application=contract.PRODUCT))
 
     def _arrange(self) -> None:
         import pandas as pd
 
-        self._by_platform, self._versions = {}, {}
+        self._by_platform, self._versions, self._unlisted = {}, {}, {}
         if not self._days:
             return
-        sums = pd.concat([self._days[day] for day in sorted(self._days)], ignore_index=True)
+        days = [self._days[day] for day in sorted(self._days)]
+        unlisted = pd.concat([day.unlisted for day in days], ignore_index=True)
+        self._unlisted = first_hours(unlisted, pd.concat([day.usage for day in days]))
+        if self.is_official:
+            named = pd.MultiIndex.from_frame(unlisted[["channel", "display_version"]])
+            unlisted = unlisted[named.isin(list(self._unlisted))]
+            self.official = CalendarWithUnlisted(self.calendar.releases, frozenset(self._unlisted))
+        sums = pd.concat([*(day.listed for day in days), unlisted], ignore_index=True)
         self.measures = tuple(name for name in contract.MEASURE_NAMES if name in sums)
         for (channel, os_name), rows in sums.groupby(["channel", "os_name"], sort=True):
             rows = rows.drop(columns=["channel", "os_name"]).astype({"display_version": "category"})
@@ -147,10 +179,9 @@ class HourlySums:
         self, _files: int, channel: str, os_name: str, version: str, since: datetime, until: datetime
     ) -> Counts:
         """Kept for as long as the files of the day are the same."""
-        official = self.calendar if self.is_official else None
         place = {"channel": channel, "os_name": os_name, "display_version": version}
         place["application"] = contract.APPLICATION_ON[os_name]
-        return self._sum(self.dataset.load(since, until, every=None, official=official, **place))
+        return self._sum(self.dataset.load(since, until, every=None, official=self.official, **place))
 
     def adoption(self, channel: str, os_name: str, version: str, now: datetime) -> float | None:
         """The share of a version in the usage hours of the last 24 hours and the one at hand; None without usage."""
@@ -174,8 +205,7 @@ class HourlySums:
     def versions(self, channel: str, at: datetime) -> tuple[Version, ...]:
         """The versions of a channel that were out at a moment and that have pings, highest first.
 
-        Those of the calendar; and above them those that it, which may be a week late, does not name yet, if they are
-        used and their builds are official.
+        Those of the calendar, and those that it lacks from the first hour in which they were used enough.
         """
         if channel not in self._by_platform:
             return ()
@@ -186,10 +216,11 @@ class HourlySums:
 
     def _find_versions(self, channel: str, at: datetime) -> list[Version]:
         pings = self._pings_by_hour(channel, at)
-        dates: dict[str, date | None] = {each.version: each.date for each in self.calendar.on(channel, at)}
-        dates |= dict.fromkeys(self._not_yet_listed(channel, pings, at), None)
+        dates = {each.version: each.date for each in self.calendar.on(channel, at)}
         moments = {name: _release_moment(day, pings[name]) for name, day in dates.items() if name in pings.columns}
         found = [Version(name, moment) for name, moment in moments.items() if moment is not None]
+        on_day = self.calendar.newest_date
+        found += [Version(name, hour, on_day) for (where, name), hour in self._unlisted.items() if where == channel]
         return sorted(found, key=lambda version: version_key(version.version), reverse=True)
 
     def _pings_by_hour(self, channel: str, at: datetime) -> "pd.DataFrame":
@@ -203,35 +234,22 @@ class HourlySums:
             index="window_start", columns="display_version", values="count", aggfunc="sum", fill_value=0
         )
 
-    def _not_yet_listed(self, channel: str, pings: "pd.DataFrame", at: datetime) -> set[str]:
-        """Versions above the calendar that have an official build and a share of the last day's pings.
-
-        Without the share, a single ping of anyone's own build would be the newest version.
-        """
-        newest = self.calendar.newest(channel, at)
-        if newest is None:
-            return set()
-        key = version_key(newest.version)
-        recent = pings[pings.index > at - DAY]
-        shares = recent.sum() / max(recent.to_numpy().sum(), 1)
-        hours = (recent > 0).sum()
-        used = [
-            name
-            for name in pings.columns
-            if shares[name] >= UNLISTED_SHARE and hours[name] >= UNLISTED_HOURS and is_version(name)
-        ]
-        above = [name for name in used if version_key(name) > key]
-        if not above:
-            return set()
-        builds = self.dataset.versions(channel=channel, display_version=above, application=contract.PRODUCT)
-        rows = zip(builds["display_version"], builds["build_id"], strict=True)
-        return {name for name, build_id in rows if self.calendar.is_official(name, channel, build_id)}
-
 
 def of_product(rows: "pd.DataFrame") -> "pd.DataFrame":
     """The rows whose application is the product on its system, without the application: there is one on each."""
     is_product = rows["application"] == rows["os_name"].map(contract.APPLICATION_ON)
     return rows[is_product].drop(columns="application")
+
+
+def _of_all_builds(sums: "pd.DataFrame") -> "pd.DataFrame":
+    """Sums by build, without telling builds apart. What no build counted stays missing."""
+    keys = ["window_start", "channel", "os_name", "display_version"]
+    return sums.drop(columns="build_id").groupby(keys, as_index=False).sum(min_count=1)
+
+
+def _of_day(sums: "pd.DataFrame", day: date) -> "pd.DataFrame":
+    starts, midnight = sums["window_start"], datetime.combine(day, time(), UTC)
+    return sums[(starts >= midnight) & (starts < midnight + DAY)]
 
 
 def _added(one: Counts, other: Counts) -> Counts:
@@ -255,18 +273,18 @@ def _runs(days: list[date]) -> list[tuple[date, date]]:
     return runs
 
 
-def _release_moment(day: date | None, pings: "pd.Series") -> datetime | None:
+def _release_moment(day: date, pings: "pd.Series") -> datetime | None:
     """When a version went out: the first hour of its day, or after, that has more than a few of its first day's pings.
 
     Some run a release hours before it is offered. Its day's beginning where the dataset does not reach back to it;
     None when it had no ping since. pings: by hour.
     """
-    midnight = None if day is None else datetime.combine(day, time(), UTC)
-    out = pings[(pings > 0) & ((pings.index >= midnight) if midnight else True)]
+    midnight = datetime.combine(day, time(), UTC)
+    out = pings[(pings > 0) & (pings.index >= midnight)]
     if not len(out):
         return None
     first_hour = _first_busy_hour(out[out.index < out.index[0] + DAY])
-    if midnight is not None and first_hour - midnight > FIRST_PINGS_WITHIN:
+    if first_hour - midnight > FIRST_PINGS_WITHIN:
         return midnight
     return first_hour
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -39,10 +39,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Version:
-    """A display version and the moment it went out on its channel: the hour of its first pings on that day, UTC."""
+    """A display version and the moment it went out on its channel: the hour of its first pings on that day, UTC.
+
+    not_listed_on: the newest day of the release calendar where that lacks the version. It then counts from the first
+    hour in which it had 1 % of its channel's usage.
+    """
 
     version: str
     released: datetime
+    not_listed_on: date | None = None
 
 
 @dataclass(frozen=True)
@@ -145,13 +150,14 @@ class ChannelTable:
 class Line:
     """One line of the detail's chart. name: a display version, or a build id; rank: 0 is the newest.
 
-    label: how it is called, "56.0" or "56.0, 26 Sep 19:08" for a build.
+    label: how it is called, "56.0" or "56.0, 26 Sep 19:08" for a build. not_listed_on: as of its Version.
     """
 
     name: str
     label: str
     rank: int
     released: datetime
+    not_listed_on: date | None = None
 
 
 @dataclass(frozen=True)

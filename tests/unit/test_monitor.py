@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from missioncontrol_nb.loader import Dataset
-from missioncontrol_nb.monitor import ChannelTable, Monitor, NoRelease, Version
+from missioncontrol_nb.monitor import ChannelTable, DetailRequest, Monitor, NoRelease, Version
 from missioncontrol_nb.rates import change
 from missioncontrol_nb.releases import Calendar, Release
 from streaming import contract
@@ -81,35 +81,75 @@ def test_version_whose_first_hours_the_dataset_lacks_is_not_compared_with(tmp_pa
     assert main_crashes(table).newest.events == 3
 
 
-def test_official_version_that_is_not_yet_on_the_calendar_counts(tmp_path: Path) -> None:
+def test_version_that_the_calendar_lacks_counts_from_the_hour_in_which_it_has_one_percent_of_the_usage(
+    tmp_path: Path,
+) -> None:
+    rows = """
+        window    display_version  build_id        os_name     usage_hours  main_crashes
+        05T13:00  56.0             20171004120000  Windows_NT  1000         2
+        07T08:15  56.0             20171004120000  Windows_NT  9901         2
+        07T08:15  56.0.1           20171006120000  Windows_NT  99           1
+        07T09:15  56.0             20171004120000  Windows_NT  4900         2
+        07T09:15  56.0             20171112120000  Linux       5000         2
+        07T09:15  56.0.1           20171006120000  Windows_NT  70           2
+        07T09:20  56.0.1           20170101120000  Windows_NT  30           4
+        07T10:15  56.0             20171004120000  Windows_NT  9990         2
+        07T10:15  56.0.1           20171006120000  Windows_NT  10           8
+    """
+    for official in (True, False):
+        monitor = monitor_of(tmp_path / str(official), rows, "07T10:30", official=official)
+        table = table_of(monitor)
+        assert table.newest == Version("56.0.1", moment("07T09:00"), date(2017, 10, 5))
+        assert table.previous is not None
+        assert (table.previous.version, table.previous.not_listed_on) == ("56.0", None)
+        assert (main_crashes(table).newest.events, main_crashes(table).newest.usage_hours) == (14, 110)
+        assert monitor.overview().channels[0].newest == table.newest
+        builds = monitor.detail("release", "Windows_NT", "main_crashes", DetailRequest(line="build"))
+        assert [(line.name, line.not_listed_on) for line in builds.lines[:2]] == [
+            ("20171006120000", date(2017, 10, 5)),
+            ("20170101120000", date(2017, 10, 5)),
+        ]
+        by_hour = monitor.detail("release", "Windows_NT", "main_crashes", DetailRequest()).windows
+        counted = by_hour[by_hour["line"] == "56.0.1"]
+        assert list(counted["events"]) == [1, 6, 8]
+
+
+def test_pings_of_a_version_that_the_calendar_lacks_count_only_where_it_is_used(tmp_path: Path) -> None:
     rows = """
         window    display_version  build_id        usage_hours
-        05T13:00  56.0             20171004120000  10
-        07T08:15  56.0.1           20171006120000  10
-        07T09:15  56.0.1           20171006120000  10
-        07T10:15  56.0.1           20171006120000  10
-        07T08:00  56.0.2           20170801120000  10
-        07T09:00  56.0.2           20170801120000  10
-        07T10:00  56.0.2           20170801120000  10
-        07T08:00  59.0             20171006120000  10
-        07T09:00  59.0             20171006120000  10
-        07T10:00  59.0             20171006120000  10
-    """
-    table = table_of(monitor_of(tmp_path, rows, "07T10:30"))
-    assert table.newest == Version("56.0.1", moment("07T08:00"))
-    assert table.previous is not None
-    assert table.previous.version == "56.0"
-
-
-def test_a_few_pings_of_an_unlisted_version_do_not_make_it_the_newest(tmp_path: Path) -> None:
-    rows = """
-        window    display_version  build_id        count
         07T08:00  56.0             20171004120000  5000
-        07T08:00  57.0.9           20171006120000  1
-        07T09:00  57.0.9           20171006120000  1
-        07T10:00  57.0.9           20171006120000  1
+        07T08:00  57.0.9           20171006120000  49
+        07T12:00  57.0.9           20171006120000  4
     """
-    assert table_of(monitor_of(tmp_path, rows, "07T10:30")).newest.version == "56.0"
+    assert table_of(monitor_of(tmp_path, rows, "07T12:30")).newest.version == "56.0"
+
+
+def test_calendar_that_ended_long_ago_leaves_no_page_empty(tmp_path: Path) -> None:
+    rows = """
+        window            display_version  build_id        usage_hours
+        2026-11-20T08:00  144.0            20261110120000  50
+        2026-11-20T08:00  145.0            20261118120000  0.4
+        2026-11-20T09:00  144.0            20261110120000  50
+        2026-11-20T09:00  145.0            20261118120000  2
+    """
+    table = table_of(monitor_of(tmp_path, rows, "2026-11-20T09:30"))
+    assert table.newest == Version("145.0", moment("2026-11-20T09:00"), date(2017, 10, 5))
+    assert table.previous == Version("144.0", moment("2026-11-20T08:00"), date(2017, 10, 5))
+
+
+def test_what_is_no_version_is_never_shown(tmp_path: Path) -> None:
+    rows = """
+        window    display_version                usage_hours
+        07T08:00  56.0                           1
+        07T08:00  <script>alert(1)</script>      500
+        07T08:00  99.0\u202e                     500
+        07T08:00  1e9                            500
+    """
+    for official in (True, False):
+        monitor = monitor_of(tmp_path / str(official), rows, "07T08:30", official=official)
+        assert [each.version for each in (table_of(monitor).newest, *table_of(monitor).older)] == ["56.0"]
+        lines = monitor.detail("release", "Windows_NT", "main_crashes", DetailRequest()).lines
+        assert [line.name for line in lines] == ["56.0"]
 
 
 def test_pings_of_those_who_had_a_version_before_it_was_out_do_not_make_it_older(tmp_path: Path) -> None:

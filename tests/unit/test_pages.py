@@ -605,3 +605,30 @@ def test_settings_of_a_page_are_said_on_its_button() -> None:
 def test_title_names_the_place() -> None:
     assert words.page_title(QUERY) == "Release · Mission Control"
     assert words.page_title(DETAIL_QUERY) == "Main crashes, Release, Windows · Mission Control"
+
+
+# ---------- versions that the calendar lacks ----------
+UNLISTED = Version("57.0", NEWEST.released, date(2024, 5, 14))
+NOT_LISTED = "not on the release calendar of 2024-05-14"
+UNLISTED_CHANNEL = replace(OVERVIEWS["up"].channels[0], newest=UNLISTED)
+
+
+def test_version_that_the_calendar_lacks_is_named_as_such_on_every_page() -> None:
+    front = Page(overview_page.overview(overview(UNLISTED_CHANNEL), QUERY)).text
+    assert f"57.0 {NOT_LISTED}" in front
+    assert f"first hour in which it had 1 % of the channel’s usage: it is {NOT_LISTED}." in plain(front)
+    assert f"57.0 is {NOT_LISTED}." in words.channel_headline(UNLISTED_CHANNEL)[2]
+
+    unlisted = replace(TABLES["mixed"], newest=UNLISTED, older=(replace(UNLISTED, version="55.0.9"),))
+    assert words.table_headline(unlisted)[2].startswith(f"57.0 is {NOT_LISTED}. ")
+    assert Page(table_page.table(unlisted, TABLE_QUERY)).text.count(NOT_LISTED) == 2
+
+    line = Line("57.0", "57.0", 0, NOW, UNLISTED.not_listed_on)
+    shown = replace(DETAILS["up"], newest=UNLISTED, previous=UNLISTED, lines=(line, replace(line, label="55.0.9")))
+    assert words.detail_headline(shown)[2].startswith(f"57.0 and 57.0 are {NOT_LISTED}. ")
+    assert f"57.0 and 55.0.9 are {NOT_LISTED}." in Page(detail_page.below_chart(shown, DETAIL_QUERY)).text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_whose_versions_are_all_on_the_calendar_says_nothing_about_it(name: str) -> None:
+    assert "release calendar of" not in Page(PAGES[name]()).text

@@ -36,7 +36,13 @@ def no_windows(detail: Detail, query: Query) -> str:
 
 def below_chart(detail: Detail, query: Query) -> str:
     """Figures, the table behind the chart where it is open, and what can be taken along."""
-    return figures(detail) + behind(detail, query) + get_this(query, detail_code(query), has_chart=True)
+    note = words.versions_not_listed(*detail.lines)
+    return (
+        figures(detail)
+        + (tag("p", text(note), css="mc-small") if note else "")
+        + behind(detail, query)
+        + get_this(query, detail_code(query), has_chart=True)
+    )
 
 
 def figures(detail: Detail) -> str:

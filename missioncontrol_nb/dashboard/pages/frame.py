@@ -67,8 +67,8 @@ def no_release(query: Query) -> str:
     if query.view != "overview":
         where += f" for {PLATFORM_LABELS[query.os_name]}"
     sentence = (
-        "This page fills by itself as soon as pings of a version on the release calendar arrive. Where they have, the "
-        "calendar is another one: the server takes it as --releases."
+        "This page fills by itself as soon as pings of a version on the release calendar arrive, or of another one "
+        "that has 1 % of the channel's usage in some hour. Which calendar it is says the server's --releases."
     )
     return tag("div", message(f"No version on {where} has sent a ping yet", sentence), css="mc-panel")
 

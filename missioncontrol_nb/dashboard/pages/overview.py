@@ -69,6 +69,8 @@ def matrix(summary: Overview, query: Query) -> str:
 def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query) -> str:
     chosen = channel.channel == query.channel
     name = text(CHANNEL_LABELS[channel.channel]) + " " + tag("span", text(channel.newest.version), css="mc-small")
+    if channel.newest.not_listed_on:
+        name += " " + tag("span", text(words.not_listed(channel.newest)), css="mc-small mc-unlisted")
     address = query.link(view="overview", channel=channel.channel)
     cells = [tag("th", link(address, name, aria_current="true" if chosen else None), scope="row")]
     by_name = {platform.os_name: platform for platform in channel.platforms}
@@ -113,6 +115,8 @@ def channel_line(channel: ChannelSummary, now: datetime) -> str:
     against = f" against {previous.version}" if previous else ""
     title = tag("h2", text(f"{CHANNEL_LABELS[channel.channel]}: {newest.version}{against}"))
     out = f"Out since {moment(newest.released)}, {duration(now - newest.released)}."
+    if newest.not_listed_on:
+        out += f" That is the first hour in which it had 1 % of the channel’s usage: it is {words.not_listed(newest)}."
     if previous:
         out += f" Every change compares with {previous.version} at the same age."
     left = tag("div", title, tag("p", text(out), css="mc-quiet"))

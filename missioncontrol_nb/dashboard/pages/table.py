@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from datetime import datetime
 
 from missioncontrol_nb.figures import DASH, PLATFORM_LABELS, day
 
@@ -10,6 +9,7 @@ from ...monitor import (
     ChannelTable,
     MeasureSummary,
     Rate,
+    Version,
 )
 from .. import words
 from ..parts import link, tag, text, whisker
@@ -65,7 +65,13 @@ def _table_head(summary: ChannelTable, query: Query) -> list[str]:
     )
     cells = [
         tag("th", first, scope="col", css="mc-left mc-sort", aria_sort="descending" if worst else "ascending"),
-        tag("th", tag("b", text(summary.newest.version), css="mc-key mc-v0"), kind, scope="col"),
+        tag(
+            "th",
+            tag("b", text(summary.newest.version), css="mc-key mc-v0"),
+            kind,
+            _unlisted(summary.newest),
+            scope="col",
+        ),
         tag("th", f"Change from<br>{text(previous)} at this age", scope="col"),
         tag("th", tag("span", "Change, drawn", css="mc-hidden"), scale, scope="col", css="mc-w"),
         tag("th", since, scope="col", css="mc-left mc-s"),
@@ -73,14 +79,19 @@ def _table_head(summary: ChannelTable, query: Query) -> list[str]:
         tag("th", "Count" if query.show == "rate" else "Rate", scope="col"),
     ]
     if summary.previous:
-        cells.append(_version_head(summary.previous.version, summary.previous.released, "mc-v1"))
+        cells.append(_version_head(summary.previous, "mc-v1"))
     for index, older in enumerate(summary.older):
-        cells.append(_version_head(older.version, older.released, "mc-v2" if index == 0 else "mc-v-old"))
+        cells.append(_version_head(older, "mc-v2" if index == 0 else "mc-v-old"))
     return cells
 
 
-def _version_head(version: str, released: datetime | None, css: str) -> str:
-    return tag("th", tag("b", text(version), css=f"mc-key {css}"), day(released) if released else "", scope="col")
+def _version_head(version: Version, css: str) -> str:
+    name = tag("b", text(version.version), css=f"mc-key {css}")
+    return tag("th", name, day(version.released), _unlisted(version), scope="col")
+
+
+def _unlisted(version: Version) -> str:
+    return tag("small", text(words.not_listed(version)), css="mc-unlisted") if version.not_listed_on else ""
 
 
 def _table_row(row: MeasureSummary, summary: ChannelTable, query: Query) -> str:

@@ -1,0 +1,69 @@
+"""Versions that the release calendar does not have: from when on they count, and with which builds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from missioncontrol_nb.releases import Calendar, is_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_SHARE = 0.01  # of its channel's usage hours, in the hour from which a version counts
+# Of the channel's busiest hour: in an hour with less usage, a single ping of anyone would be the whole channel.
+LEAST_USAGE = 0.001
+
+FirstHours = dict[tuple[str, str], datetime]
+"""The first hour of each (channel, version) that the calendar lacks and that is used."""
+
+
+@dataclass(frozen=True)
+class CalendarWithUnlisted(Calendar):
+    """A calendar that also takes all builds of some versions it does not have for official."""
+
+    unlisted: frozenset[tuple[str, str]] = frozenset()
+
+    def is_official(self, display_version: str, channel: str, build_id: str) -> bool:
+        """Whether a build is official, or of one of those versions."""
+        return (channel, display_version) in self.unlisted or super().is_official(display_version, channel, build_id)
+
+
+def is_unlisted(calendar: Calendar, version: str, channel: str) -> bool:
+    """Whether a text is a version that the calendar does not have on a channel; others never reach a page."""
+    return is_version(version) and not calendar.has(version, channel)
+
+
+def rows_of_unlisted(sums: "pd.DataFrame", calendar: Calendar) -> "pd.Series":
+    """Which rows of sums by channel and display version are of versions that the calendar does not have."""
+    return _rows_where(sums, ("channel", "display_version"), lambda each: is_unlisted(calendar, each[1], each[0]))
+
+
+def rows_of_official(sums: "pd.DataFrame", calendar: Calendar) -> "pd.Series":
+    """Which rows of sums by build are of builds that the calendar knows as official."""
+    keys = ("display_version", "channel", "build_id")
+    return _rows_where(sums, keys, lambda each: calendar.is_official(*each))
+
+
+def _rows_where(sums: "pd.DataFrame", keys: Sequence[str], holds: Callable[[tuple[str, ...]], bool]) -> "pd.Series":
+    """Which rows have keys for which something holds; each combination is asked about once."""
+    found = sums[list(keys)].drop_duplicates()
+    answers = found.assign(holds=[holds(each) for each in found.itertuples(index=False, name=None)])
+    return sums[list(keys)].merge(answers, how="left", on=list(keys)).set_axis(sums.index)["holds"].astype(bool)
+
+
+def first_hours(unlisted: "pd.DataFrame", usage: "pd.DataFrame") -> FirstHours:
+    """The first hour in which each version had LEAST_SHARE of its channel's usage hours; those that never had lack.
+
+    unlisted: sums of versions that the calendar does not have. usage: `usage_hours` of everything, by `channel` and
+    `window_start`.
+    """
+    by_hour = unlisted.groupby(["channel", "window_start", "display_version"])["usage_hours"].sum()
+    if by_hour.empty:
+        return {}
+    busiest = usage.groupby("channel")["usage_hours"].transform("max")
+    enough = usage[usage["usage_hours"] > LEAST_USAGE * busiest].set_index(["channel", "window_start"])["usage_hours"]
+    share = by_hour / enough.reindex(by_hour.index.droplevel("display_version")).to_numpy()
+    used = share[share >= LEAST_SHARE].reset_index()
+    first = used.groupby(["channel", "display_version"])["window_start"].min()
+    return {key: moment.to_pydatetime() for key, moment in first.items()}
