@@ -203,8 +203,8 @@ def append_ping(dataset: str, number: int) -> None:
         writer.append(rows_of(writer.table, sums), number, "stream")
 
 
-@pytest.mark.parametrize("name", ["a b", "x🔥y", "données=+@:&,;!~'()*{}<>", "a::b"])
-def test_dataset_in_a_bucket_is_at_the_key_that_is_named(server, bucket, name):
+def test_dataset_in_a_bucket_is_at_the_key_that_is_named(server, bucket):
+    name = "a b🔥 données=+@:&,;!~'()*{}<>::b"
     append_ping(f"{bucket}/top/{name}", 0)
     added = written_by_workers(f"{bucket}/top/{name}")
     TableWriter(f"{bucket}/top/{name}", contract.ERROR_AGGREGATES).append(added, 1, "stream")
