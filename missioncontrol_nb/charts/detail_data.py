@@ -25,6 +25,7 @@ LABEL_GAP = 15  # pixels between the labels at the lines' ends
 HATCH_STEP = 9  # pixels
 GAP_WINDOWS = 2  # a line bridges no more than this
 ENOUGH_USAGE = 0.25  # of a line's busy windows: below it a rate says too little to set the scale
+BAND_SHARE = 0.05  # of the busiest line's usage at that time: a line that fewer use has no band there
 LEAST_USAGE = 0.02  # of the busiest line's usual usage: lines below it do not set the scale
 HOUR_MS = 3_600_000
 
@@ -33,10 +34,10 @@ DETAIL_COLUMNS = ("line", "window_start", "age_hours", "events", "usage_hours", 
 
 
 def shown_lines(lines: Iterable[Line], hidden: str | Iterable[str]) -> list[Line]:
-    """The lines that are switched on, newest first. hidden: names of lines, "older" for all of rank 3 and more."""
+    """The lines that are switched on, newest first. hidden: names of lines, "older" for all after the third."""
     off = arguments.names("hidden", hidden)
-    on = [line for line in lines if (line.name if line.rank < 3 else OLDER) not in off]
-    return sorted(on, key=lambda line: line.rank)
+    newest_first = sorted(lines, key=lambda line: line.rank)
+    return [line for number, line in enumerate(newest_first) if (line.name if number < 3 else OLDER) not in off]
 
 
 def detail_data(
@@ -56,8 +57,7 @@ def detail_data(
     whole = placed_windows(detail, lines, time, start, end)
     whole["y"] = whole["rate"] if show == "rate" else whole["events"]
     whole["stretch"] = stretches(whole, every)
-    is_used = whole["series"].isin(_enough_usage(whole)["series"])  # a band of no usage would cover all others
-    whole["banded"] = ((whole["shade"] < 2) & is_used).astype(float)
+    whole["banded"] = ((whole["shade"] < 2) & _is_used(whole)).astype(float)
     top, step = nice_top(rate_top(whole) if show == "rate" else whole["y"].max())
     stamps = _kept_stamps(whole)
     windows = whole[whole["x"].isin(stamps)]
@@ -163,6 +163,23 @@ def _enough_usage(windows: pd.DataFrame) -> pd.DataFrame:
     is_used = usual >= LEAST_USAGE * usual.max()
     enough = complete[is_used & (complete["usage_hours"] >= ENOUGH_USAGE * usual)]
     return enough if len(enough) else windows[windows["rate"].notna()]
+
+
+def _is_used(windows: pd.DataFrame) -> pd.Series:
+    """Which windows may have a band: one of hardly any usage would cover all others.
+
+    Of lines that are used at all, from the first to the last complete window with BAND_SHARE of the busiest line's
+    usage at that time; windows that still arrive go with the last complete one.
+    """
+    complete = windows[windows["complete"] == 1]
+    busiest = complete.groupby("x")["usage_hours"].transform("max")
+    enough = complete[complete["usage_hours"] >= BAND_SHARE * busiest].groupby("series")["x"].agg(["min", "max"])
+    last_complete = complete.groupby("series")["x"].max()
+    series, x = windows["series"], windows["x"]
+    first, last, settled = (series.map(values) for values in (enough["min"], enough["max"], last_complete))
+    is_known = series.isin(_enough_usage(windows)["series"])
+    inside = (x >= first) & ((x <= last) | ((last == settled) & (x > settled)))
+    return is_known & (inside | ~series.isin(last_complete.index))
 
 
 def rate_top(windows: pd.DataFrame) -> float:

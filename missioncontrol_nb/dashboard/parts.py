@@ -50,8 +50,8 @@ def key(css: str, name: str) -> str:
 
 def headline(state: str, sentence: str, line: str) -> str:
     """The one headline of a page; both texts are plain."""
-    body = tag("h2", text(sentence)) + tag("p", text(line))
-    return tag("div", body, css=f"mc-headline mc-{state}", role="status")
+    said = tag("div", tag("h2", text(sentence)), role="status")
+    return tag("div", said, tag("p", text(line)), css=f"mc-headline mc-{state}")
 
 
 def message(title: str, sentence: str, *more: str, error: bool = False) -> str:

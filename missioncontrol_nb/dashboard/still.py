@@ -36,7 +36,8 @@ def still(widget: widgets.Widget) -> str:
 @still.register
 def _box(box: widgets.Box) -> str:
     kind = "widget-hbox" if isinstance(box, widgets.HBox) else "widget-vbox"
-    return tag("div", *map(still, box.children), css=_classes(box, f"widget-container widget-box {kind}"))
+    role = "main" if "mc-main" in box._dom_classes else None
+    return tag("div", *map(still, box.children), css=_classes(box, f"widget-container widget-box {kind}"), role=role)
 
 
 @still.register
@@ -54,22 +55,28 @@ def _button(button: widgets.Button) -> str:
 @still.register
 def _dropdown(control: widgets.Dropdown) -> str:
     options = (tag("option", text(label), selected=label == control.label) for label in control._options_labels)
-    return _control(control, "widget-inline-hbox widget-dropdown", tag("select", *options))
+    return _control(
+        control, "widget-inline-hbox widget-dropdown", tag("select", *options, aria_label=control.description)
+    )
 
 
 @still.register
 def _toggles(control: widgets.ToggleButtons) -> str:
     def button(label: str) -> str:
-        css = "widget-toggle-button jupyter-button" + (" mod-active" if label == control.label else "")
-        return tag("button", text(label), css=css, type="button")
+        is_on = label == control.label
+        css = "widget-toggle-button jupyter-button" + (" mod-active" if is_on else "")
+        return tag("button", text(label), css=css, type="button", aria_pressed=str(is_on).lower())
 
-    return _control(control, "widget-toggle-buttons", tag("div", *map(button, control._options_labels)))
+    group = tag("div", *map(button, control._options_labels), role="group", aria_label=control.description)
+    return _control(control, "widget-toggle-buttons", group)
 
 
 @still.register
-def _day(control: widgets.DatePicker) -> str:
-    field = tag("input", type="date", value=control.value and control.value.isoformat())
-    return _control(control, "widget-inline-hbox widget-datepicker", field)
+def _field(control: widgets.Text) -> str:
+    field = tag(
+        "input", type="text", value=control.value, placeholder=control.placeholder, aria_label=control.description
+    )
+    return _control(control, "widget-inline-hbox widget-text", field)
 
 
 @still.register

@@ -16,6 +16,7 @@ from missioncontrol_nb.monitor import ChannelTable, Detail, Overview
 from streaming import contract
 
 from . import words
+from .days import DayField
 from .export import FORMATS, as_bytes, detail_frame, filename, table_frame
 from .pages import detail as detail_page
 from .pages import overview as overview_page
@@ -73,13 +74,6 @@ def _linked(kind: type, state: HasTraits, name: str, label: str, options: Option
     )
     link((state, name), (control, "value"))
     return control
-
-
-def date_picker(state: HasTraits, name: str, label: str) -> widgets.DatePicker:
-    """A day, linked to the state's choice of that name."""
-    picker = widgets.DatePicker(description=label, tooltip=label, layout=_plain_layout())
-    link((state, name), (picker, "value"))
-    return picker
 
 
 class Controls:
@@ -173,8 +167,8 @@ class DetailView:
 
     def __init__(self, state: State) -> None:
         self._days = box(
-            date_picker(state, "since", "First day"),
-            date_picker(state, "until", "Last day"),
+            DayField(state, "since", "First day", _plain_layout()).widget,
+            DayField(state, "until", "Last day", _plain_layout()).widget,
             css="mc-days",
             across=True,
         )
@@ -255,8 +249,9 @@ def drawing(detail: Detail, query: Query, narrow: bool) -> dict[str, Any]:
 
 def lines(detail: Detail) -> list[tuple[str, str, str]]:
     """(name, label, class) of every line that can be switched; those after the third go together."""
-    found = [(line.name, line.label, f"mc-v{line.rank}") for line in detail.lines if line.rank < MOST_SWITCHES - 1]
-    if any(line.rank >= MOST_SWITCHES - 1 for line in detail.lines):
+    own, others = detail.lines[: MOST_SWITCHES - 1], detail.lines[MOST_SWITCHES - 1 :]
+    found = [(line.name, line.label, f"mc-v{line.rank}" if line.rank < 3 else "mc-v-old") for line in own]
+    if others:
         found.append((OLDER, "Older", "mc-v-old"))
     return found
 

@@ -1,6 +1,6 @@
 """The windows of one measure, line by line: a line is a version or a build."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -85,7 +85,7 @@ def read_detail(place: Place, measure: str, request: DetailRequest) -> Read:
     lines = tuple(line for line in lines if line.name in set(sums["line"]))
     windows = _rated(place, sums, lines, every)
     windows, left_out = _cut(windows, request.cut)
-    return Read(_ranked(lines), windows, since, until, every, left_out)
+    return Read(lines, windows, since, until, every, left_out)
 
 
 def _interval(request: DetailRequest, now: datetime, every: timedelta) -> tuple[datetime, datetime]:
@@ -140,11 +140,6 @@ def _build_time(build_id: str) -> str:
     except ValueError:  # 14 digits that are no time: those of builds that nobody vouches for
         return build_id
     return f"{built.day} {built:%b %H:%M}"
-
-
-def _ranked(lines: tuple[Line, ...]) -> tuple[Line, ...]:
-    """Ranks without gaps: lines that have nothing to show take none."""
-    return tuple(replace(line, rank=rank) for rank, line in enumerate(lines))
 
 
 def _load(

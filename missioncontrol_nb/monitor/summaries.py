@@ -148,7 +148,8 @@ class ChannelTable:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the detail's chart. name: a display version, or a build id; rank: 0 is the newest.
+    """One line of the detail's chart. name: a display version, or a build id; rank: 0 is the newest
+    of the channel, whatever is shown, so that a line looks the same in every interval.
 
     label: how it is called, "56.0" or "56.0, 26 Sep 19:08" for a build. not_listed_on: as of its Version.
     """

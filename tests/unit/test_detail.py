@@ -161,7 +161,7 @@ def test_versions_beyond_the_third_have_lines_too(tmp_path: Path) -> None:
     assert [(line.name, line.rank) for line in detail.lines] == [("56.0", 0), ("55.0.3", 1), ("55.0", 2), ("54.0", 3)]
 
 
-def test_line_without_a_ping_takes_no_rank(tmp_path: Path) -> None:
+def test_line_keeps_its_rank_where_a_newer_one_has_no_ping(tmp_path: Path) -> None:
     rows = """
         window            display_version  os_name     usage_hours
         2017-09-25T10:00  55.0             Linux       10
@@ -169,7 +169,20 @@ def test_line_without_a_ping_takes_no_rank(tmp_path: Path) -> None:
         05T10:00          56.0             Linux       10
     """
     detail = detail_of(monitor_of(tmp_path, rows, "05T11:00"), os_name="Linux", length=timedelta(days=20))
-    assert [(line.name, line.rank) for line in detail.lines] == [("56.0", 0), ("55.0", 1)]
+    assert [(line.name, line.rank) for line in detail.lines] == [("56.0", 0), ("55.0", 2)]
+
+
+def test_line_keeps_its_rank_in_every_interval(tmp_path: Path) -> None:
+    rows = """
+        window    display_version  usage_hours
+        02T10:00  55.0.3           10
+        05T10:00  56.0             10
+    """
+    monitor = monitor_of(tmp_path, rows, "05T11:00")
+    for until, names in ((None, ["56.0", "55.0.3"]), ("2017-10-03", ["55.0.3"])):
+        request = DetailRequest(since="2017-10-01", until=until)
+        lines = monitor.detail("release", "Windows_NT", "main_crashes", request).lines
+        assert {line.name: line.rank for line in lines} == {name: ["56.0", "55.0.3"].index(name) for name in names}
 
 
 # ---------- builds ----------

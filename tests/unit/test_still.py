@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from missioncontrol_nb.dashboard import still
+from missioncontrol_nb.dashboard.days import DayField
 from missioncontrol_nb.dashboard.state import State
 from missioncontrol_nb.dashboard.views import DetailView, OverviewView, TableView, html
 from missioncontrol_nb.dashboard.widgets import VegaChart
@@ -48,7 +49,7 @@ def test_controls_show_what_is_chosen_and_cannot_be_used() -> None:
     assert chosen == ["Beta", "Windows", "Content crashes", "none"]
     pressed = re.findall(r"mod-active\"[^>]*>([^<]+)<", still.still(DetailView(state).controls[0]))
     assert pressed == ["Rate", "Official", "48 h", "Latest", "Hour", "Version"]
-    for kind in ("widget-dropdown", "widget-toggle-buttons", "widget-datepicker", "mc-more"):
+    for kind in ("widget-dropdown", "widget-toggle-buttons", "widget-text", "mc-more"):
         found = tags.with_class(kind)
         assert found, kind
         assert all("inert" in attributes for attributes in found), kind
@@ -82,12 +83,14 @@ def test_texts_of_controls_are_escaped() -> None:
     boxes = [control, widgets.Checkbox(description=HOSTILE), widgets.Button(description=HOSTILE)]
     text = "".join(map(still.still, boxes))
     assert "<script" not in text
-    assert text.count("&lt;script&gt;") == 4
+    assert text.count("&lt;script&gt;") == 5
 
 
-def test_day_is_that_of_the_picker() -> None:
-    assert 'value="2017-10-02"' in still.still(widgets.DatePicker(value=date(2017, 10, 2)))
-    assert "value=" not in still.still(widgets.DatePicker())
+def test_day_is_that_of_the_field() -> None:
+    state = State(interval="custom", since=date(2017, 10, 2), until=date(2017, 10, 3))
+    field = DayField(state, "since", "First day", widgets.Layout()).field
+    assert 'value="2017-10-02"' in still.still(field)
+    assert 'placeholder="YYYY-MM-DD"' in still.still(field)
 
 
 def test_charts_figures_come_along_and_cannot_end_the_script() -> None:

@@ -89,7 +89,7 @@ def behind(detail: Detail, query: Query) -> str:
     )
     if not query.behind:
         return tag("div", toggle, css="mc-behind")
-    lines = [line for line in detail.lines if line.name not in query.hidden and line.rank < 3] or list(detail.lines[:1])
+    lines = [line for line in detail.lines[:3] if line.name not in query.hidden] or list(detail.lines[:1])
     windows = detail.windows[detail.windows["line"].isin([line.name for line in lines])]
     by_line = {name: rows.set_index("window_start") for name, rows in windows.groupby("line", sort=False)}
     starts = sorted(windows["window_start"].unique(), reverse=True)

@@ -16,7 +16,10 @@ def top(query: Query, data_up_to: datetime | None, stale_after_seconds: float) -
     last = crumbs[-1][0]
     steps.append(tag("div", tag("h1", text(last), aria_current="page")))
     nav = tag("nav", *steps, css="mc-crumbs", aria_label="Where you are")
-    return tag("header", nav, freshness(data_up_to, stale_after_seconds), css="mc-top")
+    skip = tag("a", "Skip to the content", css="mc-skip", href="#mc-main", data_mc_action="skip")
+    # The clock ticks without a word to screen readers; the page's script says here when fresh becomes stale, or back.
+    news = tag("span", css="mc-hidden mc-fresh-news", role="status")
+    return tag("header", skip, nav, freshness(data_up_to, stale_after_seconds), news, css="mc-top")
 
 
 def _crumbs(query: Query) -> list[tuple[str, str]]:
@@ -34,7 +37,7 @@ def _crumbs(query: Query) -> list[tuple[str, str]]:
 def freshness(data_up_to: datetime | None, stale_after_seconds: float, now: datetime | None = None) -> str:
     """The freshness clock as of now; the page's script keeps it ticking, also when the kernel is gone."""
     if data_up_to is None:
-        return tag("span", "No data yet", css="mc-fresh mc-stale", role="status")
+        return tag("span", "No data yet", css="mc-fresh mc-stale")
     now = now or datetime.now(UTC)
     is_stale = (now - data_up_to).total_seconds() > stale_after_seconds
     moment = f"{data_up_to:%H:%M:%S}" if data_up_to.date() == now.date() else f"{data_up_to:%Y-%m-%d %H:%M:%S}"
@@ -42,7 +45,6 @@ def freshness(data_up_to: datetime | None, stale_after_seconds: float, now: date
         "span",
         text(f"{'Data stopped at' if is_stale else 'Data up to'} {moment} UTC"),
         css="mc-fresh mc-stale" if is_stale else "mc-fresh",
-        role="status",
         data_mc_up_to=int(data_up_to.timestamp() * 1000),
         data_mc_stale_after=int(stale_after_seconds),
     )

@@ -67,7 +67,8 @@ function exportChart(button, format) {
 
 function act(model, button) {
   const action = button.dataset.mcAction;
-  if (action === "copy-link") copy(location.href).then(() => confirmOn(button, "Copied"));
+  if (action === "skip") button.closest(".mc").querySelector(".mc-main")?.focus();
+  else if (action === "copy-link") copy(location.href).then(() => confirmOn(button, "Copied"));
   else if (action === "copy-text") copy(button.dataset.mcText || "").then(() => confirmOn(button, "Copied"));
   else if (action === "png" || action === "svg") exportChart(button, action);
   else model.send({ action });
@@ -125,6 +126,42 @@ function tick() {
     const text = `${stale ? "Data stopped at" : "Data up to"} ${clock(upTo)} UTC · ${age(seconds)} ago`;
     span.classList.toggle("mc-stale", stale);
     if (span.textContent !== text) span.textContent = text;
+    sayNews(span.parentElement.querySelector(".mc-fresh-news"), stale, clock(upTo));
+  }
+}
+
+const wasStale = new WeakMap(); // the place where a screen reader hears of it -> what it last heard
+
+function sayNews(place, stale, upTo) {
+  if (!place || wasStale.get(place) === stale) return;
+  if (wasStale.has(place)) place.textContent = stale ? `Data stopped at ${upTo} UTC` : `Data arrive again, up to ${upTo} UTC`;
+  wasStale.set(place, stale);
+}
+
+// ---------- what ipywidgets leave unsaid to keyboards and screen readers ----------
+
+function set(el, name, value) {
+  if (el && el.getAttribute(name) !== value) el.setAttribute(name, value);
+}
+
+function describe() {
+  for (const main of document.querySelectorAll(".mc-main")) {
+    set(main, "role", hosted() ? "main" : "region");
+    set(main, "aria-label", "Mission Control");
+    set(main, "tabindex", "-1");
+    if (hosted() && !document.getElementById("mc-main")) main.id = "mc-main";
+  }
+  for (const toggles of document.querySelectorAll(".mc .widget-toggle-buttons")) {
+    const group = toggles.querySelector(":scope > div");
+    set(group, "role", "group");
+    set(group, "aria-label", toggles.querySelector(".widget-label")?.textContent || "");
+    toggles.querySelectorAll("button").forEach((each) => set(each, "aria-pressed", String(each.classList.contains("mod-active"))));
+  }
+  for (const field of document.querySelectorAll(".mc .mc-day")) {
+    set(field.querySelector("input"), "aria-invalid", String(field.classList.contains("mc-invalid")));
+  }
+  for (const more of document.querySelectorAll(".mc .mc-more")) {
+    set(more, "aria-expanded", String(more.closest(".mc-controls")?.classList.contains("mc-open") ?? false));
   }
 }
 
@@ -158,6 +195,10 @@ function start(model, stopped) {
   const redrawn = new MutationObserver(tick);
   redrawn.observe(document.body, { childList: true, characterData: true, subtree: true });
   stopped.addEventListener("abort", () => redrawn.disconnect());
+  const described = new MutationObserver(describe);
+  described.observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
+  stopped.addEventListener("abort", () => described.disconnect());
+  describe();
   const timers = [setInterval(() => model.send({ beat: 1 }), BEAT_MS), setInterval(tick, 1000)];
   stopped.addEventListener("abort", () => timers.forEach(clearInterval));
 }

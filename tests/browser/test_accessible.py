@@ -1,0 +1,144 @@
+"""The pages without a mouse and without eyes: axe-core's rules, focus that is seen, states that are said."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from missioncontrol_nb.dashboard import still
+from missioncontrol_nb.dashboard.app import App
+from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.dashboard.widgets import Page as PageWidget
+from missioncontrol_nb.monitor import MeasureSummary, NoRelease, Overview
+from streaming.errors import MissionControlError
+from tests.browser.axe import issues
+from tests.browser.conftest import offline_browser, open_view, wait_for
+from tests.unit.small_summaries import NOW, UP, channel, detail, overview, platform, without_pings
+
+VIEWS = {"overview": "", "table": "?view=table", "detail": "?view=detail&interval=7d&table=open"}
+
+
+@pytest.fixture(scope="module")
+def visited(chromium, dashboard_server) -> Iterator[Page]:
+    with offline_browser(chromium) as browser:
+        yield browser.new_page(viewport={"width": 1280, "height": 900})
+
+
+def found_in_all_looks(page: Page) -> list[str]:
+    """axe's findings in both themes, on a desk and on a phone."""
+    found = []
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            found += [f"{width} {theme}: {issue}" for issue in issues(page)]
+    page.set_viewport_size({"width": 1280, "height": 900})
+    return found
+
+
+# ---------- the live pages ----------
+FOCUSED = """() => {
+  const el = document.activeElement, style = getComputedStyle(el);
+  if (el === document.body) return null;
+  const box = el.getBoundingClientRect();
+  const isOutlined = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+  return [el.outerHTML.slice(0, 120), isOutlined && box.width > 2 && box.height > 2];
+}"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing_and_focus_is_seen_on_every_control(visited, dashboard_server, view) -> None:
+    page = open_view(visited, dashboard_server, VIEWS[view], view)
+    wait_for(page, "document.querySelector('[role=main]#mc-main') !== null")
+    assert found_in_all_looks(page) == []
+    page.emulate_media(color_scheme="light")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    met: list[str] = []
+    while (focused := page.evaluate(FOCUSED)) is not None and len(met) < 200:
+        assert focused[1], f"focus is not seen on {focused[0]}"
+        met.append(focused[0])
+        page.keyboard.press("Tab")
+    assert len(met) > 10
+
+
+def test_toggles_say_their_role_name_and_state(visited, dashboard_server) -> None:
+    page = open_view(visited, dashboard_server, VIEWS["table"], "table")
+    group = page.get_by_role("group", name="Show", exact=True)
+    assert group.get_by_role("button", name="Rate", pressed=True).count() == 1
+    group.get_by_role("button", name="Count", pressed=False).focus()
+    page.keyboard.press("Enter")
+    group.get_by_role("button", name="Count", pressed=True).wait_for()
+    assert group.get_by_role("button", pressed=True).count() == 1
+
+
+def test_skip_link_leads_to_the_content(visited, dashboard_server) -> None:
+    page = open_view(visited, dashboard_server)
+    wait_for(page, "document.querySelector('[role=main]#mc-main') !== null")
+    before = page.evaluate("location.href")
+    page.locator("#rendered_cells .mc-skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "mc-main"
+    assert page.evaluate("location.href") == before
+
+
+def test_freshness_is_said_only_when_it_changes(visited, dashboard_server) -> None:
+    page = open_view(visited, dashboard_server)
+    page.evaluate("""() => {
+      window.said = [];
+      const top = document.querySelector("#rendered_cells .mc-top");
+      new MutationObserver((changes) => {
+        for (const each of changes) {
+          const el = each.target.closest ? each.target : each.target.parentElement;
+          const place = el.closest("[role=status], [aria-live]");
+          if (place) said.push(place.textContent);
+        }
+      }).observe(top, {childList: true, characterData: true, subtree: true});
+    }""")
+    clock = page.locator("#rendered_cells .mc-fresh")
+    before = clock.inner_text()
+    wait_for(page, f"document.querySelector('#rendered_cells .mc-fresh').innerText !== {before!r}")
+    assert page.evaluate("said") == []
+    is_stale = clock.evaluate("el => el.classList.contains('mc-stale')")
+    clock.evaluate("(el, after) => { el.dataset.mcStaleAfter = after; }", 1_000_000_000 if is_stale else 0)
+    wait_for(page, "said.length > 0")
+    assert page.evaluate("said.length") == 1
+    assert page.evaluate("said[0]").startswith("Data arrive again" if is_stale else "Data stopped at")
+
+
+# ---------- pages with nothing to show ----------
+class Given:
+    """A reader that gives one summary, or fails."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+
+    def refresh(self) -> bool:
+        return False
+
+    def read(self, _query: object) -> Any:
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+STATES = {
+    "empty": ("", Overview((), None, NOW)),
+    "no usage yet": ("", overview(channel(platform("Windows_NT", UP, UP), without_pings("Linux")))),
+    "no release": ("?view=table", NoRelease("release", "Windows_NT", NOW)),
+    "not measured": ("?view=detail", detail(MeasureSummary("content_crashes", "not_measured"), names=())),
+    "failed": ("?view=detail", MissionControlError("no dataset")),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_axe_finds_nothing_where_there_is_nothing_to_show(browser, name) -> None:
+    search, outcome = STATES[name]
+    app = App(Given(outcome), PageWidget(), Settings("nowhere", search=search))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    shown = still.page(app.widget)
+    page.set_content(f'<!DOCTYPE html><html lang="en"><head><title>Pages</title></head><body>{shown}</body></html>')
+    page.evaluate("document.querySelectorAll('[inert]').forEach((each) => { each.inert = false; })")
+    assert found_in_all_looks(page) == []
