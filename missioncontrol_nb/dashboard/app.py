@@ -294,6 +294,7 @@ class App:
     def _show(self, query: Query, outcome: Summary | Exception) -> None:
         """Shows a summary, or a sentence in its place; controls stay."""
         view = self._views[query.view]
+        view.name(query)
         content = (self._instead,)
         self._has_failed = isinstance(outcome, Exception)
         if isinstance(outcome, Exception):

@@ -103,6 +103,9 @@ class View(Protocol):
     controls: tuple[widgets.Widget, ...]
     content: tuple[widgets.Widget, ...]
 
+    def name(self, query: Query) -> None:
+        """Says on a phone's button what the controls are set to, whether there is something to show or not."""
+
     def show(self, summary: Any, query: Query, narrow: bool) -> str:
         """Shows a summary; returns the page's headline. narrow: on a phone."""
 
@@ -117,6 +120,9 @@ class OverviewView:
         self._body = html("mc-body")
         self.controls: tuple[widgets.Widget, ...] = ()
         self.content: tuple[widgets.Widget, ...] = (self._body,)
+
+    def name(self, query: Query) -> None:
+        """Nothing: there are no controls."""
 
     def show(self, summary: Overview, query: Query, narrow: bool) -> str:
         """Shows an overview."""
@@ -147,10 +153,13 @@ class TableView:
         self.controls: tuple[widgets.Widget, ...] = (self._controls.widget,)
         self.content: tuple[widgets.Widget, ...] = (self._body,)
 
+    def name(self, query: Query) -> None:
+        """Says on a phone's button what is set."""
+        self._controls.name(words.setting(query))
+
     def show(self, summary: ChannelTable, query: Query, narrow: bool) -> str:
         """Shows a table."""
         self._shown = summary, query
-        self._controls.name(words.setting(query))
         self._body.value = table_page.table(summary, query)
         return headline(*words.table_headline(summary))
 
@@ -208,10 +217,13 @@ class DetailView:
     def _show_days(self, shown: bool) -> None:
         (self._days.remove_class if shown else self._days.add_class)("mc-gone")
 
+    def name(self, query: Query) -> None:
+        """Says on a phone's button what is set."""
+        self._controls.name(words.setting(query))
+
     def show(self, summary: Detail, query: Query, narrow: bool) -> str:
         """Shows a measure."""
         self._shown = summary, query
-        self._controls.name(words.setting(query))
         self._title.value = detail_page.chart_title(query)
         self._versions.show(lines(summary))
         self._show_chart(summary, query, narrow)
