@@ -108,6 +108,45 @@ def test_freshness_is_said_only_when_it_changes(visited, dashboard_server) -> No
     assert page.evaluate("said[0]").startswith("Data arrive again" if is_stale else "Data stopped at")
 
 
+def test_what_is_no_day_is_said_and_the_back_button_takes_it_back(visited, dashboard_server) -> None:
+    page = open_view(visited, dashboard_server, "?view=detail&interval=7d", "detail")
+    page.get_by_role("group", name="Interval", exact=True).get_by_role("button", name="Custom").click()
+    first = page.get_by_label("First day", exact=True).locator("visible=true")
+    wait_for(page, "location.search.includes('since=')")
+    before = first.input_value()
+    assert f"since={before}" in page.evaluate("location.search")
+    first.fill("29/09/2017")
+    page.keyboard.press("Tab")
+    page.get_by_role("alert").get_by_text("Write a day as YYYY-MM-DD").wait_for()
+    wait_for(page, "document.querySelector('.mc-day input[aria-invalid=true]') !== null")
+    assert f"since={before}" in page.evaluate("location.search")
+    first.fill("2017-09-29")
+    page.keyboard.press("Tab")
+    wait_for(page, "document.querySelector('.mc-day input[aria-invalid=true]') === null")
+    wait_for(page, f"!location.search.includes('since={before}')")
+    page.go_back()
+    wait_for(page, f"document.querySelector('#rendered_cells .mc-day input').value === '{before}'")
+
+
+EDGES = """() => ["mc-crumbs", "mc-headline"].map((name) => {
+  const box = document.querySelector(`#rendered_cells .${name}`).getBoundingClientRect();
+  return Math.round(box.left);
+})"""
+TABLE = """() => [".mc-table thead", ".mc-table"]
+  .map((name) => document.querySelector(`#rendered_cells ${name}`))
+  .map((el) => [getComputedStyle(el).display, el.getBoundingClientRect().right <= innerWidth])"""
+
+
+def test_header_and_page_are_aligned_and_a_tablet_shows_a_table(visited, dashboard_server) -> None:
+    page = open_view(visited, dashboard_server, VIEWS["table"], "table")
+    for width in (820, 1280, 1920, 2560):
+        page.set_viewport_size({"width": width, "height": 900})
+        crumbs, headline = page.evaluate(EDGES)
+        assert crumbs == headline, width
+        assert page.evaluate(TABLE) == [["table-header-group", True], ["table", True]], width
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
 # ---------- pages with nothing to show ----------
 class Given:
     """A reader that gives one summary, or fails."""
