@@ -12,6 +12,7 @@ from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import FOLLOW, TOPIC, Command
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 from streaming.errors import MissionControlError, printable
+from streaming.topic import is_topic
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -147,7 +148,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_as_record(summary)))
     else:
-        click.echo(_as_text(summary), err=not follow)
+        click.echo(_as_text(summary, reads_files=not is_topic(source)), err=not follow)
     if not summary.finished:
         sys.exit(stop.exit_code)
 
@@ -245,7 +246,7 @@ def _as_record(summary: "Summary") -> dict[str, object]:
     }
 
 
-def _as_text(summary: "Summary") -> str:
+def _as_text(summary: "Summary", *, reads_files: bool) -> str:
     """The run in a few lines; rates leave out Spark's start."""
     from streaming.contract import REASONS
 
@@ -256,8 +257,8 @@ def _as_text(summary: "Summary") -> str:
         f"{summary.pings / reading:,.0f} pings/s, {summary.bytes / 1e6 / reading:,.1f} MB/s since Spark was up",
     ]
     lines += [f"  {count:>8,} {reason}: {REASONS[reason]}" for reason, count in summary.rejected.items()]
-    if summary.passed_over:
-        lines.append(f"Passed over: {summary.passed_over}")
+    if reads_files:
+        lines.append(f"Files passed over: {summary.passed_over or 'none'}")
     if not summary.finished:
         lines.append("Stopped before all was read: the same command goes on from there")
     return "\n".join(lines)

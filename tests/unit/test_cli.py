@@ -52,7 +52,7 @@ MISUSES = """
     status --dataset folder --stale-after nan        | not a finite number
     status --dataset folder --serve http             | expected --serve as [HOST:]PORT
     status --dataset folder --serve 0 --json         | goes neither with
-    status --dataset folder --serve 192.0.2.1:9      | cannot listen on 192.0.2.1:9
+    status --dataset tables --serve 192.0.2.1:9      | cannot listen on 192.0.2.1:9
     demo --minutes nan                               | not a finite number
     demo --port 0 --folder ping.txt                  | is not a demo's folder
     demo --port 0 --folder ping.txt/demo             | cannot be written
@@ -66,6 +66,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "ping.json").write_text("{}")
     (tmp_path / "kafka.conf").write_text("security.protocol = SSL")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "tables" / "error_aggregates" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "tables" / "error_aggregates" / "_delta_log" / f"{0:020}.json").write_text("{}")
 
 
 @pytest.mark.parametrize("misuse", [line for line in MISUSES.splitlines() if line])

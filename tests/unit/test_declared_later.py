@@ -17,10 +17,10 @@ from missioncontrol_nb.monitor import Monitor
 from missioncontrol_nb.releases import PACKAGED
 from missioncontrol_nb.status.collect import Collector
 from streaming import contract, maintain
-from streaming.added import _write
 from streaming.counting import Counter
 from streaming.days import added, are_same, day_sums, taken
 from streaming.errors import MissionControlError
+from streaming.spill import write_rows
 from streaming.sums import rows_of
 from streaming.table import TableWriter, open_writers, table_url
 from tests.other_version import NEWER, OLDER, append, run
@@ -209,7 +209,7 @@ def test_files_that_workers_wrote_are_added_to_a_table_of_another_version(change
 
     run(change, f"append({str(older)!r}, 'other', {[[a_ping(25, gpu=1)]]!r})")
     writer = TableWriter(str(older), FINE)
-    files = [AddAction(**each) for each in _write(fine_rows(a_ping(26, gpu=4)), writer.url)]
+    files = [AddAction(**each) for each in write_rows(fine_rows(a_ping(26, gpu=4)), writer.url)]
     assert writer.append(files, 0, "cluster")
     assert sums(older, "count", "gpu_crashes") == (22, 4 + (change == NEWER))
     maintain.maintain(str(older), now=lambda: LATER)

@@ -368,7 +368,7 @@ def test_table_that_cannot_be_tended_keeps_no_other_one_from_it(stream: Stream, 
     broken.write_text("{")
     with pytest.raises(MissionControlError, match=r"the log of the table .*error_aggregates' is damaged") as said:
         maintain.maintain(str(tmp_path), now=lambda: LATER)
-    assert str(said.value).count("is damaged") == 1
+    assert str(said.value).count("the log of the table") == 1
     assert files(tmp_path, contract.COARSE_AGGREGATES) == 1
     command = CliRunner().invoke(group, ["maintain", "--dataset", str(tmp_path)])
     assert "is damaged" in str(command.exception)
