@@ -126,6 +126,8 @@ class Calendar:
 
         So does `56.0` on beta, for a release candidate, and `52.4.0` on esr, for `52.4.0esr`.
         """
+        for name, said in (("display_version", display_version), ("channel", channel)):
+            arguments.instance(name, said, str, "text")
         return (channel, _display(display_version, channel)) in self._meant
 
     def is_official(self, display_version: str, channel: str, build_id: str) -> bool:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from missioncontrol_nb import cli
 from missioncontrol_nb.terminal import plural, stopped_by_signals
+from streaming.table import open_writers
 
 MISUSES = """
     agregate                                         | did you mean aggregate
@@ -59,15 +60,22 @@ MISUSES = """
 """
 
 
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """One without rows."""
+    folder = tmp_path_factory.mktemp("dataset")
+    open_writers(str(folder))
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ping.txt").write_text("no ping")
     (tmp_path / "ping.json").write_text("{}")
     (tmp_path / "kafka.conf").write_text("security.protocol = SSL")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "tables" / "error_aggregates" / "_delta_log").mkdir(parents=True)
-    (tmp_path / "tables" / "error_aggregates" / "_delta_log" / f"{0:020}.json").write_text("{}")
+    (tmp_path / "tables").symlink_to(dataset)
 
 
 @pytest.mark.parametrize("misuse", [line for line in MISUSES.splitlines() if line])
