@@ -251,11 +251,12 @@ class App:
     def _impatient(self, query: Query) -> Iterator[None]:
         """Says that the dataset does not answer, where it does not for long; an answer is still waited for."""
         error = MissionControlError(f"no answer for {ANSWER_SECONDS:.0f} s")
+        so_far = f"The dataset has not answered for {ANSWER_SECONDS:.0f} s; it is still being read."
 
         def complain() -> None:
             self._log_failure(error)
             if query == self.state.query:
-                self._show(query, error)
+                self._show(query, error if query == self._shown else words.StillReadingError(so_far))
 
         complaint = asyncio.get_running_loop().call_later(ANSWER_SECONDS, complain)
         try:

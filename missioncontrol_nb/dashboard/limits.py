@@ -34,11 +34,15 @@ MOST_BODY_BYTES = 65_536  # no route takes a body
 BODY_SECONDS = 10.0
 IDLE_SECONDS = 65.0  # for a request to come in whole; load balancers keep idle connections for 60
 UNREAD_SECONDS = 60  # until a client that takes none of an answer's bytes is disconnected
+AGAIN_SECONDS = 30  # until a page that was turned away is asked for anew
 INPUT_BYTES = 1_048_576  # of one connection, read but not yet handled
 
 
 class PlainErrors:
-    """A mixin for handlers: the headers of every answer, and errors as a sentence that loads nothing."""
+    """A mixin for handlers: the headers of every answer, and errors as a sentence that loads nothing.
+
+    What was turned away with 503 is asked for anew by the browser: nobody may sit at it.
+    """
 
     def set_default_headers(self) -> None:
         """Called by Tornado for each answer."""
@@ -49,8 +53,12 @@ class PlainErrors:
         """Called by Tornado in place of the answer."""
         reason = xhtml_escape(self._reason)  # type: ignore[attr-defined]
         self.set_header("Content-Type", "text/html; charset=utf-8")  # type: ignore[attr-defined]
+        again = ""
+        if status_code == 503:
+            self.set_header("Retry-After", str(AGAIN_SECONDS))  # type: ignore[attr-defined]
+            again = f'<meta http-equiv="refresh" content="{AGAIN_SECONDS}">'
         self.finish(  # type: ignore[attr-defined]
-            f'<!DOCTYPE html><html lang="en"><meta name="color-scheme" content="light dark">'
+            f'<!DOCTYPE html><html lang="en"><meta name="color-scheme" content="light dark">{again}'
             f"<title>{status_code} {reason}</title><p>{reason}.</p></html>"
         )
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
+LONGEST_WAIT_SECONDS = 300.0  # for a browser that says that it is still loading
+
 
 @dataclass
 class Place:
@@ -68,6 +70,14 @@ class Places:
         for each in self._held:
             if each.kernel_id == kernel_id:
                 each.is_reached = True
+
+    def note_waiting(self, kernel_id: str) -> None:
+        """A browser that has not connected to a kernel yet asks whether it lives: the page's time begins anew."""
+        now = self._now()
+        for each in self._held:
+            is_waiting = each.kernel_id == kernel_id and each.handed_out_at is not None and not each.is_reached
+            if is_waiting and now - each.taken_at < LONGEST_WAIT_SECONDS:
+                each.handed_out_at = now
 
     def unreached(self) -> list[str]:
         """The kernels that no browser has connected to in time."""

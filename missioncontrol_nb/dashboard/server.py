@@ -1,5 +1,6 @@
 """Publishes the dashboard read-only: Voilà on one notebook, with everything closed that it leaves open."""
 
+import asyncio
 import logging
 import os
 import queue
@@ -65,7 +66,7 @@ LABEXTENSIONS = ["@voila-dashboards/widgets-manager8", "@jupyter-widgets/jupyter
 STILL = re.compile(r"<!--still ([\w-]+)-->")  # where the template wants the page as the kernel shows it
 FIRST_SIGHT_SECONDS = 2.0  # without an answer until then the page comes without
 PHONE_WIDTH, DESKTOP_WIDTH = 390, 1280  # CSS pixels, until the browser says its own
-UNREACHED_SECONDS = 25.0  # a page that no browser has connected to by then is ended
+UNREACHED_SECONDS = 25.0  # a page that no browser has connected to, or asked about, by then is ended
 FILL_AFTER_SECONDS = 5.0  # the next kernel starts when the page just handed out has been drawn, not beside it
 TEND_SECONDS = 1.0  # how often pages that nobody came for, and those that wait, are looked at
 
@@ -85,10 +86,10 @@ class Hosting:
 
     `pool`: pages kept ready. `names`: further host names under which a proxy reaches this server. `most_pages`: more
     than these at once are turned away, and more than `most_pages_each` of one address (None: half of all, at least 2).
-    A page that no browser has connected to is ended after `unreached_seconds`. A kernel that no browser is connected
-    to any more is ended `cull_after_seconds` after it last said anything; this is looked at every
-    `cull_every_seconds`. A request must be complete after `idle_seconds`, and an answer that a client takes nothing of
-    is given up after `unread_seconds`.
+    A page that no browser has connected to is ended `unreached_seconds` after one last asked whether it lives. A
+    kernel that no browser is connected to any more is ended `cull_after_seconds` after it last said
+    anything; this is looked at every `cull_every_seconds`. A request must be complete after `idle_seconds`, and an
+    answer that a client takes nothing of is given up after `unread_seconds`.
     """
 
     host: str = "127.0.0.1"
@@ -284,12 +285,12 @@ class Server(Voila):
 
     async def _tend(self) -> None:
         """Ends pages that nobody came for, and makes ready what their places are free for."""
+        await self.pool.tend()  # first: Voilà ends no kernel while a page that failed waits
         places: Places = self.app.settings["places"]
         for kernel_id in places.unreached():
             self.log.info("A page that no browser came for is ended")
             await end_kernel(self.kernel_manager, kernel_id)
         places.forget_ended(self.kernel_manager)
-        await self.pool.tend()
         if self.pooled_pages() < self._pool_size() and not self.pool.is_paused:
             self.fit_pool()
             self.kernel_manager.fill_if_needed(notebook_name=self.kernel_manager.notebook_path)
@@ -302,9 +303,15 @@ class Server(Voila):
 
 
 async def end_kernel(manager: Any, kernel_id: str) -> None:
-    """Ends a kernel, unless it has ended meanwhile."""
-    with suppress(KeyError, tornado.web.HTTPError):
-        await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+    """Ends a kernel, unless it has ended meanwhile; one that cannot be ended is logged."""
+    try:
+        with suppress(KeyError, tornado.web.HTTPError):
+            await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+    except (Exception, asyncio.CancelledError):  # Voilà asks every waiting page first, also one that was cancelled
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        manager.log.exception("A kernel could not be ended")
 
 
 # Requests' URLs are kept for these by Voilà; there is no log-in.
@@ -363,8 +370,9 @@ class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
             raise tornado.web.HTTPError(404)
         if not is_navigation(self.request):
             raise tornado.web.HTTPError(403, reason="A page is opened in a window of its own")
-        place = await self._take_place()
+        place, ending = self._take_place()
         try:
+            await self._make_room(ending)
             await self._write_page(place)
         finally:
             self._places.hand_out(place)
@@ -375,18 +383,21 @@ class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
     def _places(self) -> Places:
         return self.settings["places"]
 
-    async def _take_place(self) -> Place:
+    def _take_place(self) -> tuple[Place, str | None]:
         if not has_spare_descriptors():
             raise tornado.web.HTTPError(503, reason="Too many connections are open, try again later")
         client = visitor_of(self.request, self.settings["is_behind_proxy"])
         try:
-            place, ending = self._places.take(client, self.kernel_manager)
+            return self._places.take(client, self.kernel_manager)
         except TooManyPagesError as error:
             raise tornado.web.HTTPError(503, reason=str(error)) from None
+
+    async def _make_room(self, ending: str | None) -> None:
+        voila = self.settings["voila"]
         if ending is not None:
+            await voila.pool.choose()  # Voilà ends no kernel while a page that failed waits
             await end_kernel(self.kernel_manager, ending)
-        self.settings["voila"].fit_pool()
-        return place
+        voila.fit_pool()
 
     async def _write_page(self, place: Place) -> None:
         await self.settings["voila"].pool.choose()
@@ -464,6 +475,8 @@ class AliveHandler(PlainErrors, JupyterHandler):
         """204 when the kernel lives, 410 when it is gone for good."""
         is_known = kernel_id in self.kernel_manager
         is_alive = is_known and await ensure_async(self.kernel_manager.get_kernel(kernel_id).is_alive())
+        if is_alive:
+            self.settings["places"].note_waiting(kernel_id)
         self.set_header("Cache-Control", "no-store")
         self.set_status(204 if is_alive else 410)
         self.finish()

@@ -382,9 +382,15 @@ def chart_title(query: Query) -> str:
 
 
 # ---------- failing ----------
+class StillReadingError(MissionControlError):
+    """What is asked for takes long to read; the message says so, to the visitor."""
+
+
 def failure(error: Exception, again_after_seconds: float) -> tuple[str, str]:
     """A title and a sentence for what could not be read or drawn. The reason names paths: it is for the log alone."""
     again = f"It is tried again every {again_after_seconds:.0f} s."
+    if isinstance(error, StillReadingError):
+        return "Still reading", str(error)
     if isinstance(error, MissionControlError):
         return "The dataset could not be read", f"The reason is in the server's log. {again}"
     return "This view could not be drawn", f"The reason is in the server's log. {again}"

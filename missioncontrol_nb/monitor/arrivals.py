@@ -60,6 +60,7 @@ class Arrivals:
         read_at = hour_of(now) if self._delays else now
         if self._read_at != read_at:
             delays = of_product(self._dataset.load_delays(since=now - DELAYS_OF, application=contract.PRODUCT))
+            delays = delays[delays["delay_hours"].isin(contract.DELAY_BUCKET_EDGES_HOURS)]  # others: of another version
             sums = delays.groupby(["channel", "os_name", "delay_hours"], as_index=False)["usage_hours"].sum()
             self._delays = {
                 (str(place[0]), str(place[1])): rows for place, rows in sums.groupby(["channel", "os_name"])

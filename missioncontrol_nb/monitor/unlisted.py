@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_SHARE = 0.01  # of its channel's usage hours, in the hour from which a version counts
-# Of the channel's busiest hour: in an hour with less usage, a single ping of anyone would be the whole channel.
-LEAST_USAGE = 0.001
+# Of the channel's busiest hour, below the least of a night: in an hour with less usage, a single ping of anyone would
+# be the whole channel.
+LEAST_USAGE = 0.1
 
 FirstHours = dict[tuple[str, str], datetime]
 """The first hour of each (channel, version) that the calendar lacks and that is used."""
@@ -56,11 +57,14 @@ def first_hours(unlisted: "pd.DataFrame", usage: "pd.DataFrame") -> FirstHours:
     """The first hour in which each version had LEAST_SHARE of its channel's usage hours; those that never had lack.
 
     unlisted: sums of versions that the calendar does not have. usage: `usage_hours` of everything, by `channel` and
-    `window_start`.
+    `window_start`. A channel's newest hour does not count while it has others: it is still coming in.
     """
     by_hour = unlisted.groupby(["channel", "window_start", "display_version"])["usage_hours"].sum()
     if by_hour.empty:
         return {}
+    hours = usage.groupby("channel")["window_start"]
+    newest, oldest = hours.transform("max"), hours.transform("min")
+    usage = usage[(usage["window_start"] < newest) | (newest == oldest)]
     busiest = usage.groupby("channel")["usage_hours"].transform("max")
     enough = usage[usage["usage_hours"] > LEAST_USAGE * busiest].set_index(["channel", "window_start"])["usage_hours"]
     share = by_hour / enough.reindex(by_hour.index.droplevel("display_version")).to_numpy()

@@ -20,7 +20,7 @@ from missioncontrol_nb.dashboard import app as app_module
 from missioncontrol_nb.dashboard.app import App, Summary
 from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader, detail_request
 from missioncontrol_nb.dashboard.settings import Settings
-from missioncontrol_nb.dashboard.state import Query, State
+from missioncontrol_nb.dashboard.state import Query, State, read_search
 from missioncontrol_nb.dashboard.views import Switches
 from missioncontrol_nb.dashboard.widgets import Markup, Page
 from missioncontrol_nb.loader import Dataset
@@ -505,6 +505,18 @@ async def test_dataset_that_does_not_answer_is_said_and_its_late_answer_is_shown
             app.reader.has_news = True
         await until(lambda: "could not be read" in app.seen)
         answer.set()
+        app.reader.may_answer.set()
+        await until(lambda: "mc-table" in app.seen)
+
+
+@in_a_loop
+async def test_what_takes_long_to_read_for_the_first_time_is_no_failure(monkeypatch) -> None:
+    async with running() as app:
+        monkeypatch.setattr(app_module, "ANSWER_SECONDS", 0.05)
+        app.reader.may_answer.clear()
+        app.state.set(read_search(TABLE))
+        await until(lambda: "it is still being read" in app.seen)
+        assert "could not be read" not in app.seen
         app.reader.may_answer.set()
         await until(lambda: "mc-table" in app.seen)
 

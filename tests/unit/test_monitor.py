@@ -124,6 +124,26 @@ def test_pings_of_a_version_that_the_calendar_lacks_count_only_where_it_is_used(
     assert table_of(monitor_of(tmp_path, rows, "07T12:30")).newest.version == "56.0"
 
 
+def test_one_ping_in_an_hour_that_has_just_begun_makes_no_version_the_newest(tmp_path: Path) -> None:
+    rows = """
+        window    display_version  build_id        usage_hours
+        07T08:00  56.0             20171004120000  5000
+        07T09:00  56.0             20171004120000  5000
+        07T10:00  56.0             20171004120000  20
+        07T10:00  57.0.9           20171006120000  4
+    """
+    monitor = monitor_of(tmp_path, rows, "07T10:01")
+    assert table_of(monitor).newest.version == "56.0"
+    write(tmp_path, "window display_version build_id usage_hours\n07T10:00 56.0 20171004120000 600", "07T10:10")
+    monitor.refresh()
+    assert table_of(monitor).newest.version == "56.0"
+
+
+def test_version_that_the_calendar_lacks_is_shown_in_the_only_hour_of_its_channel(tmp_path: Path) -> None:
+    rows = "window display_version build_id usage_hours\n07T10:00 57.0.9 20171006120000 4"
+    assert table_of(monitor_of(tmp_path, rows, "07T10:01")).newest.version == "57.0.9"
+
+
 def test_calendar_that_ended_long_ago_leaves_no_page_empty(tmp_path: Path) -> None:
     rows = """
         window            display_version  build_id        usage_hours
@@ -131,8 +151,9 @@ def test_calendar_that_ended_long_ago_leaves_no_page_empty(tmp_path: Path) -> No
         2026-11-20T08:00  145.0            20261118120000  0.4
         2026-11-20T09:00  144.0            20261110120000  50
         2026-11-20T09:00  145.0            20261118120000  2
+        2026-11-20T10:00  144.0            20261110120000  1
     """
-    table = table_of(monitor_of(tmp_path, rows, "2026-11-20T09:30"))
+    table = table_of(monitor_of(tmp_path, rows, "2026-11-20T10:01"))
     assert table.newest == Version("145.0", moment("2026-11-20T09:00"), date(2017, 10, 5))
     assert table.previous == Version("144.0", moment("2026-11-20T08:00"), date(2017, 10, 5))
 
@@ -378,6 +399,14 @@ def test_newest_three_hours_say_how_much_of_their_usage_has_arrived(tmp_path: Pa
     hours, shares = zip(*table.completeness, strict=True)
     assert hours == (moment("05T12:00"), moment("05T13:00"), moment("05T14:00"))
     assert shares == pytest.approx((0.75, 0.25, 0.0))
+
+
+def test_delays_in_buckets_of_another_version_are_not_known(tmp_path: Path) -> None:
+    write_delays(tmp_path, DELAYS + "    04T10:00         3.5          500\n")
+    table = table_of(monitor_of(tmp_path, SAME_AGE, "05T14:00"))
+    assert [share for _, share in table.completeness] == pytest.approx([0.75, 0.25, 0.0])
+    write_delays(tmp_path / "all", "submission_hour delay_hours usage_hours\n04T10:00 3.5 500")
+    assert table_of(monitor_of(tmp_path / "all", SAME_AGE, "05T14:00")).completeness == ()
 
 
 def test_completeness_is_of_the_platform(tmp_path: Path) -> None:

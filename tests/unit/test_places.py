@@ -5,7 +5,7 @@ from unittest.mock import Mock
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from missioncontrol_nb.dashboard.limits import client_of, is_navigation, visitor_of
+from missioncontrol_nb.dashboard.limits import PlainErrors, client_of, is_navigation, visitor_of
 from missioncontrol_nb.dashboard.places import Place, Places, TooManyPagesError
 from missioncontrol_nb.dashboard.settings import kernel_environment
 from missioncontrol_nb.dashboard.websocket import is_widget_message
@@ -91,6 +91,31 @@ def test_page_is_unreached_after_its_time() -> None:
     assert world.places.unreached() == []
     world.now += 2
     assert world.places.unreached() == ["k2"]
+
+
+def test_page_whose_browser_asks_whether_it_lives_is_waited_for_five_minutes() -> None:
+    world = World(3, 3)
+    world.open("a", "k1")
+    world.open("a", "k2")
+    for _ in range(14):
+        world.now += 20
+        world.places.note_waiting("k1")
+        assert "k1" not in world.places.unreached()
+    assert world.places.unreached() == ["k2"]
+    for _ in range(3):
+        world.now += 20
+        world.places.note_waiting("k1")
+    assert world.places.unreached() == ["k1", "k2"]
+
+
+def test_page_that_is_turned_away_is_asked_for_anew() -> None:
+    handler = type("Handler", (PlainErrors, Mock), {})()
+    handler._reason = "Too many pages are open"
+    handler.write_error(503)
+    handler.set_header.assert_called_with("Retry-After", "30")
+    assert '<meta http-equiv="refresh" content="30">' in handler.finish.call_args.args[0]
+    handler.write_error(404)
+    assert "refresh" not in handler.finish.call_args.args[0]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
+from missioncontrol_nb.dashboard.places import Places
 from missioncontrol_nb.dashboard.pool import FAILED, Pool, has_failed, is_ready
+from missioncontrol_nb.dashboard.server import Hosting, LimitedPageHandler, Server, end_kernel
 
 GOOD = ["<html>", "<p>a page</p>"]
 BAD = ["<html>", f"<p {FAILED}>no page</p>"]
@@ -113,6 +117,68 @@ async def test_pages_are_made_again_after_pauses_that_grow_until_one_is_good() -
         clock[0] += 1
         await pool.tend()
     assert clock[0] - began == 5
+
+
+class VoilaManager(Manager):
+    """Asks every waiting page for its kernel before it ends one, as Voilà's does."""
+
+    log = logging.getLogger("kernels")
+
+    async def shutdown_kernel(self, kernel_id: str, now: bool) -> None:
+        for item in self._pools[self.notebook_path]:
+            if item.done():
+                item.result()
+        await super().shutdown_kernel(kernel_id, now)
+
+    def add_failed(self, *, cancelled: bool) -> None:
+        item = asyncio.get_running_loop().create_future()
+        if cancelled:
+            item.cancel()
+        else:
+            item.set_exception(OSError("no kernel"))
+        self._pools[self.notebook_path].append(item)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_kernels_are_ended_though_a_page_that_waits_has_failed(cancelled: bool) -> None:
+    async def end() -> None:
+        manager = VoilaManager()
+        places = Places(2, 2, -1.0)
+        place, _ = places.take("a", manager)
+        place.kernel_id = "left"
+        places.hand_out(place)
+        manager.add_failed(cancelled=cancelled)
+        await end_kernel(manager, "another")
+        assert manager.ended == []
+        pool = pool_of(manager)
+        hosting = Hosting(pool=0)
+        app = SimpleNamespace(settings={"places": places})
+        server = SimpleNamespace(
+            app=app, pool=pool, log=manager.log, kernel_manager=manager, pooled_pages=lambda: 0, hosting=hosting
+        )
+        server._pool_size = lambda: 0
+        await Server._tend(server)
+        assert manager.ended == ["left"]
+
+    asyncio.run(end())
+
+
+@run
+async def test_place_is_given_back_where_room_for_it_cannot_be_made() -> None:
+    places = Places(1, 1, 25.0)
+    handler = Mock(spec=LimitedPageHandler)
+    handler.settings = {"is_behind_proxy": False, "voila": Mock(fit_pool=Mock(side_effect=OSError("no room")))}
+    handler._places = places
+    handler._take_place = lambda: places.take("a", ())
+    handler._make_room = lambda ending: LimitedPageHandler._make_room(handler, ending)
+    handler.request = HTTPServerRequest(
+        headers=HTTPHeaders({"Host": "localhost"}),
+        connection=Mock(),
+        start_line=RequestStartLine("GET", "/", "HTTP/1.1"),
+    )
+    with pytest.raises(OSError, match="no room"):
+        await LimitedPageHandler.get(handler)
+    assert len(places) == 0
 
 
 @pytest.mark.parametrize("pools", [{}, {"page.ipynb": []}])
