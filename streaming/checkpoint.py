@@ -40,6 +40,13 @@ class Checkpoint:
         """What Spark keeps of the stream."""
         return self.folder / "spark"
 
+    @property
+    def finished(self) -> int:
+        """How many micro-batches Spark knows as done."""
+        return (
+            max((int(path.name) for path in self.spark.glob("commits/[0-9]*") if path.name.isdigit()), default=-1) + 1
+        )
+
     def drop_unfinished_start(self) -> None:
         """Removes what a job left that was killed while Spark noted its first micro-batch: Spark would not begin."""
         if self.spark.is_dir() and not any(self.spark.glob("offsets/[0-9]*")):
@@ -47,6 +54,11 @@ class Checkpoint:
 
     def sync(self, number: int) -> None:
         """Makes what Spark has noted of a micro-batch that is about to be committed survive a power cut."""
+        if not (self.spark / "offsets" / str(number)).is_file():
+            raise MissionControlError(
+                f"Spark's note of the micro-batch {number} is not in {str(self.spark)!r}: was a folder for temporary "
+                "files tidied up? Start the job again"
+            )
         unsynced = Unsynced()
         names = ["metadata", f"offsets/{number}", f"commits/{number - 1}"]
         for path in (self.spark / name for name in names):
@@ -59,20 +71,24 @@ class Checkpoint:
         """Removes the notes of Spark that a power cut has damaged: the newest, which no table relies on."""
         for folder in ("offsets", "commits"):
             notes = {int(path.name): path for path in (self.spark / folder).glob("[0-9]*") if path.name.isdigit()}
+            for number in sorted(notes, reverse=True)[:2]:  # a check sum may be cut short, and need not be there
+                notes[number].with_name(f".{number}.crc").unlink(missing_ok=True)
             for number in sorted(notes, reverse=True):
                 if _is_whole_note(notes[number]):
                     break
                 notes[number].unlink()
-                notes[number].with_name(f".{number}.crc").unlink(missing_ok=True)
+        (self.spark / ".metadata.crc").unlink(missing_ok=True)
         metadata = self.spark / "metadata"
-        if metadata.is_file() and not _is_json(metadata.read_bytes()):
-            metadata.unlink()
-            metadata.with_name(".metadata.crc").unlink(missing_ok=True)
+        is_whole = metadata.is_file() and _is_json(metadata.read_bytes())
+        # Synchronised before the first commit of a table; Spark refuses offsets without it.
+        if not is_whole and self.spark.is_dir() and not any(self.spark.glob("commits/[0-9]*")):
+            shutil.rmtree(self.spark)
 
     def forget(self) -> None:
         """Removes what one without a micro-batch noted: one that is refused must not settle where another begins."""
         for name in (_IDENTITY, "files.log", "topic.json", "brokers.json"):  # and nobody else's files
             (self.folder / name).unlink(missing_ok=True)
+        self.drop_unfinished_start()
 
     @property
     def scratch(self) -> Path:

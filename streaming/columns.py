@@ -9,7 +9,7 @@ from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import CommitProperties, DeltaTable
+    from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 
 # How the columns of a newer version are summed: whole numbers are counts of events and add up, the others tell rows
 # apart. Fractions may be either, and so may what is none of these.
@@ -74,11 +74,15 @@ def fitted(rows: "pa.Table", delta: "DeltaTable") -> "pa.Table":
 
 
 def add_missing(
-    schema: "pa.Schema", delta: "DeltaTable", properties: "Callable[[DeltaTable], CommitProperties | None]"
+    schema: "pa.Schema",
+    delta: "DeltaTable",
+    properties: "Callable[[DeltaTable], CommitProperties | None]",
+    after: "PostCommitHookProperties | None" = None,
 ) -> None:
     """Adds the columns of a schema that a table lacks: null in its rows so far, which did not count them.
 
-    One commit, with the properties that are asked for then; none where nothing is missing. It fails with Delta's
+    One commit, with the properties that are asked for then; none where nothing is missing. after: what deltalake does
+    after it. It fails with Delta's
     CommitFailedError where another writer has committed meanwhile.
     """
     from deltalake import Field
@@ -86,7 +90,7 @@ def add_missing(
     types = _types(delta)
     missing = [Field.from_arrow(field) for field in schema if field.name not in types]
     if missing:
-        delta.alter.add_columns(missing, commit_properties=properties(delta))
+        delta.alter.add_columns(missing, commit_properties=properties(delta), post_commithook_properties=after)
 
 
 def check_no_unknown_counts(table: contract.Table, delta: "DeltaTable", condition: str) -> None:

@@ -13,14 +13,17 @@ commits out of a table's log, and the job repeats their micro-batch. An object s
 
 import errno
 import json
+import math
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
+
+from streaming.errors import MissionControlError
 
 SYNC_THREADS = 8  # a disk's journal is written once for synchronisations that come together
 UNRELIED_COMMITS = 8  # of a log's newest; between two synchronisations of a job its table gets one to three
@@ -131,7 +134,7 @@ class TableFiles:
         return self._log / f"{version:020}.checkpoint.parquet"
 
 
-def set_aside_damaged_commits(folder: Path, name: str) -> list[Path]:
+def set_aside_damaged_commits(folder: Path, name: str, relied: Mapping[str, int]) -> list[Path]:
     """Rename the newest commits of a local table from the first damaged one on; their new names, oldest first.
 
     A commit is damaged when it is no JSON, names a data file that is missing or cut short, or comes after a commit that
@@ -144,29 +147,55 @@ def set_aside_damaged_commits(folder: Path, name: str) -> list[Path]:
     if not _said_names(log) <= {name}:
         return []
     newest = sorted(_versions(log))[-UNRELIED_COMMITS:]
-    set_aside = [_set_aside(path) for path in _damaged_checkpoints(log)]
     damaged = _first_damaged(newest, log, folder) if newest else None
-    if damaged is not None:
-        set_aside += [_set_aside(log / _commit_name(number)) for number in newest if number >= damaged]
+    doomed = [log / _commit_name(number) for number in newest if damaged is not None and number >= damaged]
+    for commit in doomed:
+        _check_not_relied(commit, folder, relied)
+    set_aside = [_set_aside(path) for path in (*_damaged_checkpoints(log), *doomed)]
     if set_aside:
         sync_folder(log)
-    return set_aside
+    return [path for path in set_aside if path is not None]
+
+
+def _check_not_relied(commit: Path, folder: Path, relied: Mapping[str, int]) -> None:
+    """Raises MissionControlError where others than who opens the table may have gone on after a commit."""
+    for line in commit.read_bytes().splitlines():
+        if line.startswith(b'{"txn"'):
+            with suppress(ValueError, KeyError, TypeError):
+                said = json.loads(line)["txn"]
+                if said["version"] <= relied.get(said["appId"], math.inf):
+                    raise MissionControlError(
+                        f"in the table {str(folder)!r} the commit {commit.name}, one before it, or a file that they "
+                        "name is damaged or missing, and others went on after it: restore it from a copy of the "
+                        "dataset; the guide says what to do without one ('When a log is damaged')"
+                    )
 
 
 def _said_names(log: Path) -> set[str]:
     """The names that the commits of a log give their table; a damaged commit gives none."""
     names = set[str]()
     for number in _versions(log):
-        for line in (log / _commit_name(number)).read_bytes().splitlines():
+        for line in _lines(log / _commit_name(number)):
             if line.startswith(b'{"metaData"'):
                 with suppress(ValueError, KeyError, TypeError):
                     names.add(json.loads(line)["metaData"]["name"])
     return names
 
 
-def _set_aside(path: Path) -> Path:
-    aside = path.with_name(f".damaged-{uuid.uuid4()}-{path.name}")
-    return path.rename(aside)
+def _lines(commit: Path) -> list[bytes]:
+    """The lines of a commit; none of one that was forgotten meanwhile, as old ones are."""
+    try:
+        return commit.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _set_aside(path: Path) -> Path | None:
+    """Renames a file; its new path, None where others have removed it meanwhile."""
+    try:
+        return path.rename(path.with_name(f".damaged-{uuid.uuid4()}-{path.name}"))
+    except FileNotFoundError:
+        return None
 
 
 def _damaged_checkpoints(log: Path) -> Iterator[Path]:
@@ -197,6 +226,8 @@ def _first_damaged(versions: list[int], log: Path, folder: Path) -> int | None:
             actions = [json.loads(line) for line in (log / _commit_name(number)).read_bytes().splitlines()]
             added = {action["add"]["path"]: action["add"]["size"] for action in actions if "add" in action}
             removed |= {action["remove"]["path"] for action in actions if "remove" in action}
+        except FileNotFoundError:  # forgotten meanwhile
+            continue
         except (ValueError, KeyError, TypeError):
             first = number
             continue
@@ -232,11 +263,7 @@ def _versions(log: Path) -> Iterator[int]:
 
 def _added(commit: Path, folder: Path) -> Iterator[Path]:
     """The data files that a commit adds."""
-    try:
-        lines = commit.read_bytes().splitlines()
-    except FileNotFoundError:  # forgotten since, as an old one
-        return
-    for line in lines:
+    for line in _lines(commit):
         if line.startswith(b'{"add"'):
             yield folder / unquote(json.loads(line)["add"]["path"])
 

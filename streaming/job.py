@@ -152,7 +152,9 @@ def aggregate(
     check_credentials(dataset)
     pings.check(stop, on_notice)
     with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
-        writers = open_writers(dataset, Patience.saying(on_notice, stop), (checkpoint.app,))
+        apps = (checkpoint.app, source_app(pings.identity))
+        relied = dict.fromkeys(apps, checkpoint.finished - 1)
+        writers = open_writers(dataset, Patience.saying(on_notice, stop), (checkpoint.app,), relied)
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
@@ -373,7 +375,7 @@ class _Run:
         spark.dataSource.register(data_source)
         options = {**self._plan.options(), **self._reading_options(spark)}
         options["batch_rows"] = str(spill.BATCH_ROWS)
-        spill_to = self._spill_to(spark)
+        spill_to = self._spill_before_shuffle(spark)
         if spill_to is not None and not self._settings.dedupe:  # rows of deliveries are not those of a table
             options["spill_to"] = spill_to
         partials = spark.readStream.format(data_source.name()).options(**options).load()
@@ -391,7 +393,7 @@ class _Run:
         if self._settings.dedupe:
             spark, notes = partials.sparkSession, self._checkpoint.folder / FOLDER
             room = room_of(spill.BATCH_ROWS, int(spark.conf.get(SHARES_OF_SUMS) or 1))
-            partials = drop_duplicates(partials, FIRST_NUMBER + number, notes, self._spill_to(spark), room)
+            partials = drop_duplicates(partials, FIRST_NUMBER + number, notes, self._spill_before_shuffle(spark), room)
         sums, written = self._sum(partials, number)
         data_up_to = _newest(sums)
         with self._committing:
@@ -440,6 +442,14 @@ class _Run:
         """The dataset, where tasks can write to it: on one machine, in an object store, or as the settings say."""
         is_seen = is_remote(self._dataset) or not is_cluster(spark.sparkContext.master or "")
         return self._dataset if is_seen or self._settings.write_from == "workers" else None
+
+    def _spill_before_shuffle(self, spark: "SparkSession") -> str | None:
+        """As _spill_to, for tasks whose rows Spark shuffles: not on a cluster.
+
+        There such a task runs again where its output was lost with a machine, and would write other files, of which
+        some would be committed beside the first ones or instead of them.
+        """
+        return None if is_cluster(spark.sparkContext.master or "") else self._spill_to(spark)
 
     def _take_note(
         self,

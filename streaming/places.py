@@ -47,6 +47,8 @@ def normal_url(url: str | Path) -> str:
     text = require_place(str(url))
     if is_remote(text):
         scheme = _SCHEME.match(text)
+        if scheme and not text[scheme.end() :].strip("/"):
+            raise MissionControlError(f"expected a place after {scheme[0]}; got {text!r}: is a variable empty?")
         return (scheme[0].lower() + text[scheme.end() :] if scheme else text).rstrip("/")
     if _ONE_SLASH.match(text):
         scheme_name = text.partition(":")[0]

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -179,14 +179,24 @@ class TableWriter:
     Raises MissionControlError when the dataset cannot be written.
     """
 
-    def __init__(self, dataset: str, table: contract.Table, patience: Patience = Patience()) -> None:  # noqa: B008 (immutable)
-        """patience: with a store that does not answer; half a minute of it at the start."""
+    def __init__(
+        self,
+        dataset: str,
+        table: contract.Table,
+        patience: Patience = Patience(),  # noqa: B008 (immutable)
+        relied: Mapping[str, int] | None = None,
+    ) -> None:
+        """patience: with a store that does not answer; half a minute of it at the start.
+
+        relied: by app, the last batch that is known to be done: damaged commits of later ones are set aside, as a power
+        cut leaves them. None: nothing is set aside.
+        """
         self.table = table
         self.url = table_url(dataset, table)
         self._patience = patience
         self._files = None if is_remote(self.url) else TableFiles(Path(self.url))
-        if self._files:
-            set_aside_damage(self.url, table, patience.tell)
+        if self._files and relied is not None:
+            set_aside_damage(self.url, table, {WHOLE_APP: -1, **relied}, patience.tell)
         self._delta = persist(self._create, self.url, patience, at_start=True)
         sync_tables([self])
         self._seen_version = -1
@@ -289,7 +299,8 @@ class TableWriter:
 
         def attempt(_: bool) -> bool:
             self._delta = self._open()
-            add_missing(rows.schema, self._delta, said_again)  # measures that only a newer version knows
+            # Measures that only a newer version knows.
+            add_missing(rows.schema, self._delta, said_again, self._after_commit)
             return self._append(False, rows, 0, WHOLE_APP, None, also)
 
         self._persist(attempt)
@@ -302,7 +313,8 @@ class TableWriter:
     def note_synced(self) -> None:
         """All that unsynced returned is durable: what it replaces in the log can be forgotten."""
         if self._files and self._files.note_synced(self._delta.version()):
-            self._delta.cleanup_metadata()
+            with suppress(Exception):  # maintenance may do so at this moment; the next checkpoint comes anyway
+                self._delta.cleanup_metadata()
 
     @property
     def is_whole(self) -> bool:
@@ -384,7 +396,7 @@ class TableWriter:
         delta = open_table(self.url, brisk_options(self.url))
         check_ours(delta, self.url, self.table)
         as_found(self.table, delta)  # which raises where a key is missing: of the rows so far nobody knows its value
-        add_missing(contract.schema(self.table), delta, said_again)
+        add_missing(contract.schema(self.table), delta, said_again, self._after_commit)
         return delta
 
     def _create(self, again: bool) -> "DeltaTable":
@@ -429,9 +441,11 @@ def sync_tables(writers: Sequence[TableWriter]) -> None:
         writer.note_synced()
 
 
-def set_aside_damage(url: str, table: contract.Table, tell: Callable[[str | None], None]) -> None:
+def set_aside_damage(
+    url: str, table: contract.Table, relied: Mapping[str, int], tell: Callable[[str | None], None]
+) -> None:
     """Takes commits that a power cut has damaged out of the log of a local table, and says so."""
-    set_aside = set_aside_damaged_commits(Path(url), table.name)
+    set_aside = set_aside_damaged_commits(Path(url), table.name, relied)
     if set_aside:
         names = ", ".join(path.name for path in set_aside)
         tell(f"{url}: the newest commits were damaged, as by a power cut, and are set aside in _delta_log as {names}")
@@ -479,14 +493,15 @@ def open_writers(
     dataset: str,
     patience: Patience = Patience(),  # noqa: B008 (immutable)
     apps: Sequence[str] = (),
+    relied: Mapping[str, int] | None = None,
 ) -> list[TableWriter]:
     """A writer for each table of a dataset, in the order of contract.TABLES; those that are not there are made.
 
     A table that sums another one is made to hold what that one holds already. Who appends to one appends to both: begin
-    here. apps: whose last batch may come again; what is summed now has it. Raises MissionControlError when the dataset
-    cannot be written.
+    here. apps: whose last batch may come again; what is summed now has it. relied: as TableWriter takes it. Raises
+    MissionControlError when the dataset cannot be written.
     """
-    writers = {table: TableWriter(dataset, table, patience) for table in contract.TABLES}
+    writers = {table: TableWriter(dataset, table, patience, relied) for table in contract.TABLES}
     for table, writer in writers.items():
         if table.of is not None and not writer.is_whole:
             writer.make_whole(writers[table.of], apps)

@@ -10,10 +10,12 @@ from deltalake import DeltaTable
 
 from streaming import contract
 from streaming.durability import Unsynced, set_aside_damaged_commits
+from streaming.errors import MissionControlError
 from streaming.table import TableWriter, sync_tables, table_url
 
 TABLE = contract.REJECTED_PINGS
 APP = "a job"
+RELIED = {APP: -1}  # nothing
 
 
 def rows(count: int) -> pa.Table:
@@ -59,7 +61,7 @@ def test_damaged_newest_commit_is_set_aside_and_its_batch_is_appended_again(data
 def writer_that_says(dataset: Path, said: list[str | None]) -> TableWriter:
     from streaming.patience import Patience
 
-    return TableWriter(str(dataset), TABLE, Patience(said.append))
+    return TableWriter(str(dataset), TABLE, Patience(said.append), RELIED)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
@@ -80,7 +82,7 @@ def test_commits_after_a_damaged_one_are_set_aside_with_it(dataset: Path) -> Non
     log = dataset / TABLE.name / "_delta_log"
     commits = sorted(log.glob("*.json"))
     commits[-2].write_bytes(b'{"commitInfo"')
-    assert len(set_aside_damaged_commits(log.parent, TABLE.name)) == 2
+    assert len(set_aside_damaged_commits(log.parent, TABLE.name, RELIED)) == 2
     assert DeltaTable(str(log.parent)).transaction_version(APP) == 0
     assert counted(dataset) == 1
     assert len(list(log.glob(".damaged-*"))) == 2
@@ -88,32 +90,49 @@ def test_commits_after_a_damaged_one_are_set_aside_with_it(dataset: Path) -> Non
 
 def test_commit_that_comes_after_a_missing_one_is_set_aside(dataset: Path) -> None:
     sorted((dataset / TABLE.name / "_delta_log").glob("*.json"))[-2].unlink()
-    assert len(set_aside_damaged_commits(dataset / TABLE.name, TABLE.name)) == 1
+    assert len(set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED)) == 1
     assert DeltaTable(str(dataset / TABLE.name)).transaction_version(APP) == 0
 
 
 def test_commits_before_a_checkpoint_may_be_missing(dataset: Path) -> None:
     DeltaTable(str(dataset / TABLE.name)).create_checkpoint()
     sorted((dataset / TABLE.name / "_delta_log").glob("*.json"))[-2].unlink()
-    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED) == []
     assert counted(dataset) == 7
+
+
+def test_damage_that_a_job_went_on_after_is_an_error_and_nothing_is_renamed(dataset: Path) -> None:
+    commits = sorted((dataset / TABLE.name / "_delta_log").glob("*.json"))
+    commits[-2].write_bytes(b"")
+    with pytest.raises(MissionControlError, match="others went on after it"):
+        set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, {APP: 2})
+    with pytest.raises(MissionControlError, match="others went on after it"):
+        set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, {"another job": -1})
+    assert sorted((dataset / TABLE.name / "_delta_log").glob("*.json")) == commits
+
+
+def test_writer_that_is_no_job_sets_nothing_aside(dataset: Path) -> None:
+    newest_commit(dataset).write_bytes(b"")
+    with pytest.raises(MissionControlError, match="damaged"):
+        TableWriter(str(dataset), TABLE)
+    assert newest_commit(dataset).read_bytes() == b""
 
 
 def test_damaged_table_of_another_name_is_left_alone(dataset: Path) -> None:
     newest_commit(dataset).write_bytes(b"")
-    assert set_aside_damaged_commits(dataset / TABLE.name, "another") == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, "another", RELIED) == []
     assert newest_commit(dataset).read_bytes() == b""
 
 
 def test_sound_table_is_left_alone(dataset: Path) -> None:
-    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED) == []
 
 
 def test_file_that_a_later_commit_replaced_may_be_gone(dataset: Path) -> None:
     delta = DeltaTable(table_url(dataset, TABLE))
     delta.optimize.compact()
     delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
-    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED) == []
     assert counted(dataset) == 7
 
 
@@ -122,7 +141,7 @@ def test_damaged_checkpoint_of_the_log_is_set_aside(dataset: Path) -> None:
     delta.create_checkpoint()
     [checkpoint] = (dataset / TABLE.name / "_delta_log").glob("*.checkpoint.parquet")
     os.truncate(checkpoint, 100)
-    set_aside_damaged_commits(dataset / TABLE.name, TABLE.name)
+    set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED)
     assert counted(dataset) == 7
 
 
