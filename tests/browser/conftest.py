@@ -141,7 +141,12 @@ CONTENT = """() => {
     copy.querySelectorAll("pre, .mc-readout").forEach((other) => other.remove());
     return copy.textContent;
   });
-  const sparks = [...document.querySelectorAll(".mc-main svg")].map((drawing) => drawing.outerHTML);
+  // A page that is changed in place may have its attributes in another order.
+  const described = (node) => node.nodeType !== Node.ELEMENT_NODE ? node.textContent : [
+    node.tagName, [...node.attributes].map(({name, value}) => `${name}=${value}`).sort(),
+    [...node.childNodes].map(described),
+  ];
+  const sparks = [...document.querySelectorAll(".mc-main svg")].map(described);
   return JSON.stringify([texts, sparks, drawn]);
 }"""
 CONTROLS = """() => JSON.stringify([...document.querySelectorAll(".mc-controls, .mc-versions")].map((part) => [
