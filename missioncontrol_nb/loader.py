@@ -39,7 +39,7 @@ ARGUMENTS = ("measures", "by", "every", "since", "until", "official")
 DELAY_COLUMNS = ("application", "channel", "os_name", "submission_hour", "delay_hours", "usage_hours")
 OFFICIAL_COLUMNS = ("application", "channel", "display_version", "build_id")
 BUILD_COLUMNS = ("channel", "version", "display_version", "build_id")
-# Columns of which whoever sends pings may make up as many values as he sends pings.
+# Columns whose values a sender can invent: at worst a new value with each ping.
 MADE_UP = ("experiment_id", "experiment_branch", "build_id", "version", "display_version", "os_version")
 MANY_ROWS = 5_000_000  # of a table, in the days that are asked for
 MOST_GROUPS = 10_000_000  # rows of a sum, 0.2 kB each and more while they are made

@@ -14,7 +14,7 @@ LARGEST_BATCH_BYTES = 1 << 40
 
 
 class Setting(NamedTuple):
-    """A setting that only some jobs heed. option: its name at the command line; field: in AggregateSettings."""
+    """A setting that only some jobs use. option: its name at the command line; field: in AggregateSettings."""
 
     option: str
     field: str

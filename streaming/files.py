@@ -2,7 +2,7 @@
 
 A file counts once, by its path, and a replay is safe: which files a micro-batch reads is written to the checkpoint
 (FileLog) before Spark hears of the micro-batch, and never changes after. A file must be complete when it appears: write
-it to a name that begins with `.` or `_` or ends with `.tmp`, which are passed over, and rename it then.
+it to a name that begins with `.` or `_` or ends with `.tmp`, which are ignored, and rename it then.
 """
 
 import glob
@@ -95,7 +95,7 @@ def check_source(source: str, patience: Patience) -> None:
 def list_files(source: str, patience: Patience = NO_PATIENCE, passed: PassedOver | None = None) -> list[Listed]:
     """The ping files of a file, folder (and its folders), glob or URL, oldest first; source: as normal_url gives it.
 
-    Of LISTED and the path of a list, as write_list wrote it, those on the list. passed: takes what is passed over.
+    Of LISTED and the path of a list, as write_list wrote it, those on the list. passed: collects ignored files.
     Raises MissionControlError where an object store does not answer for as long as patience lasts.
     """
     if source.startswith(LISTED):
@@ -565,7 +565,7 @@ class FilePlan:
         return bool(len(self._log) or self._list())
 
     def look(self) -> PassedOver:
-        """What is passed over now."""
+        """The files that are ignored now."""
         self._list()
         return self.passed_over
 

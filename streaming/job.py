@@ -321,7 +321,7 @@ class _Run:
             raise MissionControlError(why)
 
     def _passed_over(self) -> PassedOver:
-        """What was passed over as far as it is known; a store is not asked again for it."""
+        """The ignored files that are known; an object store is not listed again for them."""
         if not isinstance(self._plan, FilePlan):
             return PassedOver()
         looks_again = self._settings.follow and not is_remote(self._source.identity)

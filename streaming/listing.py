@@ -1,4 +1,4 @@
-"""Which files of this machine are read: found in folders and by globs; and what is passed over, for a person to hear.
+"""Which local files are read, found in folders and by globs, and which are ignored, so that the job can report them.
 
 Only regular files are read: a pipe or a device would stop the job. A folder that is a symbolic link is followed, and no
 folder is read twice: what is in a linked folder is named by its real path, however many links lead there.

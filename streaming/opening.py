@@ -235,7 +235,7 @@ def _foreign(url: str, why: str) -> MissionControlError:
 def said_up_to(delta: "DeltaTable") -> str | None:
     """The newest submission that a table's newest commits name, ISO 8601, UTC; not each commit names one.
 
-    What is no time, or of the future, is passed over: no writer of ours has said it.
+    A value that is not a time, or lies in the future, is ignored: this project never writes one.
     """
     for limit in _HISTORY_STEPS:
         said = [moment for commit in delta.history(limit) if (moment := _moment(commit.get(contract.DATA_UP_TO)))]

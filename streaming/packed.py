@@ -121,7 +121,7 @@ class _Stream:
         self._blocks, self._block, self._place = blocks, b"", 0
 
     def has_more(self) -> bool:
-        """Whether anything but padding follows, which is passed over."""
+        """Whether anything but padding follows; padding is ignored."""
         while True:
             self._block, self._place = self._block[self._place :].lstrip(b"\0"), 0
             if self._block:

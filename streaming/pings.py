@@ -18,7 +18,7 @@ a file's time may be any, and a topic may be filled from an archive. A document 
 the envelope or `Envelope.submitted_at`, else at that of receipt: what its client says is not used.
 
 What is not read is not checked beyond having the form of JSON; its text need not be UTF-8 and may hold half a surrogate
-pair. A byte order mark before a document is passed over. A whole number has neither fraction nor exponent, as the draft
+pair. A byte order mark before a document is ignored. A whole number has neither fraction nor exponent, as the draft
 of JSON Schema that the schemas name (04) says: 3600.0 is none.
 
 Histograms are those of the parent process (`payload.histograms`, `payload.keyedHistograms`); those under

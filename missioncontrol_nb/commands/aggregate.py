@@ -118,7 +118,8 @@ def command(
     below it, linked folders too), a glob in quotes, or a URL such as s3://bucket/folder, of files .json (a ping each),
     .jsonl or .ndjson (a ping a line), each also packed as .gz or .zst. A message counts once, and a file counts once,
     however often this runs, and whenever it is killed. Write a file under a name that begins with . or _ or ends with
-    .tmp, and rename it when it is complete: such names are passed over. Others, and pipes, are too, and are named.
+    .tmp, and rename it when it is complete: until then it is ignored. Files of other names and pipes are
+    ignored too, and reported.
 
     What cannot be counted is counted as rejected, with its reason, and its file is named.
 

@@ -128,7 +128,7 @@ class App:
             waiting += (*view.controls, *view.content)
         while waiting:
             each = waiting.pop()
-            if each in met:  # a box may hold itself: whoever can set its children can have that
+            if each in met:  # a browser can set the children of a box so that it contains itself
                 continue
             met.add(each)
             waiting += getattr(each, "children", ())

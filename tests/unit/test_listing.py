@@ -1,4 +1,4 @@
-"""Which files are read: regular ones with a known ending, linked folders once each; what is passed over is named."""
+"""Which files are read: regular ones with a known ending, linked folders once each; ignored files are reported."""
 
 import os
 import socket
