@@ -158,7 +158,7 @@ def _said(url: str, path: Path, fault: str) -> str:
 
 
 def is_there(dataset: str, table: contract.Table, options: Mapping[str, str] | None = None) -> bool:
-    """Whether a dataset has a table. options: deltalake's, of a store. Raises what deltalake raises."""
+    """Whether a dataset has a table. options: deltalake's, of a store. Raises as has_log, or what deltalake raises."""
     from deltalake import DeltaTable
 
     url = table_url(dataset, table)
@@ -169,8 +169,18 @@ def is_there(dataset: str, table: contract.Table, options: Mapping[str, str] | N
 
 
 def has_log(url: str) -> bool:
-    """Whether a table on this machine has a commit, or had one."""
-    return bool(_log_files(url, _COMMIT) or _log_files(url, _CHECKPOINT))
+    """Whether a table on this machine has a commit, or had one.
+
+    Raises DamagedLogError where there are rows without a log, which is made before them: a table that is no more.
+    """
+    if _log_files(url, _COMMIT) or _log_files(url, _CHECKPOINT):
+        return True
+    if next(Path(url).glob(f"{PARTITION}=*"), None):
+        raise DamagedLogError(
+            f"the table {url!r} holds rows, and its log is gone: _delta_log has no commit. Restore that folder from a "
+            "copy of the dataset; the guide says what to do without one ('When a log is damaged')"
+        )
+    return False
 
 
 def check_folder(dataset: str) -> None:

@@ -51,8 +51,9 @@ class OfflineBrowser:
             context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """A browser for the tests of a module: an event loop runs in this thread until it is closed."""
     path = find()
     if path is None:
         pytest.fail("no Chromium: `make chromium` installs one")

@@ -18,6 +18,7 @@ from streaming import contract, maintain
 from streaming.backfill import _open_all
 from streaming.errors import MissionControlError
 from streaming.opening import said_up_to
+from streaming.table import open_writers
 from tests.spark.small_pings import crash_ping
 from tests.unit.test_maintain import LATER, NOW
 from tests.unit.test_names import write
@@ -71,6 +72,26 @@ def test_damaged_log_is_said_by_all_who_read_it(pattern: str, content: bytes, sa
     for command in ("status", "maintain"):
         done = CliRunner().invoke(group, [command, "--dataset", str(dataset)])
         assert isinstance(done.exception, MissionControlError)
+
+
+def aggregate(dataset: str) -> object:
+    """Opens the tables as a job does that begins anew."""
+    return open_writers(dataset)
+
+
+@pytest.mark.parametrize("use", [*USES.values(), aggregate], ids=[*USES, "aggregate"])
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_rows_whose_log_is_gone_are_not_taken_for_a_table_to_be_made(
+    use: Callable[[str], object], is_emptied: bool, dataset: Path
+) -> None:
+    log = dataset / "error_aggregates" / "_delta_log"
+    shutil.rmtree(log)
+    if is_emptied:
+        log.mkdir()
+    before = sorted(dataset.rglob("*"))
+    with pytest.raises(MissionControlError, match="error_aggregates' holds rows, and its log is gone"):
+        use(str(dataset))
+    assert sorted(dataset.rglob("*")) == before
 
 
 def test_log_without_its_hint_is_whole(dataset: Path) -> None:
