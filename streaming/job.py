@@ -283,7 +283,7 @@ class _Run:
                     on_progress(self._progress(spark, total))
             self._has_read_all = not query.isActive
         finally:
-            self._end(query)
+            self._end(query, is_gone=memory.has_ended)
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
 
     def _prepare_notes(self, spark: "SparkSession") -> None:
@@ -486,10 +486,12 @@ class _Run:
         self._shown_bytes = max(self._shown_bytes, self._done_bytes + round(running * (shares or [0])[0]))
         return Progress(self._shown_bytes, total, self._pings)
 
-    def _end(self, query: "StreamingQuery") -> None:
-        """Ends the stream between two commits, and raises what ended it before."""
+    def _end(self, query: "StreamingQuery", *, is_gone: bool) -> None:
+        """Ends the stream between two commits, and raises what ended it before. is_gone: the Java that it ran in."""
         with self._committing:
             self._is_ended = True
+            if is_gone:
+                return
             failure = str(query.exception() or "") if not query.isActive else ""  # Spark must live to tell
         query.stop()  # waits for a micro-batch that has not begun to commit, and will not
         if self._error is not None:

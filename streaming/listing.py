@@ -1,7 +1,8 @@
 """Which local files are read, found in folders and by globs, and which are ignored, so that the job can report them.
 
-Only regular files are read: a pipe or a device would stop the job. A folder that is a symbolic link is followed, and no
-folder is read twice: what is in a linked folder is named by its real path, however many links lead there.
+Only regular files are read: a pipe or a device would stop the job. A folder that is a symbolic link is followed, unless
+it leads back to a folder that holds the link or the whole source. No folder is read twice: however many links lead to
+one, its files are named by its real path, or as those below the source are where it lies there.
 """
 
 import glob
@@ -22,7 +23,14 @@ UNKNOWN_NAME = f"whose names end in none of {', '.join(SUFFIXES)}"
 NO_FILE = "that are no regular files (pipes, sockets, devices)"
 UNFINISHED = "whose names begin with . or _ or end with .tmp, as those of unfinished files do"
 FOLDER = "that are folders, whose files this glob does not name"
-KINDS = {UNKNOWN_NAME: "unknown_name", NO_FILE: "no_regular_file", UNFINISHED: "unfinished", FOLDER: "folder"}
+LEADS_BACK = "that are links to folders which hold them, or all of the source"
+KINDS = {
+    UNKNOWN_NAME: "unknown_name",
+    NO_FILE: "no_regular_file",
+    UNFINISHED: "unfinished",
+    FOLDER: "folder",
+    LEADS_BACK: "leads_back",
+}
 
 
 class Listed(NamedTuple):
@@ -101,11 +109,49 @@ def list_local(source: str, passed: PassedOver) -> Iterator[Listed]:
 
 
 def _glob(pattern: str, passed: PassedOver) -> Iterator[Listed]:
+    """The ping files that a glob without `**` names; a folder that it reaches by several names is read once."""
+    top, _ = _split(pattern)
+    folders: dict[str, str] = {}
+    names: set[str] = set()
     for path in glob.iglob(pattern):  # noqa: PTH207
         if os.path.isdir(path):  # noqa: PTH112
             passed.add(FOLDER, path)
-        else:
-            yield from _named(os.path.basename(path), path, passed)  # noqa: PTH119
+            continue
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = top.name_of(os.path.realpath(folder))
+        path = os.path.join(folders[folder], name)  # noqa: PTH118
+        if path not in names:
+            names.add(path)
+            yield from _named(name, path, passed)
+
+
+class _Top:
+    """The folder that a source begins at."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown, self.real = shown, os.path.realpath(shown)
+
+    def name_of(self, real: str) -> str:
+        """The one name of a folder of a real path: below the top as the source calls that, elsewhere its real path."""
+        if real == self.real:
+            return self.shown
+        return os.path.join(self.shown, os.path.relpath(real, self.real)) if _holds(self.real, real) else real  # noqa: PTH118
+
+    def is_led_back_to(self, target: str, folder: str) -> bool:
+        """Whether a link in a folder leads to that folder, to one that holds it, or to one that holds the top."""
+        return any(target == each or _holds(target, each) for each in (folder, self.real))
+
+
+def _split(pattern: str) -> tuple[_Top, tuple[str, ...]]:
+    """The folder that a glob begins at, and the parts of the rest."""
+    parts = pattern.split("/")
+    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return _Top("/".join(parts[:fixed]) or "/"), tuple(parts[fixed:])
+
+
+def _holds(folder: str, other: str) -> bool:
+    return f"{other}{os.sep}".startswith(f"{folder.rstrip(os.sep)}{os.sep}") and folder != other
 
 
 def _named(name: str, path: str, passed: PassedOver) -> Iterator[Listed]:
@@ -115,54 +161,42 @@ def _named(name: str, path: str, passed: PassedOver) -> Iterator[Listed]:
         passed.add_name(name, path)
 
 
-def _tree(top: str, passed: PassedOver) -> Iterator[Listed]:
+def _tree(shown: str, passed: PassedOver) -> Iterator[Listed]:
     """The ping files below a folder. Linked folders come last, each once, by their real paths."""
-    folders: list[str] = []
+    top = _Top(shown)
+    seen: set[str] = set()
     links: list[str] = []
-    yield from _walk(top, passed, folders, links)
-    if not links:
-        return
-    seen = {_identity(folder) for folder in folders}
+    yield from _walk(top.real, top, passed, seen, links)
     while links:
-        folder = os.path.realpath(links.pop(0))
-        if _identity(folder) not in seen:
-            yield from _walk(folder, passed, [], links, seen)
+        yield from _walk(links.pop(0), top, passed, seen, links)
 
 
-def _walk(
-    folder: str,
-    passed: PassedOver,
-    folders: list[str],
-    links: list[str],
-    seen: set[tuple[int, int] | None] | None = None,
-) -> Iterator[Listed]:
-    """The ping files of a folder and its folders; a folder that cannot be read is listed with size -1.
+def _walk(real: str, top: _Top, passed: PassedOver, seen: set[str], links: list[str]) -> Iterator[Listed]:
+    """The ping files of a folder and its folders, by their names; one that cannot be read is listed with size -1.
 
-    folders, links: where to put what was walked, and the links to folders. seen: folders that are not to be walked,
-    which grows; None: there are no such ones.
+    real: the folder's real path. seen: real paths of folders that are not walked again; links: where links lead.
     """
-    if seen is not None:
-        identity = _identity(folder)
-        if identity in seen:
-            return
-        seen.add(identity)
-    folders.append(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    shown = top.name_of(real)
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(shown) as entries:
             for entry in entries:
-                if _is_folder(entry):
-                    if is_passed_over(entry.name):
-                        continue
-                    if entry.is_symlink():
-                        links.append(entry.path)
-                    else:
-                        yield from _walk(entry.path, passed, folders, links, seen)
-                else:
+                if not _is_folder(entry):
                     yield from _named(entry.name, entry.path, passed)
+                elif is_passed_over(entry.name):
+                    continue
+                elif not entry.is_symlink():
+                    yield from _walk(os.path.join(real, entry.name), top, passed, seen, links)  # noqa: PTH118
+                elif top.is_led_back_to(target := os.path.realpath(entry.path), real):
+                    passed.add(LEADS_BACK, entry.path)
+                else:
+                    links.append(target)
     except FileNotFoundError:
         return
     except OSError:
-        yield _unreadable(folder + os.sep)
+        yield _unreadable(shown + os.sep)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -173,46 +207,41 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _identity(folder: str) -> tuple[int, int] | None:
-    """What tells a folder from all others, by whatever path; None when it is gone."""
-    try:
-        status = os.stat(folder)  # noqa: PTH116
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _deep_glob(pattern: str, passed: PassedOver) -> Iterator[Listed]:
-    """The ping files that a glob with `**` names; links are followed but for those that lead back."""
-    parts = pattern.split("/")
-    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    top = "/".join(parts[:fixed]) or "/"
+    """The ping files that a glob with `**` names."""
+    top, parts = _split(pattern)
     names: set[str] = set()
-    for below, path in _reached(top, os.path.realpath(top), (), top):
-        if _matches(tuple(below), tuple(parts[fixed:])) and path not in names:
+    for below, path in _reached(top.real, (), top, (), passed):
+        if path not in names and _matches(below, parts):
             names.add(path)
             yield from _named(below[-1], path, passed)
 
 
-def _reached(shown: str, real: str, crossed: tuple[str, ...], top: str) -> Iterator[tuple[list[str], str]]:
-    """The files below a folder: their names below the top, and their paths, the real ones beyond a link."""
+def _reached(
+    real: str, below: tuple[str, ...], top: _Top, crossed: tuple[str, ...], passed: PassedOver
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The files below a folder, for each way that leads there: the parts of that way below the top, and their names.
+
+    real: the folder's real path. below: the way to it. crossed: the folders whose links were followed.
+    """
+    shown = top.name_of(real)
     try:
         with os.scandir(shown) as entries:
             found = list(entries)
     except OSError:
         return
     for entry in found:
+        way = (*below, entry.name)
         if not _is_folder(entry):
-            below = os.path.relpath(entry.path, top).split("/")
-            yield below, os.path.join(real, entry.name) if crossed else entry.path  # noqa: PTH118
-        elif not is_passed_over(entry.name):
-            below_real = os.path.join(real, entry.name)  # noqa: PTH118
-            if not entry.is_symlink():
-                yield from _reached(entry.path, below_real, crossed, top)
-                continue
-            target = os.path.realpath(below_real)
-            if not any(f"{each}{os.sep}".startswith(f"{target}{os.sep}") for each in (*crossed, real)):
-                yield from _reached(entry.path, target, (*crossed, real), top)
+            yield way, entry.path
+        elif is_passed_over(entry.name):
+            continue
+        elif not entry.is_symlink():
+            yield from _reached(os.path.join(real, entry.name), way, top, crossed, passed)  # noqa: PTH118
+        elif any(top.is_led_back_to(target := os.path.realpath(entry.path), each) for each in (*crossed, real)):
+            passed.add(LEADS_BACK, entry.path)
+        else:
+            yield from _reached(target, way, top, (*crossed, real), passed)
 
 
 def _matches(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:

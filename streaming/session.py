@@ -249,6 +249,7 @@ class MemoryWatch:
         self._jvm, self._now = spark._jvm, now
         self._collected_seconds = collected_seconds or self._ask
         self._seen = (now(), math.inf)
+        self.has_ended = False  # Java, by this
         self._choked_since: float | None = None
 
     def look(self) -> None:
@@ -266,6 +267,7 @@ class MemoryWatch:
         if now - self._choked_since >= CHOKED_SECONDS:
             if self._process is not None:
                 self._process.kill()
+                self.has_ended = True
             raise SparkEndedError(f"Spark's Java was ended: out of memory. {more_memory(str(self._memory))}")
 
     def _ask(self) -> float:

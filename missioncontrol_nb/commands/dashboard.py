@@ -32,6 +32,11 @@ _BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
 @click.option(
     "--most-pages", type=click.IntRange(1, 100_000), default=100, show_default=True, help="More at once get a 503."
 )
+@click.option(
+    "--most-pages-each",
+    type=click.IntRange(1, 100_000),
+    help="Of these, so many for one address; a proxy is one unless --name is given.  [default: half]",
+)
 @click.option("--verbose", is_flag=True, help="Log requests and kernels.")
 def command(
     dataset: str,
@@ -42,6 +47,7 @@ def command(
     base_url: str,
     names: tuple[str, ...],
     most_pages: int,
+    most_pages_each: int | None,
     verbose: bool,
 ) -> None:
     """Publish the dashboard of a dataset until Ctrl-C.
@@ -66,5 +72,5 @@ def command(
     if releases:
         load_calendar(releases)
     click.echo("Making the first page ready ...", err=True)
-    hosting = Hosting(host, port, pool, base_url, names, most_pages, verbose=verbose)
+    hosting = Hosting(host, port, pool, base_url, names, most_pages, most_pages_each, verbose=verbose)
     serve(Settings(dataset_url(dataset), normal_url(releases) if releases else None), hosting, on_ready=click.echo)

@@ -323,7 +323,9 @@ class App:
 
     def _show_failure(self, error: Exception) -> None:
         self._headline.value = ""
-        self._instead.value = frame.failure(*words.failure(error, self._settings.refresh_seconds))
+        said = words.failure(error, self._settings.refresh_seconds)
+        is_over = not isinstance(error, words.StillReadingError)
+        self._instead.value = frame.failure(*said) if is_over else frame.still_reading(*said)
 
     def _show_frame(self, query: Query) -> None:
         self._top.value = frame.top(query, self._data_up_to, self._settings.stale_after_seconds)

@@ -172,10 +172,13 @@ def seen(page: Page) -> Seen:
 
 
 def settled(page: Page, seconds: float = PATIENCE_SECONDS) -> Seen:
-    """What a page shows once it has stopped changing."""
+    """What a page shows once it has stopped changing, and no longer reads what it is to show."""
     states: list[Seen] = []
 
     def is_still() -> bool:
+        if page.locator(".mc-main [aria-busy=true]").count():
+            states.clear()
+            return False
         states.append(seen(page))
         return len(states) > 2 and states[-1] == states[-2] == states[-3]
 

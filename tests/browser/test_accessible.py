@@ -99,6 +99,7 @@ def test_freshness_is_said_only_when_it_changes(visited, dashboard_server) -> No
     }""")
     clock = page.locator("#rendered_cells .mc-fresh")
     before = clock.inner_text()
+    clock.evaluate("el => { el.dataset.mcUpTo -= 300_000; }")
     wait_for(page, f"document.querySelector('#rendered_cells .mc-fresh').innerText !== {before!r}")
     assert page.evaluate("said") == []
     is_stale = clock.evaluate("el => el.classList.contains('mc-stale')")

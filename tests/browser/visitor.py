@@ -84,7 +84,8 @@ async def states(page: WebSocketClientConnection) -> dict[str, dict[str, Any]]:
     await page.write_message(to_widget(comm, method="request_states"), binary=True)
     while True:
         kind, content = unframed(await page.read_message())
-        if kind == "comm_msg" and content["data"].get("method") == "update_states":
+        is_ours = content.get("comm_id") == comm  # the kernel's answers to others come here too
+        if kind == "comm_msg" and is_ours and content["data"].get("method") == "update_states":
             await page.write_message(framed("comm_close", {"comm_id": comm, "data": {}}), binary=True)
             return {model_id: model["state"] for model_id, model in content["data"]["states"].items()}
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from streaming import session
 from streaming.errors import MissionControlError
+from streaming.job import AggregateSettings, aggregate
 from streaming.session import MemoryWatch, _bytes_of
+from tests.spark.small_pings import crash_ping
 
 ENDED = {
     "a heap that is full": (
@@ -84,6 +88,16 @@ def test_java_that_only_collects_garbage_is_ended() -> None:
     with pytest.raises(MissionControlError, match=r"out of memory\. It has 1g: give it more"):
         watching.look()
     assert process.is_killed
+
+
+def test_job_says_why_it_ended_a_java_that_only_collects_garbage(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "pings.jsonl").write_bytes(crash_ping())
+    settings = AggregateSettings(follow=True)
+    monkeypatch.setattr(session, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(session, "CHOKED_SECONDS", 0.1)
+    monkeypatch.setattr(MemoryWatch, "_ask", lambda _: time.monotonic())
+    with pytest.raises(MissionControlError, match=r"^Spark's Java was ended: out of memory\. It has .*: give it more"):
+        aggregate(str(tmp_path / "pings.jsonl"), str(tmp_path / "data"), settings=settings)
 
 
 def test_java_that_collects_much_garbage_and_works_is_left_alone() -> None:

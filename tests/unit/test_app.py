@@ -516,7 +516,8 @@ async def test_what_takes_long_to_read_for_the_first_time_is_no_failure(monkeypa
         app.reader.may_answer.clear()
         app.state.set(read_search(TABLE))
         await until(lambda: "it is still being read" in app.seen)
-        assert "could not be read" not in app.seen
+        assert "aria-busy" in app.seen
+        assert not any(sign in app.seen for sign in ("could not be read", "mc-error", 'role="alert"'))
         app.reader.may_answer.set()
         await until(lambda: "mc-table" in app.seen)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streaming.files import Listed, Piece, list_files, read_documents, share_out, why_nothing
-from streaming.listing import FOLDER, NO_FILE, UNFINISHED, UNKNOWN_NAME, PassedOver
+from streaming.listing import FOLDER, LEADS_BACK, NO_FILE, UNFINISHED, UNKNOWN_NAME, PassedOver
 
 
 def listed(source: object) -> tuple[list[str], PassedOver]:
@@ -110,6 +110,35 @@ def test_glob_with_two_stars_follows_links(tmp_path):
     assert listed(f"{source}/**/*.jsonl")[0] == sorted(
         [str(elsewhere / "c.jsonl"), str(source / "2017" / "a.jsonl"), str(source / "top.jsonl")]
     )
+
+
+@pytest.mark.parametrize("pattern", ["", "/**", "/**/*.jsonl", "/*/*.jsonl"])
+@pytest.mark.parametrize("is_top_linked", [False, True])
+def test_file_that_several_names_lead_to_has_one_that_no_further_link_changes(tmp_path, pattern, is_top_linked):
+    real, elsewhere = tmp_path / "real", tmp_path / "elsewhere"
+    put(real / "2017" / "a.jsonl", elsewhere / "b.jsonl")
+    source = tmp_path / "source" if is_top_linked else real
+    if is_top_linked:
+        source.symlink_to(real)
+    expected = [str(elsewhere / "b.jsonl"), str(source / "2017" / "a.jsonl")]
+    for name in ("2018", "2016"):
+        (source / name).symlink_to(real / "2017")
+        (source / f"{name}x").symlink_to(elsewhere)
+        assert listed(f"{source}{pattern}")[0] == sorted(expected)
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.jsonl"])
+def test_link_to_a_folder_that_holds_it_or_the_source_is_named_and_not_followed(tmp_path, pattern):
+    source, elsewhere = tmp_path / "all" / "source", tmp_path / "elsewhere"
+    expected = put(source / "a.jsonl", elsewhere / "deep" / "b.jsonl")
+    put(tmp_path / "all" / "not_asked_for.jsonl", elsewhere / "neither.jsonl")
+    (source / "up").symlink_to(tmp_path / "all")
+    (source / "there").symlink_to(elsewhere / "deep")
+    (elsewhere / "deep" / "back").symlink_to(tmp_path / "all")
+    (elsewhere / "deep" / "holder").symlink_to(elsewhere)
+    paths, passed = listed(f"{source}{pattern}")
+    assert paths == expected
+    assert passed.counts == {LEADS_BACK: 3}
 
 
 def test_source_without_a_ping_file_says_what_was_passed_over(tmp_path):

@@ -63,6 +63,11 @@ def loading(view: str) -> str:
     return tag("div", skeleton((40, 100, 100, 100, 100, 100)), css="mc-panel mc-wait", aria_busy="true")
 
 
+def still_reading(title: str, sentence: str) -> str:
+    """A sentence in a page's place where reading its data takes long."""
+    return tag("div", message(title, sentence), css="mc-panel", role="status", aria_busy="true")
+
+
 def no_release(query: Query) -> str:
     """What stands in the place of cards, a table or a chart when no release has any ping there."""
     where = f"the {words.place(query.channel)} channel"
