@@ -13,7 +13,8 @@ from missioncontrol_nb.dashboard.widgets import Page as PageWidget
 from missioncontrol_nb.monitor import MeasureSummary, NoRelease, Overview
 from streaming.errors import MissionControlError
 from tests.browser.axe import issues
-from tests.browser.conftest import offline_browser, open_view, wait_for
+from tests.browser.conftest import SHOWN, offline_browser, open_view, wait_for
+from tests.browser.test_dashboard import turn_to
 from tests.unit.small_summaries import NOW, UP, channel, detail, overview, platform, without_pings
 
 VIEWS = {"overview": "", "table": "?view=table", "detail": "?view=detail&interval=7d&table=open"}
@@ -21,8 +22,18 @@ VIEWS = {"overview": "", "table": "?view=table", "detail": "?view=detail&interva
 
 @pytest.fixture(scope="module")
 def visited(chromium, dashboard_server) -> Iterator[Page]:
+    """One visitor's page for all tests of the live pages."""
     with offline_browser(chromium) as browser:
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        yield open_view(browser.new_page(viewport={"width": 1280, "height": 900}), dashboard_server)
+
+
+def turned_to(page: Page, view: str) -> Page:
+    """The page once it shows a view."""
+    turn_to(page, VIEWS[view] or "/")
+    page.wait_for_selector(SHOWN[view])
+    if view == "detail":
+        page.wait_for_selector(".mc-chart canvas")
+    return page
 
 
 def found_in_all_looks(page: Page) -> list[str]:
@@ -48,8 +59,8 @@ FOCUSED = """() => {
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing_and_focus_is_seen_on_every_control(visited, dashboard_server, view) -> None:
-    page = open_view(visited, dashboard_server, VIEWS[view], view)
+def test_axe_finds_nothing_and_focus_is_seen_on_every_control(visited, view) -> None:
+    page = turned_to(visited, view)
     wait_for(page, "document.querySelector('[role=main]#mc-main') !== null")
     assert found_in_all_looks(page) == []
     page.emulate_media(color_scheme="light")
@@ -64,8 +75,8 @@ def test_axe_finds_nothing_and_focus_is_seen_on_every_control(visited, dashboard
     assert len(met) > 10
 
 
-def test_toggles_say_their_role_name_and_state(visited, dashboard_server) -> None:
-    page = open_view(visited, dashboard_server, VIEWS["table"], "table")
+def test_toggles_say_their_role_name_and_state(visited) -> None:
+    page = turned_to(visited, "table")
     group = page.get_by_role("group", name="Show", exact=True)
     assert group.get_by_role("button", name="Rate", pressed=True).count() == 1
     group.get_by_role("button", name="Count", pressed=False).focus()
@@ -74,8 +85,8 @@ def test_toggles_say_their_role_name_and_state(visited, dashboard_server) -> Non
     assert group.get_by_role("button", pressed=True).count() == 1
 
 
-def test_skip_link_leads_to_the_content(visited, dashboard_server) -> None:
-    page = open_view(visited, dashboard_server)
+def test_skip_link_leads_to_the_content(visited) -> None:
+    page = turned_to(visited, "overview")
     wait_for(page, "document.querySelector('[role=main]#mc-main') !== null")
     before = page.evaluate("location.href")
     page.locator("#rendered_cells .mc-skip").focus()
@@ -84,8 +95,8 @@ def test_skip_link_leads_to_the_content(visited, dashboard_server) -> None:
     assert page.evaluate("location.href") == before
 
 
-def test_freshness_is_said_only_when_it_changes(visited, dashboard_server) -> None:
-    page = open_view(visited, dashboard_server)
+def test_freshness_is_said_only_when_it_changes(visited) -> None:
+    page = turned_to(visited, "overview")
     page.evaluate("""() => {
       window.said = [];
       const top = document.querySelector("#rendered_cells .mc-top");
@@ -109,8 +120,8 @@ def test_freshness_is_said_only_when_it_changes(visited, dashboard_server) -> No
     assert page.evaluate("said[0]").startswith("Data arrive again" if is_stale else "Data stopped at")
 
 
-def test_what_is_no_day_is_said_and_the_back_button_takes_it_back(visited, dashboard_server) -> None:
-    page = open_view(visited, dashboard_server, "?view=detail&interval=7d", "detail")
+def test_what_is_no_day_is_said_and_the_back_button_takes_it_back(visited) -> None:
+    page = turned_to(visited, "detail")
     page.get_by_role("group", name="Interval", exact=True).get_by_role("button", name="Custom").click()
     first = page.get_by_label("First day", exact=True).locator("visible=true")
     wait_for(page, "location.search.includes('since=')")
@@ -138,8 +149,8 @@ TABLE = """() => [".mc-table thead", ".mc-table"]
   .map((el) => [getComputedStyle(el).display, el.getBoundingClientRect().right <= innerWidth])"""
 
 
-def test_header_and_page_are_aligned_and_a_tablet_shows_a_table(visited, dashboard_server) -> None:
-    page = open_view(visited, dashboard_server, VIEWS["table"], "table")
+def test_header_and_page_are_aligned_and_a_tablet_shows_a_table(visited) -> None:
+    page = turned_to(visited, "table")
     for width in (820, 1280, 1920, 2560):
         page.set_viewport_size({"width": width, "height": 900})
         crumbs, headline = page.evaluate(EDGES)
