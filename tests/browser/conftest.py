@@ -3,11 +3,9 @@
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,13 +17,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
+from tests.patience import PATIENCE_SECONDS, wait_until
 
 HERE = Path(__file__).parent
 NOTEBOOK = HERE / "notebooks" / "widgets.ipynb"
 THIS_MACHINE = {"127.0.0.1", "localhost", None}
-START_SECONDS = 180
-STOP_SECONDS = 30
-PATIENCE_SECONDS = 90.0  # of a condition, on a machine that others want too; it costs nothing where all is well
+STOP_SECONDS = 60
 
 
 class OfflineBrowser:
@@ -96,22 +93,6 @@ def is_kernel(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE and "missioncontrol_nb.dashboard.kernel" in process.cmdline()
     except psutil.NoSuchProcess:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS, every: float = 0.1) -> object:
-    """The first true value of the condition; fails when none comes in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(every)
-    raise AssertionError(f"not within {seconds} s: {condition}")
 
 
 def wait_for(page: Page, expression: str, seconds: float = PATIENCE_SECONDS) -> object:
@@ -204,7 +185,7 @@ def wait_until_live(page: Page) -> None:
 
 def first_url(process: subprocess.Popen) -> str | None:
     """The URL that the server prints when its first page is ready; None when it ends before."""
-    stop = threading.Timer(START_SECONDS, process.kill)
+    stop = threading.Timer(PATIENCE_SECONDS, process.kill)
     stop.start()
     try:
         return next((line.strip() for line in process.stdout if line.startswith("http")), None)
@@ -214,8 +195,8 @@ def first_url(process: subprocess.Popen) -> str | None:
 
 @contextmanager
 def running_server(command: list, log: Path, cwd: Path | None = None) -> Iterator[Served]:
-    """Starts the command with a free port, waits for its URL, ends it with SIGINT and expects exit code 0."""
-    command = [*map(str, command), "--port", str(free_port())]
+    """Starts the command on any free port, waits for its URL, ends it with SIGINT and expects exit code 0."""
+    command = [*map(str, command), "--port", "0"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MISSIONCONTROL_")}
     with log.open("w") as errors, subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True

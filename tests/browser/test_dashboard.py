@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Page
 
 from streaming import contract
-from tests.browser.conftest import KERNEL_ID, Seen, offline_browser, open_view, seen, settled, wait_for, wait_until
+from tests.browser.conftest import KERNEL_ID, Seen, offline_browser, open_view, seen, settled, wait_for
+from tests.patience import wait_until
 
 VIEWS = ("overview", "table", "detail")
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")

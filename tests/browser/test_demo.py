@@ -15,10 +15,11 @@ import pytest
 from playwright.sync_api import Page
 
 from missioncontrol_nb.loader import Dataset
-from tests.browser.conftest import first_url, wait_for, wait_until, wait_until_live
+from tests.browser.conftest import first_url, wait_for, wait_until_live
 from tests.browser.counted import files_of, history_of, of_version, pings_of, sums_of
 from tests.browser.test_dashboard import number as figure
 from tests.browser.test_dashboard import table_texts, toggle
+from tests.patience import wait_until
 from tests.services import kafka
 
 DEMO = [str(Path(sys.executable).with_name("missioncontrol")), "demo"]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from tornado.httpclient import HTTPClientError
 
-from tests.browser.conftest import HERE, NOTEBOOK, PATIENCE_SECONDS, Served, running_server, wait_until
+from tests.browser.conftest import HERE, NOTEBOOK, Served, running_server
 from tests.browser.test_server import alive, get
 from tests.browser.visitor import (
     PROTOCOL,
@@ -35,6 +35,7 @@ from tests.browser.visitor import (
     to_widget,
     unframed,
 )
+from tests.patience import PATIENCE_SECONDS, wait_until
 
 ANSWER_SECONDS = 15.0  # of /health, on a machine that others want too
 MEGABYTE = 1_000_000

@@ -11,7 +11,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.browser.conftest import HERE, free_port, wait_for, wait_until
+from tests.browser.conftest import HERE, wait_for
+from tests.patience import wait_until
+from tests.services.ports import free_port
 
 TOKEN = "a-token-for-this-test"
 

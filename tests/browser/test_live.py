@@ -23,10 +23,10 @@ from tests.browser.conftest import (
     open_view,
     running_server,
     wait_for,
-    wait_until,
     wait_until_live,
 )
 from tests.browser.test_server import get, kernel_process
+from tests.patience import wait_until
 from tests.unit.small_dataset import CALENDAR, moment, write
 
 UPDATES, UPDATING_SECONDS = 5, 30.0  # at least so many, and for so long

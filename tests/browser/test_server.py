@@ -15,7 +15,8 @@ import psutil
 import pytest
 from playwright.sync_api import Route
 
-from tests.browser.conftest import HERE, NOTEBOOK, Served, evaluate, running_server, wait_for, wait_until
+from tests.browser.conftest import HERE, NOTEBOOK, Served, evaluate, running_server, wait_for
+from tests.patience import wait_until
 
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
 KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"

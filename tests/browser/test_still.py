@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route
 
-from tests.browser.conftest import KERNEL_ID, SHOWN, open_view, settled, wait_for, wait_until, wait_until_live
+from tests.browser.conftest import KERNEL_ID, SHOWN, open_view, settled, wait_for, wait_until_live
 from tests.browser.test_server import get, kernel_process, new_kernel
+from tests.patience import wait_until
 
 PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Mobile Safari/537.36"
 PLACES = """() => [...document.querySelectorAll(

@@ -15,9 +15,10 @@ from missioncontrol_nb.releases import load_calendar
 from missioncontrol_nb.simulate import Fleet, weeks_until
 from missioncontrol_nb.simulate.live import write_live
 from streaming import contract
-from tests.browser.conftest import Served, offline_browser, open_view, running_server, wait_for, wait_until
+from tests.browser.conftest import Served, offline_browser, open_view, running_server, wait_for
 from tests.browser.counted import of_version, pings_in, release_day, sums_of
 from tests.browser.test_dashboard import PLATFORMS, download, number, table_texts, turn_to
+from tests.patience import wait_until
 
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
 SERVE = """

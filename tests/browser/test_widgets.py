@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.browser.conftest import wait_for, wait_until
+from tests.browser.conftest import wait_for
+from tests.patience import wait_until
 
 UPDATES = 150
 

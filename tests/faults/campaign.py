@@ -24,6 +24,7 @@ import pytest
 from streaming import contract, maintain
 from streaming.session import _OF_FEW_ROWS
 from tests.faults.job import POINTS, TENDING
+from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
 from tests.services import kafka, s3
 from tests.services.cluster import JAVA_OPTIONS, Cluster, lives, wait_until
@@ -37,7 +38,6 @@ PARTITIONS = 4
 SENT_AT_ONCE, SEND_EVERY_SECONDS = 20, 0.3
 UNTIL_WARM_SECONDS = 8.0  # Spark's start and some micro-batches: a kill comes somewhere in it
 WARM_SECONDS = 2.0  # some micro-batches of a job that has counted something
-PATIENCE_SECONDS = 90.0
 UPKEEP_SECONDS = 180.0  # it starts and works at a tenth of a core where others want that
 WORKERS = 2
 BUCKET = "faults"

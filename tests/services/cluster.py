@@ -15,10 +15,10 @@ import psutil
 import pyspark
 
 from streaming.session import class_archive, find_java
+from tests.patience import PATIENCE_SECONDS
 from tests.services.ports import free_port
 
 SPARK_HOME = Path(pyspark.__file__).parent
-START_SECONDS = 60
 _POLL_SECONDS = 0.05
 _CLASSES = "org.apache.spark.deploy"
 # What makes Java start soonest; with the ready classes that `make setup` made, where it did.
@@ -151,7 +151,7 @@ def wait_until(
     is_so: Callable[[], bool],
     what: str,
     process: "subprocess.Popen[bytes] | subprocess.Popen[str] | None" = None,
-    seconds: float = START_SECONDS,
+    seconds: float = PATIENCE_SECONDS,
 ) -> None:
     """Waits; fails when it takes longer than so many seconds or the process that is to bring it about has ended."""
     give_up = time.monotonic() + seconds

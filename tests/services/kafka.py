@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from tests.patience import PATIENCE_SECONDS
 from tests.services import foreground
 from tests.services.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 POM = Path(__file__).with_name("pom.xml")
 JARS = ROOT / ".cache" / "kafka"
-START_SECONDS = 60
 RECEIVED_MS = 1_506_953_400_000  # 2 October 2017, 14:10 UTC: when all messages of the tests were received
 
 _PROPERTIES = """
@@ -135,7 +135,7 @@ class Broker:
                 self._command("-Xmx512m", "kafka.Kafka", self._properties), stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
-        give_up = time.monotonic() + START_SECONDS
+        give_up = time.monotonic() + PATIENCE_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"Kafka did not start: see {self.folder / 'broker.log'}")

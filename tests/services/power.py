@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[2]
 DEVICE = Path("/dev/fuse")
-WAIT_SECONDS = 60.0
 
 
 def missing() -> str | None:
@@ -102,7 +102,7 @@ class PowerCutFolder:
     def _mount(self) -> None:
         command = [sys.executable, "-m", "tests.services.power_disk", self.folder, self._state]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
-        _wait(lambda: os.path.ismount(self.folder), "the file system to be mounted")
+        wait_until(lambda: os.path.ismount(self.folder))
 
     def _unmount(self) -> None:
         assert self._process
@@ -111,18 +111,10 @@ class PowerCutFolder:
             subprocess.run(["fusermount3", "-u", self.folder], stderr=subprocess.DEVNULL)  # refused while it is in use
             return self._process is not None and self._process.poll() is not None
 
-        _wait(has_ended, "the file system to be unmounted")
+        wait_until(has_ended)
         assert self._process.returncode == 0
         assert self._process.stdin
         self._process.stdin.close()
-
-
-def _wait(condition: Any, what: str) -> None:
-    give_up = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        if time.monotonic() > give_up:
-            raise AssertionError(f"waited in vain for {what}")
-        time.sleep(0.05)
 
 
 @contextmanager

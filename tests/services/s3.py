@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.patience import PATIENCE_SECONDS
 from tests.services import foreground
 from tests.services.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 PROGRAM = ROOT / ".cache" / "s3" / "versitygw"
-START_SECONDS = 30
 KEYS = ("an-access-key", "a-secret-key")
 
 
@@ -66,7 +66,7 @@ class S3Server:
             self._process = subprocess.Popen(
                 command, env=os.environ | keys, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
-        give_up = time.monotonic() + START_SECONDS
+        give_up = time.monotonic() + PATIENCE_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"the S3 server did not start: see {self.folder / 'server.log'}")

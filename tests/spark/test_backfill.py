@@ -27,6 +27,7 @@ from streaming.job import AggregateSettings, aggregate
 from streaming.kafka import TopicSettings
 from streaming.patience import Patience
 from streaming.table import append
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
@@ -286,12 +287,7 @@ class Sender:
 
 def wait_until_counted(dataset: Path, pings: int) -> None:
     """Until the job beside has counted so many, accepted or not."""
-    pause = threading.Event()
-    for _ in range(1200):
-        if (dataset / contract.REJECTED_PINGS.name).exists() and pings_in(dataset) >= pings:
-            return
-        pause.wait(0.1)
-    raise AssertionError(f"{pings_in(dataset)} of {pings} pings were counted")
+    wait_until(lambda: (dataset / contract.REJECTED_PINGS.name).exists() and pings_in(dataset) >= pings)
 
 
 def pings_in(dataset: Path) -> int:
@@ -307,7 +303,7 @@ def following(source: Path | str, dataset: Path) -> Iterator[None]:
     try:
         yield
         job.send_signal(signal.SIGINT)
-        _, errors = job.communicate(timeout=60)
+        _, errors = job.communicate(timeout=PATIENCE_SECONDS)
         assert job.returncode == 0, errors
     finally:
         job.kill()
@@ -352,7 +348,7 @@ def test_files_that_a_running_job_reads_count_once_whether_it_has_counted_them_y
         with sender:
             wait_until_counted_beyond(dataset, sender)
             done = command(tmp_path, live, "--dataset", dataset, *days, "--fewer", "--json")
-            output, errors = done.communicate(timeout=120)
+            output, errors = done.communicate(timeout=PATIENCE_SECONDS)
         wait_until_counted(dataset, 36 + len(sender.sent))
     assert done.returncode == 0, errors
     assert dataset_sums(dataset) == sums_by_plain_loop(live)
@@ -416,7 +412,7 @@ def test_command_ended_by_ctrl_c_leaves_nothing_behind(dataset: Path, archive: P
         pause.wait(0.05)
     before = versions(dataset)
     job.send_signal(signal.SIGINT)
-    output, errors = job.communicate(timeout=60)
+    output, errors = job.communicate(timeout=PATIENCE_SECONDS)
     assert (job.returncode, output, errors) == (130, "", "stopped; nothing was changed\n")
     assert list(scratch.iterdir()) == []
     assert versions(dataset) == before

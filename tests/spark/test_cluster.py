@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from missioncontrol_nb.cli import group
 from streaming.errors import MissionControlError
 from streaming.session import spark_session
+from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
 from tests.services.cluster import JAVA_OPTIONS, Cluster, wait_until
 from tests.services.kafka import RECEIVED_MS, Broker
@@ -64,7 +65,7 @@ def test_workers_count_a_topic_by_the_archive_alone(
     keys = {each.environ().get("AWS_SECRET_ACCESS_KEY") for each in executors}
     driver = [word for each in psutil.Process(job.pid).children() for word in each.cmdline()]
     job.send_signal(signal.SIGINT)
-    _, errors = job.communicate(timeout=60)
+    _, errors = job.communicate(timeout=PATIENCE_SECONDS)
     assert job.returncode == 0, errors
     assert dataset_sums(dataset) == plain_sums((each, RECEIVED_MS * 1000) for each in documents)
     assert code
@@ -111,7 +112,7 @@ def test_worker_killed_in_mid_stream_loses_nothing_and_ctrl_c_leaves_nothing_beh
     written.join()
     wait_until(lambda: total_pings(dataset) == 50 + PARTS * 50, "the pings", job)
     job.send_signal(signal.SIGINT)
-    _, errors = job.communicate(timeout=60)
+    _, errors = job.communicate(timeout=PATIENCE_SECONDS)
     assert job.returncode == 0, errors
     assert "Traceback" not in errors
     assert dataset_sums(dataset) == sums_by_plain_loop(source)
@@ -135,7 +136,7 @@ def test_master_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "ping.json").write_text("{}")
     master = f"spark://127.0.0.1:{free_port()}"
     job = start(tmp_path / "ping.json", tmp_path / "dataset", "--master", master)
-    _, errors = job.communicate(timeout=30)
+    _, errors = job.communicate(timeout=PATIENCE_SECONDS)
     assert job.returncode == 1
     assert errors.strip().endswith("Connection refused")
     with pytest.raises(MissionControlError, match="no such --environment"):

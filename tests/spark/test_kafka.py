@@ -32,6 +32,7 @@ from streaming.kafka import (
     share_out,
 )
 from streaming.topic import Range, Topic
+from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
@@ -246,7 +247,7 @@ def test_broker_that_goes_away_while_a_micro_batch_is_planned_is_waited_for(brok
     planning.join(timeout=3)
     assert planning.is_alive()
     broker.start()
-    planning.join(timeout=60)
+    planning.join(timeout=PATIENCE_SECONDS)
     assert sum(each.end - each.start for task in tasks for each in task.ranges) == 3
 
 
@@ -322,7 +323,7 @@ def test_follow_ends_cleanly_when_told(broker, topic, tmp_path):
     assert job.stdout
     assert "batch 0: 2 pings (1 rejected)" in job.stdout.readline()
     job.send_signal(signal.SIGINT)
-    output, errors = job.communicate(timeout=60)
+    output, errors = job.communicate(timeout=PATIENCE_SECONDS)
     assert job.returncode == 0
     assert "Traceback" not in errors
     assert "2 pings: 1 accepted, 1 rejected" in output

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from streaming import contract
 from streaming.job import aggregate
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.plain_loop import Sums, plain_sums
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 
@@ -88,11 +89,7 @@ def wait_or_end(job: subprocess.Popen[str], seconds: float) -> None:
 
 def wait_for(path: Path) -> None:
     """Until Spark has noted that a micro-batch is done; stopped before, it would begin with that one again."""
-    for _ in range(300):
-        if path.exists():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{path} did not come")
+    wait_until(path.exists)
 
 
 def total_pings(dataset: Path | str) -> int:
@@ -136,12 +133,12 @@ def test_follow_takes_new_files_and_ends_cleanly_when_told(tmp_path: Path) -> No
         children = psutil.Process(job.pid).children(recursive=True)
         assert children
         job.send_signal(number)
-        output, errors = job.communicate(timeout=60)
+        output, errors = job.communicate(timeout=PATIENCE_SECONDS)
         assert job.returncode == 0
         assert "Traceback" not in errors
         assert f"rejected in {source / f'{number}.jsonl'}: not_json 1" in errors
         assert "2 pings: 1 accepted, 1 rejected" in output
-        assert psutil.wait_procs(children, timeout=10)[1] == []
+        assert psutil.wait_procs(children, timeout=PATIENCE_SECONDS)[1] == []
     assert total_pings(dataset) == 4
     assert not (dataset / "_checkpoint" / "scratch").exists()
 
@@ -175,7 +172,7 @@ def test_job_that_is_ended_together_with_its_spark_says_what_it_did(tmp_path: Pa
     job, java = running_job(tmp_path)
     for process in (java, job) if is_java_first else (job, java):
         process.terminate()
-    output, errors = job.communicate(timeout=60)
+    output, errors = job.communicate(timeout=PATIENCE_SECONDS)
     assert (job.returncode, "Traceback" in errors) == (0, False), errors
     assert "1 ping: 1 accepted, 0 rejected" in output
 
@@ -183,7 +180,7 @@ def test_job_that_is_ended_together_with_its_spark_says_what_it_did(tmp_path: Pa
 def test_job_whose_spark_is_killed_says_so_in_a_sentence(tmp_path: Path) -> None:
     job, java = running_job(tmp_path)
     java.kill()
-    _, errors = job.communicate(timeout=60)
+    _, errors = job.communicate(timeout=PATIENCE_SECONDS)
     said = "Spark's Java has ended by signal 9 (Killed): was it killed, or was there too little memory?"
     assert (job.returncode, errors.splitlines()[-1]) == (1, f"missioncontrol: {said}")
     assert "Traceback" not in errors

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from streaming.job import aggregate
 from tests.faults.campaign import Process
+from tests.patience import PATIENCE_SECONDS
 from tests.services.power import missing, power_cut_folder
 from tests.spark.small_pings import dataset_sums
 from tests.spark.test_kill import some_pings, sums_by_plain_loop, total_pings, write_pings
@@ -56,4 +57,4 @@ def kill_all(job: Process) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=30)
+    psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)

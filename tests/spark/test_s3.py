@@ -32,6 +32,7 @@ from streaming.job import AggregateSettings, Summary, aggregate
 from streaming.spill import files_of, spilled
 from streaming.sums import rows_of
 from streaming.table import TableWriter, check_credentials, open_writers, storage_options, use_endpoint
+from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import Sums, plain_sums
 from tests.services import s3
 from tests.services.faults import FAULTS, FaultProxy
@@ -350,7 +351,7 @@ class Told:
     def await_number(self, number: int) -> list:
         """All, as soon as there are so many."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self._all) >= number, timeout=60), self._all
+            assert self._changed.wait_for(lambda: len(self._all) >= number, timeout=PATIENCE_SECONDS), self._all
             return list(self._all)
 
 
