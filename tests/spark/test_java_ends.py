@@ -89,7 +89,9 @@ def test_java_that_only_collects_garbage_is_ended() -> None:
 
 CHOKED_JOB = """
 import sys, time
+from streaming import session
 from streaming.errors import MissionControlError
+from streaming.job import AggregateSettings, aggregate
 session.WATCH_SECONDS, session.CHOKED_SECONDS = 0.0, 0.1
 session.MemoryWatch._ask = lambda _: time.monotonic()
 try:
