@@ -129,26 +129,7 @@ def backfill(
     when told to stop, between two replacements.
     """
     settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), dataset_url(dataset)
-    if since > until:
-        raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
-    if settings.counting.dedupe and is_cluster(settings.counting.master):
-        raise MissionControlError(
-            "a backfill with --dedupe computes on one machine, for it keeps what it has seen in a folder here; got "
-            f"--master {settings.counting.master}"
-        )
-    counting = replace(settings.counting, follow=False)
-    check_settings(counting, source, is_topic(source))
-    if not (since.year in SUBMISSION_YEARS and until.year in SUBMISSION_YEARS):
-        raise MissionControlError(
-            f"expected --from and --to between {SUBMISSION_YEARS[0]} and {SUBMISSION_YEARS[-1]}, which pings are "
-            f"submitted in; got {since} and {until}"
-        )
-    begin = counting.topic.starting_offsets
-    if begin == "latest" or (isinstance(begin, datetime) and begin.date() > until):
-        raise MissionControlError(
-            "expected --starting-offsets as earliest or a time before the days: no ping of them comes after, and they "
-            f"would be emptied; got {str(begin)!r}"
-        )
+    counting = _checked(source, since, until, settings.counting)
     check_credentials(dataset)
     pings = open_source(source, settings.counting)
     pings.check(stop, on_notice)
@@ -187,6 +168,30 @@ def backfill(
         return _replace_all(replacing, filled, on_change, stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checked(source: str, since: date, until: date, counting: AggregateSettings) -> AggregateSettings:
+    """How pings are counted for a backfill. Raises MissionControlError where it cannot be done as it is asked for."""
+    if since > until:
+        raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
+    if counting.dedupe and is_cluster(counting.master):
+        raise MissionControlError(
+            "a backfill with --dedupe computes on one machine, for it keeps what it has seen in a folder here; got "
+            f"--master {counting.master}"
+        )
+    check_settings(replace(counting, follow=False), source, is_topic(source))
+    if not (since.year in SUBMISSION_YEARS and until.year in SUBMISSION_YEARS):
+        raise MissionControlError(
+            f"expected --from and --to between {SUBMISSION_YEARS[0]} and {SUBMISSION_YEARS[-1]}, which pings are "
+            f"submitted in; got {since} and {until}"
+        )
+    begin = counting.topic.starting_offsets
+    if begin == "latest" or (isinstance(begin, datetime) and begin.date() > until):
+        raise MissionControlError(
+            "expected --starting-offsets as earliest or a time before the days: no ping of them comes after, and they "
+            f"would be emptied; got {str(begin)!r}"
+        )
+    return replace(counting, follow=False)
 
 
 def _check_whole(source: str, summary: Summary) -> None:

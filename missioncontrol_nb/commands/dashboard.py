@@ -9,7 +9,7 @@ from missioncontrol_nb.commands.command import Command
 from missioncontrol_nb.dashboard.settings import Settings
 from streaming.errors import MissionControlError
 
-_BASE_URL = re.compile(r"/?([\w.~-]+/?)*", re.ASCII)
+_BASE_URL = re.compile(r"/?(?:[\w.~-]+/)*[\w.~-]*", re.ASCII)
 
 
 @click.command(cls=Command)

@@ -46,6 +46,7 @@ MISUSES = """
     dashboard --dataset nothing                      | no such folder
     dashboard --dataset ping.txt                     | that is a file
     dashboard --dataset folder --base-url a?b        | expected --base-url as a path
+    dashboard --dataset folder --base-url aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa! | expected --base-url as a path
     dashboard --dataset folder --releases nothing    | cannot be read
     status                                           | Missing option '--dataset'
     status --dataset nothing                         | no such folder
