@@ -388,9 +388,9 @@ def _without_waiting(pings: Source, position: Position | None, folder: Path) -> 
     if position is not None and not position.is_topic:
         counted = position.counted_files()
         theirs = list_files(position.source, pings.patience)  # listed later: what is in both is among them
-        waiting = {file.path for file in theirs} - counted
-        kept = [file for file in kept if file.path not in waiting]
-        is_known = all(file.path in counted for file in kept)
+        waiting = {name for file in theirs if not file.is_among(counted) for name in file.names}
+        kept = [file for file in kept if not file.is_among(waiting)]
+        is_known = all(file.is_among(counted) for file in kept)
     return ListedFiles(write_list(kept, folder / "files.json"), pings.max_batch_bytes, pings.patience), is_known
 
 

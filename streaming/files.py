@@ -121,8 +121,9 @@ def write_list(files: Sequence[Listed], path: Path) -> str:
 
 
 def _list_remote(source: str, patience: Patience, passed: PassedOver) -> Iterator[Listed]:
+    by_name = set(source.split("/")) if glob.has_magic(source) else set()
     for below, details in remote.find(source, patience).items():
-        *folders, _ = below.split("/")
+        folders = [folder for folder in below.split("/")[:-1] if folder not in by_name]
         name = details["url"].rsplit("/", 1)[-1]
         if details["type"] == "file" and not is_ping_file(name) and not any(map(is_passed_over, folders)):
             passed.add_name(name, details["url"])
@@ -181,15 +182,15 @@ class FileLog:
 
     def _remember(self, line: bytes) -> None:
         self._starts.append(self._starts[-1] + len(line))
-        self.seen.update(file[0] for file in json.loads(line))
+        self.seen.update(name for file in json.loads(line) for name in Listed(*file).names)
 
 
 def take(files: Sequence[Listed], seen: set[str], max_bytes: int | None) -> list[Listed]:
-    """The first of the files that are new, as many as fit into max_bytes and MOST_FILES, at least one of them."""
+    """The first of the files that are new, by any name: as many as fit into max_bytes and MOST_FILES, at least one."""
     taken: list[Listed] = []
     size = 0
     for file in files:
-        if file.path in seen:
+        if file.is_among(seen):
             continue
         size += max(file.size, 0)
         if (taken and max_bytes is not None and size > max_bytes) or len(taken) == MOST_FILES:
@@ -581,7 +582,7 @@ class FilePlan:
     def unread_bytes(self, committed: int) -> int:
         """The sizes of the files that are not in the micro-batches before that number."""
         unfinished = self._log.files(min(committed, len(self._log)), len(self._log))
-        new = [file for file in self._list() if file.path not in self._log.seen]
+        new = [file for file in self._list() if not file.is_among(self._log.seen)]
         return sum(max(file.size, 0) for file in [*unfinished, *new])
 
     def read(self, number: int, document_bytes: int) -> Read:

@@ -1,15 +1,16 @@
 """Which local files are read, found in folders and by globs, and which are ignored, so that the job can report them.
 
-Only regular files are read: a pipe or a device would stop the job. A folder that is a symbolic link is followed, unless
-it leads back to a folder that holds the link or the whole source. No folder is read twice: however many links lead to
-one, its files are named by its real path, or as those below the source are where it lies there.
+Only regular files are read: a pipe or a device would stop the job. Links are followed, unless they lead back to a
+folder that holds them or the whole source. A file has the name by which it was found, and where links led there its
+real path besides: it is the same file as any other of either name, so that it counts once whoever moves or links it.
 """
 
+import errno
 import glob
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -34,11 +35,24 @@ KINDS = {
 
 
 class Listed(NamedTuple):
-    """A file as it was listed: absolute path or URL, bytes, microseconds since 1970; size -1: it cannot be listed."""
+    """A file as it was listed: absolute path or URL, bytes, microseconds since 1970; size -1: it cannot be listed.
+
+    real: its real path, where links led to it; else empty.
+    """
 
     path: str
     size: int
     modified_us: int
+    real: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its path, and its real path where that is another."""
+        return (self.path, self.real) if self.real else (self.path,)
+
+    def is_among(self, names: Container[str]) -> bool:
+        """Whether any of its names is one of these."""
+        return any(name in names for name in self.names)
 
 
 @dataclass
@@ -99,160 +113,159 @@ def holds_lines(path: str) -> bool:
 
 
 def list_local(source: str, passed: PassedOver) -> Iterator[Listed]:
-    """The ping files of a file, folder or glob, in no order."""
-    if glob.has_magic(source) and not os.path.exists(source):  # noqa: PTH110
-        yield from _deep_glob(source, passed) if "**" in source.split("/") else _glob(source, passed)
-    elif os.path.isdir(source):  # noqa: PTH112
-        yield from _tree(source, passed)
-    else:
-        yield from _stat(source, passed)
-
-
-def _glob(pattern: str, passed: PassedOver) -> Iterator[Listed]:
-    """The ping files that a glob without `**` names; a folder that it reaches by several names is read once."""
-    top, _ = _split(pattern)
-    folders: dict[str, str] = {}
+    """The ping files of a file, folder or glob, each once; one that no link leads to comes before others."""
     names: set[str] = set()
-    for path in glob.iglob(pattern):  # noqa: PTH207
-        if os.path.isdir(path):  # noqa: PTH112
-            passed.add(FOLDER, path)
-            continue
-        folder, name = os.path.split(path)
-        if folder not in folders:
-            folders[folder] = top.name_of(os.path.realpath(folder))
-        path = os.path.join(folders[folder], name)  # noqa: PTH118
-        if path not in names:
-            names.add(path)
-            yield from _named(name, path, passed)
+    for file in sorted(_find(source, passed), key=lambda file: (bool(file.real), file.path)):
+        if not file.is_among(names):
+            names.update(file.names)
+            yield file
 
 
-class _Top:
-    """The folder that a source begins at."""
-
-    def __init__(self, shown: str) -> None:
-        self.shown, self.real = shown, os.path.realpath(shown)
-
-    def name_of(self, real: str) -> str:
-        """The one name of a folder of a real path: below the top as the source calls that, elsewhere its real path."""
-        if real == self.real:
-            return self.shown
-        return os.path.join(self.shown, os.path.relpath(real, self.real)) if _holds(self.real, real) else real  # noqa: PTH118
-
-    def is_led_back_to(self, target: str, folder: str) -> bool:
-        """Whether a link in a folder leads to that folder, to one that holds it, or to one that holds the top."""
-        return any(target == each or _holds(target, each) for each in (folder, self.real))
+def _find(source: str, passed: PassedOver) -> Iterator[Listed]:
+    if glob.has_magic(source) and not os.path.exists(source):  # noqa: PTH110
+        parts = source.split("/")
+        fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+        top = "/".join(parts[:fixed]) or "/"
+        return _Finder(top, passed).matching(tuple(part for part in parts[fixed:] if part))
+    if os.path.isdir(source):  # noqa: PTH112
+        return _Finder(source, passed).tree()
+    return _stat(source, os.path.realpath(source), passed)
 
 
-def _split(pattern: str) -> tuple[_Top, tuple[str, ...]]:
-    """The folder that a glob begins at, and the parts of the rest."""
-    parts = pattern.split("/")
-    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    return _Top("/".join(parts[:fixed]) or "/"), tuple(parts[fixed:])
+_Parts = tuple[str, ...]
+
+
+class _Finder:
+    """Finds files below a folder. A folder or file that cannot be read is a file of size -1."""
+
+    def __init__(self, top: str, passed: PassedOver) -> None:
+        self._top, self._top_real, self._passed = top, os.path.realpath(top), passed
+        self._lead_back: set[str] = set()
+
+    def tree(self) -> Iterator[Listed]:
+        """All files, of each folder once; those of linked folders come last."""
+        seen: set[str] = set()
+        links = [(self._top, self._top_real)]
+        while links:
+            yield from self._walk(*links.pop(0), seen, links)
+
+    def _walk(self, path: str, real: str, seen: set[str], links: list[tuple[str, str]]) -> Iterator[Listed]:
+        """The files of a folder and its folders. seen: real paths that are not walked again; links: those found."""
+        if real in seen:
+            return
+        seen.add(real)
+        entries = _scan(path)
+        if entries is None:
+            yield _unreadable(path + os.sep)
+        for entry in entries or ():
+            if not _is_folder(entry):
+                yield from self._file(entry, real)
+            elif not is_passed_over(entry.name) and (into := self._into(entry, real)) is not None:
+                if entry.is_symlink():
+                    links.append((entry.path, into))
+                else:
+                    yield from self._walk(entry.path, into, seen, links)
+
+    def matching(self, pattern: _Parts) -> Iterator[Listed]:
+        """The files that the parts of a glob match; `**` is any number of folders."""
+        yield from self._match(self._top, self._top_real, {pattern}, (), names_folders="**" not in pattern)
+
+    def _match(
+        self, path: str, real: str, patterns: set[_Parts], crossed: tuple[str, ...], *, names_folders: bool
+    ) -> Iterator[Listed]:
+        """The files of a folder that any of the patterns matches. crossed: the folders whose links led here."""
+        patterns = {each[skipped:] for each in patterns for skipped in range(_stars(each) + 1) if each[skipped:]}
+        entries = _scan(path)
+        if entries is None:
+            yield _unreadable(path + os.sep)
+        for entry in entries or ():
+            if not _is_folder(entry):
+                if any(len(each) == 1 and _fits(entry.name, each[0]) for each in patterns):
+                    yield from self._file(entry, real)
+                continue
+            below = {rest for each in patterns for rest in _below(entry.name, each)}
+            if names_folders and () in below:
+                self._passed.add(FOLDER, entry.path)
+            below.discard(())
+            into = self._into(entry, real) if below else None
+            if into is None or (entry.is_symlink() and any(_holds(into, each) for each in (*crossed, real))):
+                continue
+            way = (*crossed, real) if entry.is_symlink() else crossed
+            yield from self._match(entry.path, into, below, way, names_folders=names_folders)
+
+    def _file(self, entry: "os.DirEntry[str]", folder: str) -> Iterator[Listed]:
+        """A file of a folder of that real path, where its name is that of a ping file."""
+        if not is_ping_file(entry.name):
+            self._passed.add_name(entry.name, entry.path)
+            return
+        real = os.path.join(folder, entry.name)  # noqa: PTH118
+        if entry.is_symlink():
+            real = _resolved(entry.path) or real
+        yield from _stat(entry.path, real, self._passed)
+
+    def _into(self, entry: "os.DirEntry[str]", folder: str) -> str | None:
+        """The real path of a folder in a folder of that real path; None where it is a link that is not followed."""
+        if not entry.is_symlink():
+            return os.path.join(folder, entry.name)  # noqa: PTH118
+        target = _resolved(entry.path)
+        if target is None or not any(_holds(target, each) for each in (folder, self._top_real)):
+            return target
+        if entry.path not in self._lead_back:
+            self._lead_back.add(entry.path)
+            self._passed.add(LEADS_BACK, entry.path)
+        return None
+
+
+def _stars(pattern: _Parts) -> int:
+    """With how many `**` a pattern begins."""
+    return next((number for number, part in enumerate(pattern) if part != "**"), len(pattern))
+
+
+def _fits(name: str, part: str) -> bool:
+    return part == "**" or fnmatchcase(name, part)
+
+
+def _below(name: str, pattern: _Parts) -> Iterator[_Parts]:
+    """What a pattern matches in a folder of that name; () where it matches the folder itself."""
+    part, *rest = pattern
+    if not _fits(name, part) or (glob.has_magic(part) and is_passed_over(name)):
+        return
+    yield pattern if part == "**" else tuple(rest)
 
 
 def _holds(folder: str, other: str) -> bool:
-    return f"{other}{os.sep}".startswith(f"{folder.rstrip(os.sep)}{os.sep}") and folder != other
+    """Whether a folder is another one or holds it, by their real paths."""
+    return f"{other}{os.sep}".startswith(f"{folder.rstrip(os.sep)}{os.sep}")
 
 
-def _named(name: str, path: str, passed: PassedOver) -> Iterator[Listed]:
-    if is_ping_file(name):
-        yield from _stat(path, passed)
-    else:
-        passed.add_name(name, path)
-
-
-def _tree(shown: str, passed: PassedOver) -> Iterator[Listed]:
-    """The ping files below a folder. Linked folders come last, each once, by their real paths."""
-    top = _Top(shown)
-    seen: set[str] = set()
-    links: list[str] = []
-    yield from _walk(top.real, top, passed, seen, links)
-    while links:
-        yield from _walk(links.pop(0), top, passed, seen, links)
-
-
-def _walk(real: str, top: _Top, passed: PassedOver, seen: set[str], links: list[str]) -> Iterator[Listed]:
-    """The ping files of a folder and its folders, by their names; one that cannot be read is listed with size -1.
-
-    real: the folder's real path. seen: real paths of folders that are not walked again; links: where links lead.
-    """
-    if real in seen:
-        return
-    seen.add(real)
-    shown = top.name_of(real)
+def _resolved(path: str) -> str | None:
+    """A link's real path; None where it is gone."""
     try:
-        with os.scandir(shown) as entries:
-            for entry in entries:
-                if not _is_folder(entry):
-                    yield from _named(entry.name, entry.path, passed)
-                elif is_passed_over(entry.name):
-                    continue
-                elif not entry.is_symlink():
-                    yield from _walk(os.path.join(real, entry.name), top, passed, seen, links)  # noqa: PTH118
-                elif top.is_led_back_to(target := os.path.realpath(entry.path), real):
-                    passed.add(LEADS_BACK, entry.path)
-                else:
-                    links.append(target)
-    except FileNotFoundError:
-        return
+        return os.path.realpath(path)
     except OSError:
-        yield _unreadable(shown + os.sep)
+        return None
+
+
+def _scan(folder: str) -> "list[os.DirEntry[str]] | None":
+    """What is in a folder, by name; nothing where that is gone, None where nobody may read it."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError:
+        return None
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Whether an entry is a folder or a link to one; a link that leads nowhere, or to itself, is none."""
+    """Whether an entry is a folder or a link to one, or may be: a link that leads nowhere, or to itself, is none."""
     try:
         return entry.is_dir()
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != errno.ELOOP and not is_ping_file(entry.name)
 
 
-def _deep_glob(pattern: str, passed: PassedOver) -> Iterator[Listed]:
-    """The ping files that a glob with `**` names."""
-    top, parts = _split(pattern)
-    names: set[str] = set()
-    for below, path in _reached(top.real, (), top, (), passed):
-        if path not in names and _matches(below, parts):
-            names.add(path)
-            yield from _named(below[-1], path, passed)
-
-
-def _reached(
-    real: str, below: tuple[str, ...], top: _Top, crossed: tuple[str, ...], passed: PassedOver
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The files below a folder, for each way that leads there: the parts of that way below the top, and their names.
-
-    real: the folder's real path. below: the way to it. crossed: the folders whose links were followed.
-    """
-    shown = top.name_of(real)
-    try:
-        with os.scandir(shown) as entries:
-            found = list(entries)
-    except OSError:
-        return
-    for entry in found:
-        way = (*below, entry.name)
-        if not _is_folder(entry):
-            yield way, entry.path
-        elif is_passed_over(entry.name):
-            continue
-        elif not entry.is_symlink():
-            yield from _reached(os.path.join(real, entry.name), way, top, crossed, passed)  # noqa: PTH118
-        elif any(top.is_led_back_to(target := os.path.realpath(entry.path), each) for each in (*crossed, real)):
-            passed.add(LEADS_BACK, entry.path)
-        else:
-            yield from _reached(target, way, top, (*crossed, real), passed)
-
-
-def _matches(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    if not parts:
-        return not names
-    if parts[0] == "**":
-        return any(_matches(names[number:], parts[1:]) for number in range(len(names) + 1))
-    return bool(names) and fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
-
-
-def _stat(path: str, passed: PassedOver) -> Iterator[Listed]:
+def _stat(path: str, real: str, passed: PassedOver) -> Iterator[Listed]:
     try:
         status = os.stat(path)  # noqa: PTH116 (a third of the time of Path's)
     except FileNotFoundError:
@@ -261,7 +274,7 @@ def _stat(path: str, passed: PassedOver) -> Iterator[Listed]:
         yield _unreadable(path)
     else:
         if stat.S_ISREG(status.st_mode):
-            yield Listed(path, status.st_size, status.st_mtime_ns // 1000)
+            yield Listed(path, status.st_size, status.st_mtime_ns // 1000, "" if real == path else real)
         else:
             passed.add(NO_FILE, path)
 

@@ -28,7 +28,7 @@ from streaming import contract
 from streaming.columns import as_found, fitted, listed, schema_of
 from streaming.durability import TableFiles
 from streaming.errors import MissionControlError
-from streaming.opening import check_folder, check_ours, is_there, no_dataset, open_table, reason_of
+from streaming.opening import DamagedLogError, check_folder, check_ours, is_there, no_dataset, open_table, reason_of
 from streaming.places import dataset_url, is_remote, table_url
 from streaming.sums import sum_query
 from streaming.table import (
@@ -153,12 +153,11 @@ def maintain(
     dataset = dataset_url(dataset)
     check_credentials(dataset)
     check_folder(dataset)
-    keepers = [Keeper(dataset, table) for table in contract.TABLES if _is_there(dataset, table)]
-    if not keepers:
+    keepers, failures = _keepers(dataset)
+    if not keepers and not failures:
         raise no_dataset(dataset)
     done: list[Upkeep] = []
     newest = cache(lambda: _newest_day(keepers[0], now()))
-    failures: list[str] = []
     for keeper in keepers:
         if stop.is_set():
             break
@@ -172,6 +171,19 @@ def maintain(
     if failures:
         raise MissionControlError("; ".join(failures))
     return done
+
+
+def _keepers(dataset: str) -> "tuple[list[Keeper], list[str]]":
+    """Those of the tables that are there, and why others cannot be tended."""
+    keepers: list[Keeper] = []
+    failures: list[str] = []
+    for table in contract.TABLES:
+        try:
+            if _is_there(dataset, table):
+                keepers.append(Keeper(dataset, table))
+        except DamagedLogError as error:
+            failures.append(str(error))
+    return keepers, failures
 
 
 def _is_there(dataset: str, table: contract.Table) -> bool:

@@ -173,14 +173,18 @@ def has_log(url: str) -> bool:
 
     Raises DamagedLogError where there are rows without a log, which is made before them: a table that is no more.
     """
-    if _log_files(url, _COMMIT) or _log_files(url, _CHECKPOINT):
+    if _has_log(url):
         return True
-    if next(Path(url).glob(f"{PARTITION}=*"), None):
-        raise DamagedLogError(
-            f"the table {url!r} holds rows, and its log is gone: _delta_log has no commit. Restore that folder from a "
-            "copy of the dataset; the guide says what to do without one ('When a log is damaged')"
-        )
-    return False
+    if next(Path(url).glob(f"{PARTITION}=*/*.parquet"), None) is None or _has_log(url):  # it may just have been made
+        return False
+    raise DamagedLogError(
+        f"the table {url!r} holds rows, and its log is gone: _delta_log has no commit. Restore that folder from a copy "
+        "of the dataset; the guide says what to do without one ('When a log is damaged')"
+    )
+
+
+def _has_log(url: str) -> bool:
+    return bool(_log_files(url, _COMMIT) or _log_files(url, _CHECKPOINT))
 
 
 def check_folder(dataset: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming.errors import MissionControlError
+from streaming.listing import Listed
 from streaming.receipt import RECEIVED
 from streaming.topic import is_topic
 
@@ -43,14 +44,14 @@ class Position:
         return offsets_before(self.folder, self.finished)
 
     def counted_files(self) -> set[str]:
-        """The paths in the finished micro-batches."""
+        """The names of the files in the finished micro-batches."""
         path = self.folder / "files.log"
         if not path.is_file():
             return set()
         with path.open("rb") as log:
             lines = [line for _, line in zip(range(self.finished), log, strict=False)]
         try:
-            return {file[0] for line in lines for file in json.loads(line)}
+            return {name for line in lines for file in json.loads(line) for name in Listed(*file).names}
         except (ValueError, TypeError, LookupError) as error:
             raise _damaged(path) from error
 

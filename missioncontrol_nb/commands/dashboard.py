@@ -35,7 +35,7 @@ _BASE_URL = re.compile(r"/?(?:[\w.~-]+/)*[\w.~-]*", re.ASCII)
 @click.option(
     "--most-pages-each",
     type=click.IntRange(1, 100_000),
-    help="Of these, so many for one address; a proxy is one unless --name is given.  [default: half]",
+    help="Of these, so many for one address; a proxy is one unless --name is given.  [default: half, at least 2]",
 )
 @click.option("--verbose", is_flag=True, help="Log requests and kernels.")
 def command(
@@ -67,10 +67,14 @@ def command(
 
     if not _BASE_URL.fullmatch(base_url):
         raise MissionControlError(f"expected --base-url as a path such as /firefox/crashes/; got {base_url!r}")
+    if most_pages_each is not None and most_pages_each > most_pages:
+        raise MissionControlError(
+            f"expected --most-pages-each at most as large as --most-pages; got {most_pages_each} and {most_pages}"
+        )
     Dataset(dataset).tables()  # which need not be there yet, but must be within reach
     releases = releases or calendar_beside(dataset)
     if releases:
         load_calendar(releases)
     click.echo("Making the first page ready ...", err=True)
-    hosting = Hosting(host, port, pool, base_url, names, most_pages, most_pages_each, verbose=verbose)
+    hosting = Hosting(host, port, pool, base_url, names, most_pages, most_pages_each=most_pages_each, verbose=verbose)
     serve(Settings(dataset_url(dataset), normal_url(releases) if releases else None), hosting, on_ready=click.echo)

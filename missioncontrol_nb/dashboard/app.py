@@ -67,6 +67,7 @@ class App:
         self._fetched: dict[widgets.Widget, dict[str, object]] = {}
         self._adopting = self._has_failed = self._is_asked = False
         self._has_news = False
+        self._is_waiting = False  # for what was never shown
         self._read_seconds, self._read_at = 0.0, -math.inf
         self._logged_failure = ""
         self._wake = asyncio.Event()
@@ -254,9 +255,13 @@ class App:
         so_far = f"The dataset has not answered for {ANSWER_SECONDS:.0f} s; it is still being read."
 
         def complain() -> None:
-            self._log_failure(error)
+            has_answered = query == self._shown and not self._is_waiting
+            if has_answered:
+                self._log_failure(error)
+            elif not self._is_waiting:
+                log.warning("the dataset has not answered for %.0f s", ANSWER_SECONDS)
             if query == self.state.query:
-                self._show(query, error if query == self._shown else words.StillReadingError(so_far))
+                self._show(query, error if has_answered else words.StillReadingError(so_far))
 
         complaint = asyncio.get_running_loop().call_later(ANSWER_SECONDS, complain)
         try:
@@ -298,6 +303,7 @@ class App:
         view.name(query)
         content = (self._instead,)
         self._has_failed = isinstance(outcome, Exception)
+        self._is_waiting = isinstance(outcome, words.StillReadingError)
         if isinstance(outcome, Exception):
             self._show_failure(outcome)
         else:

@@ -204,7 +204,7 @@ class Collector:
 
         if position.finished != self._counted[0]:
             self._counted = (position.finished, position.counted_files())
-        waiting = sum(file.path not in self._counted[1] for file in list_files(position.source))
+        waiting = sum(not file.is_among(self._counted[1]) for file in list_files(position.source))
         return Lag(position.source, files=waiting)
 
     def _topic_lag(self, position: Position) -> Lag:

@@ -10,6 +10,7 @@ from missioncontrol_nb.dashboard import still
 from missioncontrol_nb.dashboard.app import App
 from missioncontrol_nb.dashboard.settings import Settings
 from missioncontrol_nb.dashboard.widgets import Page as PageWidget
+from missioncontrol_nb.dashboard.words import StillReadingError
 from missioncontrol_nb.monitor import MeasureSummary, NoRelease, Overview
 from streaming.errors import MissionControlError
 from tests.browser.axe import issues
@@ -28,7 +29,9 @@ def visited(chromium, dashboard_server) -> Iterator[Page]:
 
 
 def turned_to(page: Page, view: str) -> Page:
-    """The page once it shows a view."""
+    """The page, as wide and light as it was, once it shows a view."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light")
     turn_to(page, VIEWS[view] or "/")
     page.wait_for_selector(SHOWN[view])
     if view == "detail":
@@ -64,7 +67,7 @@ def test_axe_finds_nothing_and_focus_is_seen_on_every_control(visited, view) -> 
     wait_for(page, "document.querySelector('[role=main]#mc-main') !== null")
     assert found_in_all_looks(page) == []
     page.emulate_media(color_scheme="light")
-    page.evaluate("document.activeElement.blur()")
+    page.evaluate("document.activeElement.blur(), getSelection().setPosition(document.body, 0)")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     met: list[str] = []
@@ -181,6 +184,7 @@ STATES = {
     "no release": ("?view=table", NoRelease("release", "Windows_NT", NOW)),
     "not measured": ("?view=detail", detail(MeasureSummary("content_crashes", "not_measured"), names=())),
     "failed": ("?view=detail", MissionControlError("no dataset")),
+    "still reading": ("?view=detail", StillReadingError("The dataset has not answered for 8 s")),
 }
 
 

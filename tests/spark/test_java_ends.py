@@ -104,7 +104,9 @@ except MissionControlError as error:
 def test_job_says_why_it_ended_a_java_that_only_collects_garbage(tmp_path: Path) -> None:
     (tmp_path / "pings.jsonl").write_bytes(crash_ping())
     places = [str(tmp_path / name) for name in ("pings.jsonl", "data")]
-    done = subprocess.run([sys.executable, "-c", CHOKED_JOB, *places], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CHOKED_JOB, *places], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.stdout.startswith("Spark's Java was ended: out of memory. It has "), done.stdout + done.stderr[-2000:]
 
 

@@ -43,11 +43,13 @@ class FakeReader:
         self.fails: Exception | None = None
         self.refresh_fails: Exception | None = None
         self.answer: Callable[[Query], Summary] = summary_of
-        self.may_answer = threading.Event()
+        self.may_answer, self.may_look = threading.Event(), threading.Event()
         self.may_answer.set()
+        self.may_look.set()
 
     def refresh(self) -> bool:
         self.looked += 1
+        assert self.may_look.wait(60)
         if self.refresh_fails:
             raise self.refresh_fails
         has_news, self.has_news = self.has_news, False
@@ -173,7 +175,7 @@ async def running(
 
 async def shown(app: Watched) -> None:
     """Waits until what the state asks for is on the page."""
-    await until(lambda: app._shown == app.state.query and not app._is_asked)
+    await until(lambda: app._shown == app.state.query and not app._is_asked and not app._is_waiting)
 
 
 # ---------- the URL ----------
@@ -495,8 +497,8 @@ async def test_page_that_rests_after_a_long_reading_looks_for_its_dataset_all_th
 @pytest.mark.parametrize("what", ["refresh", "read"])
 @in_a_loop
 async def test_dataset_that_does_not_answer_is_said_and_its_late_answer_is_shown(what, monkeypatch) -> None:
-    monkeypatch.setattr(app_module, "ANSWER_SECONDS", 0.05)
     async with running(search=TABLE) as app:
+        monkeypatch.setattr(app_module, "ANSWER_SECONDS", 0.05)
         answer = threading.Event()
         if what == "refresh":
             monkeypatch.setattr(app.reader, "refresh", lambda: not answer.wait(60))
@@ -520,6 +522,25 @@ async def test_what_takes_long_to_read_for_the_first_time_is_no_failure(monkeypa
         assert not any(sign in app.seen for sign in ("could not be read", "mc-error", 'role="alert"'))
         app.reader.may_answer.set()
         await until(lambda: "mc-table" in app.seen)
+
+
+@in_a_loop
+async def test_looking_and_then_reading_for_long_are_no_failure_either(monkeypatch, caplog) -> None:
+    async with running(seen=False) as app:
+        monkeypatch.setattr(app_module, "ANSWER_SECONDS", 0.05)
+        app.reader.may_look.clear()
+        app.reader.may_answer.clear()
+        app.state.set(read_search(TABLE))
+        app.page.opened = 1.0
+        await until(lambda: "it is still being read" in app.seen)
+        queries = len(app.reader.queries)
+        app.reader.may_look.set()
+        await until(lambda: len(app.reader.queries) > queries)
+        await asyncio.sleep(0.2)  # four times as long as is waited before it is said
+        assert "it is still being read" in app.seen
+        app.reader.may_answer.set()
+        await until(lambda: "mc-table" in app.seen)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 @in_a_loop

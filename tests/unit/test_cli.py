@@ -46,7 +46,8 @@ MISUSES = """
     dashboard --dataset nothing                      | no such folder
     dashboard --dataset ping.txt                     | that is a file
     dashboard --dataset folder --base-url a?b        | expected --base-url as a path
-    dashboard --dataset folder --base-url aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa! | expected --base-url as a path
+    dashboard --dataset folder --base-url aaaaaaaaaaaaaaaaaaaaaaaaaaaaa! | expected --base-url as a path
+    dashboard --dataset folder --most-pages-each 200 | expected --most-pages-each at most as large as --most-pages
     dashboard --dataset folder --releases nothing    | cannot be read
     status                                           | Missing option '--dataset'
     status --dataset nothing                         | no such folder
@@ -117,3 +118,18 @@ def test_list_of_commands_imports_none():
     result = CliRunner().invoke(cli.group, ["--help"])
     assert result.exit_code == 0
     assert all(name in result.output for name in cli.COMMANDS)
+
+
+def test_dashboard_is_hosted_as_its_options_say(dataset, monkeypatch):
+    from missioncontrol_nb.dashboard import server
+
+    hosted: list[server.Hosting] = []
+    monkeypatch.setattr(server, "serve", lambda settings, hosting, on_ready: hosted.append(hosting))
+    for options in ([], ["--most-pages", "9", "--most-pages-each", "3", "--pool", "1", "--name", "a.example"]):
+        monkeypatch.setattr("sys.argv", ["missioncontrol", "dashboard", "--dataset", str(dataset), *options])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+    usual, told = hosted
+    assert (usual.most_pages, usual.most_pages_of_one, usual.pool) == (100, 50, 2)
+    assert (told.most_pages, told.most_pages_of_one, told.pool, told.names) == (9, 3, 1, ("a.example",))

@@ -88,10 +88,24 @@ def test_rows_whose_log_is_gone_are_not_taken_for_a_table_to_be_made(
     shutil.rmtree(log)
     if is_emptied:
         log.mkdir()
-    before = sorted(dataset.rglob("*"))
+    before = sorted((dataset / "error_aggregates").rglob("*"))
     with pytest.raises(MissionControlError, match="error_aggregates' holds rows, and its log is gone"):
         use(str(dataset))
-    assert sorted(dataset.rglob("*")) == before
+    assert sorted((dataset / "error_aggregates").rglob("*")) == before
+
+
+def test_other_tables_are_tended_where_the_log_of_one_is_gone(dataset: Path) -> None:
+    shutil.rmtree(dataset / "coarse_aggregates" / "_delta_log")
+    tended: list[str] = []
+    with pytest.raises(MissionControlError, match="coarse_aggregates' holds rows, and its log is gone"):
+        maintain.maintain(str(dataset), on_table=lambda done: tended.append(done.table), now=lambda: LATER)
+    assert set(tended) == {table.name for table in contract.TABLES} - {"coarse_aggregates"}
+
+
+def test_day_without_a_file_is_no_table_that_has_lost_its_log(tmp_path: Path) -> None:
+    (tmp_path / "error_aggregates" / "submission_date=2017-10-02").mkdir(parents=True)
+    open_writers(str(tmp_path))
+    assert mc.load(tmp_path, every=None).empty
 
 
 def test_log_without_its_hint_is_whole(dataset: Path) -> None:

@@ -65,7 +65,8 @@ def loading(view: str) -> str:
 
 def still_reading(title: str, sentence: str) -> str:
     """A sentence in a page's place where reading its data takes long."""
-    return tag("div", message(title, sentence), css="mc-panel", role="status", aria_busy="true")
+    said = tag("div", message(title, sentence), role="status")  # not inside what is busy: that is not read out
+    return tag("div", said, tag("div", skeleton(), aria_busy="true"), css="mc-panel")
 
 
 def no_release(query: Query) -> str:
