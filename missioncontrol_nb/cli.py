@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="missioncontrol-nb")
 def group() -> None:
-    """Tells within moments of a release whether it crashes more than it should, where, and how sure we are."""
+    """Says within moments of a release whether it crashes more than it should, where, and how sure we are."""
 
 
 def main() -> None:

@@ -514,7 +514,8 @@ def _failure_of(said: str) -> Exception:
         return MissionControlError(
             "a micro-batch has more rows than the driver can hold. Let workers write them: --write-from workers, with "
             "a dataset that all machines see. Or give the driver more memory, by a line such as spark.driver.memory = "
-            "4g in a file that --spark-config names. Or read less at a time: --batch-megabytes"
+            "4g in a file that --spark-config names. Or read less at a time: --batch-megabytes. A backfill has "
+            "more memory only, or --master 'local[*]'"
         )
     if "Python worker exited unexpectedly" in said:
         return MissionControlError(
