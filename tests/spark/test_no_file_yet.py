@@ -102,9 +102,9 @@ def test_stop_between_summing_and_committing_ends_and_loses_nothing(
     stop, is_ending = threading.Event(), threading.Event()
     end, newest = job._Run._end, job._newest
 
-    def end_now(run: job._Run, query: StreamingQuery) -> None:
+    def end_now(run: job._Run, query: StreamingQuery, *, is_gone: bool) -> None:
         is_ending.set()
-        end(run, query)
+        end(run, query, is_gone=is_gone)
 
     def wait_for_the_end(sums: pa.Table) -> datetime | None:
         stop.set()
