@@ -229,6 +229,7 @@ def test_what_the_user_can_mend_is_one_line(tmp_path: Path, arguments: list[str]
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_job_runs_on_the_java_of_the_wheel(tmp_path: Path, pings: Path, dataset: Path) -> None:
     (pings / "a.json").write_bytes(crash_ping())
     code = (

@@ -18,7 +18,7 @@ from tests.plain_loop import Sums, plain_sums
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 
 ROOT = Path(__file__).parents[2]
-KILLS = 8  # those of a topic are tests/faults
+KILLS = 4  # those of a topic are tests/faults
 _JOB = """
 import os, signal, sys
 from streaming.job import AggregateSettings, aggregate
@@ -167,7 +167,7 @@ def running_job(tmp_path: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
     return job, java
 
 
-@pytest.mark.parametrize("is_java_first", [False, True])
+@pytest.mark.parametrize("is_java_first", [pytest.param(False, marks=pytest.mark.long), True])
 def test_job_that_is_ended_together_with_its_spark_says_what_it_did(tmp_path: Path, is_java_first: bool) -> None:
     job, java = running_job(tmp_path)
     for process in (java, job) if is_java_first else (job, java):

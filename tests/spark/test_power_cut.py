@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()
 OPTIONS = ["--master", "local[2]", "--follow", "--trigger", "0"]
 
 
-@pytest.mark.parametrize("cuts", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("cuts", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_no_ping_is_lost_or_doubled_by_power_cuts(cuts: int, spark: SparkSession, tmp_path: Path) -> None:
     """The first cut loses all that was not synchronised, the others any part of it."""
     if said := missing():

@@ -256,6 +256,7 @@ def test_run_through_faults_ends_with_the_right_sums(server, bucket, proxy, coun
     assert total_pings(f"{bucket}/data") == FILES * 5
 
 
+@pytest.mark.long
 def test_two_jobs_append_to_one_dataset_through_faults(server, bucket, proxy, count, tmp_path):
     proxy.disturb(0.1)
     jobs = []
