@@ -16,6 +16,7 @@ from streaming.errors import MissionControlError, unknown_name
 from streaming.opening import (
     check_columns,
     check_folder,
+    check_whole,
     has_log,
     is_there,
     no_dataset,
@@ -331,6 +332,7 @@ class Dataset:
             if not is_remote(self.url) and not has_log(location):
                 check_folder(self.url)
                 self._check_unknown(table)
+                check_whole(self.url)
                 return None
             with _said_as(f"{location} cannot be read"):
                 try:

@@ -168,6 +168,22 @@ def is_there(dataset: str, table: contract.Table, options: Mapping[str, str] | N
         return DeltaTable.is_deltatable(url, storage_options=dict(options) if options else None)
 
 
+def check_whole(dataset: str, options: Mapping[str, str] | None = None) -> None:
+    """Raises DamagedLogError where a dataset has tables, and not the one that is made first and sums all pings.
+
+    options: deltalake's, of a store. Raises what deltalake raises.
+    """
+    first, *others = contract.TABLES
+    if is_there(dataset, first, options):
+        return
+    left = [table.name for table in others if is_there(dataset, table, options)]
+    if left and not is_there(dataset, first, options):  # all of them may just have been made
+        raise DamagedLogError(
+            f"the table {table_url(dataset, first)!r} is gone, while {', '.join(left)} of the same dataset are there: "
+            "restore it from a copy of the dataset, or name another dataset"
+        )
+
+
 def has_log(url: str) -> bool:
     """Whether a table on this machine has a commit, or had one.
 

@@ -20,7 +20,7 @@ from streaming import contract
 from streaming.columns import add_missing, as_found, fitted, schema_of
 from streaming.durability import TableFiles, Unsynced, make_folder, set_aside_damaged_commits, sync_all
 from streaming.errors import MissionControlError
-from streaming.opening import PARTITION, check_ours, has_log, open_table
+from streaming.opening import PARTITION, check_ours, check_whole, has_log, open_table
 from streaming.opening import reason_of as reason_of
 from streaming.opening import said_up_to as said_up_to
 from streaming.patience import START_SECONDS, Patience
@@ -501,6 +501,8 @@ def open_writers(
     here. apps: whose last batch may come again; what is summed now has it. relied: as TableWriter takes it. Raises
     MissionControlError when the dataset cannot be written.
     """
+    url = dataset_url(dataset)
+    persist(lambda _: check_whole(url, brisk_options(url)), url, patience, at_start=True)
     writers = {table: TableWriter(dataset, table, patience, relied) for table in contract.TABLES}
     for table, writer in writers.items():
         if table.of is not None and not writer.is_whole:

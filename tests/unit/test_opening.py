@@ -94,6 +94,15 @@ def test_rows_whose_log_is_gone_are_not_taken_for_a_table_to_be_made(
     assert sorted((dataset / "error_aggregates").rglob("*")) == before
 
 
+@pytest.mark.parametrize("use", ["load", "status", "dashboard", "aggregate"])
+def test_table_that_is_gone_as_a_whole_is_not_made_anew_beside_the_others(use: str, dataset: Path) -> None:
+    shutil.rmtree(dataset / "error_aggregates")
+    uses = {**USES, "dashboard": lambda url: Dataset(url).data_up_to(), "aggregate": aggregate}
+    with pytest.raises(MissionControlError, match="error_aggregates' is gone, while coarse_aggregates, "):
+        uses[use](str(dataset))
+    assert not (dataset / "error_aggregates").exists()
+
+
 def test_other_tables_are_tended_where_the_log_of_one_is_gone(dataset: Path) -> None:
     shutil.rmtree(dataset / "coarse_aggregates" / "_delta_log")
     tended: list[str] = []
