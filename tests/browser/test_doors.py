@@ -164,7 +164,8 @@ def test_a_kernel_has_three_websockets_at_most_and_others_are_served(server):
     assert told(server, kernel_id)[1]  # their places are free again
 
 
-def test_page_that_does_not_read_is_disconnected(server, kernel_id):
+def test_page_that_does_not_read_is_disconnected(server):
+    kernel_id = kernel_of_new_page(server)  # which has the answers to make when this is over
     key = base64.b64encode(os.urandom(16)).decode()
     place = urlsplit(channels(server, kernel_id))
     request = (
