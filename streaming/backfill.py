@@ -179,7 +179,8 @@ def _checked(source: str, since: date, until: date, counting: AggregateSettings)
             "a backfill with --dedupe computes on one machine, for it keeps what it has seen in a folder here; got "
             f"--master {counting.master}"
         )
-    check_settings(replace(counting, follow=False), source, is_topic(source))
+    counting = replace(counting, follow=False)
+    check_settings(counting, source, is_topic(source))
     if not (since.year in SUBMISSION_YEARS and until.year in SUBMISSION_YEARS):
         raise MissionControlError(
             f"expected --from and --to between {SUBMISSION_YEARS[0]} and {SUBMISSION_YEARS[-1]}, which pings are "
@@ -191,7 +192,7 @@ def _checked(source: str, since: date, until: date, counting: AggregateSettings)
             "expected --starting-offsets as earliest or a time before the days: no ping of them comes after, and they "
             f"would be emptied; got {str(begin)!r}"
         )
-    return replace(counting, follow=False)
+    return counting
 
 
 def _check_whole(source: str, summary: Summary) -> None:

@@ -115,7 +115,14 @@ def holds_lines(path: str) -> bool:
 def list_local(source: str, passed: PassedOver) -> Iterator[Listed]:
     """The ping files of a file, folder or glob, each once; one that no link leads to comes before others."""
     names: set[str] = set()
-    for file in sorted(_find(source, passed), key=lambda file: (bool(file.real), file.path)):
+    linked: list[Listed] = []
+    for file in _find(source, passed):
+        if file.real:
+            linked.append(file)
+        else:
+            names.add(file.path)
+            yield file
+    for file in sorted(linked):
         if not file.is_among(names):
             names.update(file.names)
             yield file
@@ -147,6 +154,7 @@ class _Finder:
         seen: set[str] = set()
         links = [(self._top, self._top_real)]
         while links:
+            links.sort()
             yield from self._walk(*links.pop(0), seen, links)
 
     def _walk(self, path: str, real: str, seen: set[str], links: list[tuple[str, str]]) -> Iterator[Listed]:
@@ -247,10 +255,10 @@ def _resolved(path: str) -> str | None:
 
 
 def _scan(folder: str) -> "list[os.DirEntry[str]] | None":
-    """What is in a folder, by name; nothing where that is gone, None where nobody may read it."""
+    """What is in a folder; nothing where that is gone, None where nobody may read it."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError:
