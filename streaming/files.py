@@ -43,7 +43,7 @@ from streaming.partials import PartialSums, envelope_of
 from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, START_SECONDS, Notes, Patience, waiting_for
 from streaming.pings import Envelope
 from streaming.source import DENSITY, Density, Read, write_json
-from streaming.spill import batch_rows, room_of, spilled
+from streaming.spill import BATCH_ROWS, batch_rows, room_of, spilled
 from streaming.table import check_credentials, is_remote
 from streaming.text import BYTE_ORDER_MARK, without_marks
 
@@ -205,7 +205,7 @@ def take(files: Sequence[Listed], seen: set[str], max_bytes: int | None) -> list
 def share_out(files: Sequence[Listed], cores: int) -> list[list[Piece]]:
     """The pieces that each task reads, about as many bytes each, the same at each call for the same files."""
     total = sum(_weight(file) for file in files)
-    tasks = 1 if total < SMALL_BATCH_BYTES else max(cores, -(-total // PIECE_BYTES))
+    tasks = _task_count(total, cores)
     pieces = [piece for file in files for piece in _cut(file, max(total // tasks, SMALL_BATCH_BYTES))]
     pieces.sort(key=lambda piece: (piece.start - piece.end, piece.path))
     loads = [(0, task) for task in range(min(tasks, len(pieces)))]
@@ -218,13 +218,24 @@ def share_out(files: Sequence[Listed], cores: int) -> list[list[Piece]]:
     return shares
 
 
+def _task_count(weight: int, cores: int) -> int:
+    return 1 if weight < SMALL_BATCH_BYTES else max(cores, -(-weight // PIECE_BYTES))
+
+
 def _weight(file: Listed) -> int:
     return max(file.size, 0) * _UNPACKED_FACTOR.get(packing_of(file.path), 1)
 
 
-def have_few_rows(files: Sequence[Listed]) -> bool:
-    """Whether files are few bytes, unpacked."""
-    return sum(map(_weight, files)) <= FEW_BYTES
+def have_few_rows(files: Sequence[Listed], cores: int, density: Density) -> bool:
+    """Whether files are few bytes, or as dense with rows as the last ones would make few, even if each task makes all.
+
+    density: of the bytes of files as they are.
+    """
+    weight = sum(map(_weight, files))
+    if weight <= FEW_BYTES:
+        return True
+    rows = density.rows(sum(max(file.size, 0) for file in files))
+    return rows is not None and rows * _task_count(weight, cores) <= BATCH_ROWS
 
 
 def _cut(file: Listed, piece_bytes: int) -> Iterator[Piece]:
@@ -495,10 +506,10 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def partitions(self, start: dict[str, int], end: dict[str, int]) -> Sequence[InputPartition]:
         """A partition for each task."""
-        files = self._log.files(start["batch"], end["batch"])
-        shares = share_out(files, int(self._options["cores"]))
-        # Of many files Spark sums up the rows, on disk where need be.
-        room = room_of(batch_rows(self._options), len(shares) if have_few_rows(files) else 2)
+        files, cores = self._log.files(start["batch"], end["batch"]), int(self._options["cores"])
+        shares = share_out(files, cores)
+        # Many rows are summed up by Spark, on disk where need be.
+        room = room_of(batch_rows(self._options), len(shares) if have_few_rows(files, cores, self._density) else 2)
         return [PiecesPartition(pieces, room) for pieces in shares]
 
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
@@ -595,7 +606,7 @@ class FilePlan:
         """Notes how many rows the files of a micro-batch made."""
         Density(self._path.with_name(DENSITY)).note(rows, self.read(number, document_bytes).bytes)
 
-    def has_few_rows(self, number: int) -> bool:
-        """Whether its files are few bytes, unpacked."""
+    def has_few_rows(self, number: int, cores: int) -> bool:
+        """Whether its files are few bytes, unpacked, or the last ones made few rows."""
         self._log.refresh()
-        return have_few_rows(self._log.files(number, number + 1))
+        return have_few_rows(self._log.files(number, number + 1), cores, Density(self._path.with_name(DENSITY)))

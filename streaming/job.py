@@ -423,8 +423,9 @@ class _Run:
         shuffle and second job would take longer than all the rest, and even of a large one they take longer than this.
         """
         spark, is_shared = partials.sparkSession, self._settings.write_from == "workers"
-        is_on_one_machine = not is_cluster(spark.sparkContext.master or "")
-        if is_on_one_machine and not is_shared and self._plan.has_few_rows(number):
+        context = spark.sparkContext
+        is_on_one_machine = not is_cluster(context.master or "")
+        if is_on_one_machine and not is_shared and self._plan.has_few_rows(number, context.defaultParallelism):
             passed = add_up(partials.toArrow())
         else:
             summed, spill_to = sum_partials(partials), self._spill_to(spark)

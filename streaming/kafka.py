@@ -188,7 +188,7 @@ class TopicPlan:
         """Notes how many rows the documents of a micro-batch made."""
         Density(self._folder / DENSITY).note(rows, document_bytes)
 
-    def has_few_rows(self, number: int) -> bool:
+    def has_few_rows(self, number: int, cores: int) -> bool:
         """Whether its messages are not too many."""
         start, end = offsets_before(self._folder, number), offsets_before(self._folder, number + 1)
         return sum(unread(start if start["topic"] == end["topic"] else {}, end).values()) <= FEW_MESSAGES

@@ -41,8 +41,8 @@ class Plan(Protocol):
     def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
         """Takes note of how many rows a micro-batch made, so that the next is not too large."""
 
-    def has_few_rows(self, number: int) -> bool:
-        """Whether a micro-batch has few enough pings for all their rows to be held at once."""
+    def has_few_rows(self, number: int, cores: int) -> bool:
+        """Whether the rows that all tasks of a micro-batch make are likely few enough to be held at once."""
 
 
 DENSITY = "density.json"  # in a checkpoint
@@ -74,11 +74,23 @@ class Density:
 
     def room(self, max_bytes: int) -> int:
         """How many bytes the next micro-batch may have: as many as will make MAX_BATCH_ROWS rows, but max_bytes."""
+        noted = self._noted()
+        if noted is None:
+            return max_bytes
+        rows, size = noted
+        return min(max_bytes, max(LEAST_BATCH_BYTES, MAX_BATCH_ROWS * size // rows))
+
+    def rows(self, size: int) -> int | None:
+        """How many rows so many bytes are likely to make, as many as the micro-batch before; None before the first."""
+        noted = self._noted()
+        return None if noted is None else -(-size * noted[0] // noted[1])
+
+    def _noted(self) -> tuple[int, int] | None:
         try:
             rows, size = json.loads(self._path.read_text())
         except (OSError, ValueError):
-            return max_bytes
-        return min(max_bytes, max(LEAST_BATCH_BYTES, MAX_BATCH_ROWS * size // rows))
+            return None
+        return rows, size
 
 
 class Source(Protocol):

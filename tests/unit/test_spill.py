@@ -11,7 +11,17 @@ from streaming import contract, source, spill
 from streaming.counting import Counter, Delivery
 from streaming.dedupe import dropping
 from streaming.errors import MissionControlError
-from streaming.files import PingFilesReader, count_pieces, list_files, share_out, take
+from streaming.files import (
+    FEW_BYTES,
+    PIECE_BYTES,
+    Listed,
+    PingFilesReader,
+    count_pieces,
+    have_few_rows,
+    list_files,
+    share_out,
+    take,
+)
 from streaming.pings import Envelope
 from streaming.spill import files_of, room_of, spilled, with_rows
 from streaming.sums import add_up
@@ -161,6 +171,21 @@ def test_an_unknown_or_damaged_density_leaves_the_limit_of_bytes(tmp_path: Path)
     assert density.room(7) == 7
 
 
+def test_rows_are_few_where_bytes_are_or_where_the_micro_batch_before_says_so(tmp_path: Path) -> None:
+    density = source.Density(tmp_path / "density.json")
+    many_bytes = [Listed("/a.jsonl", 4 * PIECE_BYTES, 0)]  # for four tasks, of which each may make all rows
+    assert have_few_rows([Listed("/a.jsonl", FEW_BYTES, 0)], 1, density)
+    assert not have_few_rows(many_bytes, 1, density)  # as long as nothing is known
+    density.note(spill.BATCH_ROWS // 8, 2 * PIECE_BYTES)
+    assert have_few_rows(many_bytes, 1, density)
+    assert have_few_rows(many_bytes, 4, density)
+    assert not have_few_rows(many_bytes, 5, density)
+    density.note(spill.BATCH_ROWS // 8 + 1, 2 * PIECE_BYTES)
+    assert not have_few_rows(many_bytes, 1, density)
+    density.note(spill.BATCH_ROWS // 2, FEW_BYTES)
+    assert have_few_rows([Listed("/a.jsonl.gz", FEW_BYTES, 0)], 1, density)  # density is that of packed bytes
+
+
 def test_a_micro_batch_has_a_limit_of_files_for_empty_ones_have_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streaming.files.MOST_FILES", 3)
     listed = list_files_of(5)
@@ -169,6 +194,4 @@ def test_a_micro_batch_has_a_limit_of_files_for_empty_ones_have_no_bytes(monkeyp
 
 
 def list_files_of(count: int) -> list:
-    from streaming.files import Listed
-
     return [Listed(f"/{number}", 0, number) for number in range(count)]
