@@ -205,7 +205,8 @@ class TopicPlan:
         first, end = found
         write_json(begins, {"topic_id": start["topic"], "start": first.offsets, RECEIVED: first.received_ms})
         ends = {"topic": start["topic"], RECEIVED: end.received_ms, **end.offsets}
-        return {**self.options(), "begins": str(begins), "ends": json.dumps(ends), "on_data_loss": "count"}
+        ends_there = {"begins": str(begins), "ends": json.dumps(ends), "on_data_loss": "count"}
+        return {name: value for name, value in self.options().items() if name != "density"} | ends_there
 
     def _hour_before(self, start: Mapping[str, Any]) -> tuple[Cut, Cut] | None:
         from confluent_kafka.admin import OffsetSpec
@@ -321,7 +322,9 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         share = 1.0
         if isinstance(limit, ReadMaxBytes):
             mean = self._mean(begin, counts)
-            room = self._density.room(round(room_for(limit.max_bytes, mean * self._pace())))
+            room = round(room_for(limit.max_bytes, mean * self._pace()))
+            if "density" in self._options:
+                room = Density.of(self._options).room(room)
             share = min(1.0, room / (mean * sum(counts.values())))
         planned = {place: math.ceil(count * share) for place, count in counts.items()}
         if self._is_by_delivery:
@@ -376,10 +379,6 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         receipts = Receipts(partition.since_ms, partition.until_ms)
         counted = count_ranges(self._topic, partition.ranges, counter, self._bears_loss, receipts)
         yield from spilled(counted, self._options.get("spill_to"), partition.room)
-
-    @property
-    def _density(self) -> Density:
-        return Density.of(self._options)
 
     def commit(self, end: dict[str, Any]) -> None:
         """Nothing: Spark's checkpoint keeps the offsets."""

@@ -1,7 +1,6 @@
 """Where pings come from, as the job and its checkpoint see it: a source, and what each micro-batch reads of it."""
 
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,7 +53,8 @@ class Density:
     """How many rows a micro-batch made of its bytes, for planning the next: so it is cut by rows as well as by bytes.
 
     What is planned stays so when it is read again; this is only of what is not planned yet. In a file of the
-    checkpoint, for the process that plans is another than the one that counts.
+    checkpoint, for the process that plans is another than the one that counts. The first micro-batch is small, to show
+    how many rows there are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,20 +63,20 @@ class Density:
     @classmethod
     def of(cls, options: Mapping[str, str]) -> "Density":
         """That of the options of a data source."""
-        return cls(Path(options.get("density", os.devnull)))
+        return cls(Path(options["density"]))
 
     def note(self, rows: int, size: int) -> None:
         """Notes that a micro-batch made so many rows of so many bytes."""
-        if rows and size:
+        if size:
             unfinished = self._path.with_suffix(".tmp")
-            unfinished.write_text(json.dumps([rows, size]))
+            unfinished.write_text(json.dumps([max(rows, 1), size]))
             unfinished.replace(self._path)
 
     def room(self, max_bytes: int) -> int:
         """How many bytes the next micro-batch may have: as many as will make MAX_BATCH_ROWS rows, but max_bytes."""
         noted = self._noted()
         if noted is None:
-            return max_bytes
+            return min(max_bytes, LEAST_BATCH_BYTES)
         rows, size = noted
         return min(max_bytes, max(LEAST_BATCH_BYTES, MAX_BATCH_ROWS * size // rows))
 

@@ -162,13 +162,16 @@ def test_a_micro_batch_is_cut_by_the_rows_that_the_one_before_made(
     assert planned(2) == 4
 
 
-def test_an_unknown_or_damaged_density_leaves_the_limit_of_bytes(tmp_path: Path) -> None:
+def test_as_long_as_no_density_is_known_a_micro_batch_is_small(tmp_path: Path) -> None:
     density = source.Density(tmp_path / "density.json")
     assert density.room(7) == 7
+    assert density.room(1 << 40) == source.LEAST_BATCH_BYTES
     (tmp_path / "density.json").write_text("[1")
-    assert density.room(7) == 7
+    assert density.room(1 << 40) == source.LEAST_BATCH_BYTES
     density.note(0, 0)
-    assert density.room(7) == 7
+    assert density.room(1 << 40) == source.LEAST_BATCH_BYTES
+    density.note(0, 1 << 20)  # nothing but empty lines
+    assert density.room(1 << 36) == 1 << 36
 
 
 def test_rows_are_few_where_bytes_are_or_where_the_micro_batch_before_says_so(tmp_path: Path) -> None:
