@@ -1,9 +1,7 @@
 """What differs where Spark computes on other machines: addresses, the workers' Python, executors to be awaited."""
 
 import re
-import shlex
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from streaming.errors import MissionControlError
+from streaming.python_start import write_launcher
 from streaming.table import is_remote
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ _POLL_SECONDS = 0.1
 SHARES_OF_SUMS = "spark.sql.shuffle.partitions"
 _ENVIRONMENT = "environment"  # the folder, in an executor's own, that the archive is unpacked to
 _PYTHON = f"./{_ENVIRONMENT}/bin/python"
-_LAUNCHER = """#!/bin/sh
-exec {python} "$@"
-"""
 
 
 def is_cluster(master: str) -> bool:
@@ -65,10 +61,7 @@ def environment_settings(archive: str, folder: Path) -> dict[str, str]:
     """
     if not is_remote(archive) and not Path(archive).is_file():
         raise MissionControlError(f"no such --environment: {archive!r}; make it: missioncontrol environment")
-    launcher = folder / _PYTHON
-    launcher.parent.mkdir(parents=True, exist_ok=True)
-    launcher.write_text(_LAUNCHER.format(python=shlex.quote(sys.executable)))
-    launcher.chmod(0o755)
+    write_launcher(folder / _PYTHON)
     place = archive if is_remote(archive) else Path(archive).resolve().as_uri()
     return {"spark.archives": f"{place}#{_ENVIRONMENT}", "spark.pyspark.python": _PYTHON}
 

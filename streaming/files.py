@@ -42,6 +42,7 @@ from streaming.packed import Damaged, unpacked
 from streaming.partials import PartialSums, envelope_of
 from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, START_SECONDS, Notes, Patience, waiting_for
 from streaming.pings import Envelope
+from streaming.python_start import spare_pandas
 from streaming.source import DENSITY, Density, Read, write_json
 from streaming.spill import BATCH_ROWS, batch_rows, room_of, spilled
 from streaming.table import check_credentials, is_remote
@@ -514,6 +515,7 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
         """The partial sums of a partition."""
+        spare_pandas()
         assert isinstance(partition, PiecesPartition)
         counted = count_pieces(partition.pieces, envelope_of(self._options), Patience(self._notes.tell))
         yield from spilled(counted, self._options.get("spill_to"), partition.room)

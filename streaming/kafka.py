@@ -26,6 +26,7 @@ from streaming.counting import Counter, Delivery
 from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, by_delivery, envelope_of
 from streaming.position import brokers_note, by_partition, first_offsets, offsets_before
+from streaming.python_start import spare_pandas
 from streaming.receipt import HOUR_MS, RECEIVED, SETTLE_MS, Cut, Receipts, cut, received_since, settled
 from streaming.source import DENSITY, Density, Read, write_json
 from streaming.spill import BATCH_ROWS, batch_rows, room_of, spilled
@@ -374,6 +375,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
         """The partial sums of a partition."""
+        spare_pandas()
         assert isinstance(partition, RangesPartition)
         counter = Counter(envelope_of(self._options), by_delivery=self._is_by_delivery)
         receipts = Receipts(partition.since_ms, partition.until_ms)

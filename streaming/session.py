@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from streaming.cluster import environment_settings, is_cluster, own_address
 from streaming.errors import MissionControlError
 from streaming.places import plain_folder
+from streaming.python_start import spare_test_utilities, write_launcher
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -293,6 +294,7 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
         "start_new_session": True,  # Ctrl-C is ours to take
         "pass_fds": [held.fileno()] if held else [],
     }
+    spare_test_utilities()
     try:
         gateway = launch_gateway(spoken, popen)
         SparkContext._ensure_initialized(gateway=gateway)
@@ -356,7 +358,7 @@ def _settings(master: str, folder: Path, environment: str | None) -> dict[str, s
         "spark.sql.streaming.checkpointFileManagerClass": _CHECKPOINT_FILES,
         "spark.sql.streaming.numRecentProgressUpdates": "10",
         "spark.python.worker.reuse": "true",
-        "spark.pyspark.python": sys.executable,
+        "spark.pyspark.python": sys.executable if is_cluster(master) else str(write_launcher(folder / "python")),
         "spark.pyspark.driver.python": sys.executable,
         **({} if is_cluster(master) else _OF_FEW_ROWS),
         **({"spark.driver.host": address, "spark.driver.bindAddress": address} if address else {}),

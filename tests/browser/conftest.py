@@ -22,7 +22,6 @@ from tests.patience import PATIENCE_SECONDS, wait_until
 HERE = Path(__file__).parent
 NOTEBOOK = HERE / "notebooks" / "widgets.ipynb"
 THIS_MACHINE = {"127.0.0.1", "localhost", None}
-STOP_SECONDS = 60
 
 
 class OfflineBrowser:
@@ -211,7 +210,7 @@ def running_server(command: list, log: Path, cwd: Path | None = None) -> Iterato
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
             try:
-                code = process.wait(STOP_SECONDS)
+                code = process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

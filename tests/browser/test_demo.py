@@ -19,14 +19,13 @@ from tests.browser.conftest import first_url, wait_for, wait_until_live
 from tests.browser.counted import files_of, history_of, of_version, pings_of, sums_of
 from tests.browser.test_dashboard import number as figure
 from tests.browser.test_dashboard import table_texts, toggle
-from tests.patience import wait_until
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.services import kafka
 
 DEMO = [str(Path(sys.executable).with_name("missioncontrol")), "demo"]
 LAST_LINE = re.compile(
     r"([\d,]+) pings? in \(([\d,]+) counted, ([\d,]+) rejected(?:: [^)]*)?\), ([\d,]+) page visits?$", re.M
 )
-END_SECONDS = 60
 pytestmark = pytest.mark.alone
 
 
@@ -48,12 +47,12 @@ class Demo:
         self.started = [*self.started, *psutil.Process(self.process.pid).children(recursive=True)]
         if number is not None:
             self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=END_SECONDS)
+        output, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode, output
 
     def left(self) -> list[psutil.Process]:
         """The processes it started that are still there."""
-        return [process for process in psutil.wait_procs(self.started, timeout=1)[1] if is_alive(process)]
+        return [process for process in psutil.wait_procs(self.started, timeout=10)[1] if is_alive(process)]
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -80,7 +79,7 @@ def start_demo(tmp_path):
             finally:
                 if process.poll() is None:
                     process.terminate()
-                    process.wait(END_SECONDS)
+                    process.wait(PATIENCE_SECONDS)
 
     return start
 
@@ -171,7 +170,9 @@ def through_kafka(request) -> list[str]:
 def test_second_demo_through_kafka_beside_the_first_and_each_end_is_a_clean_one(start_demo, through_kafka):
     with start_demo("--port", 0) as first:
         port = first.url.rstrip("/").rsplit(":", 1)[1]
-        taken = subprocess.run([*DEMO, "--port", port], capture_output=True, text=True, timeout=60, check=False)
+        taken = subprocess.run(
+            [*DEMO, "--port", port], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
         assert taken.returncode == 1
         assert taken.stdout == ""
         assert re.fullmatch(rf"missioncontrol: port {port} .*--port.*\n", taken.stderr)
@@ -206,7 +207,7 @@ def test_ctrl_c_before_the_first_page_ends_it_all():
         assert "Spark" in line
         started = wait_until(lambda: psutil.Process(process.pid).children(recursive=True))
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=END_SECONDS)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0
         assert "Stopped before the first page was ready" in output
-        assert psutil.wait_procs(started, timeout=1)[1] == []
+        assert psutil.wait_procs(started, timeout=10)[1] == []

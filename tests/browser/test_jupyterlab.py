@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.browser.conftest import HERE, wait_for
-from tests.patience import wait_until
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.services.ports import free_port
 
 TOKEN = "a-token-for-this-test"
@@ -43,7 +43,7 @@ def lab(simulated_dataset, tmp_path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={TOKEN}"
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(PATIENCE_SECONDS)
 
 
 def answers(url: str) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Route
 
 from tests.browser.conftest import HERE, NOTEBOOK, Served, evaluate, running_server, wait_for
-from tests.patience import wait_until
+from tests.patience import PATIENCE_SECONDS, wait_until
 
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
 KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
@@ -36,7 +36,7 @@ def server(tmp_path_factory) -> Served:
 
 def get(url: str, **headers: str) -> tuple[int, dict[str, str], str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE_SECONDS) as answer:
             return answer.status, dict(answer.headers), answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -215,15 +215,17 @@ def test_sigterm_ends_server_and_kernels_and_removes_their_files(serve_notebook)
         (connection,) = [part for part in kernels[0].cmdline() if part.endswith(".json")]
         assert Path(connection).exists()
         url.process.send_signal(signal.SIGTERM)
-        assert url.process.wait(20) == 0
-    assert psutil.wait_procs(kernels, 5)[1] == []
+        assert url.process.wait(PATIENCE_SECONDS) == 0
+    assert psutil.wait_procs(kernels, PATIENCE_SECONDS)[1] == []
     assert not Path(connection).parents[1].exists()
 
 
 def dashboard(*options: object) -> subprocess.CompletedProcess:
     environment = os.environ | {"COLUMNS": "120"}
     command = [str(part) for part in (MISSIONCONTROL, "dashboard", *options)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, env=environment
+    )
 
 
 def test_taken_port_is_said_before_anything_starts(tmp_path):

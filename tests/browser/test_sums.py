@@ -18,7 +18,7 @@ from streaming import contract
 from tests.browser.conftest import Served, offline_browser, open_view, running_server, wait_for
 from tests.browser.counted import of_version, pings_in, release_day, sums_of
 from tests.browser.test_dashboard import PLATFORMS, download, number, table_texts, turn_to
-from tests.patience import wait_until
+from tests.patience import PATIENCE_SECONDS, wait_until
 
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
 SERVE = """
@@ -83,7 +83,7 @@ def pipeline(tmp_path_factory) -> Iterator[Pipeline]:
             yield made
     finally:
         job.send_signal(signal.SIGINT)
-        assert job.wait(60) == 0, (folder / "job.log").read_text()
+        assert job.wait(PATIENCE_SECONDS) == 0, (folder / "job.log").read_text()
 
 
 @pytest.fixture(scope="module")

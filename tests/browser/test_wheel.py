@@ -50,7 +50,8 @@ def test_dashboard_of_the_installed_wheel_shows_rates(missioncontrol, tmp_path, 
     calendar = tmp_path / "releases.json"
     history = ("simulate", "--history", dataset, "--days", "7", "--releases-to", calendar)
     run(missioncontrol, *history, cwd=tmp_path)
-    with serve([missioncontrol, "dashboard", "--dataset", dataset, "--releases", calendar], cwd=tmp_path) as url:
+    command = [missioncontrol, "dashboard", "--dataset", dataset, "--releases", calendar, "--pool", "0"]
+    with serve(command, cwd=tmp_path) as url:
         page = browser.new_page()
         page.goto(url)
         page.wait_for_selector(".mc-card .mc-rate")

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 import zstandard
 from deltalake import DeltaTable
@@ -254,3 +255,14 @@ def test_java_that_is_there_wins_and_an_old_one_does_not(tmp_path: Path, monkeyp
     assert find_java(tmp_path) == tmp_path / "17"
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "8"))
     assert find_java(tmp_path) == tmp_path / "java"
+
+
+def test_workers_import_compiled_code_and_no_pandas(spark: SparkSession, pings: Path, dataset: Path) -> None:
+    (pings / "a.jsonl").write_bytes(lines(crash_ping()))
+    aggregate(str(pings), str(dataset), spark=spark)
+    java = next(child for child in psutil.Process().children() if child.name() == "java")
+    living = [each for each in java.children(recursive=True) if each.status() != psutil.STATUS_ZOMBIE]
+    workers = [each for each in living if "pyspark.worker" in each.cmdline()]
+    assert workers
+    assert not any(".zip" in each.environ()["PYTHONPATH"] for each in workers)
+    assert not [file.path for each in workers for file in each.memory_maps() if "/pandas/" in file.path]

@@ -21,6 +21,7 @@ from streaming.errors import MissionControlError, printable
 from streaming.job import AggregateSettings
 from streaming.kafka import TopicSettings
 from streaming.pings import Envelope
+from tests.patience import PATIENCE_SECONDS
 
 PROGRAM = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
 SHOW = [*PROGRAM, "releases", "show"]
@@ -254,7 +255,7 @@ def test_simulation_that_is_ended_before_its_end_says_so(number, code, tmp_path)
         while not list(tmp_path.glob("pings/*.gz")) and time.monotonic() < deadline:
             threading.Event().wait(0.05)
         job.send_signal(number)
-        assert job.wait(60) == code
+        assert job.wait(PATIENCE_SECONDS) == code
     finally:
         job.kill()
 

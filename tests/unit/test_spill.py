@@ -186,7 +186,7 @@ def test_rows_are_few_where_bytes_are_or_where_the_micro_batch_before_says_so(tm
     density.note(spill.BATCH_ROWS // 8 + 1, 2 * PIECE_BYTES)
     assert not have_few_rows(many_bytes, 1, density)
     density.note(spill.BATCH_ROWS // 2, FEW_BYTES)
-    assert have_few_rows([Listed("/a.jsonl.gz", FEW_BYTES, 0)], 1, density)  # density is that of packed bytes
+    assert have_few_rows([Listed("/a.jsonl.gz", FEW_BYTES // 4, 0)], 1, density)  # density is that of packed bytes
 
 
 def test_a_micro_batch_has_a_limit_of_files_for_empty_ones_have_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from streaming import contract
 from streaming.checkpoint import open_checkpoint
 from streaming.errors import MissionControlError
 from streaming.table import open_writers
+from tests.patience import PATIENCE_SECONDS
 from tests.unit.small_dataset import _append, moment, write
 
 NOW = moment("05T13:08")
@@ -250,7 +251,7 @@ def served(dataset, **options):
     thread = threading.Thread(target=server.serve, args=arguments, kwargs={"look_seconds": 0.05} | options)
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(PATIENCE_SECONDS)
         yield urls[0]
     finally:
         stop.set()
@@ -382,7 +383,7 @@ def test_command_serves_until_told_to_stop(tmp_path):
         assert url.startswith("http://127.0.0.1:")
         assert get(url + "healthz")[0] == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 @pytest.mark.parametrize(
