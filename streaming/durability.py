@@ -150,22 +150,25 @@ def set_aside_damaged_commits(folder: Path, name: str, relied: Mapping[str, int]
     damaged = _first_damaged(newest, log, folder) if newest else None
     doomed = [log / _commit_name(number) for number in newest if damaged is not None and number >= damaged]
     for commit in doomed:
-        _check_not_relied(commit, folder, relied)
+        _check_not_relied(commit, doomed[0].name, folder, relied)
     set_aside = [_set_aside(path) for path in (*_damaged_checkpoints(log), *doomed)]
     if set_aside:
         sync_folder(log)
     return [path for path in set_aside if path is not None]
 
 
-def _check_not_relied(commit: Path, folder: Path, relied: Mapping[str, int]) -> None:
-    """Raises MissionControlError where others than who opens the table may have gone on after a commit."""
+def _check_not_relied(commit: Path, first: str, folder: Path, relied: Mapping[str, int]) -> None:
+    """Raises MissionControlError where others than who opens the table may have gone on after a commit.
+
+    first: the name of the first that is damaged.
+    """
     for line in commit.read_bytes().splitlines():
         if line.startswith(b'{"txn"'):
             with suppress(ValueError, KeyError, TypeError):
                 said = json.loads(line)["txn"]
                 if said["version"] <= relied.get(said["appId"], math.inf):
                     raise MissionControlError(
-                        f"in the table {str(folder)!r} the commit {commit.name}, one before it, or a file that they "
+                        f"in the table {str(folder)!r} the commit {first}, the one before it, or a file that they "
                         "name is damaged or missing, and others went on after it: restore it from a copy of the "
                         "dataset; the guide says what to do without one ('When a log is damaged')"
                     )

@@ -42,6 +42,7 @@ from streaming.packed import Damaged, unpacked
 from streaming.partials import PartialSums, envelope_of
 from streaming.patience import NO_PATIENCE, PATIENCE_SECONDS, QUIET_SECONDS, START_SECONDS, Notes, Patience, waiting_for
 from streaming.pings import Envelope
+from streaming.position import files_of
 from streaming.python_start import spare_pandas
 from streaming.source import DENSITY, Density, Read, write_json
 from streaming.spill import BATCH_ROWS, batch_rows, room_of, spilled
@@ -143,6 +144,8 @@ class FileLog:
 
     Line n, counted from 1, is what lies between offset n - 1 and offset n. A line that a crash cut short was seen by
     nobody and is cut off. One process writes at a time.
+
+    Raises MissionControlError for a log that is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -179,11 +182,12 @@ class FileLog:
         """The files between two offsets."""
         with self._path.open("rb") as log:
             log.seek(self._starts[start])
-            return [Listed(*file) for _ in range(start, end) for file in json.loads(log.readline())]
+            return [file for _ in range(start, end) for file in files_of(log.readline(), self._path)]
 
     def _remember(self, line: bytes) -> None:
+        files = files_of(line, self._path)
         self._starts.append(self._starts[-1] + len(line))
-        self.seen.update(name for file in json.loads(line) for name in Listed(*file).names)
+        self.seen.update(name for file in files for name in file.names)
 
 
 def take(files: Sequence[Listed], seen: set[str], max_bytes: int | None) -> list[Listed]:

@@ -27,6 +27,7 @@ from streaming.partials import envelope_options
 from streaming.patience import Patience
 from streaming.pings import Envelope
 from streaming.places import dataset_url, is_remote, normal_url, plain_folder, source_url
+from streaming.position import position_of
 from streaming.session import MemoryWatch, SparkEndedError, spark_session
 from streaming.source import Plan, Source
 from streaming.spill import files_of, room_of, with_rows
@@ -151,14 +152,19 @@ def aggregate(
     dataset = dataset_url(dataset)
     check_credentials(dataset)
     pings.check(stop, on_notice)
-    with open_checkpoint(checkpoint_folder(dataset, settings), pings.identity, dataset) as checkpoint:
+    folder = checkpoint_folder(dataset, settings)
+    is_first_run = position_of(folder) is None
+    if is_first_run and not settings.follow:  # before anything is made
+        require_pings(pings, settings.follow, on_notice)
+    with open_checkpoint(folder, pings.identity, dataset) as checkpoint:
         apps = (checkpoint.app, source_app(pings.identity))
         relied = dict.fromkeys(apps, checkpoint.finished - 1)
         writers = open_writers(dataset, Patience.saying(on_notice, stop), (checkpoint.app,), relied)
         plan = pings.plan(checkpoint.folder)
         check_against(checkpoint, plan, writers, pings.identity, settings.recount)
         run = _Run(pings, dataset, settings, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
-        run.require_pings(at_start=True)
+        if not is_first_run or settings.follow:
+            run.require_pings(at_start=True)
         start_seconds = 0.0
         with (
             _ends_with_spark(stop),
@@ -171,6 +177,15 @@ def aggregate(
             run.run(session, on_progress)
         run.require_pings(at_start=False)
     return run.summary(time.monotonic() - began, start_seconds)
+
+
+def require_pings(source: Source, follow: bool, on_notice: Callable[[str], None]) -> None:
+    """Raises MissionControlError where a source holds no files of pings; one that is followed may yet get some."""
+    why = files.why_nothing(source.url, source.patience) if isinstance(source, FileSource) else None
+    if why is not None and follow:
+        on_notice(f"{why}: waiting for one")
+    elif why is not None:
+        raise MissionControlError(why)
 
 
 def open_source(source: str, settings: AggregateSettings) -> Source:
@@ -306,19 +321,11 @@ class _Run:
         }
 
     def require_pings(self, at_start: bool) -> None:
-        """Raises MissionControlError where a source holds no files of pings; one that is followed may yet get some.
-
-        At the start only of a checkpoint that knows no file: another may have a micro-batch to end.
-        """
-        if not isinstance(self._source, FileSource) or self._stop.is_set():
+        """As the function, at the start only of a checkpoint that knows no file: another may have a batch to end."""
+        if self._stop.is_set():
             return
-        if len(self._plan) if at_start else self._batches or self._settings.follow:
-            return
-        why = files.why_nothing(self._source.url, self._source.patience)
-        if why is not None and self._settings.follow:
-            self._on_notice(f"{why}: waiting for one")
-        elif why is not None:
-            raise MissionControlError(why)
+        if not (len(self._plan) if at_start else self._batches or self._settings.follow):
+            require_pings(self._source, self._settings.follow, self._on_notice)
 
     def _passed_over(self) -> PassedOver:
         """The ignored files that are known; an object store is not listed again for them."""

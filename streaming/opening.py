@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from streaming import contract
 from streaming.errors import MissionControlError
-from streaming.places import dataset_url, delta_place, is_remote, show_days, spelled_out, table_url
+from streaming.places import dataset_url, delta_place, is_remote, normal_url, show_days, spelled_out, table_url
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -21,6 +21,7 @@ _LONGEST_REASON = 500
 _COMMIT = re.compile(r"\d{20}\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint.*\.parquet")
 _PARQUET_ENDS = b"PAR1"
+_LEAST_COMMIT_BYTES = 100  # of a commit that says anything
 _HISTORY_STEPS = (10, 100, None)  # commits to look back
 _CLOCKS_DIFFER_BY = timedelta(days=1)  # what is later than now by more is no time of submission
 _Result = TypeVar("_Result")
@@ -69,18 +70,28 @@ def open_table(
         if damage is None:
             raise
         raise DamagedLogError(damage) from error
-    _check_newest_commit(url)
+    _check_commits(url)
     show_days(url)
     return delta
 
 
-def _check_newest_commit(url: str) -> None:
-    """Raises DamagedLogError where the newest commit is empty, which deltalake takes for a commit of nothing."""
+def _check_commits(url: str) -> None:
+    """Raises DamagedLogError where a commit that counts is empty, which deltalake takes for a commit of nothing."""
     if is_remote(url):
         return  # an object is there whole or not at all
+    newest_checkpoint = max((path.name[:20] for path in _log_files(url, _CHECKPOINT)), default="")
     commits = _log_files(url, _COMMIT)
-    if commits and (damage := _fault_of_commit(commits[-1])):
-        raise DamagedLogError(_said(url, commits[-1], damage))
+    for number, commit in enumerate(commits, 1):
+        is_small = commit.name[:20] > newest_checkpoint and _size_of(commit) < _LEAST_COMMIT_BYTES
+        if (is_small or number == len(commits)) and (damage := _fault_of_commit(commit)):
+            raise DamagedLogError(_said(url, commit, damage))
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # upkeep has forgotten it just now
+        return _LEAST_COMMIT_BYTES
 
 
 def damage_of(url: str) -> str | None:
@@ -106,16 +117,17 @@ def _log_files(url: str, pattern: re.Pattern[str]) -> list[Path]:
 
 def _fault_of_commit(path: Path) -> str:
     try:
-        lines = path.read_bytes().splitlines()
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     except FileNotFoundError:  # upkeep has forgotten it just now
         return ""
-    if not any(lines):
+    if not lines:
         return "is empty"
     for line in (lines[0], lines[-1]):
         try:
-            if not isinstance(json.loads(line), dict):
+            action = json.loads(line)
+            if not isinstance(action, dict) or not action:
                 return "is not what Delta writes"
-        except ValueError:
+        except (ValueError, RecursionError):
             return "is cut short" if line.startswith(b"{") else "is not what Delta writes"
     return ""
 
@@ -149,8 +161,8 @@ def _fault_of_hint(url: str) -> str | None:
 
 def _said(url: str, path: Path, fault: str) -> str:
     return (
-        f"the log of the table {url!r} is damaged: {path.name} {fault}. Restore that file from a copy of the dataset; "
-        "the guide says what to do without one ('When a log is damaged')"
+        f"the log of the table {spelled_out(url)!r} is damaged: {path.name} {fault}. Restore that file from a copy of "
+        "the dataset; the guide says what to do without one ('When a log is damaged')"
     )
 
 
@@ -171,8 +183,9 @@ def is_there(dataset: str, table: contract.Table, options: Mapping[str, str] | N
 def check_whole(dataset: str, options: Mapping[str, str] | None = None) -> None:
     """Raises DamagedLogError where a dataset has tables, and not the one that is made first and sums all pings.
 
-    options: deltalake's, of a store. Raises what deltalake raises.
+    options: deltalake's, of a store. Raises MissionControlError for one of the tables, or what deltalake raises.
     """
+    _check_no_table(dataset)
     first, *others = contract.TABLES
     if is_there(dataset, first, options):
         return
@@ -212,8 +225,12 @@ def check_folder(dataset: str) -> None:
     if not folder.is_dir():
         found = "that is a file" if folder.exists() else "no such folder"
         raise MissionControlError(f"there is no dataset at {url}: {found}")
-    if (folder / "_delta_log").is_dir():
-        raise MissionControlError(f"{url} is one table; give the dataset's folder, {folder.parent}")
+    _check_no_table(url)
+
+
+def _check_no_table(url: str) -> None:
+    if not is_remote(url) and Path(url, "_delta_log").is_dir():
+        raise MissionControlError(f"{url} is one table; give the dataset's folder, {Path(url).parent}")
 
 
 def no_dataset(dataset: str) -> MissionControlError:
@@ -268,10 +285,26 @@ def said_up_to(delta: "DeltaTable") -> str | None:
     A value that is not a time, or lies in the future, is ignored: this project never writes one.
     """
     for limit in _HISTORY_STEPS:
-        said = [moment for commit in delta.history(limit) if (moment := _moment(commit.get(contract.DATA_UP_TO)))]
+        commits = _history(delta, normal_url(delta.table_uri), limit)
+        said = [moment for commit in commits if (moment := _moment(commit.get(contract.DATA_UP_TO)))]
         if said:
             return max(said)
     return None
+
+
+def _history(delta: "DeltaTable", url: str, limit: int | None) -> list[dict[str, Any]]:
+    """What the newest commits say of themselves, newest first; older ones than a checkpoint among them.
+
+    Raises DamagedLogError where one of them is damaged.
+    """
+    try:
+        with _without_panic():
+            return delta.history(limit)
+    except Exception as error:
+        damage = damage_of(url)
+        if damage is None:
+            raise
+        raise DamagedLogError(damage) from error
 
 
 def _moment(text: object) -> str | None:
@@ -286,7 +319,7 @@ def _moment(text: object) -> str | None:
 
 def last_write(delta: "DeltaTable", url: str) -> datetime:
     """When the newest commit was made, as it says. Raises MissionControlError where it does not."""
-    said = next(iter(delta.history(1)), {}).get("timestamp")
+    said = next(iter(_history(delta, url, 1)), {}).get("timestamp")
     try:
         return datetime.fromtimestamp(int(said) / 1000, UTC)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, OSError):

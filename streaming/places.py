@@ -22,8 +22,9 @@ _ONE_SLASH = re.compile(r"(s3|s3a|file):/(?!/)")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
 # Delta's library takes these out of a key, turns them into others, or ends at them.
 _NOT_IN_KEYS = re.compile(r"[%\[\]^|\\\x00-\x1f\x7f]")
-# Of a local path, it decodes %xx once too often, takes \ for /, and does not take the others at all.
-_NOT_FOR_DELTA = re.compile(r"[%\[\]^|\\\x00-\x1f\x7f]")
+# Of a local path, it decodes %xx once too often, takes \ for /, has no history after ? and #, and does not take the
+# others at all.
+_NOT_FOR_DELTA = re.compile(r"[%?#\[\]^|\\\x00-\x1f\x7f]")
 _FOR_JAVA = re.compile(r"[A-Za-z0-9_./-]*")
 _DAY_FOLDER = re.compile(r"submission_date=\d{4}-\d\d-\d\d")
 _LOG = "_delta_log"

@@ -50,10 +50,7 @@ class Position:
             return set()
         with path.open("rb") as log:
             lines = [line for _, line in zip(range(self.finished), log, strict=False)]
-        try:
-            return {name for line in lines for file in json.loads(line) for name in Listed(*file).names}
-        except (ValueError, TypeError, LookupError) as error:
-            raise _damaged(path) from error
+        return {name for line in lines for file in files_of(line, path) for name in file.names}
 
     def is_running(self) -> bool:
         """Whether a job holds the checkpoint now."""
@@ -66,6 +63,23 @@ class Position:
             except BlockingIOError:
                 return True
         return False
+
+
+def files_of(line: bytes, path: Path) -> list[Listed]:
+    """The files of a micro-batch, of a line of `files.log`. Raises MissionControlError for a line that is damaged."""
+    try:
+        found = json.loads(line)
+        files = [Listed(*file) for file in found]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path) from error
+    if not isinstance(found, list) or not files or not all(map(_is_sound, files)):
+        raise _damaged(path)
+    return files
+
+
+def _is_sound(file: Listed) -> bool:
+    """Whether all that is said of a file has its type."""
+    return [type(value) for value in file] == [str, int, int, str] and bool(file.path)
 
 
 def position_of(folder: Path) -> Position | None:
@@ -92,7 +106,7 @@ def read_identity(path: Path) -> Mapping[str, str]:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path) from error
 
 
@@ -114,7 +128,7 @@ def offsets_before(folder: Path, number: int) -> dict[str, Any]:
     if number and path.is_file():
         try:
             return json.loads(path.read_text().splitlines()[-1])
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, RecursionError) as error:
             raise _damaged(path) from error
     return first_offsets(folder / "topic.json")
 

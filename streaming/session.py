@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from streaming.cluster import environment_settings, is_cluster, own_address
 from streaming.errors import MissionControlError
@@ -312,17 +312,20 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
 
 @contextmanager
 def _own_ctrl_c() -> Iterator[None]:
-    """Keeps Spark from making Ctrl-C its own; one that comes meanwhile is heard after."""
-    if threading.current_thread() is not threading.main_thread():
+    """Keeps Spark from making Ctrl-C its own, which it does without being asked."""
+    if threading.current_thread() is not threading.main_thread():  # there it does not
         yield
         return
-    handler = signal.getsignal(signal.SIGINT)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    take, ours = signal.signal, signal.getsignal(signal.SIGINT)
+
+    def take_others(number: int, handler: Any) -> Any:
+        return ours if number == signal.SIGINT else take(number, handler)
+
+    setattr(signal, "signal", take_others)  # noqa: B010 (a function is not assigned to)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        setattr(signal, "signal", take)  # noqa: B010
 
 
 def _settings(master: str, folder: Path, environment: str | None) -> dict[str, str]:

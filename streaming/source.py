@@ -88,9 +88,10 @@ class Density:
     def _noted(self) -> tuple[int, int] | None:
         try:
             rows, size = json.loads(self._path.read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
-        return rows, size
+        is_sound = all(type(number) is int and number > 0 for number in (rows, size))
+        return (rows, size) if is_sound else None
 
 
 class Source(Protocol):

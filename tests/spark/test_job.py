@@ -266,3 +266,32 @@ def test_workers_import_compiled_code_and_no_pandas(spark: SparkSession, pings: 
     assert workers
     assert not any(".zip" in each.environ()["PYTHONPATH"] for each in workers)
     assert not [file.path for each in workers for file in each.memory_maps() if "/pandas/" in file.path]
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from pathlib import Path
+from streaming.session import spark_session
+heard, is_up = [], threading.Event()
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+
+def interrupt():
+    while not is_up.wait(0.02):
+        os.kill(os.getpid(), signal.SIGINT)
+
+thread = threading.Thread(target=interrupt)
+thread.start()
+try:
+    with spark_session("local[1]", Path(sys.argv[1])) as spark:
+        spark.range(1).count()
+        is_up.set()
+finally:
+    is_up.set()
+    thread.join()
+print(len(heard) > 20)
+"""
+
+
+def test_ctrl_c_while_spark_starts_is_heard_by_who_started_it(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, tmp_path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 import missioncontrol_nb as mc
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.simulate.history import new_dataset
+from missioncontrol_nb.status import Collector
 from streaming import contract, maintain
 from streaming.checkpoint import open_checkpoint
 from streaming.counting import Counter
@@ -27,8 +28,8 @@ from tests.spark.small_pings import crash_ping, main_ping
 from tests.unit.test_maintain import LATER, NOW
 
 ROOT = Path(__file__).parents[2]
-ODD = ("a%20b", "a%2Fb", "a[1]b", "a\\b", "x^y|z", "a\nb", "%")
-PLAIN = ("x🔥y", "a b?c#d", "données", "a::b", "s3:", "{a}*<b>&'\"~")
+ODD = ("a%20b", "a%2Fb", "a[1]b", "a\\b", "x^y|z", "a\nb", "%", "a b?c#d", "?", "#")
+PLAIN = ("x🔥y", "données", "a::b", "s3:", "{a}*<b>&'\"~")
 
 
 def write(dataset: Path, *batches: list[bytes], first: int = 0) -> None:
@@ -54,6 +55,8 @@ def test_dataset_of_any_name_is_written_read_and_tended_where_it_is(name: str, t
     write(dataset, *[[each, b"nonsense"] for each in later], first=1)
     assert reader.refresh()
     assert reader.load(every="1d", by="country")["count"].tolist() == [1, 6], "of a day that came later"
+    state = Collector(str(dataset)).collect()
+    assert (reader.data_up_to(), state.data_up_to, len(state.tables)) == (NOW, NOW, len(contract.TABLES))
     maintain.maintain(str(dataset), MaintainSettings(keep_removed_hours=1), now=lambda: LATER)
     assert [int(mc.load(dataset, every=None, **of)["count"].sum()) for of in ({}, {"country": "DE"})] == [7, 7]
     assert [path.name for path in (tmp_path / "all").iterdir()] == [name]

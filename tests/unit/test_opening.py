@@ -1,6 +1,7 @@
 """What a log says is checked when it is read: damage is one sentence, a wrong value is not taken for a right one."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,15 @@ import missioncontrol_nb as mc
 from missioncontrol_nb.cli import group
 from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.status import Collector
-from streaming import contract, maintain
+from streaming import contract, job, maintain
 from streaming.backfill import _open_all
 from streaming.errors import MissionControlError
+from streaming.files import FileLog
+from streaming.job import AggregateSettings
+from streaming.listing import Listed
 from streaming.opening import said_up_to
+from streaming.position import Position, first_offsets, position_of
+from streaming.source import LEAST_BATCH_BYTES, Density
 from streaming.table import open_writers
 from tests.spark.small_pings import crash_ping
 from tests.unit.test_maintain import LATER, NOW
@@ -72,6 +78,82 @@ def test_damaged_log_is_said_by_all_who_read_it(pattern: str, content: bytes, sa
     for command in ("status", "maintain"):
         done = CliRunner().invoke(group, [command, "--dataset", str(dataset)])
         assert isinstance(done.exception, MissionControlError)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"{}", b"{}\n{}\n", b"[" * 100_000])
+def test_damaged_commit_before_the_newest_is_said_and_nothing_is_written(content: bytes, tmp_path: Path) -> None:
+    dataset = tmp_path / "data"
+    write(dataset, *[[crash_ping(minute)] for minute in range(3)])
+    *_, damaged, _ = sorted((dataset / "error_aggregates" / "_delta_log").glob("*.json"))
+    damaged.write_bytes(content)
+    before = sorted((dataset / "error_aggregates").rglob("*"))
+    for use in (*USES.values(), aggregate):
+        with pytest.raises(
+            MissionControlError, match=f"damaged: {damaged.name} |the commit {damaged.name}, .* is damaged"
+        ):
+            use(str(dataset))
+    assert sorted((dataset / "error_aggregates").rglob("*")) == before
+
+
+def test_damaged_commit_that_a_checkpoint_tells_too_is_said_where_it_is_read(dataset: Path) -> None:
+    first, *_ = sorted((dataset / "error_aggregates" / "_delta_log").glob("*.json"))
+    first.write_bytes(b"{")
+    for name in ("status", "maintain"):
+        with pytest.raises(MissionControlError, match=f"is damaged: {first.name} is cut short"):
+            USES[name](str(dataset))
+
+
+def test_table_is_no_place_for_a_dataset(dataset: Path) -> None:
+    table = dataset / "error_aggregates"
+    for use in (*(USES[name] for name in ("load", "status", "maintain", "dashboard")), aggregate):
+        with pytest.raises(MissionControlError, match=f"is one table; give the dataset's folder, {dataset}"):
+            use(str(table))
+    assert not (table / "error_aggregates").exists()
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"[]", b"5", b"null", b'"abc"', b'[["a",1]]', b'[[null,1,2]]', b'[["a","1",2]]', b'[["a",1,2,3]]',
+             b'["abc"]', b'[["",1,2]]', b"[" * 100_000, b"nothing"],
+)  # fmt: skip
+def test_damaged_list_of_counted_files_is_said(line: bytes, tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "files.log")
+    log.append([Listed("/a.jsonl", 1, 2)])
+    with (tmp_path / "files.log").open("ab") as file:
+        file.write(line + b"\n")
+    for use in (log.refresh, lambda: log.files(1, 2), lambda: FileLog(tmp_path / "files.log"),
+                Position(tmp_path, "/s", "/d", "app", 2).counted_files):  # fmt: skip
+        with pytest.raises(MissionControlError, match=r"the file '.*files.log' of a checkpoint is damaged"):
+            use()
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "topic.json"])
+def test_checkpoint_of_brackets_is_damaged(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"[" * 100_000)
+    use = {"checkpoint.json": position_of, "topic.json": lambda folder: first_offsets(folder / name)}[name]
+    with pytest.raises(MissionControlError, match=f"the file '.*{name}' of a checkpoint is damaged"):
+        use(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "said", ["NaN", "-5", "1e400", "[0, 1]", "[1, 0]", "[true, 1]", "[1.5, 2]", "{}", "[" * 100_000]
+)
+def test_hint_of_how_many_rows_there_are_is_passed_over_where_it_is_damaged(said: str, tmp_path: Path) -> None:
+    (tmp_path / "density.json").write_text(said)
+    density = Density(tmp_path / "density.json")
+    assert density.rows(100) is None
+    assert density.room(1 << 40) == LEAST_BATCH_BYTES
+
+
+@pytest.mark.parametrize("source", ["pings/*.txt", "pings", "empty", "pings/pipe.jsonl"])
+def test_source_without_a_ping_leaves_no_dataset_behind(source: str, tmp_path: Path) -> None:
+    for folder in ("pings", "empty"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "pings" / "a.txt").touch()
+    os.mkfifo(tmp_path / "pings" / "pipe.jsonl")
+    for settings in (None, AggregateSettings(checkpoint=str(tmp_path / "state"))):
+        with pytest.raises(MissionControlError, match="holds no file of pings"):
+            job.aggregate(str(tmp_path / source), str(tmp_path / "data"), settings=settings)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "pings"]
 
 
 def aggregate(dataset: str) -> object:
