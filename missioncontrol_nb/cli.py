@@ -1,13 +1,18 @@
 """The `missioncontrol` command; each subcommand lives in `missioncontrol_nb.commands`, imported when asked for."""
 
-import os
 import sys
-from importlib import import_module
 
-import click
+try:
+    import os
+    from importlib import import_module
 
-from missioncontrol_nb.failures import open_streams, run_to_exit_code
-from streaming.errors import unknown_name
+    import click
+
+    from missioncontrol_nb.failures import open_streams, run_to_exit_code
+    from streaming.errors import unknown_name
+except KeyboardInterrupt:  # before `main` could take it; these imports take 0.1 s
+    print("missioncontrol: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 NAME = "missioncontrol"
 COMPLETION = "_MISSIONCONTROL_COMPLETE"  # set by a shell that completes a command line

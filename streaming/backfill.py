@@ -37,14 +37,14 @@ from streaming.days import (
     taken,
     totals,
 )
-from streaming.errors import MissionControlError
+from streaming.errors import MissionControlError, printable
 from streaming.files import FileSource, list_files, why_nothing, write_list
 from streaming.forms import SUBMISSION_YEARS
-from streaming.job import AggregateSettings, Progress, Summary, aggregate, checkpoint_folder, open_source
+from streaming.job import AggregateSettings, Batch, Progress, Summary, aggregate, checkpoint_folder, open_source
 from streaming.kafka import TopicSource
-from streaming.opening import check_ours, has_log, open_table, said_up_to
+from streaming.opening import check_ours, check_whole, has_log, open_table, said_up_to
 from streaming.patience import Patience
-from streaming.places import dataset_url, is_remote, table_url
+from streaming.places import check_apart, dataset_url, is_remote, table_url
 from streaming.position import Position, position_of
 from streaming.source import Source
 from streaming.table import (
@@ -70,6 +70,7 @@ SETTLE_SECONDS = 60.0  # how long a stream may take to end the micro-batch that 
 PATIENT_SECONDS = 2.0  # before it is said that it is waited for
 BEHIND_BY = timedelta(hours=1)  # a stream has a day behind it when its data are that much newer than its end
 _LOST = ("file_vanished", "file_unreadable", "messages_lost")  # rejects that say that the source is not whole
+_LOST_FILES_NAMED = 5
 Say = Callable[[str], None]
 _Result = TypeVar("_Result")
 
@@ -137,6 +138,8 @@ def backfill(
     if why is not None:
         raise MissionControlError(f"{why}. The days would be emptied")
     position = _stream_position(dataset, settings.counting)
+    if position is not None:
+        check_apart(pings.identity, position.folder)
     patience = Patience.saying(on_notice, stop)
     tables = persist(lambda _: _open_all(dataset), dataset, patience, at_start=True, to="read")
     if any(tables.values()) and not settings.dry_run:
@@ -154,13 +157,14 @@ def backfill(
             began.keep_sums(days, folder, patience)
         counted = folder / "dataset"
         counting = replace(counting, checkpoint=str(folder / "checkpoint"))
+        lost_files: dict[str, set[str]] = {reason: set() for reason in _LOST}
         summary = aggregate(
             only, str(counted), settings=counting, on_start=on_start, on_progress=on_progress, on_notice=on_notice,
-            stop=stop, spark=spark,
+            on_batch=partial(_note_lost, lost_files), stop=stop, spark=spark,
         )  # fmt: skip
         if stop.is_set() or not summary.finished:
             raise Stopped([])
-        _check_whole(source, summary)
+        _check_whole(source, summary, lost_files)
         replacing = _Replacing(dataset, began, str(counted), until, settings.dry_run, patience)
         filled = replacing.days(days)
         for day in filled if not settings.fewer else ():
@@ -195,14 +199,28 @@ def _checked(source: str, since: date, until: date, counting: AggregateSettings)
     return counting
 
 
-def _check_whole(source: str, summary: Summary) -> None:
-    """Raises MissionControlError where some of a source could not be read."""
+def _note_lost(lost_files: Mapping[str, set[str]], batch: Batch) -> None:
+    """Adds the files of a micro-batch that could not be read, by the reason."""
+    for path, reasons in batch.bad_files.items():
+        for reason in reasons.keys() & lost_files.keys():
+            lost_files[reason].add(path)
+
+
+def _check_whole(source: str, summary: Summary, lost_files: Mapping[str, set[str]]) -> None:
+    """Raises MissionControlError where some of a source could not be read. lost_files: by the reason."""
     for reason in _LOST:
         if summary.rejected.get(reason):
             raise MissionControlError(
                 f"{source!r} is not whole, nothing was changed: {reason} {summary.rejected[reason]:,}. "
-                f"{contract.REASONS[reason]}"
+                f"{contract.REASONS[reason]}{_named(sorted(lost_files[reason]))}"
             )
+
+
+def _named(paths: Sequence[str]) -> str:
+    """A sentence that names the first of some files; nothing where there are none."""
+    names = ", ".join(f"'{printable(path)}'" for path in paths[:_LOST_FILES_NAMED])
+    more = f" and {len(paths) - _LOST_FILES_NAMED:,} more" if len(paths) > _LOST_FILES_NAMED else ""
+    return f" Files: {names}{more}" if paths else ""
 
 
 def _replace_all(
@@ -358,6 +376,7 @@ def _patiently(read: Callable[[], _Result], url: str, patience: Patience) -> _Re
 
 
 def _open_all(dataset: str) -> "dict[str, DeltaTable | None]":
+    check_whole(dataset, brisk_options(dataset))
     return {table.name: _open(dataset, table) for table in contract.TABLES}
 
 

@@ -1,10 +1,14 @@
 """Files of settings for what we start or call: Kafka's client, Spark."""
 
+import os
 import re
+import select
+import stat
 from pathlib import Path
 
 from streaming.errors import MissionControlError
 
+PIPE_SECONDS = 10.0  # until something must be written into a pipe
 LARGEST_FILE_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$/:*-]*", re.ASCII)
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -63,7 +67,15 @@ def read_spark_config(path: str | Path) -> dict[str, str]:
 def _lines(path: str | Path, option: str) -> list[str]:
     """The lines of a file, without line ends and a byte order mark at its start."""
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:  # Path takes no opener
+            mode = os.fstat(file.fileno()).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+                raise MissionControlError(f"expected a file as {option}; got {str(path)!r}, which is a device")
+            if stat.S_ISFIFO(mode) and not _is_written_to(file.fileno()):
+                raise MissionControlError(
+                    f"nothing was written into the pipe {str(path)!r} for {PIPE_SECONDS:.0f} s: expected {option}"
+                )
+            os.set_blocking(file.fileno(), True)
             content = file.read(LARGEST_FILE_BYTES + 1)
     except OSError as error:
         raise MissionControlError(f"cannot read {option} {str(path)!r}: {error.strerror}") from error
@@ -77,3 +89,15 @@ def _lines(path: str | Path, option: str) -> list[str]:
             f"expected {option} {str(path)!r} in UTF-8; line {number} is not: save the file in that encoding"
         ) from error
     return [line.removesuffix("\r") for line in text.replace("\r\n", "\n").split("\n")]
+
+
+def _is_written_to(pipe: int) -> bool:
+    """Whether another process writes into a pipe, or wrote into it and is done, such as a shell's `<(command)`."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(PIPE_SECONDS * 1000))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a file; a pipe too, which without O_NONBLOCK would be waited for until another process writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)

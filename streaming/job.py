@@ -26,7 +26,7 @@ from streaming.listing import PassedOver
 from streaming.partials import envelope_options
 from streaming.patience import Patience
 from streaming.pings import Envelope
-from streaming.places import dataset_url, is_remote, normal_url, plain_folder, source_url
+from streaming.places import check_apart, dataset_url, is_remote, normal_url, plain_folder, source_url
 from streaming.position import position_of
 from streaming.session import MemoryWatch, SparkEndedError, spark_session
 from streaming.source import Plan, Source
@@ -153,6 +153,7 @@ def aggregate(
     check_credentials(dataset)
     pings.check(stop, on_notice)
     folder = checkpoint_folder(dataset, settings)
+    check_apart(pings.identity, folder)
     is_first_run = position_of(folder) is None
     if is_first_run and not settings.follow:  # before anything is made
         require_pings(pings, settings.follow, on_notice)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import NamedTuple
 
 from streaming.errors import printable
@@ -25,12 +26,14 @@ NO_FILE = "that are no regular files (pipes, sockets, devices)"
 UNFINISHED = "whose names begin with . or _ or end with .tmp, as those of unfinished files do"
 FOLDER = "that are folders, whose files this glob does not name"
 LEADS_BACK = "that are links to folders which hold them, or all of the source"
+LEADS_NOWHERE = "that are links to files which are not there"
 KINDS = {
     UNKNOWN_NAME: "unknown_name",
     NO_FILE: "no_regular_file",
     UNFINISHED: "unfinished",
     FOLDER: "folder",
     LEADS_BACK: "leads_back",
+    LEADS_NOWHERE: "leads_nowhere",
 }
 
 
@@ -129,17 +132,43 @@ def list_local(source: str, passed: PassedOver) -> Iterator[Listed]:
 
 
 def _find(source: str, passed: PassedOver) -> Iterator[Listed]:
-    if glob.has_magic(source) and not os.path.exists(source):  # noqa: PTH110
-        parts = source.split("/")
-        fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-        top = "/".join(parts[:fixed]) or "/"
-        return _Finder(top, passed).matching(tuple(part for part in parts[fixed:] if part))
+    top, pattern = top_of(source)
+    if pattern:
+        return _Finder(top, passed).matching(pattern)
     if os.path.isdir(source):  # noqa: PTH112
         return _Finder(source, passed).tree()
     return _stat(source, os.path.realpath(source), passed)
 
 
 _Parts = tuple[str, ...]
+
+
+def top_of(source: str) -> tuple[str, _Parts]:
+    """The folder that a glob begins in, and the glob's parts below it; of any other source itself, and no parts."""
+    if not glob.has_magic(source) or os.path.exists(source):  # noqa: PTH110
+        return source, ()
+    parts = source.split("/")
+    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts[:fixed]) or "/", tuple(part for part in parts[fixed:] if part)
+
+
+def is_listed(source: str, path: str) -> bool:
+    """Whether a file of a path, which need not be there, is one that list_local finds in a source without links in it.
+
+    source, path: absolute.
+    """
+    top, pattern = top_of(source)
+    top, (folder, name) = os.path.realpath(top), os.path.split(path)
+    folder = os.path.realpath(folder)
+    if not is_ping_file(name) or not holds(top, folder):
+        return False
+    folders = Path(folder).relative_to(top).parts
+    if not pattern:
+        return not any(map(is_passed_over, folders))
+    patterns = {pattern}
+    for each in folders:
+        patterns = {rest for one in _without_stars(patterns) for rest in _below(each, one)}
+    return any(len(each) == 1 and _fits(name, each[0]) for each in _without_stars(patterns))
 
 
 class _Finder:
@@ -182,7 +211,7 @@ class _Finder:
         self, path: str, real: str, patterns: set[_Parts], crossed: tuple[str, ...], *, names_folders: bool
     ) -> Iterator[Listed]:
         """The files of a folder that any of the patterns matches. crossed: the folders whose links led here."""
-        patterns = {each[skipped:] for each in patterns for skipped in range(_stars(each) + 1) if each[skipped:]}
+        patterns = _without_stars(patterns)
         entries = _scan(path)
         if entries is None:
             yield _unreadable(path + os.sep)
@@ -196,7 +225,7 @@ class _Finder:
                 self._passed.add(FOLDER, entry.path)
             below.discard(())
             into = self._into(entry, real) if below else None
-            if into is None or (entry.is_symlink() and any(_holds(into, each) for each in (*crossed, real))):
+            if into is None or (entry.is_symlink() and any(holds(into, each) for each in (*crossed, real))):
                 continue
             way = (*crossed, real) if entry.is_symlink() else crossed
             yield from self._match(entry.path, into, below, way, names_folders=names_folders)
@@ -216,12 +245,17 @@ class _Finder:
         if not entry.is_symlink():
             return os.path.join(folder, entry.name)  # noqa: PTH118
         target = _resolved(entry.path)
-        if target is None or not any(_holds(target, each) for each in (folder, self._top_real)):
+        if target is None or not any(holds(target, each) for each in (folder, self._top_real)):
             return target
         if entry.path not in self._lead_back:
             self._lead_back.add(entry.path)
             self._passed.add(LEADS_BACK, entry.path)
         return None
+
+
+def _without_stars(patterns: set[_Parts]) -> set[_Parts]:
+    """Patterns, and what is left of each where the `**` that it begins with are no folder."""
+    return {each[skipped:] for each in patterns for skipped in range(_stars(each) + 1) if each[skipped:]}
 
 
 def _stars(pattern: _Parts) -> int:
@@ -241,7 +275,7 @@ def _below(name: str, pattern: _Parts) -> Iterator[_Parts]:
     yield pattern if part == "**" else tuple(rest)
 
 
-def _holds(folder: str, other: str) -> bool:
+def holds(folder: str, other: str) -> bool:
     """Whether a folder is another one or holds it, by their real paths."""
     return f"{other}{os.sep}".startswith(f"{folder.rstrip(os.sep)}{os.sep}")
 
@@ -277,7 +311,8 @@ def _stat(path: str, real: str, passed: PassedOver) -> Iterator[Listed]:
     try:
         status = os.stat(path)  # noqa: PTH116 (a third of the time of Path's)
     except FileNotFoundError:
-        return
+        if os.path.islink(path):  # noqa: PTH114
+            passed.add(LEADS_NOWHERE, path)
     except OSError:
         yield _unreadable(path)
     else:

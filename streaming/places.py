@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from streaming import contract
 from streaming.errors import MissionControlError, require_place
+from streaming.listing import holds, is_listed, top_of
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH = re.compile(r"(s3|s3a|file):/(?!/)")
@@ -28,6 +29,7 @@ _NOT_FOR_DELTA = re.compile(r"[%?#\[\]^|\\\x00-\x1f\x7f]")
 _FOR_JAVA = re.compile(r"[A-Za-z0-9_./-]*")
 _DAY_FOLDER = re.compile(r"submission_date=\d{4}-\d\d-\d\d")
 _LOG = "_delta_log"
+_CHECKPOINT_PINGS = ("checkpoint.json", "density.json")  # a checkpoint's own files that are named like files of pings
 
 
 def is_remote(url: str) -> bool:
@@ -74,11 +76,14 @@ def _path_of(url: str) -> str:
 def dataset_url(dataset: str | Path) -> str:
     """The place of a dataset, as `normal_url` spells it.
 
-    Raises MissionControlError for an s3:// URL that clients of S3 would take for different places.
+    Raises MissionControlError for a URL of another scheme than s3://, s3a:// and file://, and for an s3:// URL that
+    clients of S3 would take for different places.
     """
     url = normal_url(dataset)
     if is_s3(url):
         _check_key(url)
+    elif is_remote(url):
+        raise MissionControlError(f"expected a folder or s3://BUCKET/KEY as dataset; got {url!r}")
     return url
 
 
@@ -94,6 +99,22 @@ def source_url(source: str | Path) -> str:
             "here. Options go in the environment, such as AWS_REGION, or in a profile"
         )
     return url
+
+
+def check_apart(source: str, checkpoint: Path) -> None:
+    """Raises MissionControlError where files of a checkpoint would be counted as pings, or a source is in a checkpoint.
+
+    source: as `source_url` gives it; one that is no local path is in no checkpoint.
+    """
+    if is_remote(source) or not os.path.isabs(source):  # noqa: PTH117
+        return
+    folder = os.path.realpath(checkpoint)
+    is_counted = any(is_listed(source, f"{folder}/{name}") for name in _CHECKPOINT_PINGS)
+    if is_counted or holds(folder, os.path.realpath(top_of(source)[0])):
+        raise MissionControlError(
+            f"expected a checkpoint that neither holds the source {source!r} nor has its own files counted as pings of "
+            f"it; got {str(checkpoint)!r}: name another folder with --checkpoint"
+        )
 
 
 def _check_key(url: str) -> None:

@@ -7,6 +7,7 @@ is read twice is never counted twice. Keys that are refused are asked for anew s
 
 import errno
 import glob
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ def require(url: str, patience: Patience) -> None:
     """Raises MissionControlError where there is nothing, or nobody who lets us in."""
     try:
         is_there = find(url, patience, _passes_at_start) or glob.has_magic(url)
-        if not is_there and not _ask(url, lambda filesystem, path: filesystem.exists(path), patience, _passes_at_start):
+        if not is_there and not _ask(url, _is_there, patience, _passes_at_start):
             raise MissionControlError(f"nothing there: {url!r}")
     except (ValueError, ImportError) as error:  # an unknown protocol or one whose package is missing
         raise MissionControlError(f"cannot read from {url!r}: {error}") from error
@@ -47,7 +48,7 @@ def find(
 
     def look(filesystem: Any, path: str) -> dict[str, dict[str, Any]]:
         filesystem.invalidate_cache()
-        is_glob = not is_literal and glob.has_magic(path) and not filesystem.exists(path)
+        is_glob = not is_literal and glob.has_magic(path) and not _is_there(filesystem, path)
         found = (filesystem.glob if is_glob else filesystem.find)(path, detail=True)
         return {
             name.removeprefix(path).lstrip("/"): details | {"url": filesystem.unstrip_protocol(name)}
@@ -129,15 +130,35 @@ def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, 
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
+    """What reads a URL, and the URL's path there. Raises as `_ask` where it cannot be made: FTP connects for that."""
     import fsspec
 
     if not is_s3(url):
-        return fsspec.core.url_to_fs(url)
+        try:
+            return fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError, TypeError):
+            raise
+        except Exception as error:  # clients raise what they like
+            raise _failure(url, error) from error
     # More attempts are ours: s3fs would make 25, of 15 seconds each where nothing comes back.
     retries = {"retries": {"max_attempts": 2, "mode": "standard"}}
     filesystem = fsspec.filesystem("s3", config_kwargs=retries)  # url_to_fs would take :: in a key for a chain of URLs
     filesystem.retries = 1
     return filesystem, filesystem._strip_protocol(url)
+
+
+def _is_there(filesystem: Any, path: str) -> bool:
+    """Whether there is something. Raises what a client raises where its server cannot be reached."""
+    if "http" in filesystem.protocol:  # which says that there is nothing where it cannot reach its server
+        try:
+            return bool(filesystem.exists(path, strict=True))
+        except TypeError:  # of fsspec 2025, which has no `strict`
+            pass
+        except Exception as error:
+            if hasattr(error, "status"):  # an answer, if only that it is forbidden
+                return False
+            raise
+    return bool(filesystem.exists(path))
 
 
 def _passes(error: Exception, number: int) -> bool:
@@ -151,7 +172,9 @@ def _passes(error: Exception, number: int) -> bool:
 
 
 def _passes_at_start(error: Exception, number: int) -> bool:
-    return _code(error) not in _KEYS_REFUSED and _passes(error, number)
+    cause = getattr(error, "os_error", error)  # of aiohttp's
+    is_unknown_host = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+    return _code(error) not in _KEYS_REFUSED and not is_unknown_host and _passes(error, number)
 
 
 def _is_of_store(error: Exception) -> bool:

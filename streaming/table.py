@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from streaming import contract
 from streaming.columns import add_missing, as_found, fitted, schema_of
@@ -53,6 +54,7 @@ CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's
     "AWS_FORCE_CREDENTIAL_LOAD",
     "AWS_SKIP_SIGNATURE",
 )
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 DEFAULT_REGION = "us-east-1"  # as deltalake has it where there is no profile
 _CREDENTIAL_FILES = ("~/.aws/credentials", "~/.aws/config")
 _FINAL = (  # what a failure says that another attempt will not mend
@@ -76,10 +78,23 @@ def use_endpoint(url: str) -> None:
 
     Raises MissionControlError where it is no URL.
     """
-    if not re.fullmatch("https?://[^/]+/?", url):
-        raise MissionControlError(f"expected --endpoint-url as a URL such as https://s3.example.org; got {url!r}")
+    _check_endpoint("--endpoint-url", url, "https?://[^/?#]+/?")
     os.environ["AWS_ENDPOINT_URL"] = url
     os.environ.pop("AWS_ENDPOINT_URL_S3", None)
+
+
+def _check_endpoint(name: str, url: str, form: str = "https?://.+") -> None:
+    """Raises MissionControlError for an endpoint that no S3 client can use. name: of the setting; form: of the URL."""
+    try:
+        parts = urlsplit(url)
+        is_usable = bool(re.fullmatch(form, url) and parts.hostname and not re.search(r"\s", url) and parts.port != 0)
+    except ValueError:  # a port that is no number, or too large; a bracket without the other
+        is_usable = False
+    if not is_usable:
+        raise MissionControlError(
+            f"expected {name} as a URL such as https://s3.example.org or http://127.0.0.1:9000, the port from 1 to "
+            f"65535; got {url!r}"
+        )
 
 
 def pass_on_settings(environment: dict[str, str]) -> None:
@@ -90,12 +105,17 @@ def pass_on_settings(environment: dict[str, str]) -> None:
 
 
 def check_credentials(url: str, options: Mapping[str, str] | None = None) -> None:
-    """Raises MissionControlError at once where an S3 client would look for keys in vain.
+    """Raises MissionControlError at once where an S3 client would look for keys in vain, or cannot use an endpoint.
 
     options: what deltalake is told beyond the environment, such as `AWS_ACCESS_KEY_ID`.
     """
     if not is_s3(url):
         return
+    endpoints = {name: os.environ.get(name) for name in _ENDPOINTS}
+    endpoints |= {name: value for name, value in (options or {}).items() if "endpoint" in name.lower()}
+    for name, value in endpoints.items():
+        if value:
+            _check_endpoint(name, value)
     told = _told(options)
     if "AWS_ACCESS_KEY_ID" in told and "AWS_SECRET_ACCESS_KEY" not in told:
         raise MissionControlError(f"half of the credentials for {url!r}: set AWS_SECRET_ACCESS_KEY too")

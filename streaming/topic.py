@@ -66,7 +66,7 @@ class NoSuchTopicError(MissionControlError):
 
 def is_topic(source: str) -> bool:
     """Whether a source is a topic of Kafka's."""
-    return source.startswith(SCHEME)
+    return source[: len(SCHEME)].lower() == SCHEME
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Topic:
 
         Raises MissionControlError for a URL that is none, and for a setting that would have no effect.
         """
-        brokers, _, name = url.removeprefix(SCHEME).partition("/")
+        brokers, _, name = url[len(SCHEME) if is_topic(url) else 0 :].partition("/")
         hosts = brokers.split(",")
         if not name or "/" in name or not all(map(_BROKER.fullmatch, hosts)):
             raise MissionControlError(f"expected kafka://HOST:PORT[,HOST:PORT...]/TOPIC; got {url!r}")

@@ -21,10 +21,23 @@ class Sink(Protocol):
 
 
 def sink_of(to: str, is_compressed: bool = True) -> Sink:
-    """The sink of a folder or of `kafka://HOST:PORT/TOPIC`. Raises MissionControlError where it cannot be written."""
+    """The sink of a folder or of `kafka://HOST:PORT/TOPIC`.
+
+    Raises MissionControlError where it cannot be written, or is neither.
+    """
     from streaming.topic import is_topic
 
-    return TopicSink(to) if is_topic(to) else FolderSink(Path(to), is_compressed)
+    return TopicSink(to) if is_topic(to) else FolderSink(_folder(to), is_compressed)
+
+
+def _folder(to: str | Path) -> Path:
+    """The folder of a path or a file:// URL. Raises MissionControlError for another URL."""
+    from streaming.places import is_remote, normal_url
+
+    place = normal_url(to)
+    if is_remote(place):
+        raise MissionControlError(f"expected a folder or kafka://HOST:PORT/TOPIC; got {place!r}")
+    return Path(place)
 
 
 @dataclass
@@ -67,7 +80,7 @@ def write_live(
     well, for other threads to read. Raises MissionControlError where it cannot be written.
     """
     stop = stop or Event()
-    sink = FolderSink(Path(to), is_compressed) if isinstance(to, str | Path) else to
+    sink = FolderSink(_folder(to), is_compressed) if isinstance(to, str | Path) else to
     sent = Sent() if sent is None else sent
     for batch in batches(fleet, start, every):
         wait_seconds = (batch.end - datetime.now(UTC)).total_seconds() if is_paced else 0.0

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from missioncontrol_nb.status.collect import Status, TableState
@@ -35,7 +36,8 @@ def write_metrics(status: Status, path: Path) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, its name may not even be asked for
+            unfinished.unlink()
         raise MissionControlError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
 

@@ -9,7 +9,7 @@ from missioncontrol_nb.commands.backfill import _as_text
 from streaming import backfill as module
 from streaming.backfill import BackfillSettings, backfill
 from streaming.errors import MissionControlError
-from streaming.job import Summary
+from streaming.job import Batch, Summary
 from tests.other_version import NEWER, OLDER, append, run
 from tests.plain_loop import plain_sums
 from tests.spark.small_pings import dataset_sums
@@ -46,3 +46,24 @@ def test_backfill_counts_a_measure_for_days_before_it_was_declared_and_loses_non
     with pytest.raises(MissionControlError, match="holds counts of 'rdd_crashes' where submission_date = DATE"):
         backfill(str(archive), str(dataset), DAY, DAY, settings=BackfillSettings(unfinished=True, fewer=True))
     assert sums(dataset, "count", "rdd_crashes") == (22, 3)
+
+
+def test_source_that_is_not_whole_is_refused_with_the_names_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(a_ping(0))
+    lost = {str(tmp_path / f"{number}.jsonl"): {"file_unreadable": 1, "not_json": 1} for number in range(7)}
+
+    def count(only, counted, *, on_batch, **options):
+        for files in ({"/sound.jsonl": {"not_json": 3}}, lost):
+            on_batch(Batch(0, len(files), 9, {}, files, 1, 1.0, 1.0, None))
+        return Summary(9, 2, {"not_json": 10, "file_unreadable": 7}, 0, 0, 0, 2)
+
+    monkeypatch.setattr(module, "aggregate", count)
+    with pytest.raises(MissionControlError) as refused:
+        backfill(str(tmp_path), str(tmp_path / "data"), DAY, DAY, settings=BackfillSettings(unfinished=True))
+    names = ", ".join(f"'{tmp_path}/{number}.jsonl'" for number in range(5))
+    assert str(refused.value) == (
+        f"'{tmp_path}' is not whole, nothing was changed: file_unreadable 7. The file could not be opened or read. "
+        f"Files: {names} and 2 more"
+    )

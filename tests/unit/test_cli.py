@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -9,7 +11,8 @@ from click.testing import CliRunner
 
 from missioncontrol_nb import cli
 from missioncontrol_nb.terminal import plural, stopped_by_signals
-from streaming.table import open_writers
+from streaming.errors import MissionControlError
+from streaming.table import check_credentials, open_writers
 
 MISUSES = """
     agregate                                         | did you mean aggregate
@@ -21,6 +24,19 @@ MISUSES = """
     aggregate ping.json --dataset d --channel nigtly | did you mean nightly
     aggregate ping.json --dataset ping.txt           | Not a directory
     aggregate ping.json --dataset d --endpoint-url s | expected --endpoint-url as a URL
+    status --dataset s3://bucket/d --endpoint-url http://127.0.0.1:99999 | the port from 1 to 65535; got 'http://127.0.0.1:99999'
+    status --dataset s3://bucket/d --endpoint-url http://127.0.0.1:0  | the port from 1 to 65535
+    status --dataset s3://bucket/d --endpoint-url http://:9000        | expected --endpoint-url as a URL
+    status --dataset s3://bucket/d --endpoint-url http://[::1         | expected --endpoint-url as a URL
+    aggregate ping.json --dataset http://x/y --checkpoint c | expected a folder or s3://BUCKET/KEY as dataset
+    aggregate folder --dataset d --checkpoint folder/state  | expected a checkpoint that neither
+    aggregate ftp://127.0.0.1:1/x.jsonl --dataset d  | cannot reach 'ftp://127.0.0.1:1/x.jsonl'
+    backfill ping.json --dataset gs://b/k --from 2017-10-02 --to 2017-10-02 | expected a folder or s3://BUCKET/KEY
+    dashboard --dataset gs://bucket/k                | expected a folder or s3://BUCKET/KEY as dataset
+    maintain --dataset gs://bucket/k                 | expected a folder or s3://BUCKET/KEY as dataset
+    simulate --history gs://bucket/k                 | expected a folder or s3://BUCKET/KEY as dataset
+    simulate --live s3://b/x --pings 1               | expected a folder or kafka://HOST:PORT/TOPIC; got 's3://b/x'
+    status --dataset tables --prometheus ping.txt/x.prom | cannot write 'ping.txt/x.prom': Not a directory
     aggregate ping.json --dataset d --spark-config nothing | cannot read --spark-config
     aggregate ping.json --dataset d --spark-config ping.txt | expected lines of name = value in --spark-config
     aggregate ping.json --dataset d --spark-config kafka.conf | expected names that begin with spark.
@@ -89,6 +105,28 @@ def test_misuse_is_told_in_one_line(misuse, folder, monkeypatch, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code in (1, 2)
     assert told in last
+
+
+def test_endpoint_of_the_environment_that_no_client_takes_is_refused(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    for endpoint in ("http://127.0.0.1:99999", "nonsense"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(MissionControlError, match=f"expected AWS_ENDPOINT_URL as a URL .*; got '{endpoint}'"):
+            check_credentials("s3://bucket/d")
+        with pytest.raises(MissionControlError, match="expected endpoint as a URL"):
+            check_credentials("s3://bucket/d", {"endpoint": endpoint, "AWS_ENDPOINT_URL": "http://127.0.0.1:9/x"})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9/behind/a/path")
+    check_credentials("s3://bucket/d")
+
+
+def test_ctrl_c_while_the_command_is_imported_is_exit_code_130(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-c", "from missioncontrol_nb.cli import main"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "missioncontrol: interrupted\n")
 
 
 @pytest.mark.parametrize("name", ["releases show", "releases update", *cli.COMMANDS])

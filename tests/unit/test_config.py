@@ -1,9 +1,11 @@
 """Files of settings: every line is a setting, a comment or refused, so that none is lost unseen."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from streaming import config
 from streaming.config import read_config, read_spark_config
 from streaming.errors import MissionControlError
 from streaming.topic import Topic
@@ -81,3 +83,24 @@ def test_spark_config_does_not_say_where_to_compute(tmp_path: Path) -> None:
     path.write_text("spark.master = spark://host:7077\n")
     with pytest.raises(MissionControlError, match="--master"):
         read_spark_config(path)
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "pipe"])
+def test_device_and_pipe_that_nobody_writes_into_are_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "PIPE_SECONDS", 0.1)
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / name
+    for read in (read_spark_config, lambda path: read_config(path, "--kafka-config")):
+        with pytest.raises(MissionControlError, match=f"'{path}'.* expected --.*-config|expected a file as.*'{path}'"):
+            read(path)
+
+
+def test_config_may_come_through_a_pipe() -> None:
+    """As the shell's `--kafka-config <(command)` gives it: keys then lie in no file."""
+    reads, writes = os.pipe()
+    os.write(writes, b"sasl.username = me\n")
+    os.close(writes)
+    assert read_config(f"/dev/fd/{reads}", "--kafka-config") == {"sasl.username": "me"}
+    os.close(reads)

@@ -1,13 +1,19 @@
 """Which files are read: regular ones with a known ending, linked folders once each; ignored files are reported."""
 
 import os
+import re
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from streaming import remote
+from streaming.errors import MissionControlError
 from streaming.files import FileLog, Listed, Piece, list_files, read_documents, share_out, take, why_nothing
-from streaming.listing import FOLDER, LEADS_BACK, NO_FILE, UNFINISHED, UNKNOWN_NAME, PassedOver
+from streaming.listing import FOLDER, LEADS_BACK, LEADS_NOWHERE, NO_FILE, UNFINISHED, UNKNOWN_NAME, PassedOver
+from streaming.patience import NO_PATIENCE, Patience
 
 
 def listed(source: object) -> tuple[list[str], PassedOver]:
@@ -62,6 +68,16 @@ def test_pipes_sockets_and_unknown_names_are_passed_over_and_named(tmp_path):
     assert {record["reason"]: record["files"] for record in passed.as_records()} == {
         "no_regular_file": 3, "unknown_name": 1, "unfinished": 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.jsonl", "/**"])
+def test_link_to_a_file_that_is_not_there_is_passed_over_and_named(tmp_path, pattern):
+    expected = put(tmp_path / "a.jsonl")
+    (tmp_path / "dangling.jsonl").symlink_to("/nonexistent")
+    paths, passed = listed(f"{tmp_path}{pattern}")
+    assert paths == expected
+    assert passed.as_records() == [{"reason": "leads_nowhere", "files": 1, "example": str(tmp_path / "dangling.jsonl")}]
+    assert str(passed) == f"1 {LEADS_NOWHERE}, such as '{tmp_path}/dangling.jsonl'"
 
 
 def test_pipe_as_the_source_holds_nothing(tmp_path):
@@ -141,7 +157,8 @@ def test_file_counts_once_however_it_is_linked_and_moved(tmp_path, pattern, is_t
 
     def new() -> list[str]:
         files = take(list_files(f"{source}{pattern}"), log.seen, None)
-        log.append(files)
+        if files:
+            log.append(files)
         return sorted(Path(file.path).name for file in files)
 
     assert new() == ["a.jsonl"]
@@ -262,3 +279,37 @@ def test_remote_files_that_are_passed_over_are_counted(tmp_path):
     filesystem.pipe(f"/{tmp_path.name}/_y/g.json", b"{}")
     for pattern, number in {"_y/*.json": 1, "*/_y/*.json": 0, "*/*.json": 0, "_*/g.json": 0, "d*/*.json.GZ": 1}.items():
         assert len(listed(f"memory://{tmp_path.name}/{pattern}")[0]) == number, pattern
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.jsonl", "http://127.0.0.1:1/x.jsonl?a=b", "ftp://127.0.0.1:1/x"])
+def test_server_that_cannot_be_reached_is_not_one_that_has_nothing(url):
+    with pytest.raises(MissionControlError, match=f"cannot reach '{re.escape(url)}': .*(refused|Connect call failed)"):
+        remote.require(url, NO_PATIENCE)
+
+
+@pytest.mark.parametrize("scheme", ["http", "ftp"])
+def test_host_that_nobody_knows_is_not_waited_for(scheme, monkeypatch):
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    told: list[str | None] = []
+    with pytest.raises(MissionControlError, match=f"cannot reach '{scheme}://x/y.jsonl': .*Name or service not known"):
+        remote.require(f"{scheme}://x/y.jsonl", Patience(told.append, seconds=10))
+    assert told == []
+
+
+@pytest.mark.parametrize(("code", "says"), [(404, "nothing there"), (403, "cannot reach .*: 403, message='Forbidden'")])
+def test_server_that_answers_without_the_file_is_told_by_its_answer(code, says):
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(code)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(MissionControlError, match=says):
+            remote.require(f"http://127.0.0.1:{server.server_port}/x.jsonl", NO_PATIENCE)
+        server.shutdown()

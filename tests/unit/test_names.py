@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,13 +17,15 @@ from missioncontrol_nb.loader import Dataset
 from missioncontrol_nb.simulate.history import new_dataset
 from missioncontrol_nb.status import Collector
 from streaming import contract, maintain
+from streaming.backfill import BackfillSettings, backfill
 from streaming.checkpoint import open_checkpoint
 from streaming.counting import Counter
 from streaming.days import day_sums
 from streaming.errors import MissionControlError
+from streaming.job import AggregateSettings, aggregate
 from streaming.maintain import Keeper, MaintainSettings
 from streaming.opening import open_table
-from streaming.places import dataset_url, normal_url, plain_folder, source_url, spelled_out
+from streaming.places import check_apart, dataset_url, normal_url, plain_folder, source_url, spelled_out
 from streaming.sums import rows_of
 from streaming.table import open_writers, table_url
 from tests.spark.small_pings import crash_ping, main_ping
@@ -127,6 +131,21 @@ def test_name_that_others_would_take_for_another_place_is_refused(url: str) -> N
         dataset_url(url)
 
 
+@pytest.mark.parametrize("url", ["http://x/y", "gs://bucket/key", "memory://x", "kafka://h:1/t", "hdfs://host/x"])
+@pytest.mark.parametrize("take", [dataset_url, mc.load, mc.Dataset, Collector, maintain.maintain, open_writers])
+def test_store_that_holds_no_datasets_is_refused_at_once(url: str, take: Callable[[str], object]) -> None:
+    with pytest.raises(MissionControlError, match=f"expected a folder or s3://BUCKET/KEY as dataset; got '{url}'"):
+        take(url)
+
+
+def test_job_for_a_store_that_holds_no_datasets_leaves_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    settings = AggregateSettings(checkpoint=str(tmp_path / "state"))
+    with pytest.raises(MissionControlError, match="expected a folder or s3://BUCKET/KEY as dataset; got 'http://x/y'"):
+        aggregate(str(tmp_path / "a.json"), "http://x/y", settings=settings)
+    assert not (tmp_path / "state").exists()
+
+
 def test_one_place_is_spelled_one_way() -> None:
     assert dataset_url("s3://bucket/top/a b🔥") == dataset_url("S3://bucket/top/a b🔥/") == "s3://bucket/top/a b🔥"
     assert dataset_url("s3://bucket") == "s3://bucket"
@@ -138,6 +157,54 @@ def test_source_in_a_bucket_may_be_a_glob_and_has_no_options() -> None:
     assert source_url("s3://bucket/2017-10-??/*.jsonl") == "s3://bucket/2017-10-??/*.jsonl"
     with pytest.raises(MissionControlError, match="is not an object key here"):
         source_url("s3://bucket/pings?region=eu-central-1")
+
+
+# A source and a checkpoint are apart.
+
+
+APART = """
+    pings           | state            | yes
+    pings           | pings            | no
+    pings           | pings/state      | no
+    pings           | pings/a/b        | no
+    pings           | pings/_state     | yes
+    pings           | pings/.a/state   | yes
+    pings           | pings2           | yes
+    pings/a         | pings            | no
+    pings/x.json    | pings            | no
+    link            | pings/state      | no
+    pings           | link/state       | no
+    pings/*.jsonl   | pings/state      | yes
+    pings/*/*.json  | pings/state      | no
+    pings/**        | pings/a/state    | no
+    pings/**/*.json | pings/_state     | yes
+    pings/*.jsonl   | pings            | no
+    pings/2017-*/*  | pings/2017-10/_c | yes
+"""
+
+
+@pytest.mark.parametrize("case", APART.split("\n")[1:-1], ids=str.split)
+def test_checkpoint_whose_files_would_be_counted_as_pings_is_refused(case: str, tmp_path: Path) -> None:
+    source, checkpoint, is_apart = map(str.strip, case.split("|"))
+    (tmp_path / "pings" / "a").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("pings")
+    with nullcontext() if is_apart == "yes" else pytest.raises(MissionControlError, match="expected a checkpoint that"):
+        check_apart(f"{tmp_path}/{source}", tmp_path / checkpoint)
+    check_apart(f"s3://{source}", tmp_path / checkpoint)
+
+
+def test_job_and_backfill_with_a_checkpoint_among_their_pings_are_refused(tmp_path: Path) -> None:
+    source, dataset, state = tmp_path / "pings", tmp_path / "data", tmp_path / "pings" / "state"
+    source.mkdir()
+    (source / "a.json").write_text("{}")
+    counting = AggregateSettings(checkpoint=str(state))
+    with pytest.raises(MissionControlError, match=f"expected a checkpoint that .* '{source}' .*; got '{state}'"):
+        aggregate(str(source), str(dataset), settings=counting)
+    assert [path.name for path in source.iterdir()] == ["a.json"]
+    with open_checkpoint(state, str(source), str(dataset)):
+        pass
+    with pytest.raises(MissionControlError, match=f"expected a checkpoint that .* '{source}' .*; got '{state}'"):
+        backfill(str(source), str(dataset), NOW.date(), NOW.date(), settings=BackfillSettings(counting))
 
 
 # What is removed is ours.

@@ -105,7 +105,7 @@ def test_damaged_commit_that_a_checkpoint_tells_too_is_said_where_it_is_read(dat
 
 def test_table_is_no_place_for_a_dataset(dataset: Path) -> None:
     table = dataset / "error_aggregates"
-    for use in (*(USES[name] for name in ("load", "status", "maintain", "dashboard")), aggregate):
+    for use in (*USES.values(), aggregate):
         with pytest.raises(MissionControlError, match=f"is one table; give the dataset's folder, {dataset}"):
             use(str(table))
     assert not (table / "error_aggregates").exists()
@@ -176,7 +176,7 @@ def test_rows_whose_log_is_gone_are_not_taken_for_a_table_to_be_made(
     assert sorted((dataset / "error_aggregates").rglob("*")) == before
 
 
-@pytest.mark.parametrize("use", ["load", "status", "dashboard", "aggregate"])
+@pytest.mark.parametrize("use", ["load", "status", "dashboard", "backfill", "aggregate"])
 def test_table_that_is_gone_as_a_whole_is_not_made_anew_beside_the_others(use: str, dataset: Path) -> None:
     shutil.rmtree(dataset / "error_aggregates")
     uses = {**USES, "dashboard": lambda url: Dataset(url).data_up_to(), "aggregate": aggregate}

@@ -23,7 +23,7 @@ from missioncontrol_nb.simulate import Bad, Fleet
 from missioncontrol_nb.simulate.broken import FAULTS
 from missioncontrol_nb.simulate.draw import Sender, batches
 from missioncontrol_nb.simulate.fleet import MEAN_LENGTH_HOURS, window_of
-from missioncontrol_nb.simulate.live import Sent, write_live
+from missioncontrol_nb.simulate.live import Sent, sink_of, write_live
 from streaming import contract
 from streaming.counting import Counter
 from streaming.errors import MissionControlError
@@ -209,6 +209,22 @@ def test_a_folder_that_cannot_be_made_is_said(fleet, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MissionControlError, match="cannot make the folder"):
         write_live(fleet, tmp_path / "file" / "folder", NOW, at_most=1, is_paced=False)
+
+
+@pytest.mark.parametrize("to", ["s3://b/x", "http://x", "S3A://b/x", "s3:/b/x"])
+@pytest.mark.parametrize("write", [lambda fleet, to: sink_of(to), lambda *to: write_live(*to, NOW, at_most=1)])
+def test_place_that_is_no_folder_is_refused_and_no_folder_is_made_of_its_name(fleet, to, write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissionControlError, match=r"expected (a folder or kafka://HOST:PORT/TOPIC|two slashes.*); got"):
+        write(fleet, to)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_may_be_a_file_url(fleet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_live(fleet, sink_of(f"file://{tmp_path}/a%20b"), NOW, at_most=1, is_paced=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a b"]
+    assert list((tmp_path / "a b").glob("pings-*.jsonl.gz"))
 
 
 def test_five_hundred_pings_a_second_leave_time_to_spare(fleet):

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from streaming.errors import MissionControlError
-from streaming.topic import Range, Topic, _Reading
+from streaming.topic import Range, Topic, _Reading, is_topic
 
 TOPIC = Topic("localhost:9092", "pings")
 
@@ -101,3 +101,15 @@ def test_topic_that_cannot_be_read_ends_it_amid_messages():
     consumer = Consumer([Said(0, 0), Said(0, 1, KafkaError.TOPIC_AUTHORIZATION_FAILED)])
     with pytest.raises(MissionControlError, match="cannot read partition 0 of 'kafka://localhost:9092/pings'"):
         list(read(consumer, Range(0, 0, 7)))
+
+
+@pytest.mark.parametrize("url", ["KAFKA://h:1/T", "Kafka://h:1/T", "kafka://h:1/T"])
+def test_scheme_of_a_topic_is_of_any_case(url):
+    assert is_topic(url)
+    assert Topic.of(url, {}) == Topic("h:1", "T")
+    assert Topic.of(url, {}).url == "kafka://h:1/T"
+
+
+@pytest.mark.parametrize("place", ["kafka", "kafka:/h:1/t", "s3://kafka", "kafka.json"])
+def test_what_is_no_topic(place):
+    assert not is_topic(place)
