@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streaming import forms
@@ -18,15 +20,18 @@ Values = str | Iterable[str] | None
 Kind = TypeVar("Kind")
 
 TOO_MANY = 2.0**63  # for a column of 64-bit integers
+LONGEST_PLACE = 4096  # bytes of a path in Linux
+_LONGEST_SHOWN = 60  # characters of a value in a message
 
 
 def names(argument: str, values: Any) -> tuple[str, ...]:
     """One name, or several in a list, tuple, set, array, Index or Series, as a tuple in which each stands once.
 
-    A set is sorted, for it has no order. Raises MissionControlError for what holds anything but text.
+    A set is sorted, for it has no order. Raises MissionControlError for what holds anything but text, and for text
+    that UTF-8 cannot hold.
     """
     if isinstance(values, str):
-        return (str(values),)
+        return (utf8(argument, values),)
     is_one_row = isinstance(values, Iterable) and getattr(values, "ndim", 1) == 1
     if not is_one_row or isinstance(values, (bytes, Mapping)):
         raise _no_names(argument, values)
@@ -34,12 +39,21 @@ def names(argument: str, values: Any) -> tuple[str, ...]:
     for value in several:
         if not isinstance(value, str):
             raise _no_names(argument, value)
-    texts = [str(value) for value in several]
+    texts = [utf8(argument, value) for value in several]
     return tuple(dict.fromkeys(sorted(texts) if isinstance(values, (set, frozenset)) else texts))
 
 
 def _no_names(argument: str, value: Any) -> MissionControlError:
     return MissionControlError(f"{argument} takes text or several texts, like '56.0', not {brief(value)}")
+
+
+def utf8(argument: str, text: str) -> str:
+    """The text itself. Raises MissionControlError for half of a surrogate pair, which no file and no query holds."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise MissionControlError(f"{argument} takes text that UTF-8 can hold, not {brief(text)}") from error
+    return str(text)
 
 
 def choice(kind: str, value: Any, known: Iterable[str]) -> str:
@@ -51,17 +65,29 @@ def choice(kind: str, value: Any, known: Iterable[str]) -> str:
 
 
 def text(argument: str, value: Any) -> str:
-    """Text that is not empty. Raises MissionControlError for anything else."""
+    """Text that is not empty. Raises MissionControlError for anything else, and for text that UTF-8 cannot hold."""
     if not isinstance(value, str) or not value:
         raise MissionControlError(f"{argument} takes text, not {brief(value)}")
-    return str(value)
+    return utf8(argument, value)
 
 
 def place(argument: str, value: Any) -> str:
-    """A path or URL, given as text or as a Path, as text. Raises MissionControlError for anything else."""
+    """A path or URL, given as text or as a Path, as text.
+
+    Raises MissionControlError for anything else, and for more than LONGEST_PLACE bytes. The name of a file that is
+    not UTF-8 passes, as Python spells it.
+    """
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
         raise MissionControlError(f"{argument} takes a path or URL, as text or a Path, not {brief(value)}")
+    try:
+        length = len(path.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as error:
+        raise MissionControlError(f"{argument} takes text that UTF-8 can hold, not {brief(path)}") from error
+    if length > LONGEST_PLACE:
+        raise MissionControlError(
+            f"{argument} takes a path or URL of {LONGEST_PLACE:,} bytes at most, not one of {length:,}"
+        )
     return require_place(path, f"a path or a URL as {argument}")
 
 
@@ -81,10 +107,23 @@ def flag(argument: str, value: Any) -> bool:
 
 
 def as_utc(argument: str, moment: Any) -> datetime | None:
-    """A time in UTC, which is what one without an offset is in. Raises MissionControlError for what is no time."""
+    """A time in UTC, which is what one without an offset is in; to the microsecond, whatever class it is given in.
+
+    Raises MissionControlError for what is no time, or not in the years 1 to 9999, UTC.
+    """
     if moment is None:
         return None
-    given = moment
+    try:
+        utc = _in_utc(moment)
+    except (ValueError, OverflowError) as error:  # a year that a datetime does not have
+        raise _no_time(argument, moment) from error
+    if utc is None:
+        raise _no_time(argument, moment)
+    return utc
+
+
+def _in_utc(moment: Any) -> datetime | None:
+    """A time in UTC; None for what is none. Raises ValueError or OverflowError where a datetime has no such year."""
     if isinstance(moment, str):
         moment = forms.moment(moment.strip())
     elif isinstance(moment, date) and not isinstance(moment, datetime):
@@ -94,11 +133,10 @@ def as_utc(argument: str, moment: Any) -> datetime | None:
 
         moment = pd.Timestamp(moment)
     if not isinstance(moment, datetime) or moment != moment:  # NaT is a datetime that equals nothing
-        raise _no_time(argument, given)
-    try:
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except OverflowError as error:
-        raise _no_time(argument, given) from error
+        return None
+    if hasattr(moment, "to_pydatetime"):  # pandas' own, whose sums and differences have narrower bounds
+        moment = moment.to_pydatetime(warn=False)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _no_time(argument: str, moment: Any) -> MissionControlError:
@@ -108,18 +146,40 @@ def _no_time(argument: str, moment: Any) -> MissionControlError:
 
 
 def times(argument: str, moments: Any) -> "pd.DatetimeIndex":
-    """One time or several, each as as_utc takes them. Raises MissionControlError for what is no time."""
+    """One time or several, each as as_utc takes them, as an index in UTC and microseconds.
+
+    Raises MissionControlError for what is no time, a masked one among them, or not in the years 1 to 9999.
+    """
     import numpy as np
     import pandas as pd
 
     if getattr(getattr(moments, "dtype", None), "kind", None) == "M":  # pandas or numpy holds times: the quick way
-        index = pd.DatetimeIndex(pd.to_datetime(np.atleast_1d(moments), utc=True))
-        if index.isna().any():
-            raise _no_time(argument, pd.NaT)
-        return index
-    is_one = isinstance(moments, (str, date)) or not isinstance(moments, Iterable)
-    each = [moments] if is_one else list(moments)
-    return pd.DatetimeIndex([_time(argument, moment) for moment in each], tz=UTC)
+        return _index_of(argument, moments)
+    is_one = isinstance(moments, (str, date)) or not isinstance(moments, Iterable) or getattr(moments, "ndim", 1) == 0
+    each = [_time(argument, moment).replace(tzinfo=None) for moment in ([moments] if is_one else moments)]
+    return pd.DatetimeIndex(np.array(each, "datetime64[us]")).tz_localize(UTC)
+
+
+def _index_of(argument: str, moments: Any) -> "pd.DatetimeIndex":
+    """The same of what numpy or pandas holds as times."""
+    import numpy as np
+    import pandas as pd
+
+    if np.ma.is_masked(moments):
+        raise _no_time(argument, np.ma.masked)
+    held = np.atleast_1d(np.asarray(moments)) if isinstance(moments, (np.ndarray, np.generic)) else moments
+    if held.ndim != 1:
+        raise _no_time(argument, moments)
+    try:
+        index = pd.DatetimeIndex(held)
+        index = (index.tz_convert(UTC) if index.tz else index.tz_localize(UTC)).as_unit("us")
+    except (TypeError, ValueError, OverflowError) as error:  # NaT without a unit, or a year beyond 64 bits
+        raise _no_time(argument, moments) from error
+    if index.isna().any():
+        raise _no_time(argument, pd.NaT)
+    if len(index) and not (index.year.min() >= MINYEAR and index.year.max() <= MAXYEAR):
+        raise _no_time(argument, moments)
+    return index
 
 
 def _time(argument: str, moment: Any) -> datetime:
@@ -132,34 +192,50 @@ def _time(argument: str, moment: Any) -> datetime:
 # Numbers.
 
 
-def numbers(argument: str, values: Any) -> "npt.NDArray[np.float64]":
+def numbers(argument: str, values: Any, *, may_be_infinite: bool = False) -> "npt.NDArray[np.float64]":
     """Numbers of 0 or more, none of them missing or infinite, as an array of their shape.
 
-    Raises MissionControlError for others, and for text and truth values, which numpy would turn into numbers.
+    Raises MissionControlError for others, for masked ones, which are missing, and for text, truth values and times,
+    which numpy would turn into numbers. may_be_infinite: whether infinity is one of them.
     """
     import numpy as np
 
     expected = f"expected numbers of 0 or more as {argument}"
+    if _has_masked(values):
+        raise MissionControlError(f"{expected}; got one that is masked, and so missing")
     try:
         array = np.asarray(values)
     except ValueError as error:  # lists of several lengths
         raise MissionControlError(f"{expected}; got {brief(values)}") from error
     if array.dtype.kind not in "iuf":
-        strange = [
-            each
-            for each in array.flat
-            if isinstance(each, (bool, np.bool_, str, bytes)) or not hasattr(each, "__float__")
-        ]
+        strange = [each for each in array.flat if not _is_number(each)]
         if array.dtype.kind != "O" or strange:
             raise MissionControlError(f"{expected}; got {brief(strange[0] if strange else values)}")
     try:
-        array = array.astype(float)
+        with np.errstate(over="ignore"):  # of a longer float, which is infinite then
+            array = array.astype(float)
     except (TypeError, ValueError, OverflowError) as error:
         raise MissionControlError(f"{expected}; got {brief(values)}") from error
-    bad = ~(np.isfinite(array) & (array >= 0))
+    bad = ~((np.isfinite(array) | may_be_infinite) & (array >= 0))
     if bad.any():
         raise MissionControlError(f"{expected}; got {float(array[bad][0])!r}")
     return array
+
+
+def _has_masked(values: Any) -> bool:
+    """Whether a value of a masked array, or in a list, is masked: numpy would take what the mask hides."""
+    import numpy as np
+
+    return np.ma.is_masked(values) or (
+        isinstance(values, (list, tuple)) and any(value is np.ma.masked for value in values)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether an object is a real number. numpy counts its spans of time among the whole numbers."""
+    import numpy as np
+
+    return isinstance(value, (Real, Decimal)) and not isinstance(value, (bool, np.bool_, np.timedelta64))
 
 
 def counts(argument: str, values: Any) -> "npt.NDArray[np.float64]":
@@ -190,6 +266,8 @@ def frame(argument: str, value: Any, columns: Sequence[str] = ()) -> "pd.DataFra
     import pandas as pd
 
     checked = instance(argument, value, pd.DataFrame, "a pandas DataFrame")
+    if checked.columns.nlevels > 1:
+        raise MissionControlError(f"expected columns with one name each in {argument}; got a MultiIndex of names")
     for column in columns:
         if column not in checked.columns:
             raise unknown_name("column", column, map(str, checked.columns))
@@ -201,5 +279,8 @@ def frame(argument: str, value: Any, columns: Sequence[str] = ()) -> "pd.DataFra
 
 def brief(value: Any) -> str:
     """What a message says of a value: its repr where that is short, else its class."""
-    shown = repr(value)
-    return shown if len(shown) <= 60 and "\n" not in shown else f"a {type(value).__name__}"
+    try:
+        shown = repr(value)
+    except (ValueError, ArithmeticError):  # whole numbers of more than 4,300 digits, frames with a signalling NaN
+        shown = ""
+    return shown if 0 < len(shown) <= _LONGEST_SHOWN and "\n" not in shown else f"a {type(value).__name__}"

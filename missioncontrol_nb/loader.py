@@ -12,7 +12,7 @@ from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time, Values, as_utc
 from missioncontrol_nb.selection import Selection, check_one_product, select
 from streaming import contract
-from streaming.errors import MissionControlError, unknown_name
+from streaming.errors import MissionControlError, shortened, unknown_name
 from streaming.opening import (
     check_columns,
     check_folder,
@@ -116,7 +116,9 @@ def load(
     selection = select(since, until, filters, by=by, measures=measures, every=every)
     _check_official(official)
     dataset = arguments.place("dataset", dataset)
-    if older_layout.is_older(dataset):
+    with _told_by_the_system(dataset):
+        is_older = older_layout.is_older(dataset)
+    if is_older:
         return older_layout.load_older(dataset, selection, official)
     opened = Dataset(dataset, storage_options)
     rows = opened.load_selection(selection, official)
@@ -144,7 +146,8 @@ class Dataset:
         self._whole: DeltaTable | None = None  # the handle of a table that holds all of the one it sums
         self._is_reopened = False  # since the last refresh, because files were gone
         self._lock = RLock()
-        check_folder(self.url)
+        with _told_by_the_system(self.url):
+            check_folder(self.url)
 
     def tables(self) -> tuple[str, ...]:
         """The names of the tables that are there now."""
@@ -476,6 +479,16 @@ def _said_as(what: str) -> Iterator[None]:
         raise MissionControlError(f"{what}: {reason_of(error)}") from error
 
 
+@contextmanager
+def _told_by_the_system(dataset: str) -> Iterator[None]:
+    """Says in one line why the system cannot tell what is at a path: its name is too long, or nobody may look there."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise MissionControlError(f"{shortened(dataset)} cannot be read: {reason}") from error
+
+
 def _check_unknown(filters: Iterable[str]) -> None:
     for name in filters:
         raise unknown_name("filter", name, (*FILTERS, *ARGUMENTS))
@@ -491,12 +504,12 @@ def _check_official(official: Any) -> None:
 
 
 def _check_storage_options(storage_options: Any) -> None:
-    """Raises MissionControlError for what is no mapping of text to text."""
+    """Raises MissionControlError for what is no mapping of text to text that UTF-8 can hold."""
     if storage_options is None:
         return
     options = arguments.instance("storage_options", storage_options, Mapping, "a dict of text to text")  # type: ignore[type-abstract]
     for each in (*options, *options.values()):
-        arguments.instance("storage_options", each, str, "a dict of text to text")
+        arguments.utf8("storage_options", arguments.instance("storage_options", each, str, "a dict of text to text"))
 
 
 def _check_dimensions(selection: Selection, table: contract.Table, official: "Calendar | None") -> None:

@@ -82,7 +82,10 @@ def _finite(values: Array) -> Array:
 
 
 def _tail(confidence: float) -> float:
-    if not isinstance(confidence, (int, float, np.number)) or not 0 < confidence < 1:
+    is_number = isinstance(confidence, (int, float, np.integer, np.floating)) and not isinstance(
+        confidence, np.timedelta64
+    )
+    if not is_number or not 0 < confidence < 1:
         raise MissionControlError(f"a confidence lies between 0 and 1, like 0.95, not {arguments.brief(confidence)}")
     return float(1 - confidence) / 2
 
@@ -105,17 +108,20 @@ def _strata(**values: Numbers) -> tuple[Array, ...]:
     for name, array in zip(values, arrays, strict=True):
         if name.startswith("usage_hours") and not (array > 0).all():
             raise MissionControlError(f"expected strata that all have usage; got {name.replace('_', ' ')} of 0")
-        if name == "weights" and abs(array.sum() - 1) > 1e-6:
-            raise MissionControlError(f"expected weights that sum to 1; got a sum of {array.sum():g}")
+        with np.errstate(over="ignore"):
+            total = array.sum()
+        if name == "weights" and abs(total - 1) > 1e-6:
+            raise MissionControlError(f"expected weights that sum to 1; got a sum of {total:g}")
     return arrays
 
 
 def rate_interval(events: Numbers, usage_hours: Numbers, confidence: float = 0.95) -> tuple[Array, Array]:
     """The exact interval of a Poisson rate, per 1000 usage hours: (lower, upper), each of the broadcast shape.
 
-    events: whole numbers of 0 or more, or MissionControlError is raised: the interval is that of counts. The limits are
-    those of Garwood (1936): chi2.ppf(a/2, 2k) / 2 and chi2.ppf(1 - a/2, 2k + 2) / 2 for k events,
-    written as inverse incomplete gamma functions. The lower one is 0 for no events; both are NaN without usage.
+    events: whole numbers of 0 or more, or MissionControlError is raised: the interval is that of counts. A masked value
+    is a missing one, and is refused like NaN. The limits are those of Garwood (1936): chi2.ppf(a/2, 2k) / 2 and
+    chi2.ppf(1 - a/2, 2k + 2) / 2 for k events, written as inverse incomplete gamma functions. The lower one is 0 for
+    no events; both are NaN without usage.
     """
     from scipy.special import gammainccinv, gammaincinv
 
@@ -137,7 +143,8 @@ def change(
     Fractions: 0.38 is 38 % more. Given the sum of both counts, the first is binomial, and its Clopper-Pearson
     interval is turned into one of the ratio of rates (Przyborowski and Wilenski 1940). NaN says "cannot be said":
     all three without usage on either side or without any event; without events before, the change and the upper
-    limit, which has no bound, while the lower one stands.
+    limit, which has no bound, while the lower one stands. Raises MissionControlError for the events and hours that
+    rate_interval refuses, masked ones among them.
     """
     from scipy.special import betainccinv, betaincinv
 
@@ -161,18 +168,40 @@ def standardised_rate(
     """The weighted mean of the rates of some strata, per 1000 usage hours, with its interval: (rate, lower, upper).
 
     weights: of the strata, summing to 1. All strata need usage. The interval is the gamma interval of Fay and Feuer
-    (1997) for directly standardised rates; with one stratum it is that of rate_interval.
+    (1997) for directly standardised rates; with one stratum it is that of rate_interval. All NaN where a rate is
+    larger than a float.
     """
     from scipy.special import gammainccinv, gammaincinv
 
     tail = _tail(confidence)
     count, hours, weight = _strata(events=events, usage_hours=usage_hours, weights=weights)
-    share = PER_HOURS * weight / hours
-    rate, variance, most = float(share @ count), float(share**2 @ count), float(share.max())
-    lower = variance / rate * gammaincinv(rate**2 / variance, tail) if rate > 0 else 0.0
-    wider = variance + most**2
-    upper = wider / (rate + most) * gammainccinv((rate + most) ** 2 / wider, tail)
-    return rate, float(lower), float(upper)
+    with np.errstate(over="ignore", invalid="ignore"):
+        share = PER_HOURS * weight / hours
+        most, rate = share.max(), share @ count
+        # Sums in units of a large share, for the square of 1e-200 is 0: of the largest with an event, then of all.
+        unit, mean, variance = _weighed(share, count)
+        lower = unit * (variance / mean) * gammaincinv(mean**2 / variance, tail) if mean else 0.0
+        ratio = unit / most
+        mean, variance = ratio * mean + 1, ratio**2 * variance + 1
+        upper = most * (variance / mean) * gammainccinv(mean**2 / variance, tail)
+    return _finite_or_nan(float(rate), float(lower), float(upper))
+
+
+def _finite_or_nan(value: float, lower: float, upper: float) -> tuple[float, float, float]:
+    """The three, or NaN three times where one is infinite or NaN."""
+    return (value, lower, upper) if np.isfinite([value, lower, upper]).all() else (np.nan, np.nan, np.nan)
+
+
+def _weighed(shares: Array, events: Array) -> tuple[float, float, float]:
+    """The largest share of strata that have an event, and the sums of shares and of squared shares in its units.
+
+    All 0 without an event. In these units both sums are 1 or more, where there is one.
+    """
+    unit = float(shares[events > 0].max(initial=0.0))
+    if not unit:
+        return 0.0, 0.0, 0.0
+    relative = np.where(events > 0, shares / unit, 0.0)
+    return unit, float(relative @ events), float(relative**2 @ events)
 
 
 def standardised_change(
@@ -186,7 +215,7 @@ def standardised_change(
     """The change of a standardised rate against the one before: (change, lower, upper), fractions.
 
     The interval is that of the logarithm of the ratio, normal by the delta method; all NaN where either side has no
-    event.
+    event, or the change or a limit is larger than a float.
     """
     from scipy.special import ndtri
 
@@ -199,16 +228,16 @@ def standardised_change(
         weights=weights,
     )
     logarithm, variance = 0.0, 0.0
-    for sign, count, hours in ((1, now, hours_now), (-1, before, hours_before)):
-        factor = share / hours
-        rate = float(factor @ count)
-        if rate <= 0:
-            return np.nan, np.nan, np.nan
-        logarithm += sign * float(np.log(rate))
-        variance += float(factor**2 @ count) / rate**2
-    reach = float(ndtri(1 - tail) * np.sqrt(variance))
-    value, lower, upper = (float(np.expm1(logarithm + step)) for step in (0.0, -reach, reach))
-    return value, lower, upper
+    with np.errstate(over="ignore", invalid="ignore"):
+        for sign, count, hours in ((1, now, hours_now), (-1, before, hours_before)):
+            unit, mean, square = _weighed(share / hours, count)
+            if not mean:
+                return np.nan, np.nan, np.nan
+            logarithm += sign * float(np.log(unit) + np.log(mean))
+            variance += square / mean**2
+        reach = float(ndtri(1 - tail) * np.sqrt(variance))
+        value, lower, upper = (float(np.expm1(logarithm + step)) for step in (0.0, -reach, reach))
+    return _finite_or_nan(value, lower, upper)
 
 
 def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now: Time) -> Array:
@@ -218,7 +247,8 @@ def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now
     `usage_hours`), of whatever channels and platforms it is to hold for. window_start, window_end: when it was used
     (scalars or arrays, UTC). Use at a moment u has arrived with probability F(now - u), F being the share of usage
     hours with at most that delay, linear within a bucket; a stretch is the mean of that over its moments. 0 for
-    what has not begun; NaN where nothing is known of delays.
+    what has not begun; NaN where nothing is known of delays. Raises MissionControlError for what is no time, or not in
+    the years 1 to 9999, and for delays that are no bucket's.
     """
     arguments.frame("delays", delays, ["delay_hours", "usage_hours"])
     at = arguments.as_utc("now", now)
@@ -235,23 +265,26 @@ def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now
 
 
 def _hours_since(name: str, moments: Any, now: datetime) -> Array:
-    import pandas as pd
-
-    return np.asarray((pd.Timestamp(now) - arguments.times(name, moments)) / HOUR, float)
+    starts = arguments.times(name, moments).tz_localize(None).to_numpy()
+    return np.asarray((np.datetime64(now.replace(tzinfo=None), "us") - starts) / HOUR, float)
 
 
 def _arrived_by(delays: "pd.DataFrame") -> tuple[Array, Array]:
     """Delays in hours, from 0 on, and the share of usage hours that has arrived by each."""
     from streaming.contract import DELAY_BUCKET_EDGES_HOURS
 
-    arguments.numbers("usage_hours", delays["usage_hours"])
-    by_edge = delays.groupby("delay_hours")["usage_hours"].sum()
+    delay_hours = arguments.numbers("delay_hours", delays["delay_hours"], may_be_infinite=True)
+    usage_hours = arguments.numbers("usage_hours", delays["usage_hours"])
     edges = np.array(DELAY_BUCKET_EDGES_HOURS)
-    unknown = by_edge.index.difference(edges)
+    buckets = np.searchsorted(edges, delay_hours)  # the last edge is infinity, so each has one
+    unknown = delay_hours[edges[buckets] != delay_hours]
     if len(unknown):
         known = ", ".join(f"{edge:g}" for edge in edges)
-        raise MissionControlError(f"expected delay_hours among the buckets' edges, {known}; got {unknown[0]!r}")
-    hours = by_edge.reindex(edges, fill_value=0.0).to_numpy(float)
+        raise MissionControlError(
+            f"expected delay_hours among the buckets' edges, {known}; got {float(unknown.min())!r}"
+        )
+    most = usage_hours.max(initial=0.0)
+    hours = np.bincount(buckets, usage_hours / most if most else usage_hours, len(edges))  # a sum of 1e308 has no float
     total = hours.sum()
     shares = np.cumsum(hours) / total if total > 0 else np.full(len(hours), np.nan)
     edges[-1] = edges[-2] * OPEN_BUCKET_FACTOR

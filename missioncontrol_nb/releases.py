@@ -3,18 +3,20 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
 from missioncontrol_nb.fetching import Budget, read_json
 from streaming import contract
-from streaming.errors import MissionControlError, require_place, require_replaceable
+from streaming.errors import MissionControlError, require_replaceable, shortened
 from streaming.forms import VERSION, is_version
 
 PRODUCT_DETAILS = "https://product-details.mozilla.org/1.0/"
@@ -33,10 +35,14 @@ YEARS = range(1990, 2300)  # in which a release can be, those of a simulated fle
 BUILT_AT_MOST = timedelta(days=14)
 CALENDAR_LATE_AT_MOST = timedelta(days=7)
 LONGEST_CYCLE = timedelta(weeks=10)
+# Between a merge and the first beta from it, or the release that came with that beta: 17 days at most (11 May 2015,
+# 39.0b1 on the 28th).
+MERGED_WITHIN = timedelta(weeks=3)
 
 _FIRST_RAPID = 5  # since 5.0 there is a nightly of every version
 _LAST_AURORA = 54  # then Developer Edition's channel, still named aurora, has the betas
 _FIRST_ESR = 10
+_NIGHTLY = re.compile(r"[0-9]{1,4}\.0a1", re.ASCII)
 _STAGES = {"a": 0, "b": 1, "rc": 2, None: 3, "esr": 4}
 
 VersionKey = tuple[tuple[int, ...], int, int, str]
@@ -55,7 +61,8 @@ def version_key(text: str) -> VersionKey:
 def _version_key(text: str) -> VersionKey:
     match = VERSION.fullmatch(text)
     if match is None:
-        raise MissionControlError(f"a version reads like 56.0, 56.0.1, 56.0b3, 58.0a1 or 52.4.0esr, not {text!r}")
+        shown = arguments.brief(text)
+        raise MissionControlError(f"a version reads like 56.0, 56.0.1, 56.0b3, 58.0a1 or 52.4.0esr, not {shown}")
     numbers = [int(number) for number in match[1].split(".")]
     padded = (*numbers, *[0] * (4 - len(numbers)))
     return padded, _STAGES[match[2] or match[4]], int(match[3] or 0), text
@@ -191,10 +198,13 @@ class Calendar:
     def shifted(self, weeks: int) -> "Calendar":
         """The same calendar, every day later by whole weeks. Raises MissionControlError where a day has no year."""
         arguments.instance("weeks", weeks, int, "a whole number of weeks")
+        if isinstance(weeks, bool):
+            raise MissionControlError(f"weeks takes a whole number of weeks, not {weeks!r}")
         try:
             return Calendar(tuple(replace(r, date=r.date + timedelta(weeks=weeks)) for r in self.releases))
         except OverflowError as error:
-            raise MissionControlError(f"{weeks} weeks lead out of the calendar's years, 1 to 9999") from error
+            shown = arguments.brief(weeks)
+            raise MissionControlError(f"weeks that lead out of the calendar's years, 1 to 9999: {shown}") from error
 
     def save(self, path: str | Path) -> None:
         """Writes the calendar as JSON that `load_calendar` reads; whole or not at all.
@@ -229,17 +239,40 @@ def _suits(version: str, channel: str) -> bool:
     return version_key(version)[1] in {_STAGES[stage] for stage in stages[channel]}
 
 
+def require_writable(path: str | Path) -> None:
+    """Raises MissionControlError where `Calendar.save` could not write; changes nothing.
+
+    To be called before work that a calendar belongs to. A disk that is full later is not foreseen.
+    """
+    target = Path(arguments.place("path", path))
+    with _said_of(target):
+        require_replaceable(target)
+        there = next(folder for folder in target.absolute().parents if folder.exists())
+        with TemporaryFile(dir=there):
+            pass
+
+
 def _write_whole(path: Path, text: str) -> None:
-    require_replaceable(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # a name of 255 bytes has no room for more
+    with _said_of(path):
+        require_replaceable(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(text)
+            beside.replace(path)
+        finally:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Says a failure to write in one sentence."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text)
-        beside.replace(path)
+        yield
     except OSError as error:
-        raise MissionControlError(f"the release calendar cannot be written to {path}: {error.strerror}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+        shown = shortened(str(path))
+        raise MissionControlError(f"{WHAT} cannot be written to {shown}: {error.strerror}") from error
 
 
 def load_calendar(source: str | Path | None = None) -> Calendar:
@@ -252,10 +285,9 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
     """
     if source is None:
         return _snapshot()
-    text = source if isinstance(source, str) else arguments.place("source", source)
-    text = require_place(text, "a file, a folder or a URL as the release calendar")
+    text = arguments.place("source", source)
     budget = Budget()
-    if text.endswith(".json") or Path(text).is_file():
+    if text.endswith(".json") or _is_file(text):
         calendar = _from_documents([read_json(text, WHAT, budget)])
     else:
         folder = text.rstrip("/") + "/"
@@ -267,10 +299,19 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
     return calendar
 
 
+def _is_file(path: str) -> bool:
+    """Whether a path is a file's. Raises MissionControlError where the system cannot tell, as of a name too long."""
+    try:
+        return Path(path).is_file()
+    except OSError as error:
+        shown = shortened(path)
+        raise MissionControlError(f"{WHAT} {shown} cannot be read: {error.strerror}") from error
+
+
 def calendar_beside(dataset: str | Path) -> str | None:
     """The path of the calendar that lies in a local dataset, as a simulated one brings it; None without."""
     path = Path(arguments.place("dataset", dataset)) / "releases.json"
-    return str(path) if "://" not in str(dataset) and path.is_file() else None
+    return str(path) if "://" not in str(dataset) and _is_file(str(path)) else None
 
 
 def _snapshot() -> Calendar:
@@ -306,6 +347,7 @@ def _from_documents(documents: Iterable[Any]) -> Calendar:
         elif isinstance(document.get("releases"), dict):
             history |= _history(_numbers_and_dates(document["releases"].values()))
         elif "LATEST_FIREFOX_VERSION" in document:
+            _check_versions("", document)
             versions = document
         else:
             history |= _history(document)
@@ -321,11 +363,25 @@ def _check_product_details(folder: str, documents: Mapping[str, Any]) -> None:
     versions = documents[VERSIONS]
     if not isinstance(versions, dict):
         raise MissionControlError(f"expected a JSON object in {folder}{VERSIONS}; got {str(versions)[:60]!r}")
+    _check_versions(folder, versions)
+    history: dict[str, date] = {}
+    for name in HISTORIES:
+        history |= _history(documents[name])
+    _check_nightly(folder, versions["FIREFOX_NIGHTLY"], _date(versions["LAST_MERGE_DATE"]), history)
+
+
+def _check_versions(folder: str, versions: Mapping[str, Any]) -> None:
+    """Raises MissionControlError where firefox_versions.json lacks a version or a date, or has none in its place."""
     for name in ("LATEST_FIREFOX_VERSION", "FIREFOX_NIGHTLY", "FIREFOX_ESR", "FIREFOX_ESR_NEXT"):
         version = versions.get(name)
         is_optional = name.startswith("FIREFOX_ESR") and version in (None, "")
         if not is_optional and not (isinstance(version, str) and is_version(version)):
             raise MissionControlError(f"expected a version as {name} in {folder}{VERSIONS}; got {version!r}")
+    nightly = versions["FIREFOX_NIGHTLY"]
+    if not _NIGHTLY.fullmatch(nightly):
+        raise MissionControlError(
+            f"expected a version like 58.0a1 as FIREFOX_NIGHTLY in {folder}{VERSIONS}; got {nightly!r}"
+        )
     try:
         _date(versions.get("LAST_MERGE_DATE"))
     except (ValueError, TypeError) as error:
@@ -333,6 +389,40 @@ def _check_product_details(folder: str, documents: Mapping[str, Any]) -> None:
             f"expected a date like 2017-09-21 as LAST_MERGE_DATE in {folder}{VERSIONS}; "
             f"got {versions.get('LAST_MERGE_DATE')!r}"
         ) from error
+
+
+def _check_nightly(folder: str, nightly: str, merged: date, history: Mapping[str, date]) -> None:
+    """Raises MissionControlError where no nightly of this version can have begun with a merge on this day.
+
+    A merge takes nightly one version up and the version before it to beta; within days, the beta before that one is
+    released. So nightly is two above the newest release. It is three above from the merge to the release (58.0a1 from
+    21 September 2017, 56.0 on the 28th), one above where the merge is told after the release (55.0a1 beside 54.0), and
+    was one more while there was aurora.
+    """
+    betas = {v: day for v, day in history.items() if version_key(v)[1] in (_STAGES["b"], _STAGES["rc"])}
+    finals = {v: day for v, day in history.items() if version_key(v)[1] == _STAGES[None]}
+    first_betas, first_finals = _first_days(betas), _first_days(finals)
+    newest = max(first_finals, default=0)
+    most = newest + (3 if newest >= _LAST_AURORA - 2 else 4)
+    if newest and not newest < major_of(nightly) <= most:
+        raise MissionControlError(
+            f"expected a version from {newest + 1}.0a1 to {most}.0a1 as FIREFOX_NIGHTLY in {folder}{VERSIONS}, for the "
+            f"newest release is of {newest}; got {nightly!r}"
+        )
+    beta = major_of(nightly) - (1 if major_of(nightly) > _LAST_AURORA + 1 else 2)
+    near = first_betas.get(beta) or first_finals.get(beta - 1)
+    before = max(first_betas.get(beta - 1, date.min), first_finals.get(newest, date.min))
+    if near and abs(merged - near) > MERGED_WITHIN:
+        when = (
+            f"within {MERGED_WITHIN.days // 7} weeks of {near}, when the first {beta}.0 beta or {beta - 1}.0 went out"
+        )
+    elif not near and merged <= before:  # that is the merge before, or what came of it
+        when = f"after {before}, when the first {beta - 1}.0 beta or {newest}.0 went out"
+    else:
+        return
+    raise MissionControlError(
+        f"expected a day {when}, as LAST_MERGE_DATE in {folder}{VERSIONS}, for {nightly} began then; got '{merged}'"
+    )
 
 
 def _date(text: Any) -> date:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.python_start import spare_pandas
 from streaming.spill import files_of, spilled
 from streaming.table import is_remote
 
@@ -42,6 +43,7 @@ def spill_rows(partials: "DataFrame", dataset: str, room: int) -> "DataFrame":
 
 
 def _spill_share(batches: "Iterator[pa.RecordBatch]", dataset: str, room: int) -> "Iterator[pa.RecordBatch]":
+    spare_pandas()
     yield from spilled(batches, dataset, room)
 
 

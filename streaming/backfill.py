@@ -44,7 +44,7 @@ from streaming.job import AggregateSettings, Batch, Progress, Summary, aggregate
 from streaming.kafka import TopicSource
 from streaming.opening import check_ours, check_whole, has_log, open_table, said_up_to
 from streaming.patience import Patience
-from streaming.places import check_apart, dataset_url, is_remote, table_url
+from streaming.places import dataset_url, is_remote, table_url
 from streaming.position import Position, position_of
 from streaming.source import Source
 from streaming.table import (
@@ -138,8 +138,6 @@ def backfill(
     if why is not None:
         raise MissionControlError(f"{why}. The days would be emptied")
     position = _stream_position(dataset, settings.counting)
-    if position is not None:
-        check_apart(pings.identity, position.folder)
     patience = Patience.saying(on_notice, stop)
     tables = persist(lambda _: _open_all(dataset), dataset, patience, at_start=True, to="read")
     if any(tables.values()) and not settings.dry_run:

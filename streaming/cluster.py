@@ -61,7 +61,10 @@ def environment_settings(archive: str, folder: Path) -> dict[str, str]:
     """
     if not is_remote(archive) and not Path(archive).is_file():
         raise MissionControlError(f"no such --environment: {archive!r}; make it: missioncontrol environment")
-    write_launcher(folder / _PYTHON)
+    if write_launcher(folder / _PYTHON) != folder / _PYTHON:
+        raise MissionControlError(
+            f"no file can be executed in {str(folder)!r}, and --environment needs that: name another --checkpoint"
+        )
     place = archive if is_remote(archive) else Path(archive).resolve().as_uri()
     return {"spark.archives": f"{place}#{_ENVIRONMENT}", "spark.pyspark.python": _PYTHON}
 

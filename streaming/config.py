@@ -4,6 +4,7 @@ import os
 import re
 import select
 import stat
+import time
 from pathlib import Path
 
 from streaming.errors import MissionControlError
@@ -71,12 +72,14 @@ def _lines(path: str | Path, option: str) -> list[str]:
             mode = os.fstat(file.fileno()).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
                 raise MissionControlError(f"expected a file as {option}; got {str(path)!r}, which is a device")
-            if stat.S_ISFIFO(mode) and not _is_written_to(file.fileno()):
+            first = _first_of_pipe(file.fileno()) if stat.S_ISFIFO(mode) else b""
+            if first is None:
                 raise MissionControlError(
-                    f"nothing was written into the pipe {str(path)!r} for {PIPE_SECONDS:.0f} s: expected {option}"
+                    f"no process opened the pipe {str(path)!r} to write into it within {PIPE_SECONDS:.0f} s: expected "
+                    f"{option}"
                 )
             os.set_blocking(file.fileno(), True)
-            content = file.read(LARGEST_FILE_BYTES + 1)
+            content = first + file.read(LARGEST_FILE_BYTES + 1)
     except OSError as error:
         raise MissionControlError(f"cannot read {option} {str(path)!r}: {error.strerror}") from error
     if len(content) > LARGEST_FILE_BYTES:
@@ -91,11 +94,23 @@ def _lines(path: str | Path, option: str) -> list[str]:
     return [line.removesuffix("\r") for line in text.replace("\r\n", "\n").split("\n")]
 
 
-def _is_written_to(pipe: int) -> bool:
-    """Whether another process writes into a pipe, or wrote into it and is done, such as a shell's `<(command)`."""
+def _first_of_pipe(pipe: int) -> bytes | None:
+    """The first byte that is there once a process writes into a pipe, such as a shell's `<(command)`; None without one.
+
+    Empty where the process takes its time, to ask for a password for example. pipe: of which reading does not block.
+    """
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
-    return bool(poll.poll(PIPE_SECONDS * 1000))
+    deadline = time.monotonic() + PIPE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            first = os.read(pipe, 1)
+        except BlockingIOError:  # nothing yet, of a process that is there
+            return b""
+        if first or poll.poll(0):  # or it has closed the pipe
+            return first
+        poll.poll(50)
+    return None
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -214,7 +214,7 @@ def _points_to_checkpoint(pointer: Path) -> bool:
     try:
         version = json.loads(pointer.read_bytes())["version"]
         return any(map(_is_whole_parquet, pointer.parent.glob(f"{version:020}.checkpoint*.parquet")))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -231,7 +231,7 @@ def _first_damaged(versions: list[int], log: Path, folder: Path) -> int | None:
             removed |= {action["remove"]["path"] for action in actions if "remove" in action}
         except FileNotFoundError:  # forgotten meanwhile
             continue
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             first = number
             continue
         files = [(folder / unquote(path), size) for path, size in added.items() if path not in removed]

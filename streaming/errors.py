@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+_LONGEST_TEXT, _BEGINNING = 200, 60  # characters of a text in a message, and of one that is longer
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -14,8 +15,14 @@ class MissionControlError(Exception):
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> MissionControlError:
     """The error for a name that is none of the known ones; it lists the near ones, else all."""
     known = sorted(known)
-    near = get_close_matches(str(name), known, n=3, cutoff=0.5) or known
-    return MissionControlError(f"unknown {kind} {name!r}; did you mean {', '.join(near)}?")
+    said = shortened(name) if isinstance(name, str) else name
+    near = get_close_matches(str(said), known, n=3, cutoff=0.5) or known
+    return MissionControlError(f"unknown {kind} {said!r}; did you mean {', '.join(near)}?")
+
+
+def shortened(text: str) -> str:
+    """What a message says of text that it must say, such as a path: all of it, or how it begins where it is long."""
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_BEGINNING]}..."
 
 
 def printable(text: str) -> str:

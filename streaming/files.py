@@ -232,9 +232,9 @@ def _weight(file: Listed) -> int:
 
 
 def have_few_rows(files: Sequence[Listed], cores: int, density: Density) -> bool:
-    """Whether files are few bytes, or as dense with rows as the last ones would make few, even if each task makes all.
+    """Whether files are small, or few rows are expected of them by the last ones, even if every task makes all rows.
 
-    density: of the bytes of files as they are.
+    density: rows of the bytes of files as they are, compressed or not.
     """
     weight = sum(map(_weight, files))
     if weight <= FEW_BYTES:
@@ -573,6 +573,7 @@ class FilePlan:
         self._source, self._path, self._notes, self._max_bytes = source, log, notes, max_bytes
         self._patience = patience
         self._log = FileLog(log)
+        self._newest = (0, 0)  # how many micro-batches there were, and the bytes of the last
         self.passed_over = PassedOver()
 
     def __len__(self) -> int:
@@ -607,6 +608,15 @@ class FilePlan:
         self._log.refresh()
         files = self._log.files(number, number + 1)
         return Read(sum(max(file.size, 0) for file in files), len(files))
+
+    def newest_bytes(self) -> int:
+        """The sizes of the newest micro-batch's files."""
+        self._log.refresh()
+        count = len(self._log)
+        if self._newest[0] != count:
+            files = self._log.files(count - 1, count)
+            self._newest = count, sum(max(file.size, 0) for file in files)
+        return self._newest[1]
 
     def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
         """Notes how many rows the files of a micro-batch made."""

@@ -153,8 +153,9 @@ def aggregate(
     check_credentials(dataset)
     pings.check(stop, on_notice)
     folder = checkpoint_folder(dataset, settings)
-    check_apart(pings.identity, folder)
     is_first_run = position_of(folder) is None
+    if is_first_run:
+        check_apart(pings.identity, folder)
     if is_first_run and not settings.follow:  # before anything is made
         require_pings(pings, settings.follow, on_notice)
     with open_checkpoint(folder, pings.identity, dataset) as checkpoint:
@@ -322,7 +323,7 @@ class _Run:
         }
 
     def require_pings(self, at_start: bool) -> None:
-        """As the function, at the start only of a checkpoint that knows no file: another may have a batch to end."""
+        """Calls the function, at the start only for a checkpoint that knows no file: another may have one to end."""
         if self._stop.is_set():
             return
         if not (len(self._plan) if at_start else self._batches or self._settings.follow):
@@ -491,7 +492,7 @@ class _Run:
         tracker = spark.sparkContext.statusTracker()
         stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
         shares = [stage.numCompletedTasks / stage.numTasks for stage in stages if stage]
-        running = min(self._source.max_batch_bytes, max(total - self._done_bytes, 0))
+        running = min(self._plan.newest_bytes(), max(total - self._done_bytes, 0))
         self._shown_bytes = max(self._shown_bytes, self._done_bytes + round(running * (shares or [0])[0]))
         return Progress(self._shown_bytes, total, self._pings)
 

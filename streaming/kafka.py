@@ -22,6 +22,7 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
+from streaming import forms
 from streaming.counting import Counter, Delivery
 from streaming.errors import MissionControlError
 from streaming.partials import PartialSums, by_delivery, envelope_of
@@ -89,15 +90,14 @@ class TopicSettings:
 
 
 def read_starting_offsets(text: str) -> str | datetime:
-    """ "earliest", "latest", or a moment, UTC. Raises MissionControlError for anything else."""
+    """ "earliest", "latest", or a moment, UTC, in a form that pings take. Raises MissionControlError for others."""
     if text in ("earliest", "latest"):
         return text
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+    moment = forms.moment(text)
+    if moment is None:
         raise MissionControlError(
             f"expected --starting-offsets as earliest, latest or a time such as 2017-10-02T14:05:00; got {text!r}"
-        ) from None
+        )
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -184,6 +184,10 @@ class TopicPlan:
     def read(self, number: int, document_bytes: int) -> Read:
         """The bytes of the documents."""
         return Read(document_bytes, None)
+
+    def newest_bytes(self) -> int:
+        """As much as a micro-batch may read, by the rows that the one before made."""
+        return Density(self._folder / DENSITY).room(self._source.max_batch_bytes)
 
     def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
         """Notes how many rows the documents of a micro-batch made."""

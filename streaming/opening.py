@@ -152,7 +152,7 @@ def _fault_of_hint(url: str) -> str | None:
         return None
     try:
         version = int(json.loads(hint.read_text())["version"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None  # Delta goes on without
     if any(path.name.startswith(f"{version:020}.") for path in _log_files(url, _CHECKPOINT)):
         return None

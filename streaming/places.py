@@ -23,8 +23,8 @@ _ONE_SLASH = re.compile(r"(s3|s3a|file):/(?!/)")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
 # Delta's library takes these out of a key, turns them into others, or ends at them.
 _NOT_IN_KEYS = re.compile(r"[%\[\]^|\\\x00-\x1f\x7f]")
-# Of a local path, it decodes %xx once too often, takes \ for /, has no history after ? and #, and does not take the
-# others at all.
+# Of a local path, it decodes %xx once too often, takes \ for /, cannot read the history of a table whose path has ? or
+# #, and does not take the others at all.
 _NOT_FOR_DELTA = re.compile(r"[%?#\[\]^|\\\x00-\x1f\x7f]")
 _FOR_JAVA = re.compile(r"[A-Za-z0-9_./-]*")
 _DAY_FOLDER = re.compile(r"submission_date=\d{4}-\d\d-\d\d")
@@ -102,7 +102,7 @@ def source_url(source: str | Path) -> str:
 
 
 def check_apart(source: str, checkpoint: Path) -> None:
-    """Raises MissionControlError where files of a checkpoint would be counted as pings, or a source is in a checkpoint.
+    """Raises MissionControlError where files of a new checkpoint would be counted as pings, or a source is in it.
 
     source: as `source_url` gives it; one that is no local path is in no checkpoint.
     """
@@ -112,8 +112,8 @@ def check_apart(source: str, checkpoint: Path) -> None:
     is_counted = any(is_listed(source, f"{folder}/{name}") for name in _CHECKPOINT_PINGS)
     if is_counted or holds(folder, os.path.realpath(top_of(source)[0])):
         raise MissionControlError(
-            f"expected a checkpoint that neither holds the source {source!r} nor has its own files counted as pings of "
-            f"it; got {str(checkpoint)!r}: name another folder with --checkpoint"
+            f"expected a checkpoint outside of the source {source!r}, and the source outside of it; got "
+            f"{str(checkpoint)!r}, whose own files would be counted as pings or removed: name another --checkpoint"
         )
 
 

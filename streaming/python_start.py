@@ -1,20 +1,20 @@
 """Processes of Python beside Spark's Java: how they start, and what they would import for a second without using it."""
 
-import importlib
 import os
 import shlex
 import sys
+from contextlib import suppress
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 _OURS = "MISSIONCONTROL_STARTED"  # in the environment of processes that run nothing but this package's tasks
-_TEST_UTILITIES = "pyspark.testing.utils"
 
 # Spark puts PySpark as a zip archive before all else. That holds no compiled code, so each process would compile what
 # it imports. Without the archive it imports the same PySpark from where it is installed.
 _LAUNCHER = """#!/bin/sh
+set -f
 kept= IFS=:
 for each in $PYTHONPATH; do
   case $each in {zipped}) ;; *) kept=${{kept:+$kept:}}$each ;; esac
@@ -22,18 +22,26 @@ done
 export PYTHONPATH="$kept" {ours}=1
 exec {python} "$@"
 """
+_ZIPPED = {"pyspark": "*/python/lib/pyspark.zip", "py4j": "*/python/lib/py4j-*-src.zip"}  # by what they hold
 
 
 def write_launcher(path: Path) -> Path:
-    """Writes what starts this Python for Spark on this machine; returns the path."""
-    import pyspark
+    """Writes what starts this Python for Spark on this machine.
 
-    is_installed = Path(pyspark.__file__).is_file()  # not in an archive itself
-    zipped = "*/python/lib/*.zip" if is_installed else "''"
+    Returns the path, or that of Python itself where no file in that folder can be executed.
+    """
+    zipped = [pattern for module, pattern in _ZIPPED.items() if _is_installed(module)] or ["''"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_LAUNCHER.format(zipped=zipped, ours=_OURS, python=shlex.quote(sys.executable)))
-    path.chmod(0o755)
-    return path
+    path.write_text(_LAUNCHER.format(zipped="|".join(zipped), ours=_OURS, python=shlex.quote(sys.executable)))
+    with suppress(OSError):  # of file systems without modes
+        path.chmod(0o755)
+    return path if os.access(path, os.X_OK) else Path(sys.executable)
+
+
+def _is_installed(module: str) -> bool:
+    """Whether this process has a module from a folder, not from an archive."""
+    found = import_module(module).__file__
+    return found is not None and Path(found).is_file()
 
 
 class _NoPandas(MetaPathFinder):
@@ -59,22 +67,19 @@ def spare_pandas() -> None:
         sys.meta_path.remove(_NoPandas)
 
 
-class _TestUtilities(ModuleType):
-    """Has what PySpark asks its test utilities for outside of tests; whoever asks for more gets the real ones."""
-
-    have_numpy = True
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what the import system looks for
-            raise AttributeError(name)
-        if sys.modules.get(_TEST_UTILITIES) is self:
-            del sys.modules[_TEST_UTILITIES]
-        return getattr(importlib.import_module(_TEST_UTILITIES), name)
-
-
 def spare_test_utilities() -> None:
     """Keeps PySpark from importing its test utilities, and pandas with them, when it hands a value to Java.
 
-    It asks them whether there is NumPy.
+    Its converters ask them whether there is NumPy. There is: PyArrow needs it.
     """
-    sys.modules.setdefault(_TEST_UTILITIES, _TestUtilities(_TEST_UTILITIES))
+    import numpy as np
+    from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
+
+    def is_scalar(_: object, value: object) -> bool:
+        return isinstance(value, np.generic)
+
+    def is_row(_: object, value: object) -> bool:
+        return isinstance(value, np.ndarray) and value.ndim == 1
+
+    setattr(NumpyScalarConverter, "can_convert", is_scalar)  # noqa: B010 (a method is not assigned to)
+    setattr(NumpyArrayConverter, "can_convert", is_row)  # noqa: B010

@@ -110,9 +110,9 @@ def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, 
 
     Raises what is a file's own, FileNotFoundError and PermissionError, and bugs; else MissionControlError.
     """
-    filesystem, path = _filesystem(url)
 
     def attempt(_: bool) -> _Result:
+        filesystem, path = _filesystem(url)  # FTP connects for that
         try:
             return question(filesystem, path)
         except Exception as error:
@@ -130,16 +130,11 @@ def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, 
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
-    """What reads a URL, and the URL's path there. Raises as `_ask` where it cannot be made: FTP connects for that."""
+    """What reads a URL, and the URL's path there; fsspec keeps what it has made. Raises what the client raises."""
     import fsspec
 
     if not is_s3(url):
-        try:
-            return fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError, TypeError):
-            raise
-        except Exception as error:  # clients raise what they like
-            raise _failure(url, error) from error
+        return fsspec.core.url_to_fs(url)
     # More attempts are ours: s3fs would make 25, of 15 seconds each where nothing comes back.
     retries = {"retries": {"max_attempts": 2, "mode": "standard"}}
     filesystem = fsspec.filesystem("s3", config_kwargs=retries)  # url_to_fs would take :: in a key for a chain of URLs

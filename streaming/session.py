@@ -308,12 +308,15 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
         _shut_gateway()
         reason = next((line for line in said if "Exception: " in line), said[0] if said else repr(error))
         raise MissionControlError(f"Spark did not start with --master {master!r}: {reason.strip()}") from None
+    except BaseException:  # Ctrl-C, where nobody made something else of it
+        _shut_gateway()
+        raise
 
 
 @contextmanager
 def _own_ctrl_c() -> Iterator[None]:
-    """Keeps Spark from making Ctrl-C its own, which it does without being asked."""
-    if threading.current_thread() is not threading.main_thread():  # there it does not
+    """Keeps Spark from installing its own handler of SIGINT, as it does in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     take, ours = signal.signal, signal.getsignal(signal.SIGINT)

@@ -37,6 +37,9 @@ class Plan(Protocol):
     def read(self, number: int, document_bytes: int) -> Read:
         """What a micro-batch read, whose documents have that many bytes."""
 
+    def newest_bytes(self) -> int:
+        """About how much the newest micro-batch that is planned reads, counted as `unread_bytes` does."""
+
     def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
         """Takes note of how many rows a micro-batch made, so that the next is not too large."""
 
@@ -67,10 +70,10 @@ class Density:
 
     def note(self, rows: int, size: int) -> None:
         """Notes that a micro-batch made so many rows of so many bytes."""
-        if size:
-            unfinished = self._path.with_suffix(".tmp")
-            unfinished.write_text(json.dumps([max(rows, 1), size]))
-            unfinished.replace(self._path)
+        unfinished = self._path.with_suffix(".tmp")
+        # Where nothing was read of many messages, as of aborted ones, more are read the next time.
+        unfinished.write_text(json.dumps([max(rows, 1), size or LEAST_BATCH_BYTES]))
+        unfinished.replace(self._path)
 
     def room(self, max_bytes: int) -> int:
         """How many bytes the next micro-batch may have: as many as will make MAX_BATCH_ROWS rows, but max_bytes."""

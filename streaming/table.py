@@ -55,6 +55,7 @@ CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's
     "AWS_SKIP_SIGNATURE",
 )
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+_ENDPOINT_OPTIONS = ("endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url", "aws_endpoint_url_s3")
 DEFAULT_REGION = "us-east-1"  # as deltalake has it where there is no profile
 _CREDENTIAL_FILES = ("~/.aws/credentials", "~/.aws/config")
 _FINAL = (  # what a failure says that another attempt will not mend
@@ -112,7 +113,7 @@ def check_credentials(url: str, options: Mapping[str, str] | None = None) -> Non
     if not is_s3(url):
         return
     endpoints = {name: os.environ.get(name) for name in _ENDPOINTS}
-    endpoints |= {name: value for name, value in (options or {}).items() if "endpoint" in name.lower()}
+    endpoints |= {name: value for name, value in (options or {}).items() if name.lower() in _ENDPOINT_OPTIONS}
     for name, value in endpoints.items():
         if value:
             _check_endpoint(name, value)

@@ -155,14 +155,12 @@ def command(
 
 
 def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise MissionControlError(
-            f"expected --submitted-at as ISO 8601, such as 2017-10-02T14:05:00; got {text!r}"
-        ) from None
+    from streaming import forms
+
+    moment = None if text is None else forms.moment(text)
+    if text is not None and moment is None:
+        raise MissionControlError(f"expected --submitted-at as ISO 8601, such as 2017-10-02T14:05:00; got {text!r}")
+    return moment
 
 
 class _Output:

@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -13,7 +14,7 @@ import click
 from missioncontrol_nb.commands.command import BAD, HISTORY, LIVE, LIVE_FILES, Command
 from missioncontrol_nb.terminal import MAX_SEED, NumberRange, Stop, stopped_by_signals
 from streaming import contract
-from streaming.errors import MissionControlError
+from streaming.errors import MissionControlError, require_replaceable
 
 DEFAULT_RATE = 40.0  # that of missioncontrol_nb.simulate.fleet, which is not imported only to show help
 DEFAULT_DAYS = 60
@@ -137,6 +138,7 @@ def command(
     """
     from missioncontrol_nb.releases import load_calendar
     from missioncontrol_nb.simulate import Fleet, weeks_until
+    from missioncontrol_nb.simulate.live import sink_of
 
     if dataset is None and to is None:
         raise click.UsageError("say what to write: --history DATASET, --live FOLDER or both")
@@ -144,11 +146,13 @@ def command(
         raise click.UsageError("--rate 0 needs an end: --pings or --minutes")
     now = moment_of("--now", now_text, datetime.now(UTC))
     fleet = Fleet(load_calendar(releases), weeks_until(now), seed, _bad(now, **options), rate or DEFAULT_RATE)
-    if dataset is not None:
-        with stopped_by_signals() as stop:
-            _write_history(fleet, dataset, now, days, stop)
-        if releases_to is None and "://" not in dataset:
-            releases_to = Path(dataset) / "releases.json"
+    folders = _folders(dataset, to)
+    releases_to = _calendar_target(releases_to, dataset, folders)
+    with _without_empty_folders(folders):
+        sink = None if to is None else sink_of(to, options["is_compressed"])  # before the history, which takes minutes
+        if dataset is not None:
+            with stopped_by_signals() as stop:
+                _write_history(fleet, dataset, now, days, stop)
     if releases_to is not None:
         fleet.calendar.save(releases_to)
     if dataset is not None and releases_to is not None:
@@ -156,7 +160,45 @@ def command(
     elif to is not None and releases_to is None:
         click.echo("To look at these pings, a dashboard needs their calendar: --releases-to FILE writes it", err=True)
     if to is not None:
-        _write_live(fleet, to, now, not rate, **options)
+        _write_live(fleet, sink, to, now, not rate, **options)
+
+
+def _folders(*places: str | None) -> list[Path]:
+    """The folders of this machine among the places that are given."""
+    from streaming.places import is_remote, normal_url
+
+    return [Path(normal_url(place)) for place in places if place is not None and not is_remote(place)]
+
+
+def _calendar_target(given: Path | None, dataset: str | None, folders: list[Path]) -> Path | None:
+    """Where the shifted calendar goes; None for nowhere. Raises MissionControlError where it could not be written."""
+    from missioncontrol_nb.releases import require_writable
+
+    if given is None:
+        beside = Path(dataset) / "releases.json" if dataset is not None and "://" not in dataset else None
+        if beside is not None:
+            require_replaceable(beside)
+        return beside
+    if any(given.absolute() in (folder, *folder.parents) for folder in folders):
+        raise MissionControlError(f"expected the name of a file as --releases-to; got {str(given)!r}, a folder to be")
+    require_writable(given)
+    return given
+
+
+@contextmanager
+def _without_empty_folders(folders: list[Path]) -> Iterator[None]:
+    """Removes, where what is done within is broken off, those of these folders and their parents that it left empty.
+
+    Those that were there before stay.
+    """
+    new = [each for folder in folders for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    except BaseException:
+        for each in new:
+            with suppress(OSError):  # not made yet, or not empty
+                each.rmdir()
+        raise
 
 
 def _bad(now: datetime, **options: Any) -> list[Any]:
@@ -187,13 +229,12 @@ def _write_history(fleet: Any, dataset: str, until: datetime, days: int, stop: S
     )
 
 
-def _write_live(fleet: Any, to: str, now: datetime, is_fast: bool, **options: Any) -> None:
-    from missioncontrol_nb.simulate.live import sink_of, write_live
+def _write_live(fleet: Any, sink: Any, to: str, now: datetime, is_fast: bool, **options: Any) -> None:
+    from missioncontrol_nb.simulate.live import write_live
 
     minutes, at_most = options["minutes"], options["at_most"]
     length = timedelta(minutes=minutes) if minutes else timedelta(seconds=(at_most or 0) / DEFAULT_RATE)
     start = now - length if is_fast else now
-    sink = sink_of(to, options["is_compressed"])
     began = monotonic()
     with stopped_by_signals() as stop:
         sent = write_live(

@@ -1,7 +1,7 @@
 """The windows of one measure, line by line: a line is a version or a build."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_LINES = 6
+_FIRST = datetime.min.replace(tzinfo=UTC)
 COLUMNS = (
     *("line", "window_start", "age_hours", "events", "usage_hours"),
     *("rate", "lower", "upper", "arrived", "complete"),
@@ -53,7 +54,9 @@ class DetailRequest:
         if not length > timedelta(0):
             raise MissionControlError(f"length takes a timedelta above 0, not {self.length!r}")
         if isinstance(self.cut, bool) or not isinstance(self.cut, (int, float)) or not 0 <= self.cut < 100:
-            raise MissionControlError(f"cut is a percentage of 0 or more and below 100, not {self.cut!r}")
+            raise MissionControlError(
+                f"cut is a percentage of 0 or more and below 100, not {arguments.brief(self.cut)}"
+            )
         since, until = self.interval
         if since and until and until <= since:
             raise MissionControlError(f"until ({until}) should lie after since ({since})")
@@ -89,12 +92,22 @@ def read_detail(place: Place, measure: str, request: DetailRequest) -> Read:
 
 
 def _interval(request: DetailRequest, now: datetime, every: timedelta) -> tuple[datetime, datetime]:
-    """The interval, from the start of a window to the end of one."""
+    """The interval, from the start of a window to the end of one.
+
+    Raises MissionControlError where it begins after now and has no end: nothing of it can have come.
+    """
     since, until = request.interval
     until = until or now
-    since = since or until - request.length
-    first = hour_of(since)
-    return (first.replace(hour=0) if every > HOUR else first), until
+    since = since or _before(until, request.length)
+    first = hour_of(since).replace(hour=0) if every > HOUR else hour_of(since)
+    if first > until:
+        raise MissionControlError(f"until ({until}) should lie after since ({since})")
+    return first, until
+
+
+def _before(moment: datetime, length: timedelta) -> datetime:
+    """The moment that lies so much earlier; the first one that there is where that has no year."""
+    return moment - length if length < moment - _FIRST else _FIRST
 
 
 def _version_lines(place: Place) -> tuple[Line, ...]:

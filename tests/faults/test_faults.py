@@ -1,4 +1,7 @@
-"""One fault of each kind of `make faults`, with the same code; of the forced points all. On one machine by default."""
+"""Faults of `make faults`, with the same code: one of each kind that needs nothing but a broker.
+
+`make long` has one of each other kind, and all forced points.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -95,6 +95,7 @@ KINDS: dict[str, dict[str, str]] = {
     "Calendar.is_official": {"display_version": "any text", "channel": "any text", "build_id": "any text"},
     "Calendar.shifted": {"weeks": "weeks"},
     "Calendar.save": {"path": "place"},
+    "require_writable": {"path": "place"},
     "Aggregator": {"source": "place", "dataset": "place", "options": "other"},
     "show": {"dataset": "place", "releases": "place"},
 }
@@ -114,13 +115,35 @@ INTERNAL = {
     *("largest_change", "size_of_change"),
 }
 SEVERAL_SHAPES = [[[1, 2], [3]], [1, 2, 3]]
+HALF_A_PAIR, MILLION = "\ud800", "x" * 10**6
+YEAR_99999, YEAR_0 = np.datetime64("99999-01-01"), datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+HUGE = [10**400, 10**5000, [1, 10**5000]]
+MASKED = [np.ma.array([1.0, 2.0], mask=[True, False]), [np.ma.masked, 1.0], np.ma.masked]
+NO_NUMBERS = [[1, np.datetime64("2017")], [1, np.timedelta64(1, "h")], [{1}, 1], np.array([[1], 2], dtype=object)]
+
+
+def usage_hours(*hours: Any) -> pd.DataFrame:
+    """FRAME with a column of any objects."""
+    return FRAME.assign(usage_hours=pd.Series(hours, dtype=object))
+
+
 BAD: dict[str, list[Any]] = {
-    "names": [5, 56.0, ["56.0", 5], [None], [float("nan")], b"56.0", {"56.0": 1}, FRAME, np.array([["56.0"]]), True],
-    "measures": [["main_crash"], "main_crash", 5, [5], b"main_crashes", {"main_crashes": 1}, FRAME],
-    "time": ["", "yesterday", 5, 1e9, pd.NaT, np.datetime64("NaT"), ["2017-10-05"], True, "2017-10-05T14:01:60Z"],
-    "times": ["", "yesterday", 5, 1e9, pd.NaT, None, [None], [5], ["2017-10-05", "x"], pd.Series([pd.NaT])],
-    "place": [5, "", " ", "\0", b"data", ["data"], True, Path],
-    "choice": ["", "nonsense", 5, ["1h"], True, b"1h", np.array(["1h", "1d"])],
+    "names": [
+        *(5, 56.0, ["56.0", 5], [None], [float("nan")], b"56.0", {"56.0": 1}, FRAME, np.array([["56.0"]]), True),
+        *(HALF_A_PAIR, ["56.0", HALF_A_PAIR], np.ma.array(["56.0"], mask=[True])),
+    ],
+    "measures": [["main_crash"], "main_crash", 5, [5], b"main_crashes", {"main_crashes": 1}, FRAME, HALF_A_PAIR],
+    "time": [
+        *("", "yesterday", 5, 1e9, pd.NaT, np.datetime64("NaT"), ["2017-10-05"], True, "2017-10-05T14:01:60Z"),
+        *(HALF_A_PAIR, YEAR_99999, YEAR_0, "9999-12-31T23:00-01:00", np.array(1)),
+    ],
+    "times": [
+        *("", "yesterday", 5, 1e9, pd.NaT, None, [None], [5], ["2017-10-05", "x"], pd.Series([pd.NaT])),
+        *(HALF_A_PAIR, YEAR_99999, [YEAR_99999], YEAR_0, np.array(1), np.array([["2017-10-05"]], "datetime64[s]")),
+        *(np.ma.array(np.array(["2017-10-05"], "datetime64[s]"), mask=[True]), np.datetime64("NaT"), np.ma.masked),
+    ],
+    "place": [5, "", " ", "\0", b"data", ["data"], True, Path, HALF_A_PAIR, MILLION],
+    "choice": ["", "nonsense", 5, ["1h"], True, b"1h", np.array(["1h", "1d"]), HALF_A_PAIR, MILLION],
     "calendar": [True, "releases.json", 5, []],
     "options": [True, "AWS_REGION=x", {"AWS_REGION": 5}, {5: "x"}, ["x"]],
     "frame": [
@@ -130,19 +153,30 @@ BAD: dict[str, list[Any]] = {
         "frame",
         FRAME[["count"]],
         pd.concat([FRAME, FRAME[["usage_hours"]]], axis=1),
+        pd.concat({"a": FRAME}, axis=1),
+        *(usage_hours([1], [2]), usage_hours(10**400, 1), usage_hours(np.datetime64("2017"), 1)),
     ],
-    "confidence": [0, 1, 95, -0.1, "0.95", None, float("nan"), [0.9], True],
-    "numbers": [-1, float("nan"), float("inf"), "1", True, None, [1, "x"], [None], pd.NaT, 1j, *SEVERAL_SHAPES],
-    "counts": [1.5, [0.5], -1, float("nan"), 2.0**64, "1", True, [True], None, Decimal("0.5"), *SEVERAL_SHAPES],
-    "text": [5, "", b"text", ["text"], True],
+    "confidence": [
+        *(0, 1, 95, -0.1, "0.95", None, float("nan"), [0.9], True, 10**5000),
+        *(np.complex128(0.5), np.timedelta64(0), np.ma.masked),
+    ],
+    "numbers": [
+        *(-1, float("nan"), float("inf"), "1", True, None, [1, "x"], [None], pd.NaT, 1j, *SEVERAL_SHAPES),
+        *(*HUGE, *MASKED, *NO_NUMBERS),
+    ],
+    "counts": [
+        *(1.5, [0.5], -1, float("nan"), 2.0**64, "1", True, [True], None, Decimal("0.5"), *SEVERAL_SHAPES),
+        *(*HUGE, *MASKED, *NO_NUMBERS),
+    ],
+    "text": [5, "", b"text", ["text"], True, HALF_A_PAIR],
     "any text": [5, None, b"text", ["text"], True],
-    "version": [5, 56.0, "", "<b>", None, ["56.0"], True],
+    "version": [5, 56.0, "", "<b>", None, ["56.0"], True, HALF_A_PAIR, MILLION],
     "detail": [None, "detail", FRAME, 5],
     "flag": [None, 1, "yes", CALENDAR],
     "request": ["7d", {"every": "1h"}, timedelta(days=7)],
     "length": [None, 7, "7d", timedelta(0), timedelta(days=-1), pd.NaT],
-    "percentage": [-1, 100, "5", None, float("nan"), True],
-    "weeks": [1.5, "1", None, 10**6, 10**30],
+    "percentage": [-1, 100, "5", None, float("nan"), True, 10**5000],
+    "weeks": [1.5, "1", None, 10**6, 10**30, 10**5000, True],
 }
 AT_TEN = [
     *("2017-10-05T10:00", "2017-10-05 10:00:00Z", "2017-10-05T10:00:00z", "2017-10-05T12:00+02:00", "20171005T1000"),
@@ -222,6 +256,7 @@ def functions(folder: Path) -> Functions:
         "Calendar.is_official": (CALENDAR.is_official, build),
         "Calendar.shifted": (CALENDAR.shifted, {"weeks": 1}),
         "Calendar.save": (CALENDAR.save, {"path": folder / "saved.json"}),
+        "require_writable": (mc.releases.require_writable, {"path": folder / "saved.json"}),
         "Aggregator": (Aggregator, {"source": "pings", "dataset": "data"}),
         "show": (mc.dashboard.show, {"dataset": folder, "releases": folder / "releases.json"}),
     }
@@ -273,9 +308,9 @@ def test_what_an_argument_cannot_be_is_refused_with_a_sentence(name: str, argume
     call, good = functions[name]
     for value in BAD[KINDS[name][argument]]:
         with pytest.raises(MissionControlError) as error:
-            print(name, argument, repr(value), "gave", call(**{**good, argument: value}))
-        assert 10 < len(str(error.value)) < 400, value
-        assert "\n" not in str(error.value), value
+            print(name, argument, arguments.brief(value), "gave", call(**{**good, argument: value}))
+        assert 10 < len(str(error.value)) < 400, arguments.brief(value)
+        assert "\n" not in str(error.value), arguments.brief(value)
 
 
 @pytest.mark.parametrize(("name", "argument"), of_kind("names", "measures", "filter"))
@@ -379,6 +414,63 @@ def test_arrays_of_other_lengths_and_strata_without_usage_are_refused() -> None:
         mc.rates.standardised_rate([1, 2], [1.0, 0.0], [0.5, 0.5])
     with pytest.raises(MissionControlError, match=r"buckets' edges.*3\.5"):
         mc.rates.completeness(DELAYS.assign(delay_hours=3.5), "2017-10-05T09", "2017-10-05T10", "2017-10-05T10")
+
+
+@pytest.mark.parametrize(
+    "delay_hours",
+    [[1.0], 10**400, np.datetime64("2017"), np.timedelta64(1, "h"), "1", None, {1}],
+    ids=lambda value: type(value).__name__,
+)
+def test_delay_that_is_no_number_is_refused(delay_hours: Any) -> None:
+    delays = DELAYS.assign(delay_hours=pd.Series([delay_hours], dtype=object))
+    with pytest.raises(MissionControlError, match="expected numbers of 0 or more as delay_hours"):
+        mc.rates.completeness(delays, "2017-10-05T09", "2017-10-05T10", "2017-10-05T10")
+
+
+def test_masked_array_of_which_nothing_is_masked_counts() -> None:
+    given = np.ma.array([3, 1], mask=[False, False]), np.ma.array([100.0, 50.0])
+    assert plain(mc.rates.rate_interval(*given)[0]) == plain(mc.rates.rate_interval([3, 1], [100.0, 50.0])[0])
+
+
+@pytest.mark.parametrize(
+    "first", ["0001-01-01", datetime(1, 1, 1), pd.Timestamp("0001-01-01"), YEAR_0 + timedelta(hours=1)]
+)
+def test_any_year_of_four_digits_is_one_although_pandas_knows_fewer(first: Any, folder: Path) -> None:
+    assert plain(mc.load(folder, first, "9999-12-31", every=None)) == plain(mc.load(folder, every=None))
+    share = mc.rates.completeness(DELAYS, [first, "2017-10-05"], "9999-12-31", "9999-12-30")
+    assert share == pytest.approx([1, 1], abs=1e-3)
+    assert mc.rates.completeness(DELAYS, first, "2017-10-05", "9999-12-31") == pytest.approx([1])
+    shown = Monitor(folder).detail("release", "Windows_NT", "main_crashes", DetailRequest(since=first))
+    assert shown.since == datetime(1, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("length", [timedelta.max, timedelta(days=800_000)])
+@pytest.mark.parametrize("time", ["latest", "since_release"])
+def test_interval_is_never_longer_than_there_are_years(length: timedelta, time: Any, folder: Path) -> None:
+    monitor, place = Monitor(folder), ("release", "Windows_NT", "main_crashes")
+    shown = monitor.detail(*place, DetailRequest(length, time=time))
+    assert shown.since == datetime(1, 1, 1, tzinfo=UTC)
+    pd.testing.assert_frame_equal(
+        shown.windows, monitor.detail(*place, DetailRequest(since="0001-01-01", time=time)).windows
+    )
+    assert monitor.detail(*place, DetailRequest(until="0001-01-01", time=time)).until == shown.since
+    with pytest.raises(MissionControlError, match="should lie after since"):
+        monitor.detail(*place, DetailRequest(since="9999-12-31", time=time))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "ü" * 200, f"/tmp/{'x' * 300}", f"file:///{'x' * 300}"])
+def test_name_too_long_for_a_file_is_said_in_a_sentence(name: str) -> None:
+    for read in (mc.load, mc.Dataset, Monitor, mc.load_calendar, mc.releases.calendar_beside):
+        if "://" in name and read in (mc.load_calendar, mc.releases.calendar_beside):
+            continue
+        with pytest.raises(MissionControlError, match="File name too long"):
+            read(name)
+
+
+def test_options_of_a_store_are_text_that_utf_8_holds(folder: Path) -> None:
+    for options in ({"AWS_REGION": HALF_A_PAIR}, {HALF_A_PAIR: "x"}):
+        with pytest.raises(MissionControlError, match="storage_options takes text that UTF-8 can hold"):
+            mc.load(folder, storage_options=options)
 
 
 def test_hidden_line_is_not_hidden_by_a_part_of_its_name() -> None:

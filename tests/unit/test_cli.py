@@ -29,7 +29,7 @@ MISUSES = """
     status --dataset s3://bucket/d --endpoint-url http://:9000        | expected --endpoint-url as a URL
     status --dataset s3://bucket/d --endpoint-url http://[::1         | expected --endpoint-url as a URL
     aggregate ping.json --dataset http://x/y --checkpoint c | expected a folder or s3://BUCKET/KEY as dataset
-    aggregate folder --dataset d --checkpoint folder/state  | expected a checkpoint that neither
+    aggregate folder --dataset d --checkpoint folder/state  | expected a checkpoint outside
     aggregate ftp://127.0.0.1:1/x.jsonl --dataset d  | cannot reach 'ftp://127.0.0.1:1/x.jsonl'
     backfill ping.json --dataset gs://b/k --from 2017-10-02 --to 2017-10-02 | expected a folder or s3://BUCKET/KEY
     dashboard --dataset gs://bucket/k                | expected a folder or s3://BUCKET/KEY as dataset

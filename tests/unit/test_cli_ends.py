@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -143,8 +144,6 @@ def test_library_refuses_numbers_out_of_bounds(settings):
 
 
 def test_library_refuses_words_and_times_that_mean_nothing():
-    from datetime import UTC, datetime
-
     for wrong in ({"starting_offsets": "lastest"}, {"on_data_loss": "skip"}, {"starting_offsets": datetime(1, 1, 1)}):
         with pytest.raises(MissionControlError, match="expected"):
             TopicSettings(**wrong)
@@ -271,6 +270,68 @@ def test_device_is_not_replaced_by_a_file(command, tmp_path, monkeypatch, capsys
     assert ends(monkeypatch, *arguments[command]) == 1
     assert "which is a folder, a device or a pipe" in capsys.readouterr().err.splitlines()[-1]
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2017-10-02T14:01:00z", datetime(2017, 10, 2, 14, 1, tzinfo=UTC)),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2017-10-02T16:01:00.5+02:00", datetime(2017, 10, 2, 14, 1, 0, 500_000, tzinfo=UTC)),
+    ],
+)
+def test_times_on_the_command_line_have_the_forms_that_those_of_pings_have(text, moment, monkeypatch, capsys):
+    given = []
+
+    def aggregate(source, dataset, *, settings, **_):
+        given.append(settings)
+        raise MissionControlError("enough")
+
+    monkeypatch.setattr("streaming.job.aggregate", aggregate)
+    arguments = ["aggregate", "kafka://h:1/t", "--dataset", "d", "--submitted-at", text, "--starting-offsets", text]
+    assert ends(monkeypatch, *arguments) == 1, capsys.readouterr().err
+    assert [(each.envelope.submitted_at, each.topic.starting_offsets) for each in given] == [(moment, moment)]
+
+
+@pytest.mark.parametrize(
+    ("option", "target", "says"),
+    [("--releases-to", "/dev/null", "which is a folder, a device or a pipe"),
+     ("--seed", "3", "got 'new/history/releases.json', which is a folder"),
+     ("--releases-to", "file/releases.json", "cannot be written to file/releases.json: Not a directory"),
+     ("--releases-to", "x" * 300, "File name too long"),
+     ("--releases-to", "new", "expected the name of a file as --releases-to; got 'new'"),
+     ("--releases-to", "new/history", "expected the name of a file as --releases-to"),
+     ("--live", "file", "cannot make the folder")],
+)  # fmt: skip
+def test_simulation_checks_where_it_writes_before_it_writes_anything(
+    option, target, says, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("missioncontrol_nb.simulate.history.write_history", lambda *_: pytest.fail("it wrote"))
+    (tmp_path / "file").write_text("")
+    if option == "--seed":
+        (tmp_path / "new" / "history" / "releases.json").mkdir(parents=True)
+    before = set(tmp_path.rglob("*"))
+    assert ends(monkeypatch, "simulate", "--history", "new/history", "--days", "1", option, target) == 1
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_history_that_a_signal_ends_leaves_no_folder_that_it_made(number, code, tmp_path, monkeypatch):
+    def write_history(fleet, dataset, until, days, on_progress):
+        Path(dataset, "error_aggregates").mkdir(parents=True)
+        os.kill(os.getpid(), number)
+        on_progress(1, 2)
+
+    monkeypatch.setattr("missioncontrol_nb.simulate.history.write_history", write_history)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "notes.txt").write_text("")
+    for name in ("new/history", "there", "own"):
+        live = str(tmp_path / "pings" / "live")
+        assert ends(monkeypatch, "simulate", "--history", str(tmp_path / name), "--live", live, "--pings", "1") == code
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["own", "own/notes.txt", "there"]
 
 
 @pytest.mark.parametrize(

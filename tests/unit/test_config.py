@@ -1,6 +1,7 @@
 """Files of settings: every line is a setting, a comment or refused, so that none is lost unseen."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,16 @@ def test_device_and_pipe_that_nobody_writes_into_are_refused(
 
 def test_config_may_come_through_a_pipe() -> None:
     """As the shell's `--kafka-config <(command)` gives it: keys then lie in no file."""
-    reads, writes = os.pipe()
-    os.write(writes, b"sasl.username = me\n")
-    os.close(writes)
-    assert read_config(f"/dev/fd/{reads}", "--kafka-config") == {"sasl.username": "me"}
-    os.close(reads)
+    for seconds in (0.0, 0.3):
+        reads, writes = os.pipe()
+
+        def write(writes: int = writes, seconds: float = seconds) -> None:
+            threading.Event().wait(seconds)  # a command that asks for a password first
+            os.write(writes, b"sasl.username = me\n")
+            os.close(writes)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert read_config(f"/dev/fd/{reads}", "--kafka-config") == {"sasl.username": "me"}
+        thread.join()
+        os.close(reads)

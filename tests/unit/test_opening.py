@@ -158,7 +158,7 @@ def test_source_without_a_ping_leaves_no_dataset_behind(source: str, tmp_path: P
 
 def aggregate(dataset: str) -> object:
     """Opens the tables as a job does that begins anew."""
-    return open_writers(dataset)
+    return open_writers(dataset, relied={})
 
 
 @pytest.mark.parametrize("use", [*USES.values(), aggregate], ids=[*USES, "aggregate"])

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from streaming.cluster import environment_settings
+from streaming.errors import MissionControlError
 from streaming.python_start import write_launcher
 
 ROOT = Path(__file__).parent.parent.parent
@@ -20,15 +24,23 @@ def said_by(code: str, python: Path | str = sys.executable, **environment: str) 
 
 def test_launcher_starts_this_python_without_zipped_packages(tmp_path: Path) -> None:
     launcher = write_launcher(tmp_path / "a folder" / "python")
-    zipped = tmp_path / "spark" / "python" / "lib" / "pyspark.zip"
-    path = os.pathsep.join([str(zipped), "/else/where.jar", str(tmp_path / "with space"), str(zipped), "/last"])
+    (tmp_path / "app1").mkdir()
+    zipped = [f"{tmp_path}/spark/python/lib/{name}" for name in ("pyspark.zip", "py4j-0.10.9.9-src.zip")]
+    kept = ["/else/where.jar", f"{tmp_path}/with space", f"{tmp_path}/app[1]", "/opt/python/lib/mine.zip", "/last"]
+    path = os.pathsep.join([*zipped, *kept[:2], *zipped, *kept[2:]])
     code = "import os, sys; print(os.environ['PYTHONPATH'], sys.prefix, sys.argv[1:], sep='\\n')"
-    assert said_by(code, launcher, PYTHONPATH=path).splitlines() == [
-        os.pathsep.join(["/else/where.jar", str(tmp_path / "with space"), "/last"]),
-        sys.prefix,
-        "[]",
-    ]
+    assert said_by(code, launcher, PYTHONPATH=path).splitlines() == [os.pathsep.join(kept), sys.prefix, "[]"]
     assert said_by("print(1)", launcher, PYTHONPATH="") == "1"
+
+
+def test_python_is_started_itself_where_no_file_can_be_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder of a file system that is mounted with noexec."""
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.X_OK)
+    assert write_launcher(tmp_path / "python") == Path(sys.executable)
+    with pytest.raises(MissionControlError, match="no file can be executed in"):
+        environment_settings("s3://bucket/environment.tar.gz", tmp_path)
 
 
 def test_pandas_is_imported_only_where_something_else_may_need_it() -> None:
@@ -46,18 +58,20 @@ print(pandas.Series([1]).sum())
     assert said_by(code) == "True\n1"
 
 
-def test_test_utilities_of_pyspark_are_there_for_who_needs_them() -> None:
+def test_converters_of_pyspark_need_no_test_utilities_to_know_what_is_numpys() -> None:
     code = """
 import sys
+import numpy as np
 from streaming.python_start import spare_test_utilities
 spare_test_utilities()
-from pyspark.testing.utils import have_numpy
-print(have_numpy, "pandas" in sys.modules)
-from pyspark.testing.utils import assertDataFrameEqual, have_pandas
-print(assertDataFrameEqual.__module__, have_pandas, "pandas" in sys.modules)
-from pyspark.testing import assertSchemaEqual
-spare_test_utilities()
-import pyspark.testing.utils
-print(pyspark.testing.utils.assertSchemaEqual is assertSchemaEqual)
+from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
+values = (np.int64(1), 1, "a", np.array([1]), np.array([[1]]))
+print([NumpyScalarConverter().can_convert(value) for value in values])
+print([NumpyArrayConverter().can_convert(value) for value in values])
+print("pandas" in sys.modules)
 """
-    assert said_by(code).splitlines() == ["True False", "pyspark.testing.utils True True", "True"]
+    assert said_by(code).splitlines() == [
+        "[True, False, False, False, False]",
+        "[False, False, False, True, False]",
+        "False",
+    ]

@@ -215,6 +215,25 @@ def test_interval_of_a_standardised_rate_is_the_gamma_interval(strata: list[tupl
     assert rate <= upper
 
 
+@pytest.mark.parametrize("hours", [1e-290, 1e-150, 1.0, 1e150, 1e300])
+def test_rates_of_any_size_have_the_same_interval(hours: float) -> None:
+    found = standardised_rate([3, 1], [hours, 2 * hours], [0.5, 0.5])
+    assert np.array(found) * hours == pytest.approx(standardised_rate([3, 1], [1.0, 2.0], [0.5, 0.5]), rel=1e-9)
+    changes = standardised_change([3, 1], [hours, 2 * hours], [2, 2], [2 * hours, hours], [0.5, 0.5])
+    assert changes == pytest.approx(standardised_change([3, 1], [1.0, 2.0], [2, 2], [2.0, 1.0], [0.5, 0.5]), rel=1e-9)
+
+
+def test_stratum_whose_rate_is_nothing_beside_another_one_counts() -> None:
+    rate, lower, upper = standardised_rate([0, 1], [1.0, 1e300], [0.5, 0.5])
+    assert (rate, lower) == pytest.approx((5e-298, 5e-298 * -np.log(0.975)), rel=1e-9, abs=0)
+    assert upper == pytest.approx(500 * -np.log(0.025))
+
+
+def test_rate_that_no_float_holds_cannot_be_said() -> None:
+    assert np.isnan(standardised_rate([1], [5e-324], [1.0])).all()
+    assert np.isnan(standardised_change([1], [1e-300], [1], [1e300], [1.0])).all()
+
+
 def test_standardised_rate_without_an_event_is_zero_to_something() -> None:
     rate, lower, upper = standardised_rate([0, 0], [1000.0, 500.0], [0.5, 0.5])
     assert (rate, lower) == (0.0, 0.0)

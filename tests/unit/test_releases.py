@@ -383,6 +383,33 @@ def update(source: Path | str, target: Path, *options: str) -> tuple[int, str]:
         ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"FIREFOX_ESR": ["52"]}, "FIREFOX_ESR .*; got"),
         ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"LAST_MERGE_DATE": "2023-13-45"}, "2023-13-45"),
         ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"LAST_MERGE_DATE": 5}, "LAST_MERGE_DATE .*got 5"),
+        *(
+            ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"FIREFOX_NIGHTLY": nightly}, says)
+            for nightly, says in {
+                "58.0": "a version like 58.0a1 as FIREFOX_NIGHTLY .*; got '58.0'",
+                "58.0a2": "a version like 58.0a1 as FIREFOX_NIGHTLY",
+                "58.0b1": "a version like 58.0a1 as FIREFOX_NIGHTLY",
+                "58.0.1a1": "a version like 58.0a1 as FIREFOX_NIGHTLY",
+                "9999.0a1": "from 57.0a1 to 59.0a1 as FIREFOX_NIGHTLY .* newest release is of 56; got '9999.0a1'",
+                "60.0a1": "from 57.0a1 to 59.0a1 as FIREFOX_NIGHTLY",
+                "56.0a1": "from 57.0a1 to 59.0a1 as FIREFOX_NIGHTLY",
+            }.items()
+        ),
+        *(
+            ("firefox_versions.json", HISTORY["firefox_versions.json"] | changed, says)
+            for changed, says in [
+                (
+                    {"LAST_MERGE_DATE": "2016-10-21"},
+                    "within 3 weeks of 2017-09-26, .* as LAST_MERGE_DATE .* 58.0a1 beg",
+                ),
+                ({"LAST_MERGE_DATE": "2017-08-08"}, "within 3 weeks of 2017-09-26"),  # the merge before
+                ({"LAST_MERGE_DATE": "2017-11-20"}, "within 3 weeks of 2017-09-26"),
+                *(
+                    ({"FIREFOX_NIGHTLY": "59.0a1", "LAST_MERGE_DATE": day}, "a day after 2017-09-28, when the first 57")
+                    for day in ("2017-09-21", "2017-09-28")
+                ),
+            ]
+        ),
         ("firefox_versions.json", "[" * 200_000, "nested too deeply"),
         ("firefox_versions.json", '{"a":' * 200_000, "nested too deeply"),
         ("firefox_versions.json", " " * (21 << 20), "more than 20 MB"),
@@ -400,6 +427,60 @@ def test_update_refuses_what_is_no_whole_calendar_and_leaves_the_present_one(
     assert re.search(says, said), said
     assert target.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"1.0", "snapshot.json"}
+
+
+def test_nightly_of_every_week_since_2011_is_taken(shared_data: Path) -> None:
+    """A merge is up to five days before the first beta or the release that it made (58.0a1), and told late at times."""
+    told = {name: json.loads((shared_data / "releases" / name).read_text()) for name in releases.HISTORIES}
+    nightlies = sorted(CALENDAR.on("nightly"), key=lambda release: release.date)
+    checked = 0
+    for nightly, follows in zip(nightlies, [*nightlies[1:], None], strict=True):
+        if nightly.date < date(2011, 7, 1):
+            continue
+        merged, ends = nightly.date - timedelta(days=5), follows.date if follows else date(2024, 5, 31)
+        for days in range(0, (ends - merged).days + 2, 7):
+            day = str(merged + timedelta(days=days))
+            known = {name: {v: on for v, on in history.items() if on <= day} for name, history in told.items()}
+            versions = {"LATEST_FIREFOX_VERSION": "56.0", "FIREFOX_NIGHTLY": nightly.version}
+            versions["LAST_MERGE_DATE"] = str(merged)
+            releases._check_product_details("", known | {"firefox_versions.json": versions})
+            checked += 1
+    assert checked > 650
+
+
+def test_versions_alone_are_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "firefox_versions.json"
+    for changed in ({"FIREFOX_NIGHTLY": 58}, {"FIREFOX_NIGHTLY": "58.0"}, {"LAST_MERGE_DATE": "soon"}):
+        path.write_text(json.dumps(HISTORY["firefox_versions.json"] | changed))
+        with pytest.raises(MissionControlError, match=f"as {next(iter(changed))} in firefox_versions.json; got"):
+            load_calendar(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x" * 300, "File name too long"),
+        ("file/releases.json", "cannot be written to"),
+        ("folder", "which is a folder"),
+    ],
+)
+def test_place_of_a_calendar_that_cannot_be_written_is_told_before_and_after(
+    name: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for write in (releases.require_writable, CALENDAR.save):
+        with pytest.raises(MissionControlError, match=says):
+            write(tmp_path / name)
+    releases.require_writable(tmp_path / "new" / "folder" / "releases.json")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
+
+
+def test_calendar_may_have_the_longest_name_that_a_file_can_have(tmp_path: Path) -> None:
+    path = tmp_path / ("ü" * 125 + ".json")
+    CALENDAR.save(path)
+    assert load_calendar(path) == CALENDAR
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_update_may_be_told_to_write_a_calendar_that_lacks_versions(product_details: Path, tmp_path: Path) -> None:
