@@ -610,8 +610,7 @@ class FilePlan:
         return Read(sum(max(file.size, 0) for file in files), len(files))
 
     def newest_bytes(self) -> int:
-        """The sizes of the newest micro-batch's files."""
-        self._log.refresh()
+        """The sizes of the newest micro-batch's files, of those that the log has read in: another thread reads on."""
         count = len(self._log)
         if self._newest[0] != count:
             files = self._log.files(count - 1, count)

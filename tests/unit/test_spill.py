@@ -14,6 +14,8 @@ from streaming.errors import MissionControlError
 from streaming.files import (
     FEW_BYTES,
     PIECE_BYTES,
+    FileLog,
+    FilePlan,
     Listed,
     PingFilesReader,
     count_pieces,
@@ -22,6 +24,7 @@ from streaming.files import (
     share_out,
     take,
 )
+from streaming.patience import NO_PATIENCE
 from streaming.pings import Envelope
 from streaming.spill import files_of, room_of, spilled, with_rows
 from streaming.sums import add_up
@@ -186,6 +189,15 @@ def test_rows_are_few_where_bytes_are_or_where_the_micro_batch_before_says_so(tm
     assert not have_few_rows(many_bytes, 1, density)
     density.note(spill.BATCH_ROWS // 2, FEW_BYTES)
     assert have_few_rows([Listed("/a.jsonl.gz", FEW_BYTES // 4, 0)], 1, density)  # density is that of packed bytes
+
+
+def test_a_plan_knows_how_much_its_newest_micro_batch_reads(tmp_path: Path) -> None:
+    plan = FilePlan(str(tmp_path / "pings"), tmp_path / "files.log", tmp_path, 1 << 40, NO_PATIENCE)
+    assert plan.newest_bytes() == 0
+    for number, size in enumerate((7, 5)):
+        FileLog(tmp_path / "files.log").append([Listed(f"/{number}.jsonl", size, 0), Listed(f"/{number}.json", -1, 0)])
+        assert plan.has_few_rows(number, 1)
+        assert plan.newest_bytes() == size
 
 
 def test_a_micro_batch_has_a_limit_of_files_for_empty_ones_have_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
