@@ -65,21 +65,3 @@ def spare_pandas() -> None:
         pa.array([0])
     finally:
         sys.meta_path.remove(_NoPandas)
-
-
-def spare_test_utilities() -> None:
-    """Keeps PySpark from importing its test utilities, and pandas with them, when it hands a value to Java.
-
-    Its converters ask them whether there is NumPy. There is: PyArrow needs it.
-    """
-    import numpy as np
-    from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
-
-    def is_scalar(_: object, value: object) -> bool:
-        return isinstance(value, np.generic)
-
-    def is_row(_: object, value: object) -> bool:
-        return isinstance(value, np.ndarray) and value.ndim == 1
-
-    setattr(NumpyScalarConverter, "can_convert", is_scalar)  # noqa: B010 (a method is not assigned to)
-    setattr(NumpyArrayConverter, "can_convert", is_row)  # noqa: B010

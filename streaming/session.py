@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from streaming.cluster import environment_settings, is_cluster, own_address
 from streaming.errors import MissionControlError
 from streaming.places import plain_folder
-from streaming.python_start import spare_test_utilities, write_launcher
+from streaming.python_start import write_launcher
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -294,7 +294,6 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
         "start_new_session": True,  # Ctrl-C is ours to take
         "pass_fds": [held.fileno()] if held else [],
     }
-    spare_test_utilities()
     try:
         gateway = launch_gateway(spoken, popen)
         SparkContext._ensure_initialized(gateway=gateway)

@@ -56,22 +56,3 @@ print(pandas.Series([1]).sum())
 """
     assert said_by(code, MISSIONCONTROL_STARTED="1") == "False\n1"
     assert said_by(code) == "True\n1"
-
-
-def test_converters_of_pyspark_need_no_test_utilities_to_know_what_is_numpys() -> None:
-    code = """
-import sys
-import numpy as np
-from streaming.python_start import spare_test_utilities
-spare_test_utilities()
-from pyspark.sql.types import NumpyArrayConverter, NumpyScalarConverter
-values = (np.int64(1), 1, "a", np.array([1]), np.array([[1]]))
-print([NumpyScalarConverter().can_convert(value) for value in values])
-print([NumpyArrayConverter().can_convert(value) for value in values])
-print("pandas" in sys.modules)
-"""
-    assert said_by(code).splitlines() == [
-        "[True, False, False, False, False]",
-        "[False, False, False, True, False]",
-        "False",
-    ]
