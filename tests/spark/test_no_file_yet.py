@@ -81,8 +81,8 @@ def test_run_that_is_stopped_before_all_was_read_is_not_finished(spark: SparkSes
 def test_job_killed_while_spark_noted_its_first_micro_batch_begins_again(spark: SparkSession, tmp_path: Path) -> None:
     pings, dataset = tmp_path / "pings", tmp_path / "dataset"
     pings.mkdir()
-    with pytest.raises(MissionControlError, match="nothing is there"):
-        aggregate(str(pings), str(dataset), spark=spark)
+    stop, follows = threading.Event(), AggregateSettings(follow=True)
+    aggregate(str(pings), str(dataset), settings=follows, stop=stop, on_start=lambda _: stop.set(), spark=spark)
     for name in ("metadata", "offsets/.0.0f3c.tmp"):
         left = dataset / "_checkpoint" / "spark" / name
         left.parent.mkdir(parents=True, exist_ok=True)
