@@ -154,10 +154,11 @@ def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str
 
     master: as Spark means it; "cluster": a standalone one of this machine, a master and two workers of one core.
     """
-    from streaming.added import write_files
+    from streaming.added import spill_rows
     from streaming.cluster import await_executors
     from streaming.job import sum_partials
     from streaming.session import spark_session
+    from streaming.spill import files_of
     from streaming.sums import rows_of
     from streaming.table import TableWriter
     from tests.services.cluster import Cluster
@@ -178,7 +179,7 @@ def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str
             sum_partials(partials).write.format("noop").mode("overwrite").save()
             steps = [clock.look()]
             if way == "workers":
-                _, files = write_files(sum_partials(partials), dataset)
+                _, files = files_of(spill_rows(sum_partials(partials), dataset, 0).toArrow())
                 steps += [clock.look(), clock.look()]
                 content = files[writer.table.name]
             else:

@@ -12,24 +12,13 @@ from typing import TYPE_CHECKING
 from streaming import contract
 from streaming.errors import MissionControlError
 from streaming.python_start import spare_pandas
-from streaming.spill import files_of, spilled
+from streaming.spill import spilled
 from streaming.table import is_remote
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake.transaction import AddAction
     from pyspark.sql import DataFrame
-
-
-def write_files(sums: "DataFrame", dataset: str) -> "tuple[pa.Table, dict[str, list[AddAction]]]":
-    """Write the rows of sums, from the tasks that have them, into the tables' folders; nothing is committed.
-
-    Returns what is left to note of the rows, of contract.partial_schema() with most keys null, and the files by table.
-    Raises MissionControlError where the driver does not see what the tasks wrote.
-    """
-    left, files = files_of(spill_rows(sums, dataset, 0).toArrow())
-    check_seen(dataset, files)
-    return left, files
 
 
 def spill_rows(partials: "DataFrame", dataset: str, room: int) -> "DataFrame":
