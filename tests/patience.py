@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 300.0
 T = TypeVar("T")
 
 
