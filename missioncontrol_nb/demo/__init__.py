@@ -29,7 +29,7 @@ BAD_FOR = timedelta(hours=12)
 BAD_EFFECT = 0.5
 WORST_FACTOR = 9.0  # which an old release may need for the effect
 KEPT_PINGS = timedelta(minutes=10)
-CATCH_UP_SECONDS = 8.0
+CATCH_UP_SECONDS = 20.0  # without any progress of the job, at the end
 TOLD_EVERY_SECONDS = 10.0
 
 
@@ -217,7 +217,10 @@ class Demo:
                 self._tell(self._summary(self._live.sent, self._written, self._server))
 
     def _summary(self, sent: "Sent", written: "Written", server: "Server") -> str:
-        counted, rejected = self._await_counted(sent, written)
+        assert self._aggregator is not None
+        self._await_counted(sent, written)
+        end_aggregator(self._aggregator)  # it counts the micro-batch that it is at
+        counted, rejected = self._counted(written)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(rejected.items(), key=lambda r: -r[1]))
         all_rejected = sum(rejected.values())
         missing = sent.pings - counted - all_rejected
@@ -225,19 +228,24 @@ class Demo:
         left = f"; {missing:,} not read any more" if missing else ""
         return f"{sent.pings:,} pings in ({what}{left}), {plural(server.page_visits(), 'page visit')}"
 
-    def _await_counted(self, sent: "Sent", written: "Written") -> tuple[int, dict[str, int]]:
-        """How many live pings the dataset holds, and how many rejected ones by reason; waits a while for the last."""
+    def _await_counted(self, sent: "Sent", written: "Written") -> None:
+        """Waits until the job has counted all live pings, for as long as it goes on counting some."""
         assert self._aggregator is not None
-        gives_up = monotonic() + CATCH_UP_SECONDS
-        while True:
-            counted, rejected = _counts(self._dataset)
-            counted -= written.pings
-            rejected = {reason: count - written.rejected.get(reason, 0) for reason, count in rejected.items()}
-            rejected = {reason: count for reason, count in rejected.items() if count}
-            is_done = counted + sum(rejected.values()) >= sent.pings
-            if is_done or monotonic() > gives_up or not self._aggregator.running:
-                return counted, rejected
+        before, since = -1, monotonic()
+        while self._aggregator.running:
+            counted, rejected = self._counted(written)
+            known = counted + sum(rejected.values())
+            if known != before:
+                before, since = known, monotonic()
+            if known >= sent.pings or monotonic() - since > CATCH_UP_SECONDS:
+                return
             threading.Event().wait(0.2)
+
+    def _counted(self, written: "Written") -> tuple[int, dict[str, int]]:
+        """How many live pings the dataset holds, and how many rejected ones by reason."""
+        counted, all_rejected = _counts(self._dataset)
+        rejected = {reason: count - written.rejected.get(reason, 0) for reason, count in all_rejected.items()}
+        return counted - written.pings, {reason: count for reason, count in rejected.items() if count}
 
 
 def _counts(dataset: Path) -> tuple[int, dict[str, int]]:

@@ -3,6 +3,8 @@
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -108,9 +110,13 @@ class Part:
 
     sent = None
     is_ended = False
+    running = True
 
     def end(self) -> None:
         self.is_ended = True
+
+    def page_visits(self) -> int:
+        return 0
 
 
 def test_end_of_a_demo_ends_every_part_even_when_nothing_can_be_told(tmp_path, monkeypatch):
@@ -125,3 +131,35 @@ def test_end_of_a_demo_ends_every_part_even_when_nothing_can_be_told(tmp_path, m
     assert demo._live.is_ended
     assert demo._server.is_ended
     assert len(ended) == 2
+
+
+def summary_of(tmp_path, monkeypatch, counts):
+    """What a demo of 100 live pings says at its end. counts: what the dataset holds, each time it is looked at."""
+    demo = demo_module.Demo(demo_module.Settings(), tmp_path, threading.Event(), print)
+    demo._aggregator = Part()
+    monkeypatch.setattr(demo_module, "_counts", counts)
+    clock = count(0, 0.9 * demo_module.CATCH_UP_SECONDS)
+    monkeypatch.setattr(demo_module, "monotonic", lambda: next(clock))
+    sent, written = SimpleNamespace(pings=100), SimpleNamespace(pings=1000, rejected={"not_json": 5})
+    return demo._summary(sent, written, Part())
+
+
+def test_summary_waits_for_as_long_as_the_job_goes_on_counting(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_module, "end_aggregator", lambda _: None)
+    looked = count(0, 10)
+    counts = lambda _: (1000 + min(next(looked), 90), {"not_json": 15})  # noqa: E731
+    said = summary_of(tmp_path, monkeypatch, counts)
+    assert said == "100 pings in (90 counted, 10 rejected: not_json 10), 0 page visits"
+
+
+def test_summary_has_what_the_job_counts_as_it_ends(tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(demo_module, "end_aggregator", ended.append)
+    said = summary_of(tmp_path, monkeypatch, lambda _: (1100 if ended else 1099, {"not_json": 5}))
+    assert said == "100 pings in (100 counted, 0 rejected), 0 page visits"
+
+
+def test_summary_says_what_the_job_did_not_read_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_module, "end_aggregator", lambda _: None)
+    said = summary_of(tmp_path, monkeypatch, lambda _: (1060, {"not_json": 5}))
+    assert said == "100 pings in (60 counted, 0 rejected; 40 not read any more), 0 page visits"
