@@ -213,14 +213,16 @@ def _bad(now: datetime, **options: Any) -> list[Any]:
 
 def _write_history(fleet: Any, dataset: str, until: datetime, days: int, stop: Stop) -> None:
     from missioncontrol_nb.simulate.history import new_dataset, write_history
+    from streaming.places import is_remote
 
     with new_dataset(dataset), click.progressbar(length=days, label="History, days") as bar:
 
         def on_progress(done: int, _: int) -> None:
             bar.update(done - bar.pos)
             if stop.is_set():
-                click.echo(f"\nStopped: the history in {dataset} is not whole, simulate it anew", err=True)
-                sys.exit(stop.exit_code)  # new_dataset removes what was written
+                what = "is not whole: remove it" if is_remote(dataset) else "was not whole and is removed"
+                click.echo(f"\nStopped: the history in {dataset} {what}", err=True)
+                sys.exit(stop.exit_code)  # new_dataset removes a folder's
 
         written = write_history(fleet, dataset, until, days, on_progress)
     click.echo(

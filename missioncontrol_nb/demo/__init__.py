@@ -60,7 +60,7 @@ def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
     """
     check_port(settings.port)
     if settings.topic is not None:
-        check_topic(settings.topic)
+        check_topic(settings.topic, tell)
     with ExitStack() as stack:
         stop = stack.enter_context(stopped_by_signals(signal.SIGHUP))
         folder = stack.enter_context(own_folder(settings.folder))

@@ -4,7 +4,7 @@ import fcntl
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -28,13 +28,18 @@ def check_port(port: int) -> None:
             ) from None
 
 
-def check_topic(url: str) -> None:
-    """Raises MissionControlError where a demo cannot send pings through a topic: it must be there, and be reached."""
+def check_topic(url: str, tell: Callable[[str], None]) -> None:
+    """Raises MissionControlError where a demo cannot send pings through a topic: it must be there, and be reached.
+
+    tell: told before the brokers are asked, which may take half a minute where none answers.
+    """
     from streaming.topic import Topic, is_topic
 
     if not is_topic(url):
         raise MissionControlError(f"expected --kafka as kafka://HOST:PORT/TOPIC; got {url!r}")
-    Topic.of(url, {}).require()
+    topic = Topic.of(url, {})
+    tell(f"Looking for the topic {url} ...")
+    topic.require()
 
 
 @contextmanager

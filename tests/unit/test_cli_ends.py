@@ -318,7 +318,7 @@ def test_simulation_checks_where_it_writes_before_it_writes_anything(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_history_that_a_signal_ends_leaves_no_folder_that_it_made(number, code, tmp_path, monkeypatch):
+def test_history_that_a_signal_ends_leaves_no_folder_that_it_made(number, code, tmp_path, monkeypatch, capsys):
     def write_history(fleet, dataset, until, days, on_progress):
         Path(dataset, "error_aggregates").mkdir(parents=True)
         os.kill(os.getpid(), number)
@@ -331,6 +331,8 @@ def test_history_that_a_signal_ends_leaves_no_folder_that_it_made(number, code, 
     for name in ("new/history", "there", "own"):
         live = str(tmp_path / "pings" / "live")
         assert ends(monkeypatch, "simulate", "--history", str(tmp_path / name), "--live", live, "--pings", "1") == code
+        said = capsys.readouterr().err
+        assert said.endswith(f"Stopped: the history in {tmp_path / name} was not whole and is removed\n")
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["own", "own/notes.txt", "there"]
 
 
@@ -343,5 +345,7 @@ def test_demo_checks_its_topic_before_it_makes_anything(topic, says, tmp_path, m
     monkeypatch.setattr("streaming.topic.PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr("streaming.topic.ANSWER_SECONDS", 1.0)
     assert ends(monkeypatch, "demo", "--port", "0", "--folder", str(tmp_path / "demo"), "--kafka", topic) == 1
-    assert says in capsys.readouterr().err.splitlines()[-1]
+    output, errors = capsys.readouterr()
+    assert says in errors.splitlines()[-1]
+    assert output == (f"Looking for the topic {topic} ...\n" if "broker" in says else "")
     assert not (tmp_path / "demo").exists()
