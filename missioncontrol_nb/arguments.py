@@ -277,6 +277,37 @@ def frame(argument: str, value: Any, columns: Sequence[str] = ()) -> "pd.DataFra
     return checked
 
 
+def column_of_times(argument: str, column: "pd.Series") -> "pd.Series":
+    """A frame's column as times in UTC. Raises MissionControlError for what is no time, or missing."""
+    import pandas as pd
+
+    return pd.Series(times(argument, column), index=column.index)
+
+
+def column_of_text(argument: str, column: "pd.Series") -> "pd.Series":
+    """A frame's column whose cells are all text. Raises MissionControlError for others and for missing ones."""
+    for value in column.array if column.dtype == object else column.unique():
+        instance(argument, value, str, "text in each cell")
+    return column
+
+
+def column_of_numbers(argument: str, column: "pd.Series") -> "pd.Series":
+    """A frame's column as floats, NaN where one is missing. Raises MissionControlError for others, or infinite ones."""
+    import numpy as np
+
+    given = column.dropna()
+    if getattr(column.dtype, "kind", "O") not in "iuf":
+        strange = [each for each in given.array if column.dtype != object or not _is_number(each)]
+        if strange:
+            raise MissionControlError(f"expected numbers as {argument}; got {brief(strange[0])}")
+    array = np.full(len(column), np.nan)
+    with np.errstate(over="ignore"):  # of a longer float, which is infinite then
+        array[column.notna()] = given.astype(float)
+    if np.isinf(array).any():
+        raise MissionControlError(f"expected finite numbers as {argument}; got {float(array[np.isinf(array)][0])!r}")
+    return column.__class__(array, index=column.index)
+
+
 def brief(value: Any) -> str:
     """What a message says of a value: its repr where that is short, else its class."""
     try:

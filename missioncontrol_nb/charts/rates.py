@@ -15,7 +15,8 @@ from streaming.errors import MissionControlError
 from .detail_data import HOUR_MS, milliseconds, nice_top, rate_top, stretches
 from .theme import BAND_OPACITY, DASHES, SHADES, USAGE_HEIGHT, WIDTHS, light, on_axis, theme
 
-RATE_COLUMNS = ("window_start", "measure", "events", "usage_hours", "rate_per_1k_hours", "rate_lower", "rate_upper")
+NUMBERS = ("events", "usage_hours", "rate_per_1k_hours", "rate_lower", "rate_upper")
+RATE_COLUMNS = ("window_start", "measure", *NUMBERS)
 
 
 def rate_chart(rates: pd.DataFrame, *, color: str | None = None, title: str | None = None) -> alt.VConcatChart:
@@ -26,7 +27,7 @@ def rate_chart(rates: pd.DataFrame, *, color: str | None = None, title: str | No
     unless named. Pointing at a window shows its figures. Raises MissionControlError for a column that is not there,
     for keys that are left over (sum over them first), and where a line has two rates of a measure at one time.
     """
-    arguments.frame("rates", rates, RATE_COLUMNS)
+    rates = _checked(rates)
     if title is not None:
         arguments.text("title", title)
     key = _key(rates, color)
@@ -49,7 +50,7 @@ def rate_chart(rates: pd.DataFrame, *, color: str | None = None, title: str | No
 
 def rate_data(rates: pd.DataFrame, key: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(the rates with `line`, the key's value, and `stretch`; usage hours by line and window stacked from y0 to y1)."""
-    arguments.frame("rates", rates, [*RATE_COLUMNS, *([key] if key else [])])
+    rates = _checked(rates, *([key] if key else []))
     lines = rates.assign(line=rates[key].astype(str) if key else "all")
     order = {name: place for place, name in enumerate(_values_of(lines["line"]))}
     placed = lines.assign(series=lines["line"].map(order), x=milliseconds(lines["window_start"]))
@@ -68,6 +69,18 @@ def rate_data(rates: pd.DataFrame, key: str | None) -> tuple[pd.DataFrame, pd.Da
     stack["y0"] = (y1 - hours).stack().to_numpy()
     stack["window_start"] = pd.to_datetime(stack.pop("x"), unit="ms", utc=True)
     return placed.drop(columns=["series", "x"]), stack
+
+
+def _checked(rates: pd.DataFrame, *keys: str) -> pd.DataFrame:
+    """The rates, each column as what it holds. Raises MissionControlError where one lacks, or holds something else."""
+    arguments.frame("rates", rates, [*RATE_COLUMNS, *keys])
+    named = {name: f"rates[{name!r}]" for name in RATE_COLUMNS}
+    numbers = {name: arguments.column_of_numbers(named[name], rates[name]) for name in NUMBERS}
+    return rates.assign(
+        window_start=arguments.column_of_times(named["window_start"], rates["window_start"]),
+        measure=arguments.column_of_text(named["measure"], rates["measure"]),
+        **numbers,
+    )
 
 
 def _shortest_step(x: pd.Series) -> float:

@@ -1,7 +1,9 @@
 """The charts' data, specifications and words, without a browser."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from importlib import import_module
 
 import altair as alt
@@ -299,3 +301,31 @@ def test_rate_chart_names_what_it_misses():
         charts.rate_chart(frame, color="version")
     with pytest.raises(MissionControlError, match="have display_version, os_name: load by one of them"):
         charts.rate_chart(frame.assign(os_name="Linux"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [("window_start", "yesterday", "takes an ISO time"), ("window_start", [1], "takes an ISO time"),
+     ("window_start", None, "takes an ISO time"), ("measure", 1, "takes text"), ("measure", None, "takes text"),
+     ("events", "many", "expected numbers as rates['events']; got 'many'"),
+     ("usage_hours", [1.0], "expected numbers as rates['usage_hours']; got [1.0]"),
+     ("usage_hours", float("inf"), "expected finite numbers as rates['usage_hours']; got inf"),
+     ("rate_lower", True, "got True"), ("rate_upper", NOON, "expected numbers")],
+)  # fmt: skip
+def test_rate_chart_says_which_column_holds_what_it_cannot_draw(column, value, says):
+    frame = rates(loaded(display_version=["55.0.3", "56.0"] * 6))
+    frame[column] = pd.Series([value] * len(frame), index=frame.index, dtype=object)
+    with pytest.raises(MissionControlError, match=re.escape(says)):
+        charts.rate_chart(frame)
+
+
+def test_rate_chart_takes_numbers_and_times_of_any_type_and_missing_rates():
+    frame = rates(loaded(display_version=["55.0.3", "56.0"] * 6))
+    other = frame.assign(
+        window_start=frame["window_start"].map(str),
+        usage_hours=frame["usage_hours"].map(Decimal),
+        events=frame["events"].astype("Int64"),
+    )
+    assert charts.rate_chart(other).to_dict() == charts.rate_chart(frame).to_dict()
+    other.loc[0, "rate_per_1k_hours"] = None
+    assert charts.rate_chart(other)
