@@ -27,7 +27,7 @@ def rate_chart(rates: pd.DataFrame, *, color: str | None = None, title: str | No
     unless named. Pointing at a window shows its figures. Raises MissionControlError for a column that is not there,
     for keys that are left over (sum over them first), and where a line has two rates of a measure at one time.
     """
-    rates = _checked(rates)
+    arguments.frame("rates", rates, RATE_COLUMNS)
     if title is not None:
         arguments.text("title", title)
     key = _key(rates, color)

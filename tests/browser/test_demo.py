@@ -166,7 +166,7 @@ def through_kafka(request) -> list[str]:
     return ["--kafka", f"kafka://{broker.address}/demo"]
 
 
-def test_second_demo_through_kafka_beside_the_first_which_ends_when_it_loses_a_part(start_demo, through_kafka):
+def test_second_demo_through_kafka_beside_the_first_and_each_end_is_a_clean_one(start_demo, through_kafka):
     with start_demo("--port", 0) as first:
         port = first.url.rstrip("/").rsplit(":", 1)[1]
         taken = subprocess.run(
@@ -184,12 +184,20 @@ def test_second_demo_through_kafka_beside_the_first_which_ends_when_it_loses_a_p
             assert pings > 100
             assert second.left() == []
         assert urlopen(first.url + "health").status == 200
-        [job] = [part for part in psutil.Process(first.process.pid).children() if "aggregate" in part.cmdline()]
-        job.kill()
-        code, _ = first.end(number=None)
-        assert code == 1
-        assert "missioncontrol: the Spark job ended by itself" in first.said()
+        code, output = first.end(signal.SIGTERM)
+        assert code == 0, first.said()
+        assert LAST_LINE.search(output)
         assert first.left() == []
+
+
+def test_demo_that_loses_a_part_says_which_and_ends(start_demo):
+    with start_demo("--port", 0) as demo:
+        [job] = [p for p in psutil.Process(demo.process.pid).children() if "aggregate" in p.cmdline()]
+        job.kill()
+        code, _ = demo.end(number=None)
+        assert code == 1
+        assert "missioncontrol: the Spark job ended by itself" in demo.said()
+        assert demo.left() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
