@@ -1,4 +1,4 @@
-"""Waiting for an object store that does not answer: how long, how often it is asked, and that this is said."""
+"""Waiting for what passes, such as a store that does not answer: how long, how often it is tried, what is said."""
 
 import os
 import random
@@ -16,14 +16,19 @@ START_SECONDS = 30.0  # and at its start
 QUIET_SECONDS = 3.0  # what passes sooner is not worth a word
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
+_LONGEST_PAUSE_OF_CONFLICTS_SECONDS = 0.5  # each attempt may succeed, however many before it did not
 _LONGEST_REASON = 200
 _COLOURS = re.compile("\\x1b\\[[0-9;]*m|↳")
+# What deltalake says where another writer's commit came first.
+CONFLICT = re.compile(r"concurrent transaction|changed since last commit")
 _Result = TypeVar("_Result")
 Passes = Callable[[Exception, int], bool]  # whether a failure, of the attempt of that number, is worth another
 
 
 def waiting_for(place: str, error: BaseException) -> str:
     """That a place is waited for, and why: the last that its client says."""
+    if CONFLICT.search(str(error)):
+        return f"{place}: other writers commit again and again while this one tries to; trying again"
     why = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
     return f"{place} does not answer ({why[-1][:_LONGEST_REASON] if why else repr(error)}): waiting"
 
@@ -67,7 +72,8 @@ class Patience:
                     time.sleep(jittered)
                 elif self.stop.wait(jittered):
                     raise
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                is_conflict = CONFLICT.search(str(error))
+                pause = min(2 * pause, _LONGEST_PAUSE_OF_CONFLICTS_SECONDS if is_conflict else _LONGEST_PAUSE_SECONDS)
             else:
                 if has_told:
                     self.tell(None)

@@ -24,7 +24,7 @@ from streaming.errors import MissionControlError
 from streaming.opening import PARTITION, check_ours, check_whole, has_log, open_table
 from streaming.opening import reason_of as reason_of
 from streaming.opening import said_up_to as said_up_to
-from streaming.patience import START_SECONDS, Patience
+from streaming.patience import CONFLICT, START_SECONDS, Patience
 from streaming.places import dataset_url as dataset_url
 from streaming.places import is_remote as is_remote
 from streaming.places import is_s3 as is_s3
@@ -69,6 +69,7 @@ _FINAL = (  # what a failure says that another attempt will not mend
 )
 _FINAL_AT_START = (*_FINAL, "403 Forbidden", "400 Bad Request", "301 Moved")  # later, keys may have been exchanged
 _AWAY = re.compile(r"HTTP error|timed out|429 Too Many|\b5\d\d [A-Z]")  # what deltalake says of a store that is
+_PASSES = re.compile(rf"{_AWAY.pattern}|{CONFLICT.pattern}")
 _RETRIES = {"max_retries": "3", "retry_timeout": "15s"}  # of deltalake's, as many as patience can do without
 _CLOCKS = (getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC), time.CLOCK_REALTIME)
 _Result = TypeVar("_Result")
@@ -546,7 +547,10 @@ def append(
 def persist(
     attempt: Callable[[bool], _Result], url: str, patience: Patience, *, at_start: bool = False, to: str = "write to"
 ) -> _Result:
-    """Try again after a failure: a few times after any, and as long as patience lasts where a store does not answer.
+    """Try again after a failure: a few times after any, and as long as patience lasts where that may pass.
+
+    A store that does not answer may, and so may commits of others that come first: beside a job that appends several
+    times a second, replacing a large day takes many attempts.
 
     attempt: told whether it is not the first; what it raises as MissionControlError is passed on. at_start: be less
     patient, and not at all with refused keys, which later may just have been exchanged. to: do what with url, for the
@@ -559,7 +563,7 @@ def persist(
         if isinstance(error, MissionControlError | PermissionError | NotADirectoryError | TypeError):
             return False
         text = str(error)
-        return not any(sign in text for sign in final) and (number < ATTEMPTS or bool(_AWAY.search(text)))
+        return not any(sign in text for sign in final) and (number < ATTEMPTS or bool(_PASSES.search(text)))
 
     try:
         return patience.bear(attempt, url, passes)

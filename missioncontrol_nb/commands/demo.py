@@ -10,7 +10,11 @@ from missioncontrol_nb.terminal import MAX_SEED, NumberRange
 
 @click.command(cls=Command)
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True, help="0: any free one.")
-@click.option("--minutes", type=NumberRange(0, 1_000_000, min_open=True), help="End after so long. Default: at Ctrl-C.")
+@click.option(
+    "--minutes",
+    type=NumberRange(0, 1_000_000, min_open=True),
+    help="End so long after the first live ping. Default: at Ctrl-C.",
+)
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),

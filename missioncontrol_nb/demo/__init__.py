@@ -35,9 +35,10 @@ TOLD_EVERY_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Settings:
-    """port: 0 is any free one; minutes: None is until it is stopped; folder: None is one that goes away at the end.
+    """port: 0 is any free one; minutes: from the first live ping on, None is until it is stopped.
 
-    topic: `kafka://HOST:PORT/TOPIC` that live pings go through; None is files.
+    folder: None is one that goes away at the end. topic: `kafka://HOST:PORT/TOPIC` that live pings go through; None is
+    files.
     """
 
     port: int = 8866
@@ -165,11 +166,13 @@ class Demo:
 
     def watch(self) -> None:
         """Tell how it goes until the end. Raises MissionControlError when a part fails."""
-        minutes = self._settings.minutes
-        ends = None if minutes is None else monotonic() + 60 * minutes
+        assert self._live is not None
+        minutes, ends = self._settings.minutes, None
         told = monotonic()
         while not self._stop.wait(0.5):
             self._check_parts()
+            if minutes is not None and ends is None and self._live.sent.pings:
+                ends = monotonic() + 60 * minutes
             if ends is not None and monotonic() >= ends:
                 return
             if monotonic() - told >= TOLD_EVERY_SECONDS:

@@ -181,7 +181,7 @@ def test_second_demo_through_kafka_beside_the_first_and_each_end_is_a_clean_one(
             assert code == 0, second.said()
             pings, counted, rejected, _ = map(number, LAST_LINE.search(output).groups())
             assert pings == counted + rejected, "every ping is counted"
-            assert pings > 100
+            assert pings > 0
             assert second.left() == []
         assert urlopen(first.url + "health").status == 200
         code, output = first.end(signal.SIGTERM)
