@@ -3,7 +3,9 @@
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
+import psutil
 import pytest
 from playwright.sync_api import Page, Route
 
@@ -103,7 +105,8 @@ def test_a_kernel_that_does_not_answer_delays_the_page_little_and_it_lives_on(br
     kernels = dashboard_server.kernels()
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     for kernel in kernels:
-        kernel.suspend()
+        with suppress(psutil.NoSuchProcess):  # that of a page which an earlier test has left
+            kernel.suspend()
     try:
         began = time.monotonic()
         page.goto(dashboard_server, wait_until="commit")
@@ -113,7 +116,8 @@ def test_a_kernel_that_does_not_answer_delays_the_page_little_and_it_lives_on(br
         assert page.locator("#mc-still").count() == 0
     finally:
         for kernel in kernels:
-            kernel.resume()
+            with suppress(psutil.NoSuchProcess):
+                kernel.resume()
     page.wait_for_selector(SHOWN["overview"])
     wait_until_live(page)
 
