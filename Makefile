@@ -55,7 +55,7 @@ setup: .venv/.complete .venv/.warm ## Make the environment in .venv, as requirem
 # Java's classes, ready to use: they halve Spark's start. All works without, so a failure is told, not an end.
 .venv/.warm: requirements.lock | .venv/.complete
 	@echo "Preparing Spark: half a minute, once"
-	@log=.venv/warmup.log; $(BIN)/python -m streaming.warmup >$$log 2>&1 || { tail -n 3 $$log >&2; \
+	@log=.venv/warmup.log; $(BIN)/python -m streaming.spark.class_archive >$$log 2>&1 || { tail -n 3 $$log >&2; \
 	  echo "Preparing Spark failed, so it starts slower; try again with: rm .venv/.warm && make setup" >&2; }
 	@touch $@
 

@@ -23,16 +23,17 @@ from threading import Event
 import numpy as np
 import pyarrow as pa
 
-from missioncontrol_nb.releases import load_calendar
-from missioncontrol_nb.simulate import Fleet
-from missioncontrol_nb.simulate.live import Batch, write_live
-from streaming import dedupe
-from streaming.counting import Counter, Delivery
-from streaming.receipt import HOUR_MS
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.simulator import Fleet
+from missioncontrol_nb.simulator.live import write_live
+from missioncontrol_nb.simulator.sampling import Batch
+from streaming.aggregation import deduplication
+from streaming.aggregation.counter import Counter, Delivery
+from streaming.aggregation.receipt import HOUR_MS
 
 PINGS_A_SECOND = 20_000
 HOUR_SECONDS = HOUR_MS // 1000
-BUCKETS = 1 << dedupe.BUCKET_BITS
+BUCKETS = 1 << deduplication.BUCKET_BITS
 HOUR_IDS = PINGS_A_SECOND * HOUR_SECONDS
 SUBMITTED = 1_507_042_800  # seconds since 1970: when the first ping is
 
@@ -40,7 +41,7 @@ SUBMITTED = 1_507_042_800  # seconds since 1970: when the first ping is
 def write_hour(folder: Path, ids: int) -> int:
     """Notes of an hour, in files as merging leaves them; their bytes."""
     random_ = np.random.default_rng(1)
-    slices = HOUR_SECONDS // dedupe.SLICE_SECONDS
+    slices = HOUR_SECONDS // deduplication.SLICE_SECONDS
     each = ids // BUCKETS // slices
     for bucket in range(BUCKETS):
         place = folder / str(bucket)
@@ -49,8 +50,8 @@ def write_hour(folder: Path, ids: int) -> int:
             halves = random_.integers(0, 2**64, (3, each), np.uint64, endpoint=False)
             halves[0] = (halves[0] >> np.uint64(4)) | np.uint64(bucket << 60)
             order = np.argsort(halves[0])
-            slice_ = SUBMITTED // dedupe.SLICE_SECONDS - slices + number
-            halves[2] = slice_ * dedupe.SLICE_SECONDS * 1_000_000  # when they were received
+            slice_ = SUBMITTED // deduplication.SLICE_SECONDS - slices + number
+            halves[2] = slice_ * deduplication.SLICE_SECONDS * 1_000_000  # when they were received
             np.save(place / f"{slice_}-{number}-{number}.npy", halves[:, order])
     return sum(path.stat().st_size for path in folder.rglob("*.npy"))
 
@@ -95,7 +96,7 @@ def once(documents: list[bytes], number: int, folder: Path) -> int:
     counter = Counter(by_delivery=True)
     for delivery, document in enumerate(documents):
         counter.add(document, SUBMITTED * 1_000_000, Delivery(delivery, SUBMITTED * 1_000_000))
-    kept = dedupe.dropping(number, folder)(iter([counter.partial_sums()]))
+    kept = deduplication.dropping(number, folder)(iter([counter.partial_sums()]))
     return len(pa.Table.from_batches(kept))
 
 

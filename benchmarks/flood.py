@@ -149,10 +149,10 @@ def make_day(dataset: Path, attacks: int) -> None:
     """A day of ordinary pings and, at even distances, attacks; as the job would write them."""
     import pyarrow as pa
 
-    from streaming.counting import Counter
-    from streaming.spill import files_of, spilled, with_rows
-    from streaming.sums import add_up
-    from streaming.table import open_writers
+    from streaming.aggregation.counter import Counter
+    from streaming.aggregation.partial_sums import add_up
+    from streaming.aggregation.spill import files_of, spilled, with_rows
+    from streaming.dataset.writer import open_writers
 
     writers = open_writers(str(dataset), apps=())
     counter = Counter()
@@ -182,7 +182,7 @@ def make_day(dataset: Path, attacks: int) -> None:
 
 
 WORK = {
-    "maintain": "from streaming.maintain import maintain; maintain({0!r})",
+    "maintain": "from streaming.dataset.maintenance import maintain; maintain({0!r})",
     "one experiment by hour": "import missioncontrol_nb as mc; mc.load({0!r}, experiment_id='experiment-1')",
     "experiments by branch": "import missioncontrol_nb as mc; mc.load({0!r}, by='experiment_branch')",
     "the overview's sums": "import missioncontrol_nb as mc; mc.load({0!r}, by=('channel', 'version', 'os_name'))",

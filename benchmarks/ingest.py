@@ -34,9 +34,9 @@ def write_files(folder: Path, gigabytes: float) -> tuple[int, int]:
 
     The files are written once and then linked under more names, until there are as many gigabytes.
     """
-    from missioncontrol_nb.releases import load_calendar
-    from missioncontrol_nb.simulate import Fleet
-    from missioncontrol_nb.simulate.live import write_live
+    from missioncontrol_nb.releases.sources import load_calendar
+    from missioncontrol_nb.simulator import Fleet
+    from missioncontrol_nb.simulator.live import write_live
 
     begin = datetime(2017, 10, 3, 15, tzinfo=UTC)
     every = timedelta(seconds=60)
@@ -58,7 +58,7 @@ def run_loop(folder: Path) -> dict[str, float]:
     """Reads lines and decodes them into typed records, one core, no counting."""
     import msgspec
 
-    from streaming.records import Document
+    from streaming.pings.document import Document
 
     decode = msgspec.json.Decoder(Document).decode
     size = pings = 0
@@ -77,7 +77,8 @@ def run_loop(folder: Path) -> dict[str, float]:
 
 def run_aggregate(folder: Path, cores: int) -> dict[str, float]:
     """The job, in BATCHES micro-batches of about the same size."""
-    from streaming.job import AggregateSettings, Batch, aggregate
+    from streaming.job.aggregate import aggregate
+    from streaming.job.settings import AggregateSettings, Batch
 
     done: list[tuple[float, Batch]] = []
     total = sum(path.stat().st_size for path in folder.glob("*.jsonl"))
@@ -112,9 +113,12 @@ def run_stages(folder: Path) -> dict[str, float]:
     """Seconds per gigabyte of what a task does, a stage more each time, on one core and without Spark."""
     import pyarrow  # noqa: F401 (once a worker, not once a gigabyte)
 
-    from streaming.counting import Counter
-    from streaming.files import BLOCK_BYTES, Piece, _read_blocks, count_pieces, list_files, read_documents
-    from streaming.pings import Envelope, decode
+    from streaming.aggregation.counter import Counter
+    from streaming.pings.classify import decode
+    from streaming.pings.envelope import Envelope
+    from streaming.sources.files.listing import list_files
+    from streaming.sources.files.reader import BLOCK_BYTES, _read_blocks, count_pieces, read_documents
+    from streaming.sources.files.splits import Piece
 
     pieces = [Piece(file.path, 0, file.size, file.modified_us) for file in list_files(str(folder))]
     pieces = pieces[: max(len(pieces) // BATCHES, 1)]
@@ -137,7 +141,7 @@ def run_stages(folder: Path) -> dict[str, float]:
         timed(lambda: each(len)),
         timed(lambda: each(lambda document: decode(document, envelope, 0))),
         timed(lambda: each(lambda document: counter.add(document, 0))),
-        timed(lambda: [batch.num_rows for batch in count_pieces(pieces, envelope)]),
+        timed(lambda: [batch.num_rows for batch in count_pieces(pieces, Counter(envelope))]),
     ]
     names = ("read the files", "split into documents", "decode and check", "count", "partial sums to Arrow")
     return {name: total - before for name, total, before in zip(names, totals, [0.0, *totals], strict=False)}

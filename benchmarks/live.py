@@ -27,10 +27,10 @@ from tqdm import tqdm
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from missioncontrol_nb.releases import load_calendar  # noqa: E402
-from missioncontrol_nb.simulate import Fleet, weeks_until  # noqa: E402
-from missioncontrol_nb.simulate.draw import batches  # noqa: E402
-from missioncontrol_nb.simulate.history import write_history  # noqa: E402
+from missioncontrol_nb.releases.sources import load_calendar  # noqa: E402
+from missioncontrol_nb.simulator import Fleet, weeks_until  # noqa: E402
+from missioncontrol_nb.simulator.history import write_history  # noqa: E402
+from missioncontrol_nb.simulator.sampling import batches  # noqa: E402
 from streaming import contract  # noqa: E402
 from tests.services.kafka import Broker  # noqa: E402
 
@@ -130,7 +130,8 @@ def send(brokers: str, topic: str, rate: float) -> None:
 
 def run_job(url: str, dataset: str, master: str, trigger: float, batch_bytes: int | None) -> None:
     """The job, following, with its upkeep, until its standard input ends; says when each micro-batch was committed."""
-    from streaming.job import AggregateSettings, Batch, aggregate
+    from streaming.job.aggregate import aggregate
+    from streaming.job.settings import AggregateSettings, Batch
 
     stop = threading.Event()
 
@@ -374,7 +375,7 @@ def _part_of(process: psutil.Process, driver: int) -> str:
         return "driver"
     if process.name() == "java":
         return "java"
-    return "upkeep" if "streaming.upkeep" in process.cmdline() else "workers"
+    return "upkeep" if "streaming.job.maintenance_process" in process.cmdline() else "workers"
 
 
 def cpu_of(pid: int | None) -> float:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.browser.chromium import FLAGS  # noqa: E402
-from tests.browser.conftest import free_port  # noqa: E402
+from tests.services.ports import free_port  # noqa: E402
 
 NOTEBOOKS = Path(__file__).parent / "pages_notebooks"
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")

@@ -78,7 +78,7 @@ def sent(place: TopicPlace) -> int:
     """The messages of the topic."""
     from confluent_kafka.admin import OffsetSpec
 
-    from streaming.topic import Topic
+    from streaming.sources.kafka.topic import Topic
 
     topic = Topic(place.brokers, place.topic)
     _, ends = topic.ends()
@@ -95,7 +95,7 @@ class Steady:
     """Counts so many documents as the job does, and times it from the first on."""
 
     def __init__(self, expected: int) -> None:
-        from streaming.counting import Counter
+        from streaming.aggregation.counter import Counter
 
         self.expected, self._counter = expected, Counter()
         self._bytes = self._pings = 0
@@ -167,7 +167,7 @@ def _connector() -> dict[str, str]:
 
 def _options(place: TopicPlace) -> dict[str, str]:
     """All messages of the topic, in fetches as large as the job's."""
-    from streaming.topic import TUNED
+    from streaming.sources.kafka.topic import TUNED
 
     return {
         "kafka.bootstrap.servers": place.brokers,
@@ -186,7 +186,7 @@ def quix(place: TopicPlace, _: int) -> dict[str, float]:
     """Quix Streams, one process, without state, commits every 5 s. Timed from the first message handled to the last."""
     from quixstreams import Application
 
-    from streaming.topic import TUNED
+    from streaming.sources.kafka.topic import TUNED
 
     steady = Steady(sent(place))
     with tempfile.TemporaryDirectory() as state:
@@ -214,7 +214,7 @@ def bytewax(place: TopicPlace, _: int) -> dict[str, float]:
     from bytewax.dataflow import Dataflow
     from bytewax.testing import TestingSink, cluster_main
 
-    from streaming.topic import TUNED
+    from streaming.sources.kafka.topic import TUNED
 
     steady, nothing = Steady(sent(place)), list[Any]()
 

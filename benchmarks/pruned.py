@@ -36,7 +36,8 @@ def spark_session(cores: int, config: Mapping[str, str] | None = None) -> Iterat
     """A Spark session as a person would start it, with all that makes Java fast in the long run."""
     from pyspark.sql import SparkSession
 
-    from streaming.session import _environment, find_java
+    from streaming.spark.java import find_java
+    from streaming.spark.session import _environment
 
     settings: dict[str, Any] = {
         "spark.driver.memory": "4g",

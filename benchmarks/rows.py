@@ -25,7 +25,7 @@ from pyspark.sql.datasource import DataSourceReader, InputPartition
 from pyspark.sql.types import StructType
 
 from streaming import contract
-from streaming.partials import PartialSums
+from streaming.sources.spark_source import PartialSums
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,11 +58,11 @@ def draw(first: int, last: int) -> "pa.RecordBatch":
         "window_start": pa.array(start, pa.timestamp("us", tz="UTC")),
         "window_end": pa.array(start + np.timedelta64(5, "m"), pa.timestamp("us", tz="UTC")),
         "application": text(["Firefox"], number),
-        "channel": text(contract.CHANNELS, number // 12),
+        "channel": text(contract.FIREFOX.channel_names, number // 12),
         "version": text([f"{major}.0" for major in range(50, 60)], number // 60),
         "display_version": text([f"{major}.0" for major in range(50, 60)], number // 60),
         "build_id": text([f"201709{day:02}{hour:02}0000" for day in range(1, 21) for hour in range(24)], number // 600),
-        "os_name": text(contract.OPERATING_SYSTEMS, number // 600),
+        "os_name": text(contract.FIREFOX.os_names, number // 600),
         "os_version": text([f"10.{minor}" for minor in range(20)], number // 2400),
         "architecture": text(["x86", "x86-64"], number // 48_000),
         "country": text(sorted(contract.COUNTRIES), number // 600),
@@ -154,13 +154,13 @@ def run(rows: int, master: str, rounds: int, config: dict[str, str]) -> dict[str
 
     master: as Spark means it; "cluster": a standalone one of this machine, a master and two workers of one core.
     """
-    from streaming.added import spill_rows
-    from streaming.cluster import await_executors
-    from streaming.job import sum_partials
-    from streaming.session import spark_session
-    from streaming.spill import files_of
-    from streaming.sums import rows_of
-    from streaming.table import TableWriter
+    from streaming.aggregation.partial_sums import rows_of
+    from streaming.aggregation.spill import files_of
+    from streaming.dataset.worker_writes import spill_rows
+    from streaming.dataset.writer import TableWriter
+    from streaming.job.results import sum_partials
+    from streaming.spark.cluster import await_executors
+    from streaming.spark.session import spark_session
     from tests.services.cluster import Cluster
 
     with ExitStack() as stack:

@@ -25,9 +25,10 @@ from deltalake import QueryBuilder
 from scale_data import UNTIL, Population, write_dataset, write_streamed_hour
 
 from streaming import contract
-from streaming.maintain import Keeper
-from streaming.sums import by_keys, sum_query
-from streaming.table import TableWriter, table_url
+from streaming.aggregation.partial_sums import by_keys, sum_query
+from streaming.dataset.table_maintenance import Keeper
+from streaming.dataset.writer import TableWriter
+from streaming.storage.locations import table_url
 
 FINE, COARSE = contract.ERROR_AGGREGATES, contract.COARSE_AGGREGATES
 DAYS, FINE_DAYS, COMMITS_AN_HOUR, COMMITS_TIMED = 90, 14, 720, 60
@@ -51,7 +52,7 @@ UNSLICED = "opened.load(since, every='1h', measures=['content_crashes'], by='cou
 OVERVIEW = f"opened.load(since, every='1h', {BY})"
 _ASK = """
 import datetime, json, sys, time
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import Monitor
 import deltalake, pandas, pyarrow
 
@@ -68,7 +69,7 @@ seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
 """
 _TEND = """
 import datetime, json, sys, time
-from streaming.maintain import maintain
+from streaming.dataset.maintenance import maintain
 now = datetime.datetime.fromisoformat(sys.argv[2])
 began, cpu = time.perf_counter(), time.process_time()
 done = maintain(sys.argv[1], now=lambda: now)

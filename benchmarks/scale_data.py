@@ -23,13 +23,22 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 from tqdm import tqdm
 
-from missioncontrol_nb.releases import load_calendar
-from missioncontrol_nb.simulate import Fleet
-from missioncontrol_nb.simulate.fleet import MEAN_LENGTH_HOURS, RATES, WINDOW_SECONDS, WINDOWS_A_DAY, Array, window_of
-from missioncontrol_nb.simulate.people import ARCHITECTURES
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.simulator import Fleet
+from missioncontrol_nb.simulator.fleet import (
+    MEAN_LENGTH_HOURS,
+    WINDOW_SECONDS,
+    WINDOWS_A_DAY,
+    Array,
+    usual_rate,
+    window_of,
+)
+from missioncontrol_nb.simulator.population import ARCHITECTURES
 from streaming import contract
-from streaming.maintain import MOST_ROWS, ROW_GROUP_ROWS
-from streaming.table import open_writers, table_url
+from streaming.dataset.compaction_plan import MOST_ROWS
+from streaming.dataset.table_maintenance import ROW_GROUP_ROWS
+from streaming.dataset.writer import open_writers
+from streaming.storage.locations import table_url
 
 UNTIL = datetime(2017, 10, 16, tzinfo=UTC)
 OWN_BUILDS, OWN_SHARE = 4, 0.004  # made by others from the source of each build, and the share of each in its use
@@ -77,7 +86,7 @@ class Population:
             "country": sorted((*contract.COUNTRIES, contract.UNKNOWN_COUNTRY)),
         }
         codes = {name: np.zeros(len(build), np.int64) for name in LABELS}
-        for os_name in contract.OPERATING_SYSTEMS:
+        for os_name in contract.FIREFOX.os_names:
             of_os = np.flatnonzero(os_names[build] == os_name)
             countries = self.rng.permutation(sorted(contract.COUNTRIES)).tolist()
             for name, shares in (
@@ -123,7 +132,7 @@ class Population:
         ends = np.cumsum(seconds)
         sums = {"seconds": seconds, "count": counts}
         for name in contract.MEASURE_NAMES:
-            events = self.rng.poisson(ends[-1] / 3600 * RATES[name] / 1000) if len(ends) else 0
+            events = self.rng.poisson(ends[-1] / 3600 * usual_rate(name) / 1000) if len(ends) else 0
             at = np.searchsorted(ends, self.rng.random(events) * ends[-1], side="right") if events else []
             sums[name] = np.bincount(np.minimum(at, len(ends) - 1), minlength=len(ends)) if events else counts * 0
         return sums
@@ -144,7 +153,7 @@ class Population:
         pings = self.rng.poisson(self.hours[:, window] * (self.scale / MEAN_LENGTH_HOURS))
         build = np.flatnonzero(pings)
         seconds = np.round(self.rng.standard_gamma(2.0 * pings[build]) * (MEAN_LENGTH_HOURS * 1800))
-        sums = {name: self.rng.poisson(seconds * (RATES[name] / 3_600_000)) for name in contract.MEASURE_NAMES}
+        sums = {name: self.rng.poisson(seconds * (usual_rate(name) / 3_600_000)) for name in contract.MEASURE_NAMES}
         return {
             "build": build,
             "window": np.full(len(build), window),
@@ -198,14 +207,14 @@ def joined(parts: list[Columns]) -> Columns:
 
 
 def in_file_order(rows: Columns) -> Columns:
-    """Rows by combination and then by window, as streaming.sums.file_order has them."""
+    """Rows by combination and then by window, as streaming.aggregation.partial_sums.file_order has them."""
     place = rows["place"] if "place" in rows else rows["build"]
     order = np.argsort(place.astype(np.int32), kind="stable")
     return {name: values[order] for name, values in rows.items()}
 
 
 def windows_a_file(rows_a_window: int) -> int:
-    """How many windows of a closed day a file has, see streaming.maintain."""
+    """How many windows of a closed day a file has, see streaming.dataset.compaction_plan."""
     if rows_a_window * WINDOWS_A_DAY <= MOST_ROWS:
         return WINDOWS_A_DAY
     portions = -(-rows_a_window * 12 // MOST_ROWS)

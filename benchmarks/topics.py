@@ -41,7 +41,7 @@ def run_loop(folder: Path, _brokers: str, _cores: int) -> dict[str, float]:
     """Decodes documents that are in memory into typed records, one core."""
     import msgspec
 
-    from streaming.records import Document
+    from streaming.pings.document import Document
 
     decode = msgspec.json.Decoder(Document).decode
     documents = [line for path in first_copy(folder) for line in path.read_bytes().splitlines()]
@@ -60,8 +60,9 @@ def run_consumer(_folder: Path, brokers: str, _cores: int) -> dict[str, float]:
     import msgspec
     from confluent_kafka import TopicPartition
 
-    from streaming.records import Document
-    from streaming.topic import Topic, take
+    from streaming.pings.document import Document
+    from streaming.sources.kafka.consumer import take
+    from streaming.sources.kafka.topic import Topic
 
     topic = Topic(brokers, TOPIC)
     _, ends = topic.ends()
@@ -98,8 +99,9 @@ def run_streaming(_folder: Path, brokers: str, cores: int) -> dict[str, float]:
 
 
 def _run_job(brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
-    from streaming.job import AggregateSettings, Batch, aggregate
-    from streaming.topic import Topic
+    from streaming.job.aggregate import aggregate
+    from streaming.job.settings import AggregateSettings, Batch
+    from streaming.sources.kafka.topic import Topic
 
     total = sum(Topic(brokers, TOPIC).ends()[1].values())
     done: list[tuple[float, Batch, dict[str, float]]] = []
@@ -134,7 +136,7 @@ class Used:
         this = psutil.Process()
         for process in (this, *this.children(recursive=True)):
             with suppress(psutil.Error):  # it has just ended
-                if "streaming.upkeep" not in process.cmdline():
+                if "streaming.job.maintenance_process" not in process.cmdline():
                     times, name = process.cpu_times(), "java" if process.name() == "java" else "workers"
                     self._seen[process] = ("driver" if process == this else name, times.user + times.system)
         used = dict.fromkeys(CPU, 0.0)
@@ -184,7 +186,8 @@ def fill(broker: Broker, folder: Path, *, is_mixed: bool = False) -> tuple[int, 
 
 def in_pairs(documents: list[bytes]) -> list[bytes]:
     """Each main ping and a crash ping after it; of these there are fewer, so each comes more than once."""
-    from streaming.pings import Envelope, decode
+    from streaming.pings.classify import decode
+    from streaming.pings.envelope import Envelope
 
     kinds = [decode(document, Envelope(), 0).document_type for document in documents]
     main, crash = (

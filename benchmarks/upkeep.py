@@ -30,13 +30,14 @@ from deltalake.transaction import AddAction
 from scale_data import write_file
 from tqdm import tqdm
 
-from missioncontrol_nb.releases import load_calendar
-from missioncontrol_nb.simulate import Fleet
-from missioncontrol_nb.simulate.history import write_history
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.simulator import Fleet
+from missioncontrol_nb.simulator.history import write_history
 from streaming import contract
-from streaming.maintain import Keeper, maintain
-from streaming.sums import by_keys
-from streaming.table import TableWriter, open_writers
+from streaming.aggregation.partial_sums import by_keys
+from streaming.dataset.maintenance import maintain
+from streaming.dataset.table_maintenance import Keeper
+from streaming.dataset.writer import TableWriter, open_writers
 
 UNTIL = datetime(2017, 10, 16, tzinfo=UTC)
 COMMITS_TIMED = 20
@@ -51,7 +52,7 @@ ASKED = {
 _ASK = """
 import json, time
 from missioncontrol_nb import load
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 import deltalake, pandas, pyarrow
 began = time.perf_counter()
 QUESTION

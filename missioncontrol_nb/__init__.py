@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from missioncontrol_nb import dashboard, monitor, releases
     from missioncontrol_nb.aggregator import Aggregator
     from missioncontrol_nb.charts import rate_chart
-    from missioncontrol_nb.loader import Dataset, load
-    from missioncontrol_nb.rates import rates
-    from missioncontrol_nb.releases import load_calendar
+    from missioncontrol_nb.loading.dataset import Dataset, load
+    from missioncontrol_nb.releases.sources import load_calendar
+    from missioncontrol_nb.statistics import rates
     from streaming.errors import MissionControlError
 
 __all__ = [
@@ -28,14 +28,15 @@ __all__ = [
     "releases",
 ]
 
-_MODULES = ("dashboard", "monitor", "rates", "releases")  # `rates` is a module that can be called
+_MODULES = ("dashboard", "monitor", "releases")
 _HOMES = {
     "Aggregator": "missioncontrol_nb.aggregator",
-    "Dataset": "missioncontrol_nb.loader",
+    "Dataset": "missioncontrol_nb.loading.dataset",
     "MissionControlError": "streaming.errors",
-    "load": "missioncontrol_nb.loader",
-    "load_calendar": "missioncontrol_nb.releases",
+    "load": "missioncontrol_nb.loading.dataset",
+    "load_calendar": "missioncontrol_nb.releases.sources",
     "rate_chart": "missioncontrol_nb.charts",
+    "rates": "missioncontrol_nb.statistics",
 }
 
 

@@ -1,27 +1,19 @@
 """The Spark job of `missioncontrol aggregate --follow`, started, watched and stopped from Python."""
 
 import os
-import signal
-import subprocess
-import sys
-import threading
-from collections import deque
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from missioncontrol_nb import arguments
+from missioncontrol_nb.aggregator_process import AggregatorProcess
 from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     import click
 
-STOP_SECONDS = 30
-_LINES_KEPT = 200
 
-
-class Aggregator:
+class Aggregator(AggregatorProcess):
     """Follows a source into a dataset in a process of its own.
 
     source, dataset: paths or URLs. options: those of the command, spelled as Python does: `trigger=0.5`,
@@ -33,83 +25,9 @@ class Aggregator:
     """
 
     def __init__(self, source: str | Path, dataset: str | Path, **options: object) -> None:
-        self._command = [
-            sys.executable,
-            "-c",
-            "from missioncontrol_nb.cli import main; main()",
-            "aggregate",
-            f"--dataset={arguments.place('dataset', dataset)}",
-            "--follow",
-            *_as_arguments(options),
-            "--",
-            arguments.place("source", source),
-        ]
-        self._process: subprocess.Popen[str] | None = None
-        self._readers: list[threading.Thread] = []
-        self.progress = "not started"
-        self.log: deque[str] = deque(maxlen=_LINES_KEPT)
-
-    def start(self) -> None:
-        """Start the process; it takes some seconds until it counts. Raises MissionControlError when it runs already."""
-        if self.running:
-            raise MissionControlError("the aggregator runs already: stop it first")
-        self.progress = "starting"
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C in the notebook or the terminal is for its owner to pass on
-        )
-        streams = [(self._process.stdout, True), (self._process.stderr, False)]
-        self._readers = [threading.Thread(target=self._read, args=stream, daemon=True) for stream in streams]
-        for reader in self._readers:
-            reader.start()
-
-    @property
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int | None:
-        """The process's id, None before the start."""
-        return self._process.pid if self._process else None
-
-    def stop(self) -> int:
-        """End the process after the micro-batch that it is at; its exit code. To stop twice does no harm.
-
-        Raises MissionControlError with the process's last words when it had failed.
-        """
-        if self._process is None:
-            return 0
-        if self.running:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            code = self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        for reader in self._readers:
-            reader.join()
-        if code > 0:
-            raise MissionControlError(f"the aggregator failed: {self.log[-1] if self.log else f'exit code {code}'}")
-        return code
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
-
-    def _read(self, stream: IO[str], is_progress: bool) -> None:
-        with stream:
-            for line in stream:
-                self.log.append(line.rstrip("\n"))
-                if is_progress:
-                    self.progress = line.rstrip("\n")
+        dataset_place = arguments.place("dataset", dataset)
+        given = _as_arguments(options)
+        super().__init__(arguments.place("source", source), dataset_place, given)
 
 
 def _as_arguments(options: dict[str, object]) -> list[str]:

@@ -7,8 +7,8 @@ from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from streaming import forms
 from streaming.errors import MissionControlError, require_place, unknown_name
+from streaming.pings import validation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +125,7 @@ def as_utc(argument: str, moment: Any) -> datetime | None:
 def _in_utc(moment: Any) -> datetime | None:
     """A time in UTC; None for what is none. Raises ValueError or OverflowError where a datetime has no such year."""
     if isinstance(moment, str):
-        moment = forms.moment(moment.strip())
+        moment = validation.moment(moment.strip())
     elif isinstance(moment, date) and not isinstance(moment, datetime):
         moment = datetime.combine(moment, time())
     elif type(moment).__name__ == "datetime64":  # numpy's, which is not imported for this

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from streaming import contract
+from tests.plain_loop import COUNTED
 
 BUILT = datetime(2017, 9, 26, 19, 8, 23, tzinfo=UTC)
 EXPERIMENTS = ["a", "pref-flip-1", "{e9a3}@mozilla", "x" * 100]
@@ -52,7 +53,7 @@ ARCHITECTURES = mostly(["x86", "x86-64", "armeabi-v7a"], ["", "z80"])
 SYSTEMS = mostly(["Windows_NT", "Darwin", "Linux", "Android"], ["", "BeOS", "linux"])
 SYSTEM_VERSIONS = mostly(["10.0", "10.2.42-hello", "6.1.7601.1", "23"], ["", "x", "1." + "9" * 20])
 APPLICATIONS = mostly(["Firefox", "Fennec"], ["", "Thunderbird"])
-CHANNELS = mostly([*contract.CHANNELS], ["", "Other", "default"])
+CHANNELS = mostly([*contract.FIREFOX.channel_names], ["", "Other", "default"])
 COUNTRIES = mostly(["DE", "FR", "??"], ["", "XX", "<i>", "de"])
 PROCESSES = mostly(["main", "content", ""], ["gpu", "plugin"])
 SECONDS = mostly([0, 1, 3600, 86_400, 90_000, 90_001, 10**25], [None, -1])
@@ -101,11 +102,12 @@ APPLICATION = objects(
 )
 METADATA = objects(
     document_type=st.sampled_from(["main", "crash", "core", ""]),
+    document_namespace=mostly(["telemetry"], ["", "firefox-desktop"]),
     geo=objects(country=COUNTRIES),
     uri=objects(app_name=APPLICATIONS, app_version=VERSIONS, app_update_channel=CHANNELS, app_build_id=BUILD_IDS),
 )
 URI = objects({"app_name": APPLICATIONS, "app_version": VERSIONS, "app_build_id": BUILD_IDS})
-PLAIN_NAMES = [str(m.histogram) for m in contract.MEASURES if m.histogram and not m.key]
+PLAIN_NAMES = [keys[2] for _, keys in COUNTED if keys[1] == "histograms"]
 MAIN_PAYLOAD = objects(
     {"info": objects({"subsessionLength": SECONDS}, subsessionStartDate=TIMES)},
     histograms=objects(**dict.fromkeys(PLAIN_NAMES, HISTOGRAM), OTHER=HISTOGRAM | st.just({"values": {"foo": 1}})),
@@ -176,7 +178,7 @@ def sound(kind: str, second: int, seconds: int, events: int, country: str) -> di
 
 SOUND = st.builds(
     sound,
-    st.sampled_from(contract.DOCUMENT_TYPES),
+    st.sampled_from(["main", "crash", "core"]),
     st.integers(0, 15_000_000),
     st.integers(0, 100_000),
     st.integers(0, 90_000),

@@ -1,43 +1,69 @@
-"""Another version of the code, in an interpreter of its own: it declares a measure less, or one more."""
+"""Another version of the code, in an interpreter of its own: a copy of the package in which declarations differ."""
 
+import atexit
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 
 from streaming import contract
-from streaming.counting import Counter
-from streaming.sums import rows_of
-from streaming.table import open_writers
+from streaming.aggregation.counter import Counter
+from streaming.aggregation.partial_sums import rows_of
+from streaming.dataset.writer import open_writers
 
 ROOT = Path(__file__).parent.parent
+MEASURES, DIMENSIONS = "streaming/contract/measures.py", "streaming/contract/dimensions.py"
+_NAMES = "MEASURE_NAMES = tuple("  # the line behind the declarations
 OLDER = 'MEASURES = tuple(each for each in MEASURES if each.name != "gpu_crashes")'
 """The version that does not know `gpu_crashes` yet."""
-NEWER = 'MEASURES = (MEASURES[0], Measure("rdd_crashes", "RDD crashes", "main", _SUBPROCESS, "rdd"), *MEASURES[1:])'
+NEWER = (
+    'MEASURES = (MEASURES[0], Measure("rdd_crashes", "RDD crashes", (count_histogram(_SUBPROCESS_CRASHES, "rdd"),)), '
+    "*MEASURES[1:])"
+)
 """The version that counts `rdd_crashes` too."""
+WITH_LOCALE = (
+    'DIMENSIONS = (*DIMENSIONS, Dimension("locale", "Language", (ERROR,), '
+    '{"telemetry/main": "/environment/settings/locale"}, missing="??"))'
+)
+"""The version that tells languages apart."""
 _BEGIN = """
-import importlib.util, sys
-from pathlib import Path
-spec = importlib.util.find_spec("streaming.contract")
-module = importlib.util.module_from_spec(spec)
-text = Path(spec.origin).read_text()
-assert text.count("MEASURE_NAMES = ") == 1
-sys.modules[spec.name] = module
-exec(text.replace("MEASURE_NAMES = ", {change!r} + "\\nMEASURE_NAMES = "), module.__dict__)
-import streaming
-streaming.contract = module
-from tests.other_version import append
-from streaming.maintain import maintain
 from datetime import datetime, UTC
+from tests.other_version import append
+from streaming.dataset.maintenance import maintain
 """
+
+
+def copy_with(folder: Path, files: Mapping[str, str]) -> Path:
+    """A copy of the checkout in a folder, with other text in some files of `streaming`, by their paths in it."""
+    shutil.copytree(ROOT / "streaming", folder / "streaming", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("missioncontrol_nb", "notebooks", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+    for path, text in files.items():
+        (folder / path).write_text(text)
+    return folder
+
+
+@cache
+def _version(change: str) -> Path:
+    """A copy in which a statement stands behind the declarations of measures, or of dimensions."""
+    folder = Path(tempfile.mkdtemp(prefix="mc-other-version-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if change.startswith("DIMENSIONS"):
+        return copy_with(folder, {DIMENSIONS: f"{(ROOT / DIMENSIONS).read_text()}\n{change}\n"})
+    text = (ROOT / MEASURES).read_text()
+    assert text.count(_NAMES) == 1
+    return copy_with(folder, {MEASURES: text.replace(_NAMES, f"{change}\n{_NAMES}")})
 
 
 def run(change: str, code: str) -> None:
     """Runs code as another version would; it may call `append` and `maintain`."""
     done = subprocess.run(
-        [sys.executable, "-c", _BEGIN.format(change=change) + code],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", _BEGIN + code], cwd=_version(change), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

@@ -1,6 +1,6 @@
 """The sums of all tables by one plain loop over dicts: what streaming's sums must equal.
 
-It is written from the rules and shares no code with streaming but the names that streaming/contract.py declares.
+It is written from the rules and shares no code with streaming but the names that streaming/contract declares.
 """
 
 import calendar
@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from streaming import contract
+from streaming.pings.kinds import REASONS
 
 Sums = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
 MARK = b"\xef\xbb\xbf"
@@ -19,7 +20,13 @@ FIVE_MINUTES_US, HOUR_US = 300_000_000, 3_600_000_000
 VERSION = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}(?:(?:a|b|rc)[0-9]{1,3}|esr)?")
 OS_VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:\.[0-9]+)?")
 EXPERIMENT = re.compile(r"[A-Za-z0-9@{_][A-Za-z0-9 ._:@{}+/-]{0,99}")
-MAIN_MEASURES = [measure for measure in contract.MEASURES if measure.source == "main"]
+# The measures whose events stand in main pings, with the keys that lead there.
+COUNTED = [
+    (measure.name, tuple(source.at.split("/")[1:]))
+    for measure in contract.MEASURES
+    for source in measure.sources
+    if isinstance(source, contract.Count)
+]
 
 
 def texts(names: str) -> dict[str, Any]:
@@ -36,6 +43,7 @@ READ: dict[str, Any] = {
     "v": None,
     "durations": None,
     "metadata": {
+        "document_namespace": str,
         "document_type": str,
         "uri": texts("app_name app_version app_update_channel app_build_id"),
         "geo": texts("country"),
@@ -49,11 +57,11 @@ READ: dict[str, Any] = {
     },
     "payload": {
         "info": {"subsessionLength": None, "subsessionStartDate": str},
-        "histograms": {measure.histogram: HISTOGRAM for measure in MAIN_MEASURES if not measure.key},
+        "histograms": {keys[2]: HISTOGRAM for _, keys in COUNTED if keys[1] == "histograms"},
         "keyedHistograms": {
-            measure.histogram: {other.key: HISTOGRAM for other in MAIN_MEASURES if other.histogram == measure.histogram}
-            for measure in MAIN_MEASURES
-            if measure.key
+            keys[2]: {others[3]: HISTOGRAM for _, others in COUNTED if others[1:3] == keys[1:3]}
+            for _, keys in COUNTED
+            if keys[1] == "keyedHistograms"
         },
         "metadata": texts("StartupCrash ipc_channel_error"),
         "processType": str,
@@ -88,7 +96,7 @@ def plain_sums(documents: Iterable[tuple[bytes, int]], stand_in: StandIn = Stand
             add(contract.REJECTED_PINGS, (*window, ping["kind"], ping["reason"]), [1])
             continue
         values = [ping["seconds"], 1, *(ping["events"].get(name, 0) for name in contract.MEASURE_NAMES)]
-        add(contract.ERROR_AGGREGATES, (*window, *(ping[name] for name in contract.DIMENSIONS)), values)
+        add(contract.ERROR_AGGREGATES, (*window, *(ping[name] for name in contract.DIMENSION_NAMES)), values)
         of_build = ("application", "channel", "version", "display_version", "build_id", "os_name")
         add(contract.COARSE_AGGREGATES, (*window, *(ping[name] for name in of_build)), values)
         of_experiments = tuple(ping[name] for name in ("application", "channel", "version", "os_name", "country"))
@@ -137,7 +145,7 @@ def read(document: bytes, received_us: int, stand_in: StandIn) -> dict[str, Any]
         faults.add("histogram")
     country = at(ping, "normalized_country_code") or at(ping, "metadata", "geo", "country") or stand_in.country
     counted["country"] = country if country in contract.COUNTRIES else "??"
-    return rejected | {"reason": min(faults, key=list(contract.REASONS).index)} if faults else counted
+    return rejected | {"reason": min(faults, key=list(REASONS).index)} if faults else counted
 
 
 class Object(dict[str, Any]):
@@ -218,7 +226,8 @@ def kind_of(ping: dict[str, Any]) -> str:
     said = text_at(ping, "metadata", "document_type") or text_at(ping, "type")
     if not said and ping.get("v") is not None and all(at(ping, name) != "" for name in ("os", "osversion", "arch")):
         return "core"
-    return said if said in contract.DOCUMENT_TYPES else "unknown"
+    namespace = text_at(ping, "metadata", "document_namespace") or "telemetry"
+    return said if namespace == "telemetry" and said in ("main", "crash", "core") else "unknown"
 
 
 def microseconds(moment: datetime) -> int:
@@ -270,10 +279,9 @@ def count(ping: dict[str, Any], kind: str, counted: dict[str, Any]) -> set[str]:
     if kind == "core":
         uri = at(ping, "metadata", "uri") or {}
         return faults | (set() if any(uri.get(name) for name in READ["metadata"]["uri"]) else {"uri_missing"})
-    for measure in MAIN_MEASURES:
-        path = ["keyedHistograms", measure.histogram, measure.key] if measure.key else ["histograms", measure.histogram]
-        events = at(ping, "payload", *map(str, path), "values", "0") or 0
-        counted["events"][measure.name] = events
+    for name, keys in COUNTED:
+        events = at(ping, *keys) or 0
+        counted["events"][name] = events
         faults |= {"count_negative"} if events < 0 else {"count_absurd"} if events > 90_000 else set()
     started = at(ping, "payload", "info", "subsessionStartDate")
     if started:
@@ -333,8 +341,8 @@ def describe_build(ping: dict[str, Any], kind: str, stand_in: StandIn, counted: 
     }
     shown = filter(None, [display_version, other_display_version])
     known = {
-        "application": counted["application"] in contract.APPLICATIONS,
-        "channel": counted["channel"] in contract.CHANNELS,
+        "application": counted["application"] in contract.FIREFOX.applications,
+        "channel": counted["channel"] in contract.FIREFOX.channel_names,
         "version": VERSION.fullmatch(version),
         "display_version": all(map(VERSION.fullmatch, shown)),
         "build_id": time_of_build(build_id),
@@ -353,7 +361,7 @@ def describe_system(ping: dict[str, Any], kind: str, counted: dict[str, Any]) ->
         name = "Android"
     number = OS_VERSION.match(version)
     counted |= {"os_name": name, "os_version": number[0] if number else ""}
-    faults = set() if name in (["Android"] if kind == "core" else contract.OPERATING_SYSTEMS) else {"os_name"}
+    faults = set() if name in (["Android"] if kind == "core" else contract.FIREFOX.os_names) else {"os_name"}
     return faults | (set() if 0 < len(counted["os_version"]) <= 17 else {"os_version"})
 
 

@@ -1,10 +1,10 @@
 """The charts: a frame or a summary in, an Altair chart out, and beside each the words that say what it shows."""
 
-from .detail import detail_chart
-from .detail_data import detail_data, shown_lines
-from .rates import rate_chart, rate_data
-from .theme import Rows, light, theme, variable
-from .words import readout, summary
+from missioncontrol_nb.charts.captions import readout, summary
+from missioncontrol_nb.charts.detail import detail_chart
+from missioncontrol_nb.charts.detail_data import detail_data, shown_lines
+from missioncontrol_nb.charts.rates import rate_chart, rate_data
+from missioncontrol_nb.charts.theme import Rows, light, theme, variable
 
 __all__ = [
     "Rows",

@@ -11,10 +11,8 @@ from typing import Any
 
 import altair as alt
 
-from missioncontrol_nb.monitor import Detail
-
-from .detail_data import HOUR_MS, Show, Time, check_detail, detail_data
-from .theme import (
+from missioncontrol_nb.charts.detail_data import HOUR_MS, Show, Time, check_detail, detail_data
+from missioncontrol_nb.charts.theme import (
     BAND_OPACITY,
     DASHES,
     DENSE_WIDTHS,
@@ -28,6 +26,7 @@ from .theme import (
     theme,
     variable,
 )
+from missioncontrol_nb.monitor import Detail
 
 
 def detail_chart(

@@ -9,10 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.figures import moment
+from missioncontrol_nb.charts.theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT
+from missioncontrol_nb.formatting import moment
 from missioncontrol_nb.monitor import OLDER, Detail, Line
-
-from .theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT
 
 Show = Literal["rate", "count"]
 Time = Literal["latest", "since_release"]

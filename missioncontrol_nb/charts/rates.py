@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.figures import measure_label
-from missioncontrol_nb.releases import is_version, version_key
+from missioncontrol_nb.charts.detail_data import HOUR_MS, milliseconds, nice_top, rate_top, stretches
+from missioncontrol_nb.charts.theme import BAND_OPACITY, DASHES, SHADES, USAGE_HEIGHT, WIDTHS, light, on_axis, theme
+from missioncontrol_nb.formatting import measure_label
+from missioncontrol_nb.releases.versions import version_key
 from streaming.errors import MissionControlError
-
-from .detail_data import HOUR_MS, milliseconds, nice_top, rate_top, stretches
-from .theme import BAND_OPACITY, DASHES, SHADES, USAGE_HEIGHT, WIDTHS, light, on_axis, theme
+from streaming.pings.validation import is_version
 
 NUMBERS = ("events", "usage_hours", "rate_per_1k_hours", "rate_lower", "rate_upper")
 RATE_COLUMNS = ("window_start", "measure", *NUMBERS)

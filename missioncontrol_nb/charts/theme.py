@@ -28,7 +28,7 @@ def variable(token: str) -> str:
 @cache
 def _light_tokens() -> Mapping[str, str]:
     """The style sheet's colours of the light look."""
-    sheet = (Path(__file__).parents[1] / "dashboard" / "look.css").read_text(encoding="utf-8")
+    sheet = (Path(__file__).parents[1] / "style" / "dashboard.css").read_text(encoding="utf-8")
     return dict(re.findall(r"--mc-([\w-]+): (#[0-9a-f]{6});", sheet.split("@media")[0]))
 
 

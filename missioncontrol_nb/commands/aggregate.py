@@ -12,13 +12,13 @@ from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import FOLLOW, TOPIC, Command
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 from streaming.errors import MissionControlError, printable
-from streaming.topic import is_topic
+from streaming.sources.kafka.topic import is_topic
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from streaming.job import AggregateSettings, Batch, Progress, Summary, WriteFrom
-    from streaming.kafka import OnDataLoss
+    from streaming.job.settings import AggregateSettings, Batch, Progress, Summary, WriteFrom
+    from streaming.sources.kafka.source import OnDataLoss
 
 _BAD_FILES_SHOWN = 10  # of a micro-batch
 _EXAMPLES = """
@@ -90,6 +90,12 @@ Examples:
 @options.endpoint_url
 @options.stands_in
 @click.option("--submitted-at", metavar="TIME", help="For pings without a submission time: ISO 8601, UTC.")
+@click.option(
+    "--product",
+    metavar="FILE",
+    multiple=True,
+    help="Count the pings of another product, which a TOML file declares and the dataset keeps; may be repeated.",
+)
 def command(
     source: str,
     dataset: str,
@@ -111,6 +117,7 @@ def command(
     channel: str | None,
     country: str | None,
     submitted_at: str | None,
+    product: tuple[str, ...],
 ) -> None:
     """Sum the pings in SOURCE into the grouped dataset.
 
@@ -125,9 +132,11 @@ def command(
 
     Exit code 130 or 143: ended by Ctrl-C or SIGTERM before all was read. With --follow these are its end, exit code 0.
     """
-    from streaming.job import AggregateSettings
-    from streaming.kafka import TopicSettings, read_starting_offsets
-    from streaming.pings import Envelope
+    from streaming.contract.products.product_file import read_product
+    from streaming.job.settings import AggregateSettings
+    from streaming.pings.envelope import Envelope
+    from streaming.pings.kinds import KINDS
+    from streaming.sources.kafka.source import TopicSettings, read_starting_offsets
 
     settings = AggregateSettings(
         master=master,
@@ -143,6 +152,7 @@ def command(
         spark_config=spark_config,
         environment=environment,
         write_from=write_from,
+        products=tuple(read_product(path, [kind.id for kind in KINDS]) for path in product),
     )
     with stopped_by_signals() as stop:
         summary = _Output(as_json, follow).run(source, dataset, settings, stop)
@@ -155,9 +165,9 @@ def command(
 
 
 def _moment(text: str | None) -> datetime | None:
-    from streaming import forms
+    from streaming.pings import validation
 
-    moment = None if text is None else forms.moment(text)
+    moment = None if text is None else validation.moment(text)
     if text is not None and moment is None:
         raise MissionControlError(f"expected --submitted-at as ISO 8601, such as 2017-10-02T14:05:00; got {text!r}")
     return moment
@@ -174,7 +184,7 @@ class _Output:
     def run(self, source: str, dataset: str, settings: "AggregateSettings", stop: threading.Event) -> "Summary":
         from tqdm import tqdm
 
-        from streaming.job import aggregate
+        from streaming.job.aggregate import aggregate
 
         self._bar = tqdm(
             desc="Starting Spark", unit="B", unit_scale=True, file=sys.stderr, leave=False,
@@ -247,7 +257,7 @@ def _as_record(summary: "Summary") -> dict[str, object]:
 
 def _as_text(summary: "Summary", *, reads_files: bool) -> str:
     """The run in a few lines; rates leave out Spark's start."""
-    from streaming.contract import REASONS
+    from streaming.pings.kinds import REASONS
 
     reading = max(summary.seconds - summary.start_seconds, 1e-9)
     lines = [

@@ -19,8 +19,8 @@ from streaming.errors import MissionControlError, printable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from streaming.backfill import BackfillSettings, Change
-    from streaming.job import Progress
+    from streaming.job.backfill_settings import BackfillSettings, Change
+    from streaming.job.settings import Progress
 
 _LABELS = {measure.name: measure.label.lower() for measure in contract.MEASURES}
 _EXAMPLES = """
@@ -87,10 +87,10 @@ def command(
 
     Exit code 130 or 143: ended by Ctrl-C or SIGTERM, between two replacements.
     """
-    from streaming.backfill import BackfillSettings, Stopped
-    from streaming.job import AggregateSettings
-    from streaming.kafka import TopicSettings, read_starting_offsets
-    from streaming.pings import Envelope
+    from streaming.job.backfill_settings import BackfillSettings, Stopped
+    from streaming.job.settings import AggregateSettings
+    from streaming.pings.envelope import Envelope
+    from streaming.sources.kafka.source import TopicSettings, read_starting_offsets
 
     settings = BackfillSettings(
         AggregateSettings(
@@ -145,7 +145,7 @@ class _Output:
     ) -> "list[Change]":
         from tqdm import tqdm
 
-        from streaming.backfill import backfill
+        from streaming.job.backfill import backfill
 
         self._bar = tqdm(
             desc="Starting Spark", unit="B", unit_scale=True, file=sys.stderr, leave=False, disable=None,

@@ -15,7 +15,7 @@ class Need(NamedTuple):
 
 
 def _reads_topic(given: Mapping[str, Any]) -> bool:
-    from streaming.topic import is_topic
+    from streaming.sources.kafka.topic import is_topic
 
     return is_topic(given["source"])
 

@@ -6,7 +6,7 @@ import click
 
 from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import Command
-from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.dashboard.server.settings import Settings
 from streaming.errors import MissionControlError
 
 _BASE_URL = re.compile(r"/?(?:[\w.~-]+/)*[\w.~-]*", re.ASCII)
@@ -60,10 +60,11 @@ def command(
     missioncontrol dashboard --dataset demo/dataset
     missioncontrol dashboard --dataset s3://bucket/dataset --port 8080 --pool 10 --name missioncontrol.example.org
     """
-    from missioncontrol_nb.dashboard.server import Hosting, serve
-    from missioncontrol_nb.loader import Dataset
-    from missioncontrol_nb.releases import calendar_beside, load_calendar
-    from streaming.places import dataset_url, normal_url
+    from missioncontrol_nb.dashboard.server.configuration import Hosting
+    from missioncontrol_nb.dashboard.server.server import serve
+    from missioncontrol_nb.loading.dataset import Dataset
+    from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
+    from streaming.storage.locations import dataset_url, normal_url
 
     if not _BASE_URL.fullmatch(base_url):
         raise MissionControlError(f"expected --base-url as a path such as /firefox/crashes/; got {base_url!r}")

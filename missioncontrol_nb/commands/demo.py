@@ -43,6 +43,6 @@ def command(port: int, minutes: float | None, folder: Path | None, seed: int, to
     missioncontrol demo --port 0 --minutes 10 --folder demo
     missioncontrol demo --kafka kafka://127.0.0.1:9092/pings
     """
-    from missioncontrol_nb.demo import Settings, run
+    from missioncontrol_nb.demo.run import Settings, run
 
     run(Settings(port, minutes, folder, seed, topic), tell=click.echo)

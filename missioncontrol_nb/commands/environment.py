@@ -24,7 +24,7 @@ def command(output: Path) -> None:
     Java and Spark, and no Python. They must be Linux machines of the same processor, with a C library not older than
     this machine's. Pass it on: missioncontrol aggregate ... --master spark://host:7077 --environment environment.tar.gz
     """
-    from streaming.environment import pack_environment
+    from streaming.spark.executor_environment import pack_environment
 
     began = time.monotonic()
     click.echo(f"Packing {output} ...", err=True)

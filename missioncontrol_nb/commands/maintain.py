@@ -15,7 +15,7 @@ from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 if TYPE_CHECKING:
     from threading import Event
 
-    from streaming.maintain import MaintainSettings, Upkeep
+    from streaming.dataset.table_maintenance import MaintainSettings, Upkeep
 
 MAX_DAYS = 36_500  # a hundred years: no day of the calendar is left at their other end
 _EXAMPLES = """
@@ -66,13 +66,13 @@ def command(
 
     Exit code 130 or 143: ended by Ctrl-C or SIGTERM before all tables were tended. With --follow these are its end.
     """
-    from streaming import maintain
-    from streaming.maintain import MaintainSettings
+    from streaming.dataset.maintenance import follow as maintain_for_ever
+    from streaming.dataset.table_maintenance import MaintainSettings
 
     settings = MaintainSettings(keep_days, keep_coarse_days, keep_removed_hours)
     with stopped_by_signals() as stop:
         if follow:
-            maintain.follow(
+            maintain_for_ever(
                 dataset,
                 settings,
                 stop=stop,
@@ -93,7 +93,7 @@ def command(
 def _once(dataset: str, settings: "MaintainSettings", stop: "Event", as_json: bool) -> None:
     from tqdm import tqdm
 
-    from streaming.maintain import maintain
+    from streaming.dataset.maintenance import maintain
 
     with tqdm(unit="span", file=sys.stderr, leave=False, disable=None, bar_format="{desc} |{bar}| {n}/{total}") as bar:
 

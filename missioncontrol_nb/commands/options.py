@@ -10,7 +10,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def _use_endpoint(_: click.Context, __: click.Parameter, url: str | None) -> None:
     if url is not None:
-        from streaming.table import use_endpoint
+        from streaming.storage.s3 import use_endpoint
 
         use_endpoint(url)
 
@@ -18,7 +18,7 @@ def _use_endpoint(_: click.Context, __: click.Parameter, url: str | None) -> Non
 def _read_config(_: click.Context, __: click.Parameter, path: str | None) -> dict[str, str]:
     if path is None:
         return {}
-    from streaming.config import read_config
+    from streaming.settings_file import read_config
 
     return read_config(path, "--kafka-config")
 
@@ -26,7 +26,7 @@ def _read_config(_: click.Context, __: click.Parameter, path: str | None) -> dic
 def _read_spark_config(_: click.Context, __: click.Parameter, path: str | None) -> dict[str, str]:
     if path is None:
         return {}
-    from streaming.config import read_spark_config
+    from streaming.settings_file import read_spark_config
 
     return read_spark_config(path)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from missioncontrol_nb import releases
+from missioncontrol_nb.arguments import as_utc
 from missioncontrol_nb.commands.command import Command
-from missioncontrol_nb.selection import as_utc
+from missioncontrol_nb.releases import calendar as calendar_module
+from missioncontrol_nb.releases import product_details, sources
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -22,7 +23,10 @@ def command() -> None:
 
 @command.command(cls=Command)
 @click.option(
-    "--channel", type=click.Choice(contract.CHANNELS), multiple=True, help="Only this channel; may be repeated."
+    "--channel",
+    type=click.Choice(contract.FIREFOX.channel_names),
+    multiple=True,
+    help="Only this channel; may be repeated.",
 )
 @click.option("--at", metavar="TIME", help="What was out at this time, ISO 8601, UTC. Default: now.")
 @click.option(
@@ -32,8 +36,10 @@ def command() -> None:
 def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None) -> None:
     """List what is out on each channel, highest version first."""
     moment = as_utc("--at", at) or datetime.now(UTC)
-    calendar = releases.load_calendar(source)
-    out = [release for name in channel or contract.CHANNELS for release in calendar.on(name, moment)[:last]]
+    calendar = sources.load_calendar(source)
+    out = [
+        release for name in channel or contract.FIREFOX.channel_names for release in calendar.on(name, moment)[:last]
+    ]
     for release in out:
         click.echo(f"{release.channel:8} {release.version:12} {release.date}")
     if source is None and at is None and calendar.newest_date < (datetime.now(UTC) - FRESH_FOR).date():
@@ -47,7 +53,7 @@ def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None
     "--from",
     "source",
     metavar="URL|FOLDER",
-    default=releases.PRODUCT_DETAILS,
+    default=product_details.PRODUCT_DETAILS,
     show_default=True,
     help="Mozilla's product-details, or a copy of it.",
 )
@@ -69,8 +75,8 @@ def update(source: str, target: Path | None, allow_missing_versions: bool) -> No
     ends in the future, is refused: exit code 1, and the present one stays.
     """
     click.echo(f"Reading {source} ...", err=True)
-    calendar = releases.load_calendar(source)
-    path = target or releases.snapshot_to_refresh()
+    calendar = sources.load_calendar(source)
+    path = target or sources.snapshot_to_refresh()
     if calendar.newest_date > (datetime.now(UTC) + AHEAD_AT_MOST).date():
         raise MissionControlError(f"the calendar of {source} ends in the future, {calendar.newest_date}: not written")
     if not allow_missing_versions and (target is None or target.exists()):
@@ -79,11 +85,11 @@ def update(source: str, target: Path | None, allow_missing_versions: bool) -> No
     click.echo(f"{len(calendar.releases)} releases up to {calendar.newest_date} written to {path}")
 
 
-def _check_complete(calendar: releases.Calendar, source: str, target: Path | None) -> None:
+def _check_complete(calendar: calendar_module.Calendar, source: str, target: Path | None) -> None:
     """Raises MissionControlError where a calendar lacks what the one that it would replace has."""
     flag = "give --allow-missing-versions to write it all the same"
     try:
-        present = releases.load_calendar(target)
+        present = sources.load_calendar(target)
     except MissionControlError as error:
         raise MissionControlError(f"what would be replaced is no calendar; {flag}: {error}") from error
     known = {(release.channel, release.version) for release in calendar.releases}

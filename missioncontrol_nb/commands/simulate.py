@@ -16,7 +16,7 @@ from missioncontrol_nb.terminal import MAX_SEED, NumberRange, Stop, stopped_by_s
 from streaming import contract
 from streaming.errors import MissionControlError, require_replaceable
 
-DEFAULT_RATE = 40.0  # that of missioncontrol_nb.simulate.fleet, which is not imported only to show help
+DEFAULT_RATE = 40.0  # that of missioncontrol_nb.simulator.fleet, which is not imported only to show help
 DEFAULT_DAYS = 60
 _UNITS = {"min": "minutes", "h": "hours", "d": "days"}
 _YEARS = range(1970, 2201)
@@ -28,7 +28,7 @@ def moment_of(name: str, text: str | None, now: datetime) -> datetime:
 
     Raises MissionControlError, with the option's name, for what is neither.
     """
-    from missioncontrol_nb.selection import as_utc
+    from missioncontrol_nb.arguments import as_utc
 
     ago = _AGO.fullmatch(text or "")
     try:
@@ -93,8 +93,10 @@ Examples:
 @click.option(
     "--bad-since", metavar="TIME", default="-12h", show_default=True, help="ISO 8601, or ago: -30min, -12h, -2d."
 )
-@click.option("--bad-os", type=click.Choice(contract.OPERATING_SYSTEMS), help="Only on this system. Default: on all.")
-@click.option("--bad-channel", type=click.Choice(contract.CHANNELS), help="Only on this channel. Default: on all.")
+@click.option("--bad-os", type=click.Choice(contract.FIREFOX.os_names), help="Only on this system. Default: on all.")
+@click.option(
+    "--bad-channel", type=click.Choice(contract.FIREFOX.channel_names), help="Only on this channel. Default: on all."
+)
 @click.option(
     "--bad-measure",
     type=click.Choice(contract.MEASURE_NAMES),
@@ -136,9 +138,9 @@ def command(
 
     Exit code 130 or 143: ended by Ctrl-C or SIGTERM before the history was whole, or --minutes or --pings reached.
     """
-    from missioncontrol_nb.releases import load_calendar
-    from missioncontrol_nb.simulate import Fleet, weeks_until
-    from missioncontrol_nb.simulate.live import sink_of
+    from missioncontrol_nb.releases.sources import load_calendar
+    from missioncontrol_nb.simulator import Fleet, weeks_until
+    from missioncontrol_nb.simulator.live import sink_of
 
     if dataset is None and to is None:
         raise click.UsageError("say what to write: --history DATASET, --live FOLDER or both")
@@ -165,14 +167,14 @@ def command(
 
 def _folders(*places: str | None) -> list[Path]:
     """The folders of this machine among the places that are given."""
-    from streaming.places import is_remote, normal_url
+    from streaming.storage.locations import is_remote, normal_url
 
     return [Path(normal_url(place)) for place in places if place is not None and not is_remote(place)]
 
 
 def _calendar_target(given: Path | None, dataset: str | None, folders: list[Path]) -> Path | None:
     """Where the shifted calendar goes; None for nowhere. Raises MissionControlError where it could not be written."""
-    from missioncontrol_nb.releases import require_writable
+    from missioncontrol_nb.releases.calendar import require_writable
 
     if given is None:
         beside = Path(dataset) / "releases.json" if dataset is not None and "://" not in dataset else None
@@ -202,7 +204,7 @@ def _without_empty_folders(folders: list[Path]) -> Iterator[None]:
 
 
 def _bad(now: datetime, **options: Any) -> list[Any]:
-    from missioncontrol_nb.simulate import Bad
+    from missioncontrol_nb.simulator import Bad
 
     if options["bad"] is None:
         return []
@@ -212,8 +214,8 @@ def _bad(now: datetime, **options: Any) -> list[Any]:
 
 
 def _write_history(fleet: Any, dataset: str, until: datetime, days: int, stop: Stop) -> None:
-    from missioncontrol_nb.simulate.history import new_dataset, write_history
-    from streaming.places import is_remote
+    from missioncontrol_nb.simulator.history import new_dataset, write_history
+    from streaming.storage.locations import is_remote
 
     with new_dataset(dataset), click.progressbar(length=days, label="History, days") as bar:
 
@@ -232,7 +234,7 @@ def _write_history(fleet: Any, dataset: str, until: datetime, days: int, stop: S
 
 
 def _write_live(fleet: Any, sink: Any, to: str, now: datetime, is_fast: bool, **options: Any) -> None:
-    from missioncontrol_nb.simulate.live import write_live
+    from missioncontrol_nb.simulator.live import write_live
 
     minutes, at_most = options["minutes"], options["at_most"]
     length = timedelta(minutes=minutes) if minutes else timedelta(seconds=(at_most or 0) / DEFAULT_RATE)

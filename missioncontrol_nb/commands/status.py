@@ -9,7 +9,7 @@ import click
 
 from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import Command
-from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.dashboard.server.settings import Settings
 from missioncontrol_nb.terminal import NumberRange, stopped_by_signals
 from streaming.errors import MissionControlError
 
@@ -68,8 +68,8 @@ def command(
     cannot be said, and why.
     """
     from missioncontrol_nb.status import Collector
-    from missioncontrol_nb.status.prometheus import write_metrics
-    from missioncontrol_nb.status.words import as_record, as_text
+    from missioncontrol_nb.status.metrics import write_metrics
+    from missioncontrol_nb.status.text import as_record, as_text
 
     collector = Collector(dataset, checkpoint, kafka_config, stale_after)
     if address is not None:

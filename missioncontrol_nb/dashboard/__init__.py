@@ -19,8 +19,8 @@ def show(dataset: str | Path | None = None, releases: str | Path | None = None) 
     """
     from missioncontrol_nb import arguments
     from missioncontrol_nb.dashboard.app import start
-    from missioncontrol_nb.dashboard.settings import Settings
-    from missioncontrol_nb.releases import calendar_beside
+    from missioncontrol_nb.dashboard.server.settings import Settings
+    from missioncontrol_nb.releases.sources import calendar_beside
 
     if dataset is None:
         return start(Settings.from_environment()).widget

@@ -13,16 +13,18 @@ from typing import Protocol
 
 import ipywidgets as widgets
 
+from missioncontrol_nb.dashboard import messages, prerender
+from missioncontrol_nb.dashboard.controls import box, html
+from missioncontrol_nb.dashboard.html.html import headline
+from missioncontrol_nb.dashboard.pages import layout
+from missioncontrol_nb.dashboard.query import Query, product_asked, read_search
+from missioncontrol_nb.dashboard.server.settings import Settings
+from missioncontrol_nb.dashboard.state import State
+from missioncontrol_nb.dashboard.views import DetailView, OverviewView, TableView, View, drawing
+from missioncontrol_nb.dashboard.widgets.page import Page
 from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
+from streaming import contract
 from streaming.errors import MissionControlError
-
-from . import still, words
-from .pages import frame
-from .parts import headline
-from .settings import Settings
-from .state import Query, State, read_search
-from .views import DetailView, OverviewView, TableView, View, box, drawing, html
-from .widgets import Page
 
 PHONE_WIDTH = 640  # CSS pixels; the style sheet's limit
 PATIENCE_SECONDS = 0.3  # a slower answer is announced
@@ -49,6 +51,9 @@ class Reader(Protocol):
     def read(self, query: Query) -> Summary:
         """The summary that the query's view shows, or that there is no release."""
 
+    def products(self) -> contract.Products:
+        """The products that can be asked for."""
+
 
 class App:
     """One visitor's page: the state, the widgets, and the task that keeps them up to date.
@@ -73,8 +78,15 @@ class App:
         self._wake = asyncio.Event()
         self._is_settled = asyncio.Event()
         self._refreshed = time.monotonic()
+        self._products = contract.PACKAGED_PRODUCTS
         self.state.set(read_search(settings.search))
-        self._show(self.state.query, self._read(self.state.query))
+        outcome = self._read(self.state.query)
+        self._asked = ""
+        asked = read_search(settings.search, products=self._products)  # of a product that only now is known
+        if asked.product != self.state.product:
+            self.state.set(asked)
+            outcome = self._read(asked)
+        self._show(self.state.query, outcome)
         page.observe(lambda change: self._adopt(change.new), "search")
         page.observe(lambda change: self._resize(change.old, change.new), "viewport")
         page.on_fetch(self._note_fetch)
@@ -91,10 +103,13 @@ class App:
         """Takes over what the visitor's URL says, and writes it back the way it is understood."""
         self._adopting = True
         try:
-            self.state.set(read_search(search, narrow=self._is_narrow))
+            self.state.set(read_search(search, narrow=self._is_narrow, products=self._products))
         finally:
             self._adopting = False
-        if search and self.state.query.search != search:
+        if product_asked(search, self._products) is None:
+            self._asked = search  # a product that may have been declared since: reading tells
+            self._ask()
+        elif search and self.state.query.search != search:
             self._page.replace(self.state.query.search)
 
     def _resize(self, before: int, now: int) -> None:
@@ -167,7 +182,7 @@ class App:
         if self._shown != self.state.query or (self._has_failed and not self._is_settled.is_set()):
             return ""
         self._show_frame(self._shown)  # data may have stopped while the page waited for its visitor
-        return still.page(self.widget)
+        return prerender.page(self.widget)
 
     def _follow(self) -> None:
         """A control or the URL changed the query: the URL says it, and what it asks for is read."""
@@ -245,6 +260,11 @@ class App:
             notice.cancel()
             self._read_at = time.monotonic()
             self._read_seconds = self._read_at - began
+        asked, self._asked = self._asked, ""
+        if asked and product_asked(asked, self._products) is not None:
+            self._adopt(asked)
+        elif asked:
+            self._page.replace(self.state.query.search)
         if query == self.state.query:
             self._show(query, outcome)
 
@@ -261,7 +281,7 @@ class App:
             elif not self._is_waiting:
                 log.warning("the dataset has not answered for %.0f s", ANSWER_SECONDS)
             if query == self.state.query:
-                self._show(query, error if has_answered else words.StillReadingError(so_far))
+                self._show(query, error if has_answered else messages.StillReadingError(so_far))
 
         complaint = asyncio.get_running_loop().call_later(ANSWER_SECONDS, complain)
         try:
@@ -273,6 +293,7 @@ class App:
         """The summary of the query, or the error in its place."""
         try:
             summary = self._reader.read(query)
+            self._products = self._reader.products()
             self._logged_failure = ""
             return summary
         except Exception as error:
@@ -293,7 +314,7 @@ class App:
     def _announce(self, query: Query) -> None:
         """Says that what is asked for is being read, in the place where it will be."""
         if self._shown is not None and query.view != self._shown.view:
-            self._instead.value = frame.loading(query.view)
+            self._instead.value = layout.loading(query.view)
             self._show_frame(query)
             self._arrange(self._views[query.view].controls, (self._instead,))
 
@@ -303,14 +324,16 @@ class App:
         view.name(query)
         content = (self._instead,)
         self._has_failed = isinstance(outcome, Exception)
-        self._is_waiting = isinstance(outcome, words.StillReadingError)
+        self._is_waiting = isinstance(outcome, messages.StillReadingError)
         if isinstance(outcome, Exception):
             self._show_failure(outcome)
         else:
             self._data_up_to = outcome.data_up_to
             if isinstance(outcome, NoRelease):
-                self._headline.value = headline(*words.no_release_headline(outcome.channel, outcome.os_name))
-                self._instead.value = frame.no_release(query)
+                self._headline.value = headline(
+                    *messages.no_release_headline(outcome.product, outcome.channel, outcome.os_name)
+                )
+                self._instead.value = layout.no_release(query)
             elif self._draw(view, outcome, query):
                 content = view.content
         self._show_frame(query)
@@ -329,13 +352,13 @@ class App:
 
     def _show_failure(self, error: Exception) -> None:
         self._headline.value = ""
-        said = words.failure(error, self._settings.refresh_seconds)
-        is_over = not isinstance(error, words.StillReadingError)
-        self._instead.value = frame.failure(*said) if is_over else frame.still_reading(*said)
+        said = messages.failure(error, self._settings.refresh_seconds)
+        is_over = not isinstance(error, messages.StillReadingError)
+        self._instead.value = layout.failure(*said) if is_over else layout.still_reading(*said)
 
     def _show_frame(self, query: Query) -> None:
-        self._top.value = frame.top(query, self._data_up_to, self._settings.stale_after_seconds)
-        self._page.title = words.page_title(query)
+        self._top.value = layout.top(query, self._data_up_to, self._settings.stale_after_seconds)
+        self._page.title = messages.page_title(query)
 
     def _arrange(self, controls: tuple, content: tuple) -> None:
         children = (self._headline, *controls, *content)
@@ -355,9 +378,9 @@ def start(settings: Settings, *, must_exist: bool = False) -> App:
     must_exist: a dataset or calendar that cannot be opened is an error here, not a page that says so and tries again.
     """
     from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader
-    from missioncontrol_nb.loader import Dataset
-    from missioncontrol_nb.releases import load_calendar
-    from streaming.table import is_remote
+    from missioncontrol_nb.loading.dataset import Dataset
+    from missioncontrol_nb.releases.sources import load_calendar
+    from streaming.storage.locations import is_remote
 
     def open_reader() -> DatasetReader:
         options = RETRIES if is_remote(settings.dataset) else None

@@ -3,8 +3,9 @@
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from ..monitor import ChannelTable, Detail, MeasureSummary, Rate
-from .state import Query
+from missioncontrol_nb.dashboard.query import Query
+from missioncontrol_nb.monitor import ChannelTable, Detail, MeasureSummary, Rate
+from streaming import contract
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,8 @@ TABLE_COLUMNS = (
 
 def filename(query: Query, format_: str) -> str:
     """ "missioncontrol-release-windows_nt-content_crashes.csv" """
-    parts = ["missioncontrol", query.channel, query.os_name.lower()]
+    product = [] if query.product in contract.PRODUCTS else [query.product.word]
+    parts = ["missioncontrol", *product, query.channel, query.os_name.lower()]
     return "-".join([*parts, *([query.measure] if query.view == "detail" else [])]) + f".{format_}"
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.dashboard.query import Query
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import ChannelTable, Detail, DetailRequest, Monitor, NoRelease, Overview
-from missioncontrol_nb.releases import Calendar
+from missioncontrol_nb.releases.calendar import Calendar
+from streaming import contract
 from streaming.errors import MissionControlError
-
-from .state import Query
 
 LENGTHS = {
     "24h": timedelta(hours=24),
@@ -40,13 +40,17 @@ class OpeningReader:
         """The summary that the query's view shows."""
         return self.open().read(query)
 
+    def products(self) -> contract.Products:
+        """The products that the dataset knows."""
+        return self.open().products()
+
 
 class DatasetReader:
     """Reads summaries from a dataset: of official builds, or of all."""
 
     def __init__(self, dataset: Dataset, calendar: Calendar) -> None:
         self._dataset, self._calendar = dataset, calendar
-        self._monitors: dict[bool, Monitor] = {}
+        self._monitors: dict[tuple[contract.Product, bool], Monitor] = {}
 
     def refresh(self) -> bool:
         """Looks for new data; whether there are any. Raises MissionControlError where the dataset is out of reach."""
@@ -58,17 +62,24 @@ class DatasetReader:
 
     def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
         """The summary that the query's view shows."""
-        monitor = self._monitor(query.official)
+        monitor = self._monitor(query.product, query.official)
         if query.view == "table":
             return monitor.table(query.channel, query.os_name, query.period)
         if query.view == "detail":
             return monitor.detail(query.channel, query.os_name, query.measure, detail_request(query))
         return monitor.overview()
 
-    def _monitor(self, official: bool) -> Monitor:
-        if official not in self._monitors:
-            self._monitors[official] = Monitor(self._dataset, self._calendar, official)
-        return self._monitors[official]
+    def products(self) -> contract.Products:
+        """The products that the dataset knows."""
+        return self._dataset.products
+
+    def _monitor(self, product: contract.Product, official: bool) -> Monitor:
+        key = product, official
+        if key not in self._monitors:
+            for other in [other for other in self._monitors if other[0].name == product.name != other[0]]:
+                del self._monitors[other]  # as it was declared before
+            self._monitors[key] = Monitor(self._dataset, self._calendar, official, product.name)
+        return self._monitors[key]
 
 
 def detail_request(query: Query) -> DetailRequest:

@@ -8,14 +8,13 @@ import numpy as np
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
-from missioncontrol_nb.loader import Dataset
-from missioncontrol_nb.monitor.hourly import HOUR, hour_of
-from missioncontrol_nb.monitor.place import Place
+from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.loading.query import EVERY
+from missioncontrol_nb.monitor.hours import HOUR, hour_of
+from missioncontrol_nb.monitor.segment import Segment
 from missioncontrol_nb.monitor.summaries import Line, Version
-from missioncontrol_nb.rates import PER_HOURS, rate_interval
-from missioncontrol_nb.releases import version_key
-from missioncontrol_nb.selection import EVERY
-from streaming import contract
+from missioncontrol_nb.releases.versions import version_key
+from missioncontrol_nb.statistics import PER_HOURS, rate_interval
 from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class Read:
     left_out: int
 
 
-def read_detail(place: Place, measure: str, request: DetailRequest) -> Read:
+def read_detail(place: Segment, measure: str, request: DetailRequest) -> Read:
     """The lines and windows of a place that a request asks for."""
     every = EVERY[request.every]
     since, until = _interval(request, place.now, every)
@@ -110,18 +109,18 @@ def _before(moment: datetime, length: timedelta) -> datetime:
     return moment - length if length < moment - _FIRST else _FIRST
 
 
-def _version_lines(place: Place) -> tuple[Line, ...]:
+def _version_lines(place: Segment) -> tuple[Line, ...]:
     return tuple(
         Line(each.version, each.version, rank, each.released, each.not_listed_on)
         for rank, each in enumerate(place.versions)
     )
 
 
-def _build_lines(place: Place) -> tuple[Line, ...]:
+def _build_lines(place: Segment) -> tuple[Line, ...]:
     """The newest builds of the newest versions, by version and build id."""
     versions = {version.version: version for version in place.versions}
     builds = place.sums.dataset.versions(
-        application=contract.APPLICATION_ON[place.os_name],
+        application=place.product.platform(place.os_name).application,
         channel=place.channel,
         os_name=place.os_name,
         display_version=list(versions),
@@ -150,13 +149,15 @@ def _build_time(build_id: str) -> str:
     """When a build was made: "26 Sep 19:08"."""
     try:
         built = datetime.strptime(build_id, "%Y%m%d%H%M%S")
-    except ValueError:  # 14 digits that are no time: those of builds that nobody vouches for
+    except ValueError:  # of a product whose builds do not say it; or of one that nobody vouches for
+        return build_id
+    if len(build_id) != 14:  # strptime takes fewer digits
         return build_id
     return f"{built.day} {built:%b %H:%M}"
 
 
 def _load(
-    place: Place, measure: str, request: DetailRequest, lines: tuple[Line, ...], since: datetime, until: datetime
+    place: Segment, measure: str, request: DetailRequest, lines: tuple[Line, ...], since: datetime, until: datetime
 ) -> "pd.DataFrame":
     """Sums by `line` and `window_start`: of all lines in the interval, or of each from its own release on."""
     import pandas as pd
@@ -183,7 +184,7 @@ def _no_sums() -> "pd.DataFrame":
 
 
 def _load_lines(
-    place: Place, measure: str, request: DetailRequest, lines: tuple[Line, ...], since: datetime, until: datetime
+    place: Segment, measure: str, request: DetailRequest, lines: tuple[Line, ...], since: datetime, until: datetime
 ) -> "pd.DataFrame":
     dataset: Dataset = place.sums.dataset
     name = "build_id" if request.line == "build" else "display_version"
@@ -194,7 +195,7 @@ def _load_lines(
         by=[name],
         every=request.every,
         official=place.sums.official,
-        application=contract.APPLICATION_ON[place.os_name],
+        application=place.product.platform(place.os_name).application,
         channel=place.channel,
         os_name=place.os_name,
         **{name: [line.name for line in lines]},
@@ -203,7 +204,7 @@ def _load_lines(
     return sums.rename(columns={name: "line", measure: "events"})[["line", "window_start", "events", "usage_hours"]]
 
 
-def _rated(place: Place, sums: "pd.DataFrame", lines: tuple[Line, ...], every: timedelta) -> "pd.DataFrame":
+def _rated(place: Segment, sums: "pd.DataFrame", lines: tuple[Line, ...], every: timedelta) -> "pd.DataFrame":
     """The columns of Detail.windows, by line and time."""
     order = {line.name: number for number, line in enumerate(lines)}
     windows = sums.sort_values(["line", "window_start"], key=lambda c: c.map(order) if c.name == "line" else c)

@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.loader import Dataset
-from missioncontrol_nb.monitor.arrivals import Arrivals
+from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.monitor.completeness import Arrivals
 from missioncontrol_nb.monitor.detail import DetailRequest, read_detail
-from missioncontrol_nb.monitor.hourly import HOUR, HourlySums
-from missioncontrol_nb.monitor.place import PERIODS, Period, Place
-from missioncontrol_nb.monitor.score import SCORE_MEASURES, with_score
+from missioncontrol_nb.monitor.hourly_sums import HourlySums
+from missioncontrol_nb.monitor.hours import HOUR
+from missioncontrol_nb.monitor.score import with_score
+from missioncontrol_nb.monitor.segment import PERIODS, Period, Segment
 from missioncontrol_nb.monitor.summaries import (
     ChannelSummary,
     ChannelTable,
@@ -20,7 +21,8 @@ from missioncontrol_nb.monitor.summaries import (
     PlatformSummary,
     State,
 )
-from missioncontrol_nb.releases import Calendar, calendar_beside, load_calendar
+from missioncontrol_nb.releases.calendar import Calendar
+from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
 from streaming import contract
 
 OLDER_VERSIONS = 3  # below the previous one
@@ -29,18 +31,31 @@ OLDER_VERSIONS = 3  # below the previous one
 class Monitor:
     """What a dataset says, as of its newest ping. Reads what has changed since the last call, and no more.
 
-    calendar: None is that in the dataset, else the snapshot. official: only builds that the calendar knows as
-    official. Call `refresh` to turn to the newest commits.
+    calendar: None is that in the dataset, else the snapshot; a product that has none takes none. official: only builds
+    that the calendar knows as official. product: one that the dataset knows. Call `refresh` to turn to the newest
+    commits. Raises MissionControlError for an unknown product.
     """
 
-    def __init__(self, dataset: Dataset | str | Path, calendar: Calendar | None = None, official: bool = True) -> None:
+    def __init__(
+        self,
+        dataset: Dataset | str | Path,
+        calendar: Calendar | None = None,
+        official: bool = True,
+        product: str = contract.FIREFOX.name,
+    ) -> None:
         if calendar is not None:
             arguments.instance("calendar", calendar, Calendar, "a release calendar such as load_calendar() gives")
         arguments.flag("official", official)
         self.dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-        self.calendar = calendar or load_calendar(calendar_beside(self.dataset.url))
-        self._sums = HourlySums(self.dataset, self.calendar, official)
-        self._arrivals = Arrivals(self.dataset)
+        self.product = self.dataset.products.named(arguments.text("product", product))
+        self.calendar = self._calendar(calendar)
+        self._sums = HourlySums(self.dataset, self.calendar, official, self.product)
+        self._arrivals = Arrivals(self.dataset, self.product)
+
+    def _calendar(self, given: Calendar | None) -> Calendar:
+        if self.product.calendar is None:
+            return Calendar((), self.product)
+        return given or load_calendar(calendar_beside(self.dataset.url))
 
     def refresh(self) -> bool:
         """Turns to the newest commits; whether there is one that was not known yet."""
@@ -49,27 +64,29 @@ class Monitor:
     def overview(self) -> Overview:
         """All channels that have pings, with main and content crashes of their newest versions by system."""
         now = self._now()
-        channels = [channel for channel in contract.CHANNELS if self._sums.versions(channel, now)]
-        return Overview(tuple(self._channel(channel, now) for channel in channels), self.dataset.data_up_to(), now)
+        names = [channel for channel in self.product.channel_names if self._sums.versions(channel, now)]
+        channels = tuple(self._channel(channel, now) for channel in names)
+        return Overview(channels, self.dataset.data_up_to(), now, self.product, self._products())
 
     def table(self, channel: str, os_name: str, period: Period = "since_release") -> ChannelTable | NoRelease:
         """All measures of a channel and system. Raises MissionControlError for an unknown one, or an unknown period."""
-        _check(channel, os_name)
+        self._check(channel, os_name)
         arguments.choice("period", period, PERIODS)
         place = self._place(channel, os_name, self._now(), 2 + OLDER_VERSIONS)
         if not place.versions:
-            return NoRelease(channel, os_name, self.dataset.data_up_to())
+            return NoRelease(channel, os_name, self.dataset.data_up_to(), self.product)
         return ChannelTable(
             channel,
             os_name,
             place.newest,
             place.previous,
             place.older,
-            tuple(place.measure(measure, period) for measure in contract.MEASURE_NAMES),
+            tuple(place.measure(measure, period) for measure in self.product.measures),
             self._adoption(place),
             self._newest_hours(place),
             self.dataset.data_up_to(),
             place.now,
+            self.product,
         )
 
     def detail(
@@ -79,12 +96,12 @@ class Monitor:
 
         Raises MissionControlError for an unknown channel, system or measure.
         """
-        _check(channel, os_name, measure)
+        self._check(channel, os_name, measure)
         if request is not None:
             arguments.instance("request", request, DetailRequest, "a DetailRequest")
         place = self._place(channel, os_name, self._now(), 2 + OLDER_VERSIONS + 1)
         if not place.versions:
-            return NoRelease(channel, os_name, self.dataset.data_up_to())
+            return NoRelease(channel, os_name, self.dataset.data_up_to(), self.product)
         read = read_detail(place, measure, request or DetailRequest())
         return Detail(
             channel,
@@ -102,7 +119,16 @@ class Monitor:
             self._newest_hours(place),
             self.dataset.data_up_to(),
             place.now,
+            self.product,
         )
+
+    def _products(self) -> tuple[contract.Product, ...]:
+        """The products that have pings, this one among them."""
+        known = self.dataset.products.all
+        if len(known) == 1:
+            return known
+        there = self.dataset.applications()
+        return tuple(each for each in known if each == self.product or there.intersection(each.applications))
 
     def _now(self) -> datetime:
         """The moment up to which data are in, after turning to what has changed.
@@ -117,30 +143,32 @@ class Monitor:
         ends = newest_hour + HOUR - timedelta(microseconds=1) if newest_hour else datetime.now(UTC)
         return min(ends, datetime.now(UTC))
 
-    def _place(self, channel: str, os_name: str, now: datetime, most_versions: int = 2) -> Place:
+    def _place(self, channel: str, os_name: str, now: datetime, most_versions: int = 2) -> Segment:
         versions = self._sums.versions(channel, now) if os_name in self._sums.platforms(channel) else ()
-        return Place(self._sums, self._arrivals, channel, os_name, versions[:most_versions], now)
+        return Segment(self._sums, self._arrivals, channel, os_name, versions[:most_versions], now)
 
     def _channel(self, channel: str, now: datetime) -> ChannelSummary:
-        there = [os_name for os_name in contract.OPERATING_SYSTEMS if os_name in self._sums.platforms(channel)]
+        there = [os_name for os_name in self.product.os_names if os_name in self._sums.platforms(channel)]
         places = [self._place(channel, os_name, now) for os_name in there]
         platforms = tuple(self._platform(place) for place in places)
-        return with_score(ChannelSummary(channel, places[0].newest, places[0].previous, platforms), places)
+        return with_score(
+            ChannelSummary(channel, places[0].newest, places[0].previous, platforms, product=self.product), places
+        )
 
-    def _platform(self, place: Place) -> PlatformSummary:
-        measures = {measure: place.measure(measure) for measure in SCORE_MEASURES} if place.has_pings else {}
+    def _platform(self, place: Segment) -> PlatformSummary:
+        shown = dict.fromkeys((*self.product.score, *self.product.cards))
+        measures = {measure: place.measure(measure) for measure in shown} if place.has_pings else {}
         is_measured = any(row.state == "measured" for row in measures.values())
         state: State = "measured" if is_measured else "too_little_usage"
         return PlatformSummary(place.os_name, state, measures, self._adoption(place), self._newest_hours(place))
 
-    def _adoption(self, place: Place) -> float | None:
+    def _adoption(self, place: Segment) -> float | None:
         return self._sums.adoption(place.channel, place.os_name, place.newest.version, place.now)
 
-    def _newest_hours(self, place: Place) -> Completeness:
+    def _newest_hours(self, place: Segment) -> Completeness:
         return self._arrivals.of_newest_hours(place.channel, place.os_name, place.now)
 
-
-def _check(channel: str, os_name: str, measure: str = contract.MEASURE_NAMES[0]) -> None:
-    arguments.choice("channel", channel, contract.CHANNELS)
-    arguments.choice("operating system", os_name, contract.OPERATING_SYSTEMS)
-    arguments.choice("measure", measure, contract.MEASURE_NAMES)
+    def _check(self, channel: str, os_name: str, measure: str = contract.MEASURE_NAMES[0]) -> None:
+        arguments.choice("channel", channel, self.product.channel_names)
+        arguments.choice("operating system", os_name, self.product.os_names)
+        arguments.choice("measure", measure, contract.MEASURE_NAMES)

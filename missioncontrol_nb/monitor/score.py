@@ -1,16 +1,14 @@
-"""A channel's one number: main plus content crashes per 1000 usage hours, over all its systems."""
+"""A channel's one number: the events of its product's score per 1000 usage hours, over all its systems."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from missioncontrol_nb.monitor.hourly import Counts
-from missioncontrol_nb.monitor.place import Period, Place
+from missioncontrol_nb.monitor.hourly_sums import Counts
+from missioncontrol_nb.monitor.segment import Period, Segment
 from missioncontrol_nb.monitor.summaries import Change, ChannelSummary, Rate, Version
-from missioncontrol_nb.rates import standardised_change, standardised_rate
-
-SCORE_MEASURES = ("main_crashes", "content_crashes")
+from missioncontrol_nb.statistics import standardised_change, standardised_rate
 
 
 @dataclass(frozen=True)
@@ -26,16 +24,18 @@ class _Strata:
         return Rate(value, lower, upper, int(self.events.sum()), float(self.usage_hours.sum()))
 
 
-def with_score(summary: ChannelSummary, places: Sequence[Place]) -> ChannelSummary:
+def with_score(summary: ChannelSummary, places: Sequence[Segment]) -> ChannelSummary:
     """The summary with its score: systems weighted by the previous version's usage at the same age.
 
     Weighted alike for both versions, so that one that reaches Windows first is not called better or worse for it.
-    Systems on which either has no usage are left out. Without a previous version there is no score.
+    Systems on which either has no usage, or some that a measure was not counted in yet, are left out. Without a
+    previous version there is no score.
     """
     newest, previous = summary.newest, summary.previous
     if previous is None:
         return summary
     used = [place for place in places if _is_used(place, newest) and _is_used(place, previous)]
+    used = [place for place in used if _is_counted(place, newest) and _is_counted(place, previous)]
     if not used:
         return summary
     now, before = _strata(used, newest, previous), _strata(used, previous, previous)
@@ -53,20 +53,29 @@ def with_score(summary: ChannelSummary, places: Sequence[Place]) -> ChannelSumma
     )
 
 
-def _is_used(place: Place, version: Version, period: Period = "since_release") -> bool:
+def _is_counted(place: Segment, version: Version) -> bool:
+    """Whether a measure of the score is measured there, and each that is was counted in all of a version's usage."""
+    counts = place.counts(version)
+    measured = [name for name in place.product.score if place.has_measure(name)]
+    return bool(measured) and all(counts.hours_of(name) == counts.usage_hours for name in measured)
+
+
+def _is_used(place: Segment, version: Version, period: Period = "since_release") -> bool:
     return place.counts(version, period).usage_hours > 0
 
 
-def _strata(places: Sequence[Place], version: Version, previous: Version, period: Period = "since_release") -> _Strata:
+def _strata(
+    places: Sequence[Segment], version: Version, previous: Version, period: Period = "since_release"
+) -> _Strata:
     """A version's sums on some systems, on each of which both versions have usage."""
     counts = [place.counts(version, period) for place in places]
     weights = np.array([place.counts(previous).usage_hours for place in places])
     return _Strata(
-        np.array([_crashes(each) for each in counts], float),
+        np.array([_crashes(each, places[0].product.score) for each in counts], float),
         np.array([each.usage_hours for each in counts]),
         weights / weights.sum(),
     )
 
 
-def _crashes(counts: Counts) -> int:
-    return sum(counts.events.get(measure, 0) for measure in SCORE_MEASURES)
+def _crashes(counts: Counts, measures: Sequence[str]) -> int:
+    return sum(counts.events.get(measure, 0) for measure in measures)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from streaming import contract
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -98,7 +100,7 @@ class PlatformSummary:
 class ChannelSummary:
     """One channel: its newest and previous version and all platforms.
 
-    Without a previous version nothing is compared. score: main plus content crashes per 1000 usage hours, platforms
+    Without a previous version nothing is compared. score: events of the product's score per 1000 usage hours, platforms
     weighted by the previous version's usage.
     """
 
@@ -110,15 +112,21 @@ class ChannelSummary:
     score_previous: Rate | None = None
     score_last_24h: Rate | None = None
     score_change: Change | None = None
+    product: contract.Product = contract.FIREFOX
 
 
 @dataclass(frozen=True)
 class Overview:
-    """All channels that have a release with pings. now: the moment up to which data are in."""
+    """All channels that have a release with pings. now: the moment up to which data are in.
+
+    products: all that have pings in the dataset.
+    """
 
     channels: tuple[ChannelSummary, ...]
     data_up_to: datetime | None
     now: datetime
+    product: contract.Product = contract.FIREFOX
+    products: tuple[contract.Product, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,7 @@ class NoRelease:
     channel: str
     os_name: str
     data_up_to: datetime | None
+    product: contract.Product = contract.FIREFOX
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,7 @@ class ChannelTable:
     completeness: Completeness
     data_up_to: datetime | None
     now: datetime
+    product: contract.Product = contract.FIREFOX
 
 
 @dataclass(frozen=True)
@@ -188,6 +198,7 @@ class Detail:
     completeness: Completeness
     data_up_to: datetime | None
     now: datetime
+    product: contract.Product = contract.FIREFOX
 
 
 def largest_change(platform: PlatformSummary) -> MeasureSummary | None:

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from missioncontrol_nb.dashboard.settings import Settings
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.dashboard.server.settings import Settings
+from missioncontrol_nb.loading.dataset import Dataset
 from streaming import contract
+from streaming.dataset.opening import last_write, no_dataset
 from streaming.errors import MissionControlError
-from streaming.opening import last_write, no_dataset, reason_of
-from streaming.places import dataset_url, is_remote, normal_url, table_url
-from streaming.position import Position, position_of
-from streaming.topic import Away, Topic
+from streaming.job.progress import Position, position_of
+from streaming.sources.kafka.topic import Away, Topic
+from streaming.storage.failures import reason_of
+from streaming.storage.locations import dataset_url, is_remote, normal_url, table_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,7 @@ class Status:
     """A dataset at a moment, by what was looked up then or before.
 
     newest: the pings of the newest 5 to 10 minutes that have any. lag, is_job_running: None where no checkpoint is
-    known.
+    known. products: the labels of those that the dataset knows.
     """
 
     dataset: str
@@ -97,6 +98,7 @@ class Status:
     last_hour: Pings
     last_day: Pings
     tables: tuple[TableState, ...]
+    products: tuple[str, ...] = ()
 
     @property
     def age_seconds(self) -> float | None:
@@ -158,6 +160,7 @@ class Collector:
             self._pings(at - timedelta(hours=1), at),
             self._pings(at - timedelta(days=1), at),
             tuple(_state(self.dataset, table, handle, at) for table, handle in self._handles()),
+            tuple(product.label for product in self._opened.products),
         )
 
     def _check_config(self) -> None:
@@ -200,7 +203,7 @@ class Collector:
             return self._topic_lag(position)
         if is_remote(position.source):
             return Lag(position.source, unknown="the files of an object store are not listed for this")
-        from streaming.files import list_files
+        from streaming.sources.files.listing import list_files
 
         if position.finished != self._counted[0]:
             self._counted = (position.finished, position.counted_files())
@@ -246,7 +249,8 @@ def _by_reason(rejected: "pd.DataFrame") -> dict[str, int]:
 
 
 def _state(dataset: str, table: contract.Table, handle: "DeltaTable", at: datetime) -> TableState:
-    from streaming.maintain import Keeper, due_spans
+    from streaming.dataset.compaction_plan import due_spans
+    from streaming.dataset.table_maintenance import Keeper
 
     url = table_url(dataset, table)
     try:

@@ -3,7 +3,7 @@
 from html import escape
 from importlib.resources import files
 
-from missioncontrol_nb.status import words
+from missioncontrol_nb.status import text
 from missioncontrol_nb.status.collect import Status
 
 RELOAD_SECONDS = 10
@@ -22,7 +22,7 @@ def as_page(status: Status, trouble: str = "") -> str:
         _reasons(status),
         _upkeep(status),
         _tables(status),
-        f"<footer>Looked up {escape(words.moment(status.looked_up, status.at))}; this page is drawn anew every "
+        f"<footer>Looked up {escape(text.moment(status.looked_up, status.at))}; this page is drawn anew every "
         f"{RELOAD_SECONDS} s. Probes ask <code>/healthz</code>, Prometheus <code>/metrics</code>.</footer>",
     ]
     return (
@@ -35,7 +35,7 @@ def as_page(status: Status, trouble: str = "") -> str:
 
 
 def _verdict(status: Status) -> str:
-    said = [words.freshness(status), words.job(status), words.last_write(status)]
+    said = [text.freshness(status), text.job(status), text.last_write(status)]
     lines = "".join(f"<p>{escape(_begun(line))}</p>" for line in said if line)
     css = "verdict stale" if status.is_stale else "verdict"
     return f'<section class="{css}" role="status"><strong>{_headline(status)}</strong>{lines}</section>'
@@ -48,7 +48,7 @@ def _begun(sentence: str) -> str:
 def _headline(status: Status) -> str:
     if status.age_seconds is None:
         return "Nothing yet"
-    return f"{'Stale' if status.is_stale else 'Fresh'}: the newest ping is {words.duration(status.age_seconds)} old"
+    return f"{'Stale' if status.is_stale else 'Fresh'}: the newest ping is {text.duration(status.age_seconds)} old"
 
 
 def _card(title: str, number: str, unit: str, *notes: str) -> str:
@@ -70,7 +70,7 @@ def _pings(status: Status) -> str:
     if status.newest is None:
         return _card("Pings", "0", "a second")
     day = f"{status.last_day.total:,} in 24 hours"
-    return _card("Pings", f"{status.newest.per_second:,.1f}", "a second", words.stretch(status.newest), day)
+    return _card("Pings", f"{status.newest.per_second:,.1f}", "a second", text.stretch(status.newest), day)
 
 
 def _rejected(status: Status) -> str:
@@ -98,7 +98,7 @@ def _reasons(status: Status) -> str:
     rows = "".join(
         f'<tr><td>{escape(reason)}<span class="said">{escape(said)}</span></td>'
         f'<td class="n">{hour:,}</td><td class="n">{day:,}</td></tr>'
-        for reason, hour, day, said in words.reasons(status)
+        for reason, hour, day, said in text.reasons(status)
     )
     if not rows:
         return ""
@@ -108,19 +108,19 @@ def _reasons(status: Status) -> str:
 
 def _upkeep(status: Status) -> str:
     css = "card due" if status.is_upkeep_due else "card"
-    return f'<section class="{css}"><h2>Upkeep</h2><p>{escape(_begun(words.upkeep(status)))}</p></section>'
+    return f'<section class="{css}"><h2>Upkeep</h2><p>{escape(_begun(text.upkeep(status)))}</p></section>'
 
 
 def _tables(status: Status) -> str:
     rows = "".join(
         f'<tr><td>{escape(table.name)}</td><td class="n">{table.rows:,}</td><td class="n">{table.files:,}</td>'
-        f'<td class="n wide">{table.small_files:,}</td><td class="n wide">{words.megabytes(table.bytes)}</td>'
-        f'<td class="n wide">{escape(words.moment(table.last_write, status.at))}</td></tr>'
+        f'<td class="n wide">{table.small_files:,}</td><td class="n wide">{text.megabytes(table.bytes)}</td>'
+        f'<td class="n wide">{escape(text.moment(table.last_write, status.at))}</td></tr>'
         for table in status.tables
     )
     head = (
         '<tr><th>Table</th><th class="n">Rows</th><th class="n">Files</th><th class="n wide">Under 1 MB</th>'
         '<th class="n wide">Size</th><th class="n wide">Last written</th></tr>'
     )
-    size = escape(words.size(status))
+    size = escape(text.size(status))
     return f'<section class="card"><h2>Dataset</h2><p>{size}</p><table>{head}{rows}</table></section>'

@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import ClassVar
 
-from missioncontrol_nb.status import words
+from missioncontrol_nb.status import text
 from missioncontrol_nb.status.collect import Collector, Status
+from missioncontrol_nb.status.metrics import CONTENT_TYPE, as_metrics
 from missioncontrol_nb.status.page import as_page
-from missioncontrol_nb.status.prometheus import CONTENT_TYPE, as_metrics
 from streaming.errors import MissionControlError
 
 LOOK_SECONDS = 5.0
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/metrics":
             self._answer(200, CONTENT_TYPE, as_metrics(status))
         elif path == "/healthz":
-            said = f"{'stale' if status.is_stale else 'fresh'}: {words.freshness(status)}\n"
+            said = f"{'stale' if status.is_stale else 'fresh'}: {text.freshness(status)}\n"
             self._answer(503 if status.is_stale else 200, "text/plain; charset=utf-8", said)
         else:
             self._answer(404, "text/plain; charset=utf-8", "there is /, /metrics and /healthz\n")

@@ -89,7 +89,10 @@ class Served(str):
 
 def is_kernel(process: psutil.Process) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and "missioncontrol_nb.dashboard.kernel" in process.cmdline()
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and "missioncontrol_nb.dashboard.server.kernel" in process.cmdline()
+        )
     except psutil.NoSuchProcess:
         return False
 

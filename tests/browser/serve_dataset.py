@@ -2,8 +2,9 @@
 
 import argparse
 
-from missioncontrol_nb.dashboard.server import Hosting, serve
-from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.dashboard.server.configuration import Hosting
+from missioncontrol_nb.dashboard.server.server import serve
+from missioncontrol_nb.dashboard.server.settings import Settings
 
 
 def main() -> None:

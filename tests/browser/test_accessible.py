@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from missioncontrol_nb.dashboard import still
+from missioncontrol_nb.dashboard import prerender
 from missioncontrol_nb.dashboard.app import App
-from missioncontrol_nb.dashboard.settings import Settings
-from missioncontrol_nb.dashboard.widgets import Page as PageWidget
-from missioncontrol_nb.dashboard.words import StillReadingError
+from missioncontrol_nb.dashboard.messages import StillReadingError
+from missioncontrol_nb.dashboard.server.settings import Settings
+from missioncontrol_nb.dashboard.widgets.page import Page as PageWidget
 from missioncontrol_nb.monitor import MeasureSummary, NoRelease, Overview
+from streaming import contract
 from streaming.errors import MissionControlError
 from tests.browser.axe import issues
 from tests.browser.conftest import SHOWN, offline_browser, open_view, wait_for
@@ -174,6 +175,9 @@ class Given:
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
 
+    def products(self) -> contract.Products:
+        return contract.PACKAGED_PRODUCTS
+
     def refresh(self) -> bool:
         return False
 
@@ -198,7 +202,7 @@ def test_axe_finds_nothing_where_there_is_nothing_to_show(browser, name) -> None
     search, outcome = STATES[name]
     app = App(Given(outcome), PageWidget(), Settings("nowhere", search=search))
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    shown = still.page(app.widget)
+    shown = prerender.page(app.widget)
     page.set_content(f'<!DOCTYPE html><html lang="en"><head><title>Pages</title></head><body>{shown}</body></html>')
     page.evaluate("document.querySelectorAll('[inert]').forEach((each) => { each.inert = false; })")
     assert found_in_all_looks(page) == []

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from playwright.sync_api import Page
 
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 from tests.browser.conftest import first_url, wait_for, wait_until_live
 from tests.browser.counted import files_of, history_of, of_version, pings_of, sums_of
 from tests.browser.test_dashboard import number as figure

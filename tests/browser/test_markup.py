@@ -1,11 +1,9 @@
 """The script that changes a page's HTML in place, by itself in an empty page of real Chromium."""
 
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Page
 
-from missioncontrol_nb.dashboard.widgets import STATIC
+from missioncontrol_nb.dashboard.widgets.page import HERE
 
 PAIRS = 500  # of random trees
 
@@ -27,7 +25,7 @@ SET_UP = """async (code) => {
 @pytest.fixture(scope="module")
 def page(chromium) -> Page:
     page = chromium.new_context(viewport={"width": 800, "height": 600}).new_page()
-    page.evaluate(SET_UP, (Path(STATIC) / "markup.js").read_text(encoding="utf-8"))
+    page.evaluate(SET_UP, (HERE / "markup.js").read_text(encoding="utf-8"))
     yield page
     page.context.close()
 

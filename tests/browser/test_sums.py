@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from missioncontrol_nb.releases import load_calendar
-from missioncontrol_nb.simulate import Fleet, weeks_until
-from missioncontrol_nb.simulate.live import write_live
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.simulator import Fleet, weeks_until
+from missioncontrol_nb.simulator.live import write_live
 from streaming import contract
 from tests.browser.conftest import Served, offline_browser, open_view, running_server, wait_for
 from tests.browser.counted import of_version, pings_in, release_day, sums_of
@@ -23,8 +23,9 @@ from tests.patience import PATIENCE_SECONDS, wait_until
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
 SERVE = """
 import sys
-from missioncontrol_nb.dashboard.server import Hosting, serve
-from missioncontrol_nb.dashboard.settings import Settings
+from missioncontrol_nb.dashboard.server.configuration import Hosting
+from missioncontrol_nb.dashboard.server.server import serve
+from missioncontrol_nb.dashboard.server.settings import Settings
 dataset, releases, _, port = sys.argv[1:]
 settings = Settings(dataset, releases, stale_after_seconds=40, refresh_seconds=1)
 serve(settings, Hosting(port=int(port), pool=1), on_ready=lambda url: print(url, flush=True))

@@ -40,7 +40,13 @@ def missioncontrol(wheel, tmp_path_factory) -> Path:
 
 def test_wheel_holds_notebooks_template_and_bundle(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("notebooks/dashboard.ipynb", "notebooks/explore.ipynb", "static/vega.js", "look.css", "py.typed"):
+    for wanted in (
+        "notebooks/dashboard.ipynb",
+        "notebooks/explore.ipynb",
+        "static/vega.js",
+        "dashboard.css",
+        "py.typed",
+    ):
         assert any(name.endswith(wanted) for name in names), wanted
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 

@@ -21,8 +21,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streaming import contract, maintain
-from streaming.session import _OF_FEW_ROWS
+from streaming import contract
+from streaming.dataset import compaction_plan, table_maintenance
+from streaming.spark.session import _OF_FEW_ROWS
 from tests.faults.job import POINTS, TENDING
 from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
@@ -198,9 +199,9 @@ class World:
             end(self.job)
 
     @property
-    def keeper(self) -> maintain.Keeper:
+    def keeper(self) -> table_maintenance.Keeper:
         """The first table that is tended."""
-        return maintain.Keeper(self.dataset, contract.ERROR_AGGREGATES)
+        return table_maintenance.Keeper(self.dataset, contract.ERROR_AGGREGATES)
 
     def is_tended_since(self, version: int) -> bool:
         """Whether a commit after that one summed rows of a table up."""
@@ -211,7 +212,7 @@ class World:
 
     def is_upkeep_due(self) -> bool:
         """Whether rows of a table should be summed up."""
-        return bool(maintain.due_spans(self.keeper.files(), datetime.now(UTC), self.keeper.table.step))
+        return bool(compaction_plan.due_spans(self.keeper.files(), datetime.now(UTC), self.keeper.table.step))
 
     @contextmanager
     def silence(self) -> Iterator[None]:

@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from missioncontrol_nb import cli
-from streaming import contract, job
-from streaming.job import AggregateSettings, Batch, Summary, aggregate, checkpoint_folder
+from streaming import contract
+from streaming.job import aggregate as aggregate_module
+from streaming.job.aggregate import aggregate, checkpoint_folder
+from streaming.job.settings import AggregateSettings, Batch, Summary
 
 # After a table's commit of a micro-batch; after all of them, before Spark's checkpoint knows; after it does.
 POINTS = (*(table.name for table in contract.TABLES), "before the checkpoint", "after the checkpoint")
@@ -57,9 +59,9 @@ def main() -> None:
     """Runs the command, which ends at the point."""
     point = sys.argv.pop(1)
     if point == TENDING:
-        job.tended = partial(job.tended, every_seconds=TENDING_EVERY_SECONDS)
+        aggregate_module.tended = partial(aggregate_module.tended, every_seconds=TENDING_EVERY_SECONDS)
     else:
-        job.aggregate = dying_at(point)
+        aggregate_module.aggregate = dying_at(point)
     cli.main()
 
 

@@ -14,7 +14,8 @@ from urllib.request import urlopen
 import psutil
 import pyspark
 
-from streaming.session import class_archive, find_java
+from streaming.spark.class_archive import class_archive
+from streaming.spark.java import find_java
 from tests.patience import PATIENCE_SECONDS
 from tests.services.ports import free_port
 

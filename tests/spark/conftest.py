@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.session import spark_session
+from streaming.spark.session import spark_session
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from typing import Any
 from deltalake import DeltaTable, QueryBuilder
 
 from streaming import contract
-from streaming.table import storage_options, table_url
+from streaming.storage.locations import table_url
+from streaming.storage.s3 import storage_options
 
 Sums = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
 

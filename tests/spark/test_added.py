@@ -9,10 +9,11 @@ from deltalake.transaction import AddAction
 from pyspark.sql import SparkSession
 
 from streaming import contract
-from streaming.added import check_seen
+from streaming.dataset.worker_writes import check_seen
+from streaming.dataset.writer import TableWriter
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, aggregate
-from streaming.table import TableWriter
+from streaming.job.aggregate import aggregate
+from streaming.job.settings import AggregateSettings
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 from tests.spark.test_kill import sums_by_plain_loop, total_pings, write_pings
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from streaming.job import AggregateSettings, aggregate
+from streaming.job.aggregate import aggregate
+from streaming.job.settings import AggregateSettings
 from tests.any_pings import DOCUMENTS
 from tests.plain_loop import plain_sums
 from tests.spark.small_pings import dataset_sums

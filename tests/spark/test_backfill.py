@@ -18,15 +18,18 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from missioncontrol_nb.commands.backfill import _as_text
-from streaming import backfill as backfill_module
-from streaming import contract, maintain
-from streaming.backfill import BackfillSettings, Change, Stopped, backfill
-from streaming.days import as_rows, day_sums
+from streaming import contract
+from streaming.dataset import maintenance, table_maintenance
+from streaming.dataset.day_sums import as_rows, day_sums
+from streaming.dataset.writer import append
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, aggregate
-from streaming.kafka import TopicSettings
-from streaming.patience import Patience
-from streaming.table import append
+from streaming.job import snapshot
+from streaming.job.aggregate import aggregate
+from streaming.job.backfill import backfill
+from streaming.job.backfill_settings import BackfillSettings, Change, Stopped
+from streaming.job.settings import AggregateSettings
+from streaming.sources.kafka.source import TopicSettings
+from streaming.storage.retry import Patience
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
@@ -104,7 +107,7 @@ def test_day_becomes_what_the_source_says_and_the_others_stay(spark, dataset, ar
     assert (totals.before["main_crashes"], totals.after["main_crashes"]) == (3, 6)
     handle = DeltaTable(str(dataset / "error_aggregates"))
     newest = handle.history(1)[0]
-    assert newest[backfill_module.BACKFILLED] == "2017-10-02"
+    assert newest[snapshot.BACKFILLED] == "2017-10-02"
     assert newest[contract.DATA_UP_TO] == "2017-10-03T06:07:00.000000+00:00", "as far as before"
 
     before = versions(dataset)
@@ -214,12 +217,12 @@ def test_what_would_lose_or_double_pings_is_refused(spark, dataset, archive, liv
 
 
 def test_another_backfill_or_rows_taken_out_meanwhile_are_noticed(spark, dataset, archive, monkeypatch):
-    monkeypatch.setattr(maintain, "LOG_MINUTES", 0)
+    monkeypatch.setattr(table_maintenance, "LOG_MINUTES", 0)
 
     def other_backfill(_: float) -> None:
         backfill(str(archive), str(dataset), SECOND, SECOND, spark=spark)
         for _ in range(2):
-            maintain.maintain(str(dataset))
+            maintenance.maintain(str(dataset))
         assert len(list((dataset / "error_aggregates" / "_delta_log").glob("*.json"))) <= 2, "the log is forgotten"
 
     with pytest.raises(MissionControlError, match="another backfill has replaced 2017-10-02 meanwhile"):
@@ -233,16 +236,16 @@ def test_another_backfill_or_rows_taken_out_meanwhile_are_noticed(spark, dataset
 
 
 def test_stream_that_stays_in_its_micro_batch_is_waited_for_and_said(monkeypatch):
-    monkeypatch.setattr(backfill_module, "PATIENT_SECONDS", 0.0)
-    monkeypatch.setattr(backfill_module, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(snapshot, "PATIENT_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot, "SETTLE_SECONDS", 0.2)
     told: list[str] = []
     with pytest.raises(MissionControlError, match="does not end the micro-batch"):
-        backfill_module._snapshot(lambda: None, "data", Patience(), told.append)
+        snapshot.snapshot(lambda: None, "data", Patience(), told.append)
     assert told == ["waiting for the stream to end its micro-batch"]
     stopped = Patience()
     stopped.stop.set()
     with pytest.raises(Stopped):
-        backfill_module._snapshot(lambda: None, "data", stopped, told.append)
+        snapshot.snapshot(lambda: None, "data", stopped, told.append)
 
 
 def test_told_to_stop_it_ends_between_two_replacements_and_is_taken_up_later(spark, dataset, archive, tmp_path):

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from missioncontrol_nb.cli import group
 from streaming.errors import MissionControlError
-from streaming.session import spark_session
+from streaming.spark.session import spark_session
 from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
 from tests.services.cluster import JAVA_OPTIONS, Cluster, wait_until

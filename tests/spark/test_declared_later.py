@@ -7,10 +7,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 from missioncontrol_nb.commands.backfill import _as_text
-from streaming import contract, maintain
-from streaming.backfill import BackfillSettings, backfill
+from streaming import contract
+from streaming.dataset import maintenance
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, aggregate
+from streaming.job.aggregate import aggregate
+from streaming.job.backfill import backfill
+from streaming.job.backfill_settings import BackfillSettings
+from streaming.job.settings import AggregateSettings
 from tests.other_version import NEWER, OLDER, run
 from tests.plain_loop import plain_sums
 from tests.spark.small_pings import dataset_sums
@@ -54,6 +57,6 @@ def test_job_and_backfill_go_on_with_a_dataset_of_an_older_version(spark: SparkS
         backfill(*days, spark=spark, settings=ANYWAY)
     write_pings(live, "c.jsonl", [a_ping(51, gpu=1, rdd=9)])
     aggregate(str(live), str(dataset), spark=spark, settings=AggregateSettings(checkpoint=str(tmp_path / "state")))
-    maintain.maintain(str(dataset), now=lambda: datetime(2017, 10, 5, tzinfo=UTC))
+    maintenance.maintain(str(dataset), now=lambda: datetime(2017, 10, 5, tzinfo=UTC))
     for table in (contract.ERROR_AGGREGATES, contract.COARSE_AGGREGATES):
         assert sums(dataset, "count", "gpu_crashes", "rdd_crashes", table=table) == (23, 46, 3)

@@ -17,13 +17,16 @@ import pytest
 from confluent_kafka import Producer
 from pyspark.sql import SparkSession
 
-from streaming import contract, dedupe
-from streaming.backfill import BackfillSettings, backfill
-from streaming.counting import Counter, Delivery
+from streaming import contract
+from streaming.aggregation import deduplication
+from streaming.aggregation.counter import Counter, Delivery
+from streaming.aggregation.partial_sums import rows_of
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, aggregate
-from streaming.kafka import TopicSettings
-from streaming.sums import rows_of
+from streaming.job.aggregate import aggregate
+from streaming.job.backfill import backfill
+from streaming.job.backfill_settings import BackfillSettings
+from streaming.job.settings import AggregateSettings
+from streaming.sources.kafka.source import TopicSettings
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
@@ -77,7 +80,7 @@ def test_job_killed_while_it_drops_duplicates_counts_each_ping_once(broker: Brok
     broker.send(topic, [*once, *again])
     kill = (
         "import os, sys\n"
-        "from streaming.job import AggregateSettings, aggregate\n"
+        "from streaming.job.aggregate import aggregate\nfrom streaming.job.settings import AggregateSettings\n"
         "settings = AggregateSettings(dedupe=True, master='local[2]')\n"
         "aggregate(*sys.argv[1:], settings=settings, on_commit=lambda table, number: os.kill(os.getpid(), 9))\n"
     )
@@ -182,13 +185,13 @@ def test_job_knows_what_was_received_in_the_hour_before_it_began_and_before_it_w
     begin = {place: min(found[place], end) for place, end in sent.log.ends.items()}
     aggregate(sent.url, dataset, settings=settings, spark=spark)
     assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
-    shutil.rmtree(tmp_path / "dataset" / "_checkpoint" / dedupe.FOLDER)
+    shutil.rmtree(tmp_path / "dataset" / "_checkpoint" / deduplication.FOLDER)
     sent.send(deliveries[100:150])
     aggregate(sent.url, dataset, settings=settings, spark=spark)
     assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
     sent.send([(0, Message(sent.log.newest_ms, "main", "", COUNTRIES[-1]))])  # without an id
     aggregate(sent.url, dataset, settings=replace(settings, dedupe=False), spark=spark)
-    assert not (tmp_path / "dataset" / "_checkpoint" / dedupe.FOLDER).exists()
+    assert not (tmp_path / "dataset" / "_checkpoint" / deduplication.FOLDER).exists()
     sent.send(deliveries[150:])
     aggregate(sent.url, dataset, settings=settings, spark=spark)
     assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
@@ -206,7 +209,7 @@ def counted(documents: Iterable[bytes], number: int, folder: Path, received_us: 
     counter = Counter(by_delivery=True)
     for delivery, document in enumerate(documents):
         counter.add(document, 0, Delivery(delivery, received_us))
-    kept = dedupe.dropping(number, folder)(iter([counter.partial_sums()]))
+    kept = deduplication.dropping(number, folder)(iter([counter.partial_sums()]))
     rows = pa.Table.from_batches(kept).to_pylist()
     keys = [tuple(row[key] for key in contract.PARTIAL_KEYS) for row in rows]
     assert len(keys) == len(set(keys))
@@ -238,62 +241,62 @@ def test_notes_are_merged_and_forgotten_by_the_hour(tmp_path: Path) -> None:
     seconds = 90
     for number in range(150):
         now_us = (MOMENT + number * seconds) * 1_000_000
-        notes = dedupe.Notes(tmp_path, number, now_us - HOUR_US)
+        notes = deduplication.Notes(tmp_path, number, now_us - HOUR_US)
         ids = some_ids(number, 20)
         assert (notes.latest(ids) < 0).all()
         for other in range(max(0, number - HOUR_US // 1_000_000 // seconds), number, 17):
             assert (notes.latest(some_ids(other, 20)) == (MOMENT + other * seconds) * 1_000_000).all()
         notes.add(ids, np.full(20, now_us))
     files = list(tmp_path.glob("*"))
-    slices = HOUR_US // 1_000_000 // dedupe.SLICE_SECONDS + 2
-    assert len(files) <= slices * (dedupe.FILES_A_SLICE + 1)
+    slices = HOUR_US // 1_000_000 // deduplication.SLICE_SECONDS + 2
+    assert len(files) <= slices * (deduplication.FILES_A_SLICE + 1)
     held = sum(np.load(file).shape[1] for file in files)
-    assert held <= 20 * slices * dedupe.SLICE_SECONDS / seconds
+    assert held <= 20 * slices * deduplication.SLICE_SECONDS / seconds
 
 
 def test_merging_keeps_when_an_id_was_received_last(tmp_path: Path) -> None:
     ids = some_ids(1, 3)
-    for number in range(dedupe.FILES_A_SLICE + 1):
-        dedupe.Notes(tmp_path, number, 0).add(ids, MOMENT * 1_000_000 + np.array([number, 0, 7 - number]))
-    notes = dedupe.Notes(tmp_path, dedupe.FILES_A_SLICE + 1, 0)
+    for number in range(deduplication.FILES_A_SLICE + 1):
+        deduplication.Notes(tmp_path, number, 0).add(ids, MOMENT * 1_000_000 + np.array([number, 0, 7 - number]))
+    notes = deduplication.Notes(tmp_path, deduplication.FILES_A_SLICE + 1, 0)
     assert len(list(tmp_path.glob("*.npy"))) == 1
-    assert (notes.latest(ids) - MOMENT * 1_000_000).tolist() == [dedupe.FILES_A_SLICE, 0, 7]
+    assert (notes.latest(ids) - MOMENT * 1_000_000).tolist() == [deduplication.FILES_A_SLICE, 0, 7]
 
 
 def test_merging_that_was_broken_off_changes_nothing(tmp_path: Path) -> None:
-    for number in range(dedupe.FILES_A_SLICE + 1):
-        dedupe.Notes(tmp_path, number, 0).add(some_ids(number, 5), np.full(5, MOMENT * 1_000_000 + number))
+    for number in range(deduplication.FILES_A_SLICE + 1):
+        deduplication.Notes(tmp_path, number, 0).add(some_ids(number, 5), np.full(5, MOMENT * 1_000_000 + number))
     kept = {file.name: file.read_bytes() for file in tmp_path.glob("*.npy")}
-    number = dedupe.FILES_A_SLICE + 1
-    dedupe.Notes(tmp_path, number, 0)
+    number = deduplication.FILES_A_SLICE + 1
+    deduplication.Notes(tmp_path, number, 0)
     assert len(list(tmp_path.glob("*.npy"))) == 1
     for name, content in kept.items():  # as if killed before they were removed
         (tmp_path / name).write_bytes(content)
-    notes = dedupe.Notes(tmp_path, number, 0)
+    notes = deduplication.Notes(tmp_path, number, 0)
     assert all((notes.latest(some_ids(other, 5)) == MOMENT * 1_000_000 + other).all() for other in range(number))
     assert (notes.latest(some_ids(99, 5)) < 0).all()
 
 
 def test_ids_that_share_half_of_their_hash_are_told_apart(tmp_path: Path) -> None:
     known = np.array([[7, 7, 7, 9], [1, 3, 5, 1]], np.uint64)
-    dedupe.Notes(tmp_path, 0, 0).add(known, np.arange(4) + 10)
+    deduplication.Notes(tmp_path, 0, 0).add(known, np.arange(4) + 10)
     asked = np.array([[7, 7, 7, 7, 9, 9, 8, 10], [1, 2, 3, 5, 1, 3, 1, 1]], np.uint64)
-    latest: list[int] = np.maximum(dedupe.Notes(tmp_path, 1, 0).latest(asked), 0).tolist()
+    latest: list[int] = np.maximum(deduplication.Notes(tmp_path, 1, 0).latest(asked), 0).tolist()
     assert latest == [10, 0, 11, 12, 13, 0, 0, 0]
 
 
 def test_notes_are_forgotten_and_nobody_elses_files(tmp_path: Path) -> None:
-    for folder in (dedupe.FOLDER, dedupe.OLDER_FOLDER):
-        dedupe.leave_sign(tmp_path / folder)
-        dedupe.Notes(tmp_path / folder / "3", 0, 0).add(some_ids(1, 2), np.arange(2))
-    dedupe.forget(tmp_path)
+    for folder in (deduplication.FOLDER, deduplication.OLDER_FOLDER):
+        deduplication.leave_sign(tmp_path / folder)
+        deduplication.Notes(tmp_path / folder / "3", 0, 0).add(some_ids(1, 2), np.arange(2))
+    deduplication.forget(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / dedupe.OLDER_FOLDER / "3").mkdir(parents=True)  # a folder of that name that is not ours
-    dedupe.forget(tmp_path)
-    assert (tmp_path / dedupe.OLDER_FOLDER / "3").is_dir()
+    (tmp_path / deduplication.OLDER_FOLDER / "3").mkdir(parents=True)  # a folder of that name that is not ours
+    deduplication.forget(tmp_path)
+    assert (tmp_path / deduplication.OLDER_FOLDER / "3").is_dir()
 
 
-def some_ids(seed: int, count: int) -> dedupe.Ids:
+def some_ids(seed: int, count: int) -> deduplication.Ids:
     return np.random.default_rng(seed).integers(0, 2**64, (2, count), np.uint64, endpoint=False)
 
 

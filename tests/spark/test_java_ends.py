@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streaming.errors import MissionControlError
-from streaming.session import MemoryWatch, _bytes_of
+from streaming.spark.ends import MemoryWatch, bytes_of
 from tests.spark.small_pings import crash_ping
 
 ENDED = {
@@ -43,7 +43,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from streaming.errors import MissionControlError
-from streaming.session import spark_session
+from streaming.spark.session import spark_session
 try:
     with spark_session("local[1]", Path(sys.argv[1]), config={"spark.driver.memory": "520m"}) as spark:
         jvm = spark._jvm
@@ -89,11 +89,12 @@ def test_java_that_only_collects_garbage_is_ended() -> None:
 
 CHOKED_JOB = """
 import sys, time
-from streaming import session
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, aggregate
-session.WATCH_SECONDS, session.CHOKED_SECONDS = 0.0, 0.1
-session.MemoryWatch._ask = lambda _: time.monotonic()
+from streaming.job.aggregate import aggregate
+from streaming.job.settings import AggregateSettings
+from streaming.spark import ends
+ends.WATCH_SECONDS, ends.CHOKED_SECONDS = 0.0, 0.1
+ends.MemoryWatch._ask = lambda _: time.monotonic()
 try:
     aggregate(*sys.argv[1:], settings=AggregateSettings(follow=True))
 except MissionControlError as error:
@@ -120,7 +121,7 @@ def test_java_that_collects_much_garbage_and_works_is_left_alone() -> None:
 
 
 def test_memory_is_understood_as_spark_spells_it() -> None:
-    assert [_bytes_of(text) for text in ("1g", "512m", "2048", "1GB", "64kb")] == [
+    assert [bytes_of(text) for text in ("1g", "512m", "2048", "1GB", "64kb")] == [
         1 << 30,
         512 << 20,
         2 << 30,
@@ -128,4 +129,4 @@ def test_memory_is_understood_as_spark_spells_it() -> None:
         64 << 10,
     ]
     with pytest.raises(MissionControlError, match=r"expected spark.driver.memory .*; got 'much'"):
-        _bytes_of("much")
+        bytes_of("much")

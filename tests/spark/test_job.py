@@ -17,8 +17,10 @@ from pyspark.sql import SparkSession
 
 from streaming import contract
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, Batch, Summary, aggregate
-from streaming.session import find_java, java_version, wheel_java
+from streaming.job.aggregate import aggregate
+from streaming.job.settings import AggregateSettings, Batch, Summary
+from streaming.pings.kinds import REASONS
+from streaming.spark.java import find_java, java_version, wheel_java
 from tests.patience import PATIENCE_SECONDS
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, table_sums
 
@@ -108,14 +110,15 @@ def test_bad_files_are_counted_and_named_and_harm_no_neighbour(spark: SparkSessi
     assert bad_files == expected | {str(pings / "loop.json"): {"file_unreadable": 1}}
     assert summary.accepted == sum(accepted for _, accepted, _ in cases.values()) == counted(dataset)
     assert sum(summary.rejected.values()) == len(expected) + 1
-    assert set(summary.rejected) <= set(contract.REASONS)
+    assert set(summary.rejected) <= set(REASONS)
 
 
 def test_file_that_vanished_is_counted_once_and_its_neighbours_too(
     spark: SparkSession, pings: Path, dataset: Path
 ) -> None:
-    from streaming.checkpoint import open_checkpoint
-    from streaming.files import FileLog, list_files
+    from streaming.job.checkpoint import open_checkpoint
+    from streaming.sources.files.batch_log import FileLog
+    from streaming.sources.files.listing import list_files
 
     (pings / "stays.json").write_bytes(crash_ping())
     (pings / "goes.json").write_bytes(crash_ping())
@@ -150,7 +153,8 @@ def test_micro_batches_are_as_large_as_they_may_be(spark: SparkSession, pings: P
 def test_large_file_of_lines_is_shared_between_tasks_and_nothing_is_lost(
     spark: SparkSession, pings: Path, dataset: Path
 ) -> None:
-    from streaming.files import list_files, share_out
+    from streaming.sources.files.listing import list_files
+    from streaming.sources.files.splits import share_out
 
     ping = crash_ping(noise="x" * 40_000)
     (pings / "large.jsonl").write_bytes(lines(*[ping] * 600))
@@ -237,7 +241,7 @@ def test_what_the_user_can_mend_is_one_line(tmp_path: Path, arguments: list[str]
 def test_job_runs_on_the_java_of_the_wheel(tmp_path: Path, pings: Path, dataset: Path) -> None:
     (pings / "a.json").write_bytes(crash_ping())
     code = (
-        "from pathlib import Path; from streaming.job import *; from streaming.session import wheel_java\n"
+        "from pathlib import Path; from streaming.job.aggregate import *; from streaming.spark.java import wheel_java\n"
         f"settings = AggregateSettings(java_home=wheel_java(Path({str(tmp_path)!r})), master='local[1]')\n"
         f"print(aggregate({str(pings)!r}, {str(dataset)!r}, settings=settings).accepted)"
     )
@@ -275,7 +279,7 @@ def test_workers_import_compiled_code_and_no_pandas(spark: SparkSession, pings: 
 INTERRUPTED = """
 import os, signal, sys, threading
 from pathlib import Path
-from streaming.session import spark_session
+from streaming.spark.session import spark_session
 heard, is_up = [], threading.Event()
 signal.signal(signal.SIGINT, lambda *_: heard.append(1))
 

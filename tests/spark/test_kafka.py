@@ -14,24 +14,21 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
-from missioncontrol_nb.releases import load_calendar
-from missioncontrol_nb.simulate import Fleet
-from missioncontrol_nb.simulate.live import TopicSink, write_live
-from streaming import contract, kafka
-from streaming import topic as topic_module
-from streaming.config import read_config
-from streaming.counting import Counter as PingCounter
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.simulator import Fleet
+from missioncontrol_nb.simulator.live import TopicSink, write_live
+from streaming.aggregation.counter import Counter as PingCounter
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, Summary, aggregate
-from streaming.kafka import (
-    PingTopicReader,
-    RangesPartition,
-    TopicSettings,
-    count_ranges,
-    read_starting_offsets,
-    share_out,
-)
-from streaming.topic import Range, Topic
+from streaming.job.aggregate import aggregate
+from streaming.job.settings import AggregateSettings, Summary
+from streaming.pings.kinds import REASONS
+from streaming.settings_file import read_config
+from streaming.sources.kafka import data_source
+from streaming.sources.kafka import topic as topic_module
+from streaming.sources.kafka.consumer import Range
+from streaming.sources.kafka.data_source import PingTopicReader, RangesPartition, count_ranges, share_out
+from streaming.sources.kafka.source import TopicSettings, read_starting_offsets
+from streaming.sources.kafka.topic import Topic
 from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
@@ -82,18 +79,18 @@ def test_every_message_counts_once_from_run_to_run(broker, topic, count, tmp_pat
 def test_large_micro_batches_are_added_up_by_spark_to_the_same_sums(broker, topic, count, tmp_path, monkeypatch):
     documents = [*PINGS, None, *some_pings(random.Random(2), 40)]
     broker.send(topic, documents)
-    monkeypatch.setattr(kafka, "FEW_MESSAGES", 10)
+    monkeypatch.setattr(data_source, "FEW_MESSAGES", 10)
     assert count(master="local[2]").pings == len(documents)
     assert dataset_sums(tmp_path / "dataset") == loop_sums(documents)
 
 
 def test_micro_batches_are_large_only_where_they_are_soon_done():
     gigabyte = 1 << 30
-    assert kafka.room_for(4 * gigabyte, 0) == gigabyte
-    assert kafka.room_for(4 * gigabyte, 2e6) == gigabyte
-    assert kafka.room_for(4 * gigabyte, 200e6) == 2e9
-    assert kafka.room_for(4 * gigabyte, 800e6) == 4 * gigabyte
-    assert kafka.room_for(4000, 800e6) == 4000
+    assert data_source.room_for(4 * gigabyte, 0) == gigabyte
+    assert data_source.room_for(4 * gigabyte, 2e6) == gigabyte
+    assert data_source.room_for(4 * gigabyte, 200e6) == 2e9
+    assert data_source.room_for(4 * gigabyte, 800e6) == 4 * gigabyte
+    assert data_source.room_for(4000, 800e6) == 4000
 
 
 def test_many_small_micro_batches_give_the_same_sums(broker, topic, count, tmp_path):
@@ -387,4 +384,4 @@ def test_starting_offsets_are_words_or_a_moment():
 
 
 def test_lost_messages_have_a_reason_that_is_explained():
-    assert "messages_lost" in contract.REASONS
+    assert "messages_lost" in REASONS

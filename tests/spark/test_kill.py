@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming import contract
-from streaming.job import aggregate
+from streaming.job.aggregate import aggregate
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.plain_loop import Sums, plain_sums
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 KILLS = 4  # those of a topic are tests/faults
 _JOB = """
 import os, signal, sys
-from streaming.job import AggregateSettings, aggregate
+from streaming.job.aggregate import aggregate
+from streaming.job.settings import AggregateSettings
 source, dataset, table, batch = sys.argv[1:]
 def on_commit(done, number):
     if (done, number) == (table, int(batch)):
@@ -146,8 +147,8 @@ def test_follow_takes_new_files_and_ends_cleanly_when_told(tmp_path: Path) -> No
 def test_second_job_waits_for_the_first_ones_checkpoint_in_vain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from streaming import checkpoint
     from streaming.errors import MissionControlError
+    from streaming.job import checkpoint
 
     monkeypatch.setattr(checkpoint, "LOCK_SECONDS", 0.2)
     with checkpoint.open_checkpoint(tmp_path / "checkpoint", "a", "b"):

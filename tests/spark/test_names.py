@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 import missioncontrol_nb as mc
 from streaming import contract
-from streaming.job import aggregate
+from streaming.job.aggregate import aggregate
 from tests.spark.small_pings import crash_ping
 
 ROOT = Path(__file__).parents[2]

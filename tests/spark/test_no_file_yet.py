@@ -10,9 +10,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from streaming import contract, job
+from streaming import contract
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, Batch, aggregate
+from streaming.job import results, run
+from streaming.job.aggregate import aggregate
+from streaming.job.settings import AggregateSettings, Batch
 from tests.spark.small_pings import crash_ping, table_sums
 
 
@@ -100,9 +102,9 @@ def test_stop_between_summing_and_committing_ends_and_loses_nothing(
     pings.mkdir()
     (pings / "one.json").write_bytes(crash_ping())
     stop, is_ending = threading.Event(), threading.Event()
-    end, newest = job._Run._end, job._newest
+    end, newest = run.Run._end, results.newest_submission
 
-    def end_now(run: job._Run, query: StreamingQuery, *, is_gone: bool) -> None:
+    def end_now(run: run.Run, query: StreamingQuery, *, is_gone: bool) -> None:
         is_ending.set()
         end(run, query, is_gone=is_gone)
 
@@ -111,8 +113,8 @@ def test_stop_between_summing_and_committing_ends_and_loses_nothing(
         is_ending.wait(60)
         return newest(sums)
 
-    monkeypatch.setattr(job._Run, "_end", end_now)
-    monkeypatch.setattr(job, "_newest", wait_for_the_end)
+    monkeypatch.setattr(run.Run, "_end", end_now)
+    monkeypatch.setattr(run, "newest_submission", wait_for_the_end)
     settings = AggregateSettings(follow=True, trigger_seconds=0.1)
     ending = threading.Thread(target=aggregate, args=(str(pings), dataset),
                               kwargs={"settings": settings, "stop": stop, "spark": spark})  # fmt: skip

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
-from streaming.job import aggregate
+from streaming.job.aggregate import aggregate
 from tests.faults.campaign import Process
 from tests.patience import PATIENCE_SECONDS
 from tests.services.power import missing, power_cut_folder

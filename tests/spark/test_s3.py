@@ -22,16 +22,23 @@ from pyspark.sql import SparkSession
 
 import missioncontrol_nb as mc
 from missioncontrol_nb.cli import group
-from missioncontrol_nb.loader import Dataset
-from streaming import contract, maintain, patience
-from streaming.backfill import BackfillSettings, backfill
-from streaming.counting import Counter
+from missioncontrol_nb.loading.dataset import Dataset
+from streaming import contract
+from streaming.aggregation.counter import Counter
+from streaming.aggregation.partial_sums import rows_of
+from streaming.aggregation.spill import files_of, spilled
+from streaming.dataset import maintenance, table_maintenance
+from streaming.dataset.writer import TableWriter, open_writers
 from streaming.errors import MissionControlError
-from streaming.files import list_files, read_documents, share_out
-from streaming.job import AggregateSettings, Summary, aggregate
-from streaming.spill import files_of, spilled
-from streaming.sums import rows_of
-from streaming.table import TableWriter, check_credentials, open_writers, storage_options, use_endpoint
+from streaming.job.aggregate import aggregate
+from streaming.job.backfill import backfill
+from streaming.job.backfill_settings import BackfillSettings
+from streaming.job.settings import AggregateSettings, Summary
+from streaming.sources.files.listing import list_files
+from streaming.sources.files.reader import read_documents
+from streaming.sources.files.splits import share_out
+from streaming.storage import retry
+from streaming.storage.s3 import check_credentials, storage_options, use_endpoint
 from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import Sums, plain_sums
 from tests.services import s3
@@ -187,8 +194,8 @@ def test_what_is_done_to_a_url_with_options_leaves_the_dataset_before_them(serve
     with pytest.raises(MissionControlError, match="is not an object key here"):
         aggregate(f"{bucket}/pings?region=x", dataset)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    monkeypatch.setattr(maintain, "KEEP_REMOVED_HOURS", 1)
-    done = maintain.maintain(dataset)
+    monkeypatch.setattr(table_maintenance, "KEEP_REMOVED_HOURS", 1)
+    done = maintenance.maintain(dataset)
     assert (done[0].unnamed.files, done[0].unnamed.bytes) == (1, len(b"of a writer that was killed"))
     assert server.files.exists(left)
     assert server.files.exists(f"{dataset}/error_aggregates/notes.txt")
@@ -210,7 +217,7 @@ def test_dataset_in_a_bucket_is_at_the_key_that_is_named(server, bucket):
     added = written_by_workers(f"{bucket}/top/{name}")
     TableWriter(f"{bucket}/top/{name}", contract.ERROR_AGGREGATES).append(added, 1, "stream")
     assert mc.load(f"{bucket}/top/{name}", every=None, by="country")["count"].sum() == 2
-    maintain.maintain(f"{bucket}/top/{name}")
+    maintenance.maintain(f"{bucket}/top/{name}")
     keys = [key.partition("/")[2] for key in server.files.find(bucket.removeprefix("s3://"))]
     assert {tuple(key.split("/")[:2]) for key in keys} == {("top", name)}
 
@@ -304,7 +311,7 @@ def deliver(dataset: str, landed: list[int]) -> None:
 
 
 def test_outages_are_said_and_outlived(server, bucket, proxy, count, monkeypatch):
-    monkeypatch.setattr(patience, "QUIET_SECONDS", 0.5)  # of this process
+    monkeypatch.setattr(retry, "QUIET_SECONDS", 0.5)  # of this process
     told, stop, batches = Told(), threading.Event(), Told()
     server.put(f"{bucket}/pings/0.jsonl", lines(some_pings(random.Random(0), 20)))
 
@@ -357,7 +364,7 @@ class Told:
 
 
 def test_job_told_to_stop_in_an_outage_ends_and_goes_on_later(server, bucket, proxy, count, monkeypatch):
-    monkeypatch.setattr(patience, "QUIET_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "QUIET_SECONDS", 0.5)
     put_pings(server, f"{bucket}/pings", seed=2, files=1)
     stop = threading.Event()
     with pytest.raises(MissionControlError, match=r"cannot write to .*: .*Connection refused"):
@@ -414,7 +421,7 @@ def test_wrong_keys_and_buckets_are_said_at_once(server, bucket, count, monkeypa
         count(checkpoint=str(tmp_path / "a"))
     with pytest.raises(MissionControlError, match=r"cannot write to .*InvalidAccessKeyId"):
         count(str(tmp_path / "ping.json"), checkpoint=str(tmp_path / "b"))
-    assert time.monotonic() - began < patience.START_SECONDS
+    assert time.monotonic() - began < retry.START_SECONDS
 
 
 # ---------- without a server ----------

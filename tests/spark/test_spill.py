@@ -7,8 +7,11 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from streaming import contract, files, job, spill
-from streaming.job import aggregate
+from streaming import contract
+from streaming.aggregation import spill
+from streaming.job import run
+from streaming.job.aggregate import aggregate
+from streaming.sources.files import splits
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 from tests.spark.test_kill import sums_by_plain_loop, write_pings
 
@@ -45,17 +48,17 @@ def test_tables_are_the_same_when_tasks_write_what_they_have_no_room_for(
 ) -> None:
     monkeypatch.setattr(spill, "BATCH_ROWS", 400)
     if is_summed_by_spark:
-        monkeypatch.setattr(files, "FEW_BYTES", 0)
+        monkeypatch.setattr(splits, "FEW_BYTES", 0)
     dataset, batches = tmp_path / "dataset", []
     passed = []
-    whole_sum = job._Run._sum
+    whole_sum = run.Run._sum
 
     def noticed(*arguments: object) -> object:
         sums, written = whole_sum(*arguments)  # type: ignore[arg-type]
         passed.append((len(sums), written))
         return sums, written
 
-    monkeypatch.setattr(job._Run, "_sum", noticed)
+    monkeypatch.setattr(run.Run, "_sum", noticed)
     summary = aggregate(str(pings), str(dataset), spark=spark, on_batch=batches.append)
     assert (summary.accepted, summary.rejected) == (402, {"not_json": 1, "document_type": 1})
     assert {Path(name).name: reasons for name, reasons in batches[0].bad_files.items()} == {

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from missioncontrol_nb.status import Collector, words
-from streaming import topic as topic_module
-from streaming.checkpoint import open_checkpoint
-from streaming.job import aggregate
-from streaming.position import position_of
+from missioncontrol_nb.status import Collector, text
+from streaming.job.aggregate import aggregate
+from streaming.job.checkpoint import open_checkpoint
+from streaming.job.progress import position_of
+from streaming.sources.kafka import topic as topic_module
 from tests.services.kafka import PASSWORD, USER, Broker
 from tests.spark.small_pings import crash_ping
 from tests.spark.test_kill import write_pings
@@ -56,12 +56,12 @@ def test_lag_of_a_topic_is_what_each_partition_holds_beyond_the_finished_micro_b
     note.write_text(json.dumps(url))
     lag = Collector(str(dataset)).collect().lag
     assert lag is not None
-    assert words.lag(lag) == f"not known: no such topic: '{url}'"
+    assert text.lag(lag) == f"not known: no such topic: '{url}'"
     monkeypatch.setattr(topic_module, "ANSWER_SECONDS", 0.5)
     note.write_text(json.dumps("kafka://127.0.0.1:1/pings"))
     lag = Collector(str(dataset)).collect().lag
     assert lag is not None
-    assert words.lag(lag).startswith("not known: no broker answers at 127.0.0.1:1: ")
+    assert text.lag(lag).startswith("not known: no broker answers at 127.0.0.1:1: ")
 
 
 def test_files_that_are_not_counted_yet_are_counted_up(spark: SparkSession, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_files_that_are_not_counted_yet_are_counted_up(spark: SparkSession, tmp_
         status = collector.collect()
     assert status.is_job_running
     assert status.lag is not None
-    assert words.lag(status.lag) == f"1 file of {pings} not counted yet"
+    assert text.lag(status.lag) == f"1 file of {pings} not counted yet"
     position = position_of(dataset / "_checkpoint")
     assert position is not None
     assert position.counted_files() == {str(pings / "a.jsonl"), str(pings / "b.jsonl")}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import Monitor
-from missioncontrol_nb.releases import Calendar, Release
+from missioncontrol_nb.releases.calendar import Calendar, Release
 from streaming import contract
-from streaming.table import append
+from streaming.dataset.writer import append
 
 DISTRIBUTION_BUILD = "20171012120000"  # a week after 56.0: not official
 CALENDAR = Calendar(
@@ -48,7 +48,7 @@ def moment(text: str) -> datetime:
 def usual_of(row: Mapping[str, object]) -> dict[str, object]:
     """A row with what it does not say: what is usual, and the application that the product is on its system."""
     os_name = str(row.get("os_name", USUAL["os_name"]))
-    return {**USUAL, "application": contract.APPLICATION_ON[os_name], **row}
+    return {**USUAL, "application": contract.FIREFOX.platform(os_name).application, **row}
 
 
 def drawn(text: str) -> list[dict[str, str]]:

@@ -18,19 +18,22 @@ import pytest
 
 from missioncontrol_nb.dashboard import app as app_module
 from missioncontrol_nb.dashboard.app import App, Summary
+from missioncontrol_nb.dashboard.controls import Switches
+from missioncontrol_nb.dashboard.query import Query, read_search
 from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader, detail_request
-from missioncontrol_nb.dashboard.settings import Settings
-from missioncontrol_nb.dashboard.state import Query, State, read_search
-from missioncontrol_nb.dashboard.views import Switches
-from missioncontrol_nb.dashboard.widgets import Markup, Page
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.dashboard.server.settings import Settings
+from missioncontrol_nb.dashboard.state import State
+from missioncontrol_nb.dashboard.widgets.page import Markup, Page
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
+from streaming import contract
 from streaming.errors import MissionControlError
 from tests.unit.small_dataset import CALENDAR, moment, write
 from tests.unit.small_summaries import LEVEL, UP, channel, detail, measured, overview, platform, table
 
 TABLE = "?view=table"
 DETAIL = "?view=detail&interval=7d"
+ACME = replace(contract.FIREFOX, name="Acme", label="Acme", channels=(contract.Channel("default", "Default"),))
 
 
 class FakeReader:
@@ -43,9 +46,13 @@ class FakeReader:
         self.fails: Exception | None = None
         self.refresh_fails: Exception | None = None
         self.answer: Callable[[Query], Summary] = summary_of
+        self.known = contract.PACKAGED_PRODUCTS
         self.may_answer, self.may_look = threading.Event(), threading.Event()
         self.may_answer.set()
         self.may_look.set()
+
+    def products(self) -> contract.Products:
+        return self.known
 
     def refresh(self) -> bool:
         self.looked += 1
@@ -223,6 +230,25 @@ async def test_url_of_a_stranger_is_written_the_way_it_is_understood() -> None:
         assert app.page.urls("replace") == ["?view=table&platform=linux"]
         assert app.page.search == "?view=table&platform=linux"
         assert "<b>" not in app.page.title
+
+
+@in_a_loop
+async def test_product_that_was_declared_after_the_page_was_made_is_shown_by_its_url() -> None:
+    async with running() as app:
+        app.reader.known = contract.Products((contract.FIREFOX, ACME))
+        app.page.search = "?product=acme&view=table&platform=mac"
+        await until(lambda: app.state.product == ACME)
+        assert (app.state.channel, app.state.os_name) == ("default", "Darwin")
+        await until(lambda: app.reader.queries[-1].product == ACME)
+        assert app.page.search == "?product=acme&view=table&platform=mac"
+
+
+@in_a_loop
+async def test_product_that_nobody_declared_means_the_first() -> None:
+    async with running() as app:
+        app.page.search = "?product=nothing&channel=beta"
+        await until(lambda: app.page.search == "?channel=beta")
+        assert app.state.product == contract.FIREFOX
 
 
 @in_a_loop

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import missioncontrol_nb as mc
-from missioncontrol_nb import arguments, charts
+from missioncontrol_nb import arguments, charts, statistics
 from missioncontrol_nb.aggregator import Aggregator
 from missioncontrol_nb.monitor import DetailRequest, Monitor
 from streaming.errors import MissionControlError
@@ -56,7 +56,7 @@ SHOWN = {"detail": "detail", "show": "choice", "time": "choice", "hidden": "name
 
 # The kind of each argument, by function.
 KINDS: dict[str, dict[str, str]] = {
-    "load": {"dataset": "place", **SUMS, **FILTERS, "storage_options": "options", "unknown": "other"},
+    "load": {"dataset": "place", **SUMS, **FILTERS, "storage_options": "options"},
     "Dataset": {"url": "place", "storage_options": "options"},
     "Dataset.load": {**SUMS, "filters": "filter"},
     "Dataset.load_delays": {**SPAN, "filters": "filter"},
@@ -76,7 +76,7 @@ KINDS: dict[str, dict[str, str]] = {
     "summary": SHOWN,
     "shown_lines": {"lines": "other", "hidden": "names"},
     "light": {"token": "choice"},
-    "Monitor": {"dataset": "place", "calendar": "calendar", "official": "flag"},
+    "Monitor": {"dataset": "place", "calendar": "calendar", "official": "flag", "product": "choice"},
     "Monitor.table": {"channel": "choice", "os_name": "choice", "period": "choice"},
     "Monitor.detail": {"channel": "choice", "os_name": "choice", "measure": "choice", "request": "request"},
     "DetailRequest": {
@@ -227,11 +227,11 @@ def functions(folder: Path) -> Functions:
         "Dataset.load_rejected": (dataset.load_rejected, {}),
         "Dataset.versions": (dataset.versions, {}),
         "rates": (mc.rates, {"frame": FRAME}),
-        "rate_interval": (mc.rates.rate_interval, events),
-        "change": (mc.rates.change, events | before),
-        "standardised_rate": (mc.rates.standardised_rate, events | {"weights": [0.5, 0.5]}),
-        "standardised_change": (mc.rates.standardised_change, events | before | {"weights": [0.5, 0.5]}),
-        "completeness": (mc.rates.completeness, {"delays": DELAYS, **hour}),
+        "rate_interval": (statistics.rate_interval, events),
+        "change": (statistics.change, events | before),
+        "standardised_rate": (statistics.standardised_rate, events | {"weights": [0.5, 0.5]}),
+        "standardised_change": (statistics.standardised_change, events | before | {"weights": [0.5, 0.5]}),
+        "completeness": (statistics.completeness, {"delays": DELAYS, **hour}),
         "rate_chart": (mc.rate_chart, {"rates": RATES}),
         "rate_data": (charts.rate_data, {"rates": RATES, "key": None}),
         "detail_chart": (charts.detail_chart, shown),
@@ -264,12 +264,10 @@ def functions(folder: Path) -> Functions:
 
 def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     """All that `missioncontrol_nb` shows of itself and that takes arguments, by name."""
-    for module in (mc.rates, mc.releases):
-        for name, each in vars(module).items():
-            is_own = getattr(each, "__module__", "") == module.__name__ and not name.startswith("_")
-            if is_own and (inspect.isroutine(each) or inspect.isclass(each)):
-                yield name, each
-    for module in (mc, charts, mc.monitor, mc.dashboard):
+    for name, each in vars(statistics).items():
+        if getattr(each, "__module__", "") == statistics.__name__ and not name.startswith("_"):
+            yield name, each
+    for module in (mc, charts, mc.monitor, mc.dashboard, mc.releases):
         for name in module.__all__:
             each = getattr(module, name)
             if inspect.isroutine(each) or inspect.isclass(each):
@@ -405,15 +403,15 @@ def test_measures_may_be_none_at_all() -> None:
 
 def test_arrays_of_other_lengths_and_strata_without_usage_are_refused() -> None:
     with pytest.raises(MissionControlError, match="as many each"):
-        mc.rates.rate_interval([1, 2], [1.0, 2.0, 3.0])
+        statistics.rate_interval([1, 2], [1.0, 2.0, 3.0])
     with pytest.raises(MissionControlError, match="one for each of the strata"):
-        mc.rates.standardised_rate([1, 2], [1.0], [1.0])
+        statistics.standardised_rate([1, 2], [1.0], [1.0])
     with pytest.raises(MissionControlError, match="sum to 1"):
-        mc.rates.standardised_rate([1, 2], [1.0, 2.0], [1.0, 1.0])
+        statistics.standardised_rate([1, 2], [1.0, 2.0], [1.0, 1.0])
     with pytest.raises(MissionControlError, match="all have usage"):
-        mc.rates.standardised_rate([1, 2], [1.0, 0.0], [0.5, 0.5])
+        statistics.standardised_rate([1, 2], [1.0, 0.0], [0.5, 0.5])
     with pytest.raises(MissionControlError, match=r"buckets' edges.*3\.5"):
-        mc.rates.completeness(DELAYS.assign(delay_hours=3.5), "2017-10-05T09", "2017-10-05T10", "2017-10-05T10")
+        statistics.completeness(DELAYS.assign(delay_hours=3.5), "2017-10-05T09", "2017-10-05T10", "2017-10-05T10")
 
 
 @pytest.mark.parametrize(
@@ -424,12 +422,12 @@ def test_arrays_of_other_lengths_and_strata_without_usage_are_refused() -> None:
 def test_delay_that_is_no_number_is_refused(delay_hours: Any) -> None:
     delays = DELAYS.assign(delay_hours=pd.Series([delay_hours], dtype=object))
     with pytest.raises(MissionControlError, match="expected numbers of 0 or more as delay_hours"):
-        mc.rates.completeness(delays, "2017-10-05T09", "2017-10-05T10", "2017-10-05T10")
+        statistics.completeness(delays, "2017-10-05T09", "2017-10-05T10", "2017-10-05T10")
 
 
 def test_masked_array_of_which_nothing_is_masked_counts() -> None:
     given = np.ma.array([3, 1], mask=[False, False]), np.ma.array([100.0, 50.0])
-    assert plain(mc.rates.rate_interval(*given)[0]) == plain(mc.rates.rate_interval([3, 1], [100.0, 50.0])[0])
+    assert plain(statistics.rate_interval(*given)[0]) == plain(statistics.rate_interval([3, 1], [100.0, 50.0])[0])
 
 
 @pytest.mark.parametrize(
@@ -437,9 +435,9 @@ def test_masked_array_of_which_nothing_is_masked_counts() -> None:
 )
 def test_any_year_of_four_digits_is_one_although_pandas_knows_fewer(first: Any, folder: Path) -> None:
     assert plain(mc.load(folder, first, "9999-12-31", every=None)) == plain(mc.load(folder, every=None))
-    share = mc.rates.completeness(DELAYS, [first, "2017-10-05"], "9999-12-31", "9999-12-30")
+    share = statistics.completeness(DELAYS, [first, "2017-10-05"], "9999-12-31", "9999-12-30")
     assert share == pytest.approx([1, 1], abs=1e-3)
-    assert mc.rates.completeness(DELAYS, first, "2017-10-05", "9999-12-31") == pytest.approx([1])
+    assert statistics.completeness(DELAYS, first, "2017-10-05", "9999-12-31") == pytest.approx([1])
     shown = Monitor(folder).detail("release", "Windows_NT", "main_crashes", DetailRequest(since=first))
     assert shown.since == datetime(1, 1, 1, tzinfo=UTC)
 

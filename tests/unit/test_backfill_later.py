@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from missioncontrol_nb.commands.backfill import _as_text
-from streaming import backfill as module
-from streaming.backfill import BackfillSettings, backfill
 from streaming.errors import MissionControlError
-from streaming.job import Batch, Summary
+from streaming.job import backfill as module
+from streaming.job.backfill import backfill
+from streaming.job.backfill_settings import BackfillSettings
+from streaming.job.settings import Batch, Summary
 from tests.other_version import NEWER, OLDER, append, run
 from tests.plain_loop import plain_sums
 from tests.spark.small_pings import dataset_sums

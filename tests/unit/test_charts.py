@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from missioncontrol_nb import charts
-from missioncontrol_nb.dashboard.widgets import VegaChart, split_chart
+from missioncontrol_nb.dashboard.widgets.altair_columns import split_chart
+from missioncontrol_nb.dashboard.widgets.vega_chart import VegaChart
 from missioncontrol_nb.monitor import Detail, Line, MeasureSummary, Rate, Version
-from missioncontrol_nb.rates import rate_interval, rates
+from missioncontrol_nb.statistics import rate_interval, rates
 from streaming.errors import MissionControlError
 
 data_module = import_module("missioncontrol_nb.charts.detail_data")

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 from missioncontrol_nb import cli
 from missioncontrol_nb.terminal import plural, stopped_by_signals
+from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
-from streaming.table import check_credentials, open_writers
+from streaming.storage.s3 import check_credentials
 
 MISUSES = """
     agregate                                         | did you mean aggregate
@@ -159,9 +160,9 @@ def test_list_of_commands_imports_none():
 
 
 def test_dashboard_is_hosted_as_its_options_say(dataset, monkeypatch):
-    from missioncontrol_nb.dashboard import server
+    from missioncontrol_nb.dashboard.server import configuration, server
 
-    hosted: list[server.Hosting] = []
+    hosted: list[configuration.Hosting] = []
     monkeypatch.setattr(server, "serve", lambda settings, hosting, on_ready: hosted.append(hosting))
     for options in ([], ["--most-pages", "9", "--most-pages-each", "3", "--pool", "1", "--name", "a.example"]):
         monkeypatch.setattr("sys.argv", ["missioncontrol", "dashboard", "--dataset", str(dataset), *options])

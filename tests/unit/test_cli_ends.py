@@ -14,14 +14,14 @@ import pytest
 
 from missioncontrol_nb import cli, failures
 from missioncontrol_nb.commands.command import Command
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import Monitor
-from streaming import forms
-from streaming.applies import OF_FOLLOWING, OF_TOPICS, check_settings
 from streaming.errors import MissionControlError, printable
-from streaming.job import AggregateSettings
-from streaming.kafka import TopicSettings
-from streaming.pings import Envelope
+from streaming.job.option_checks import OF_FOLLOWING, OF_TOPICS, check_settings
+from streaming.job.settings import AggregateSettings
+from streaming.pings import validation
+from streaming.pings.envelope import Envelope
+from streaming.sources.kafka.source import TopicSettings
 from tests.patience import PATIENCE_SECONDS
 
 PROGRAM = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
@@ -149,7 +149,7 @@ def test_library_refuses_words_and_times_that_mean_nothing():
             TopicSettings(**wrong)
     with pytest.raises(MissionControlError, match="expected --submitted-at between"):
         Envelope(submitted_at=datetime(1, 1, 1, tzinfo=UTC))
-    assert forms.SUBMISSION_YEARS[0] == 2001
+    assert validation.SUBMISSION_YEARS[0] == 2001
 
 
 @pytest.mark.parametrize("command", [["releases", "show"], ["--help"], ["maintain", "--help"], ["--version"]])
@@ -287,7 +287,7 @@ def test_times_on_the_command_line_have_the_forms_that_those_of_pings_have(text,
         given.append(settings)
         raise MissionControlError("enough")
 
-    monkeypatch.setattr("streaming.job.aggregate", aggregate)
+    monkeypatch.setattr("streaming.job.aggregate.aggregate", aggregate)
     arguments = ["aggregate", "kafka://h:1/t", "--dataset", "d", "--submitted-at", text, "--starting-offsets", text]
     assert ends(monkeypatch, *arguments) == 1, capsys.readouterr().err
     assert [(each.envelope.submitted_at, each.topic.starting_offsets) for each in given] == [(moment, moment)]
@@ -307,7 +307,7 @@ def test_simulation_checks_where_it_writes_before_it_writes_anything(
     option, target, says, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("missioncontrol_nb.simulate.history.write_history", lambda *_: pytest.fail("it wrote"))
+    monkeypatch.setattr("missioncontrol_nb.simulator.history.write_history", lambda *_: pytest.fail("it wrote"))
     (tmp_path / "file").write_text("")
     if option == "--seed":
         (tmp_path / "new" / "history" / "releases.json").mkdir(parents=True)
@@ -324,7 +324,7 @@ def test_history_that_a_signal_ends_leaves_no_folder_that_it_made(number, code, 
         os.kill(os.getpid(), number)
         on_progress(1, 2)
 
-    monkeypatch.setattr("missioncontrol_nb.simulate.history.write_history", write_history)
+    monkeypatch.setattr("missioncontrol_nb.simulator.history.write_history", write_history)
     (tmp_path / "there").mkdir()
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "notes.txt").write_text("")
@@ -342,8 +342,8 @@ def test_history_that_a_signal_ends_leaves_no_folder_that_it_made(number, code, 
      ("kafka://127.0.0.1:1/pings", "no broker answers at 127.0.0.1:1")],
 )  # fmt: skip
 def test_demo_checks_its_topic_before_it_makes_anything(topic, says, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("streaming.topic.PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr("streaming.topic.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("streaming.sources.kafka.topic.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("streaming.sources.kafka.topic.ANSWER_SECONDS", 1.0)
     assert ends(monkeypatch, "demo", "--port", "0", "--folder", str(tmp_path / "demo"), "--kafka", topic) == 1
     output, errors = capsys.readouterr()
     assert says in errors.splitlines()[-1]

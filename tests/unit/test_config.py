@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from streaming import config
-from streaming.config import read_config, read_spark_config
+from streaming import settings_file
 from streaming.errors import MissionControlError
-from streaming.topic import Topic
+from streaming.settings_file import read_config, read_spark_config
+from streaming.sources.kafka.topic import Topic
 
 REFUSED = [
     (b"a.b = 1\n[section]\nsecurity.protocol = SASL_SSL\n", "line 2 is a section, '\\[section\\]'"),
@@ -90,7 +90,7 @@ def test_spark_config_does_not_say_where_to_compute(tmp_path: Path) -> None:
 def test_device_and_pipe_that_nobody_writes_into_are_refused(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "PIPE_SECONDS", 0.1)
+    monkeypatch.setattr(settings_file, "PIPE_SECONDS", 0.1)
     os.mkfifo(tmp_path / "pipe")
     path = tmp_path / name
     for read in (read_spark_config, lambda path: read_config(path, "--kafka-config")):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streaming import contract
-from streaming.counting import Counter, Delivery
-from streaming.pings import Envelope
-from streaming.sums import add_up, rows_of
+from streaming.aggregation.counter import Counter, Delivery
+from streaming.aggregation.partial_sums import add_up, rows_of
+from streaming.pings.envelope import Envelope
 from tests.any_pings import DOCUMENTS, WHOLE
 from tests.plain_loop import StandIn, Sums, plain_sums
 

@@ -5,8 +5,9 @@ from datetime import date
 import ipywidgets as widgets
 import pytest
 
-from missioncontrol_nb.dashboard.days import DayField, read_day
-from missioncontrol_nb.dashboard.state import Query, State
+from missioncontrol_nb.dashboard.day_field import DayField, read_day
+from missioncontrol_nb.dashboard.query import Query
+from missioncontrol_nb.dashboard.state import State
 
 FIRST, LAST = date(2017, 9, 29), date(2017, 10, 5)
 

@@ -10,9 +10,19 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from streaming import contract
-from streaming.days import added, are_same, as_rows, day_sums, has_negative, on_day, sums_schema, taken, totals
+from streaming.dataset.day_sums import (
+    added,
+    are_same,
+    as_rows,
+    day_sums,
+    has_negative,
+    on_day,
+    sums_schema,
+    taken,
+    totals,
+)
+from streaming.dataset.writer import TableWriter, append
 from streaming.errors import MissionControlError
-from streaming.table import TableWriter, append
 
 TABLE = contract.REJECTED_PINGS
 DAY = date(2017, 10, 2)

@@ -12,18 +12,20 @@ from deltalake import DeltaTable, Field, QueryBuilder, write_deltalake
 from deltalake.schema import PrimitiveType
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import Monitor
-from missioncontrol_nb.releases import PACKAGED
+from missioncontrol_nb.releases.sources import PACKAGED
 from missioncontrol_nb.status.collect import Collector
-from streaming import contract, maintain
-from streaming.counting import Counter
-from streaming.days import added, are_same, day_sums, taken
+from streaming import contract
+from streaming.aggregation.counter import Counter
+from streaming.aggregation.partial_sums import rows_of
+from streaming.aggregation.spill import write_rows
+from streaming.dataset import maintenance
+from streaming.dataset.day_sums import added, are_same, day_sums, taken
+from streaming.dataset.writer import TableWriter, open_writers
 from streaming.errors import MissionControlError
-from streaming.spill import write_rows
-from streaming.sums import rows_of
-from streaming.table import TableWriter, open_writers, table_url
-from tests.other_version import NEWER, OLDER, append, run
+from streaming.storage.locations import table_url
+from tests.other_version import NEWER, OLDER, WITH_LOCALE, append, run
 from tests.spark.small_pings import crash_ping, main_ping
 
 DAY = date(2017, 10, 2)
@@ -81,7 +83,7 @@ def test_dataset_that_exists_takes_a_measure_that_was_declared_later(older: Path
     assert not any(append(str(older), "older", [[a_ping(19)]], first=19)), "nor does one of the older version's batch"
     for table in (FINE, COARSE, contract.EXPERIMENT_ERROR_AGGREGATES):
         assert sums(older, "count", "plugin_crashes", "gpu_crashes", table=table) == (40, 40, 60), table.name
-    done = maintain.maintain(str(older), now=lambda: LATER)
+    done = maintenance.maintain(str(older), now=lambda: LATER)
     assert [upkeep.spans > 0 for upkeep in done[:2]] == [True, True]
     for table in (FINE, COARSE, contract.EXPERIMENT_ERROR_AGGREGATES):
         assert sums(older, "count", "plugin_crashes", "gpu_crashes", table=table) == (40, 40, 60), table.name
@@ -90,7 +92,7 @@ def test_dataset_that_exists_takes_a_measure_that_was_declared_later(older: Path
 
 def test_not_counted_is_not_zero_before_a_measure_was_declared(older: Path) -> None:
     append(str(older), "job", [[a_ping(minute, gpu=2)] for minute in range(90, 110)])
-    maintain.maintain(str(older), now=lambda: LATER)
+    maintenance.maintain(str(older), now=lambda: LATER)
     by_hour = mc.load(older, measures=["plugin_crashes", "gpu_crashes"])
     assert by_hour["plugin_crashes"].tolist() == [20, 0]
     assert by_hour["gpu_crashes"].isna().tolist() == [True, False]
@@ -131,7 +133,7 @@ def test_measure_of_a_newer_version_stays_through_appends_and_upkeep(tmp_path: P
     run(NEWER, f"append({str(tmp_path)!r}, 'newer', {batches!r})")
     append(str(tmp_path), "job", [[a_ping(minute, rdd=5, gpu=1)] for minute in range(10)])
     assert sums(tmp_path, "count", "gpu_crashes", "rdd_crashes") == (20, 20, 30)
-    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    maintenance.maintain(str(tmp_path), now=lambda: LATER)
     assert sums(tmp_path, "count", "gpu_crashes", "rdd_crashes") == (20, 20, 30)
     assert len(DeltaTable(table_url(str(tmp_path), FINE)).file_uris()) == 1
     assert mc.load(tmp_path, every=None, by="application")["gpu_crashes"].tolist() == [20]
@@ -212,7 +214,7 @@ def test_files_that_workers_wrote_are_added_to_a_table_of_another_version(change
     files = [AddAction(**each) for each in write_rows(fine_rows(a_ping(26, gpu=4)), writer.url)]
     assert writer.append(files, 0, "cluster")
     assert sums(older, "count", "gpu_crashes") == (22, 4 + (change == NEWER))
-    maintain.maintain(str(older), now=lambda: LATER)
+    maintenance.maintain(str(older), now=lambda: LATER)
     assert sums(older, "count", "gpu_crashes") == (22, 4 + (change == NEWER))
 
 
@@ -249,7 +251,7 @@ def table_with(folder: Path, name: str, values: pa.Array) -> str:
 
 def test_rows_that_a_newer_version_tells_apart_stay_apart(tmp_path: Path) -> None:
     url = table_with(tmp_path, "locale", pa.array(["de", "fr", "de", "fr", "de", None]))
-    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    maintenance.maintain(str(tmp_path), now=lambda: LATER)
     rows = DeltaTable(url).to_pyarrow_table().select(["locale", "count"]).to_pylist()
     assert len(DeltaTable(url).file_uris()) == 1
     assert {row["locale"]: row["count"] for row in rows} == {"de": 3, "fr": 2, None: 1}
@@ -259,7 +261,7 @@ def test_column_that_may_be_either_is_left_alone_with_a_sentence(tmp_path: Path)
     url = table_with(tmp_path, "energy", pa.array([0.5, 1.5, 0.5, 0.5, 0.5, 0.5]))
     before = DeltaTable(url).to_pyarrow_table()["energy"].to_pylist()
     with pytest.raises(MissionControlError, match="error_aggregates has a column 'energy' of type double, which this"):
-        maintain.maintain(str(tmp_path), now=lambda: LATER)
+        maintenance.maintain(str(tmp_path), now=lambda: LATER)
     assert DeltaTable(url).to_pyarrow_table()["energy"].to_pylist() == before
 
 
@@ -268,3 +270,49 @@ def test_table_without_one_of_its_keys_is_refused_with_a_sentence(tmp_path: Path
     write_deltalake(table_url(str(tmp_path), FINE), rows, partition_by=["submission_date"], name=FINE.name)
     with pytest.raises(MissionControlError, match="lacks the column 'country'"):
         open_writers(str(tmp_path))
+
+
+# ---------- a dimension ----------
+BY_LOCALE = """
+from datetime import date
+from deltalake import DeltaTable
+import missioncontrol_nb as mc
+from streaming import contract
+from streaming.dataset.day_sums import day_sums
+from streaming.dataset.writer import open_writers
+from streaming.storage.locations import table_url
+
+def by_locale(**filters):
+    rows = mc.load({dataset!r}, every=None, by="locale", measures="main_crashes", **filters)
+    return dict(zip(rows["locale"], rows["count"].tolist()))
+
+def of_day():
+    delta = DeltaTable(table_url({dataset!r}, contract.ERROR_AGGREGATES))
+    return day_sums(delta, contract.ERROR_AGGREGATES, date(2017, 10, 2)).to_pylist()
+"""
+
+
+def in_language(minute: int, locale: str) -> bytes:
+    system = {"os": {"name": "Windows_NT", "version": "10.0"}}
+    return main_ping(minute, environment={"system": system, "settings": {"locale": locale}})
+
+
+def test_dataset_that_exists_takes_a_dimension_that_was_declared_later(tmp_path: Path) -> None:
+    dataset = str(tmp_path)
+    append(dataset, "older", [[in_language(minute, "de")] for minute in range(3)])
+    begin = BY_LOCALE.format(dataset=dataset)
+    run(WITH_LOCALE, f"""{begin}
+assert by_locale() == {{"??": 3}}, "of rows from before nobody knows"
+assert by_locale(locale="de") == {{}}
+assert {{row["locale"] for row in of_day()}} == {{None}}, "a backfill that changes nothing reads it so too"
+append({dataset!r}, "newer", {[[in_language(minute, language)] for minute, language in ((10, "de"), (11, "fr"))]!r})
+assert by_locale() == {{"??": 3, "de": 1, "fr": 1}}
+assert by_locale(locale=["fr", "??"]) == {{"??": 3, "fr": 1}}
+maintain({dataset!r}, now=lambda: datetime(2017, 10, 5, tzinfo=UTC))
+assert by_locale() == {{"??": 3, "de": 1, "fr": 1}}
+""")  # fmt: skip
+    assert "locale" in columns(tmp_path)
+    append(dataset, "older", [[in_language(20, "de")]], first=3)
+    maintenance.maintain(dataset, now=lambda: LATER)
+    run(WITH_LOCALE, f'{begin}\nassert by_locale() == {{"??": 4, "de": 1, "fr": 1}}, "an older version goes on beside"')
+    assert mc.load(dataset, every=None)["count"].tolist() == [6]

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from missioncontrol_nb import demo as demo_module
 from missioncontrol_nb.commands.demo import command
-from missioncontrol_nb.demo import BAD_EFFECT, WORST_FACTOR, bad_release
-from missioncontrol_nb.demo.place import HOST, MARKER, check_port, own_folder
-from missioncontrol_nb.releases import load_calendar
-from missioncontrol_nb.simulate import Fleet, weeks_until
-from missioncontrol_nb.simulate.builds import PLAYED_RELEASE
-from missioncontrol_nb.simulate.fleet import WINDOW_SECONDS, window_of
+from missioncontrol_nb.demo import run as demo_module
+from missioncontrol_nb.demo.run import BAD_EFFECT, WORST_FACTOR, bad_release
+from missioncontrol_nb.demo.workspace import HOST, MARKER, check_port, own_folder
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.simulator import Fleet, weeks_until
+from missioncontrol_nb.simulator.builds import PLAYED_RELEASE
+from missioncontrol_nb.simulator.fleet import WINDOW_SECONDS, window_of
 from streaming.errors import MissionControlError
 
 

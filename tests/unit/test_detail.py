@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from missioncontrol_nb.monitor import Detail, DetailRequest, Monitor
 from missioncontrol_nb.monitor.detail import COLUMNS, _cut
-from missioncontrol_nb.rates import rate_interval
+from missioncontrol_nb.statistics import rate_interval
 from streaming.errors import MissionControlError
 from tests.unit.small_dataset import moment, monitor_of, write_delays
 

@@ -9,9 +9,10 @@ import pytest
 from deltalake import DeltaTable
 
 from streaming import contract
-from streaming.durability import Unsynced, set_aside_damaged_commits
+from streaming.dataset.writer import TableWriter, sync_tables
 from streaming.errors import MissionControlError
-from streaming.table import TableWriter, sync_tables, table_url
+from streaming.storage.durability import Unsynced, set_aside_damaged_commits
+from streaming.storage.locations import table_url
 
 TABLE = contract.REJECTED_PINGS
 APP = "a job"
@@ -59,7 +60,7 @@ def test_damaged_newest_commit_is_set_aside_and_its_batch_is_appended_again(data
 
 
 def writer_that_says(dataset: Path, said: list[str | None]) -> TableWriter:
-    from streaming.patience import Patience
+    from streaming.storage.retry import Patience
 
     return TableWriter(str(dataset), TABLE, Patience(said.append), RELIED)
 

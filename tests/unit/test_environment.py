@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from streaming.environment import NOT_PACKED, PACKED, required
+from streaming.spark.executor_environment import NOT_PACKED, PACKED, required
 from tests.browser import chromium
 
 ROOT = Path(__file__).parents[2]

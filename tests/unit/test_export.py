@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from missioncontrol_nb.dashboard.export import TABLE_COLUMNS, as_bytes, detail_frame, filename, table_frame
-from missioncontrol_nb.dashboard.state import Query
+from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.monitor import MeasureSummary
 from tests.unit.small_summaries import FROM_NOTHING, UP, detail, measured, table
 

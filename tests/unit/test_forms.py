@@ -1,10 +1,17 @@
 """Which forms of text from strangers enter the dataset, and as what."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
-from streaming import contract, forms
+from streaming import contract
+from streaming.pings import validation
+from streaming.pings.decode import decode_document
+from streaming.pings.document import kind_of
+from streaming.pings.envelope import Envelope
+
+PRODUCTS = contract.PACKAGED_PRODUCTS
 
 BUILD = {
     "application": "Firefox",
@@ -41,7 +48,7 @@ BUILD = {
 )
 def test_time_is_utc_unless_it_says_otherwise(text: str, moment: str) -> None:
     since = datetime.fromisoformat(moment).replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    assert forms.microseconds(text) == round(since.total_seconds() * 1e6)
+    assert validation.microseconds(text) == round(since.total_seconds() * 1e6)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,7 @@ def test_time_is_utc_unless_it_says_otherwise(text: str, moment: str) -> None:
     ],
 )
 def test_text_that_is_no_time_has_no_microseconds(text: str) -> None:
-    assert forms.microseconds(text) is None
+    assert validation.microseconds(text) is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_text_that_is_no_time_has_no_microseconds(text: str) -> None:
     ],
 )
 def test_time_at_the_ends_of_the_calendar_is_exact(text: str, microseconds: int) -> None:
-    assert forms.microseconds(text) == microseconds
+    assert validation.microseconds(text) == microseconds
 
 
 @pytest.mark.parametrize(
@@ -87,9 +94,9 @@ def test_time_at_the_ends_of_the_calendar_is_exact(text: str, microseconds: int)
     ],
 )
 def test_submission_is_in_this_century(text: str, is_one: bool) -> None:
-    moment_us = forms.microseconds(text)
+    moment_us = validation.microseconds(text)
     assert moment_us is not None
-    assert forms.is_submission_time(moment_us) == is_one
+    assert validation.is_submission_time(moment_us) == is_one
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ def test_submission_is_in_this_century(text: str, is_one: bool) -> None:
     ],
 )
 def test_version_of_any_release_is_one(text: str) -> None:
-    assert forms.is_version(text)
+    assert validation.is_version(text)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +132,7 @@ def test_version_of_any_release_is_one(text: str) -> None:
     ],
 )
 def test_text_of_another_form_is_no_version(text: str) -> None:
-    assert not forms.is_version(text)
+    assert not validation.is_version(text)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +147,9 @@ def test_text_of_another_form_is_no_version(text: str) -> None:
     ],
 )
 def test_build_lives_for_six_calendar_months(build_id: str, built: str, expires: str) -> None:
-    build = forms.build(**BUILD | {"build_id": build_id})
-    assert build.faults == ()
-    assert (build.built_us, build.expires_us) == (forms.microseconds(built), forms.microseconds(expires))
+    build = validation.build(PRODUCTS, **BUILD | {"build_id": build_id})
+    assert build.invalid == ()
+    assert (build.built_us, build.expires_us) == (validation.microseconds(built), validation.microseconds(expires))
 
 
 @pytest.mark.parametrize(
@@ -153,11 +160,11 @@ def test_build_lives_for_six_calendar_months(build_id: str, built: str, expires:
     ],
 )
 def test_text_that_is_no_moment_of_14_digits_is_no_build_id(build_id: str) -> None:
-    assert forms.build(**BUILD | {"build_id": build_id}).faults == ("build_id",)
+    assert validation.build(PRODUCTS, **BUILD | {"build_id": build_id}).invalid == ("build_id",)
 
 
 @pytest.mark.parametrize(
-    ("changes", "display_version", "faults"),
+    ("changes", "display_version", "invalid"),
     [
         ({}, "56.0", ()),
         ({"display_version": "56.0b3"}, "56.0b3", ()),
@@ -170,23 +177,23 @@ def test_text_that_is_no_moment_of_14_digits_is_no_build_id(build_id: str) -> No
     ],
 )
 def test_display_version_is_else_the_version(
-    changes: dict[str, str], display_version: str, faults: tuple[str, ...]
+    changes: dict[str, str], display_version: str, invalid: tuple[str, ...]
 ) -> None:
-    build = forms.build(**BUILD | changes)
-    assert (build.display_version, build.faults) == (display_version, faults)
+    build = validation.build(PRODUCTS, **BUILD | changes)
+    assert (build.display_version, build.invalid) == (display_version, invalid)
 
 
 @pytest.mark.parametrize(
     ("dimension", "known", "unknown"),
     [
-        ("application", contract.APPLICATIONS, ("", "firefox", "Thunderbird", "<b>")),
-        ("channel", contract.CHANNELS, ("", "Other", "default", "Release", "<b>")),
+        ("application", contract.FIREFOX.applications, ("", "firefox", "Thunderbird", "<b>")),
+        ("channel", contract.FIREFOX.channel_names, ("", "Other", "default", "Release", "<b>")),
         ("architecture", contract.ARCHITECTURES, ("", "z80", "X86", "<b>")),
     ],
 )
 def test_only_what_is_declared_is_known(dimension: str, known: tuple[str, ...], unknown: tuple[str, ...]) -> None:
-    assert all(forms.build(**BUILD | {dimension: text}).faults == () for text in known)
-    assert all(forms.build(**BUILD | {dimension: text}).faults == (dimension,) for text in unknown)
+    assert all(validation.build(PRODUCTS, **BUILD | {dimension: text}).invalid == () for text in known)
+    assert all(validation.build(PRODUCTS, **BUILD | {dimension: text}).invalid == (dimension,) for text in unknown)
 
 
 @pytest.mark.parametrize(
@@ -204,34 +211,42 @@ def test_only_what_is_declared_is_known(dimension: str, known: tuple[str, ...], 
     ],
 )
 def test_version_of_a_system_is_cut_to_three_numbers(said: str, cut: str) -> None:
-    system = forms.system("main", "Firefox", "Linux", said)
-    assert (system.os_version, system.faults) == (cut, ())
+    system = validation.system(PRODUCTS, "Firefox", "Linux", said)
+    assert (system.os_version, system.invalid) == (cut, ())
 
 
 @pytest.mark.parametrize("said", ["", "x", "-1", " 10", "<b>10", "١٠", ".1", "123456.12345.12345", "9" * 18])
 def test_version_of_a_system_begins_with_a_number_of_no_absurd_length(said: str) -> None:
-    assert forms.system("main", "Firefox", "Linux", said).faults == ("os_version",)
+    assert validation.system(PRODUCTS, "Firefox", "Linux", said).invalid == ("os_version",)
 
 
 @pytest.mark.parametrize(
-    ("document_type", "application", "said", "counted", "faults"),
+    ("document_type", "application", "said", "counted", "invalid"),
     [
         ("crash", "Fennec", "Linux", "Android", ()),
         ("crash", "Firefox", "Linux", "Linux", ()),
         ("main", "Fennec", "Linux", "Linux", ()),
         ("core", "Fennec", "Android", "Android", ()),
-        ("core", "Fennec", "Linux", "Linux", ("os_name",)),
-        ("core", "Firefox", "Windows_NT", "Windows_NT", ("os_name",)),
+        ("core", "Fennec", "Linux", "", ("os_name",)),
+        ("core", "Firefox", "Windows_NT", "", ("os_name",)),
         ("main", "Firefox", "BeOS", "BeOS", ("os_name",)),
         ("main", "Firefox", "linux", "linux", ("os_name",)),
         ("main", "Firefox", "", "", ("os_name",)),
     ],
 )
 def test_system_is_a_known_one(
-    document_type: str, application: str, said: str, counted: str, faults: tuple[str, ...]
+    document_type: str, application: str, said: str, counted: str, invalid: tuple[str, ...]
 ) -> None:
-    system = forms.system(document_type, application, said, "10.0")
-    assert (system.os_name, system.faults) == (counted, faults)
+    core = {"v": 10, "arch": "arm", "os": said, "osversion": "10.0", "metadata": {"uri": {"app_name": application}}}
+    other = {"type": document_type, "environment": {"system": {"os": {"name": said, "version": "10.0"}}}}
+    document = core if document_type == "core" else other | {"application": {"name": application}}
+    record = decode_document(json.dumps(document).encode())
+    kind = kind_of(record)
+    assert kind is not None
+    assert kind.name == document_type
+    sender = kind.describe(record, Envelope())
+    system = validation.system(PRODUCTS, application, sender.os_name, sender.os_version)
+    assert (system.os_name, system.invalid) == (counted, invalid)
 
 
 @pytest.mark.parametrize(
@@ -239,16 +254,16 @@ def test_system_is_a_known_one(
     [("DE", "DE"), ("de", "??"), ("XX", "??"), ("", "??"), ("??", "??"), ("<b>", "??"), ("UK", "??")],
 )
 def test_country_is_an_iso_code_or_unknown(said: str, counted: str) -> None:
-    assert forms.country(said) == counted
+    assert validation.country(said) == counted
 
 
 @pytest.mark.parametrize("text", ["a", "pref-flip-1", "{e9a3-1}@mozilla.org", "A b", "x" * 100, "_x", "a/b:c+d"])
 def test_plain_name_is_an_experiments(text: str) -> None:
-    assert forms.is_experiment(text)
+    assert validation.is_experiment(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", " a", "-a", "<b>", "a<", "a&b", 'a"', "a'", "a`", "a\n", "a\0", "é", "x" * 101, "=1+1", "a;b", "a,b"]
 )
 def test_markup_is_no_experiments_name(text: str) -> None:
-    assert not forms.is_experiment(text)
+    assert not validation.is_experiment(text)

@@ -39,16 +39,34 @@ def modules_of(package: str) -> list[str]:
 FORBIDDEN = {
     "missioncontrol_nb": ("pyspark", "pandas", "numpy", "pyarrow", "deltalake", "altair", "scipy", "click"),
     "missioncontrol_nb.cli": ("pyspark", "pandas", "pyarrow", "deltalake", "altair", "scipy", "fsspec"),
-    "missioncontrol_nb.releases": ("pyspark", "pandas", "pyarrow", "deltalake", "altair", "missioncontrol_nb.loader"),
-    "missioncontrol_nb.selection": ("pyspark", "pandas", "pyarrow", "deltalake", "missioncontrol_nb.loader"),
-    "missioncontrol_nb.rates": (
+    "missioncontrol_nb.releases": (
+        "pyspark",
+        "pandas",
+        "pyarrow",
+        "deltalake",
+        "altair",
+        "missioncontrol_nb.loading.dataset",
+    ),
+    "missioncontrol_nb.loading.query": (
+        "pyspark",
+        "pandas",
+        "pyarrow",
+        "deltalake",
+        "missioncontrol_nb.loading.dataset",
+    ),
+    "missioncontrol_nb.statistics": (
         "pyspark",
         "altair",
         "deltalake",
-        "missioncontrol_nb.loader",
+        "missioncontrol_nb.loading.dataset",
         "missioncontrol_nb.releases",
     ),
-    "missioncontrol_nb.loader": ("pyspark", "altair", "missioncontrol_nb.rates", "missioncontrol_nb.releases"),
+    "missioncontrol_nb.loading.dataset": (
+        "pyspark",
+        "altair",
+        "missioncontrol_nb.statistics",
+        "missioncontrol_nb.releases",
+    ),
     "missioncontrol_nb.status": ("pyspark", "altair", "ipywidgets", "scipy", "missioncontrol_nb.monitor"),
     "missioncontrol_nb.status.server": ("pyspark", "tornado"),
     "missioncontrol_nb.monitor": (
@@ -60,10 +78,10 @@ FORBIDDEN = {
     ),
     "missioncontrol_nb.charts": ("pyspark", "missioncontrol_nb.dashboard.app", "missioncontrol_nb.dashboard.views"),
     "streaming.contract": ("pyspark", "pandas", "pyarrow", "missioncontrol_nb"),
-    "streaming.position": ("pyspark", "pandas", "pyarrow", "deltalake", "missioncontrol_nb"),
-    "streaming.days": ("pyspark", "pandas", "pyarrow", "deltalake", "missioncontrol_nb"),
-    "streaming.pings": ("pyspark", "pandas", "missioncontrol_nb"),
-    "streaming.counting": ("pyspark", "pandas", "missioncontrol_nb"),
+    "streaming.job.progress": ("pyspark", "pandas", "pyarrow", "deltalake", "missioncontrol_nb"),
+    "streaming.dataset.day_sums": ("pyspark", "pandas", "pyarrow", "deltalake", "missioncontrol_nb"),
+    "streaming.pings.decode": ("pyspark", "pandas", "missioncontrol_nb"),
+    "streaming.aggregation.counter": ("pyspark", "pandas", "missioncontrol_nb"),
 }
 
 
@@ -81,7 +99,7 @@ def test_streaming_never_imports_the_library() -> None:
 
 
 def test_kernel_of_a_dashboard_never_imports_pyspark() -> None:
-    kernel = ["loader", "older_layout", "rates", "releases", "monitor", "charts", "dashboard"]
+    kernel = ["loading.dataset", "loading.legacy_parquet", "statistics", "releases", "monitor", "charts", "dashboard"]
     kernel += [name.removeprefix("missioncontrol_nb.") for name in modules_of("missioncontrol_nb/dashboard")]
     imported = imported_by(*(f"missioncontrol_nb.{name}" for name in kernel))
     assert "missioncontrol_nb.monitor" in imported

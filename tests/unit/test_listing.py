@@ -9,11 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from streaming import remote
 from streaming.errors import MissionControlError
-from streaming.files import FileLog, Listed, Piece, list_files, read_documents, share_out, take, why_nothing
-from streaming.listing import FOLDER, LEADS_BACK, LEADS_NOWHERE, NO_FILE, UNFINISHED, UNKNOWN_NAME, PassedOver
-from streaming.patience import NO_PATIENCE, Patience
+from streaming.sources.files.batch_log import FileLog
+from streaming.sources.files.listing import list_files, why_nothing
+from streaming.sources.files.reader import read_documents
+from streaming.sources.files.splits import Piece, share_out, take
+from streaming.storage import object_store
+from streaming.storage.listing import (
+    FOLDER,
+    LEADS_BACK,
+    LEADS_NOWHERE,
+    NO_FILE,
+    UNFINISHED,
+    UNKNOWN_NAME,
+    Listed,
+    PassedOver,
+)
+from streaming.storage.retry import NO_PATIENCE, Patience
 
 
 def listed(source: object) -> tuple[list[str], PassedOver]:
@@ -284,7 +296,7 @@ def test_remote_files_that_are_passed_over_are_counted(tmp_path):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.jsonl", "http://127.0.0.1:1/x.jsonl?a=b", "ftp://127.0.0.1:1/x"])
 def test_server_that_cannot_be_reached_is_not_one_that_has_nothing(url):
     with pytest.raises(MissionControlError, match=f"cannot reach '{re.escape(url)}': .*(refused|Connect call failed)"):
-        remote.require(url, NO_PATIENCE)
+        object_store.require(url, NO_PATIENCE)
 
 
 @pytest.mark.parametrize("scheme", ["http", "ftp"])
@@ -295,7 +307,7 @@ def test_host_that_nobody_knows_is_not_waited_for(scheme, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     told: list[str | None] = []
     with pytest.raises(MissionControlError, match=f"cannot reach '{scheme}://x/y.jsonl': .*Name or service not known"):
-        remote.require(f"{scheme}://x/y.jsonl", Patience(told.append, seconds=10))
+        object_store.require(f"{scheme}://x/y.jsonl", Patience(told.append, seconds=10))
     assert told == []
 
 
@@ -311,5 +323,5 @@ def test_server_that_answers_without_the_file_is_told_by_its_answer(code, says):
     with HTTPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with pytest.raises(MissionControlError, match=says):
-            remote.require(f"http://127.0.0.1:{server.server_port}/x.jsonl", NO_PATIENCE)
+            object_store.require(f"http://127.0.0.1:{server.server_port}/x.jsonl", NO_PATIENCE)
         server.shutdown()

@@ -17,14 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import missioncontrol_nb as mc
-from missioncontrol_nb import loader
-from missioncontrol_nb.loader import Dataset
-from missioncontrol_nb.releases import Calendar, Release
+from missioncontrol_nb.loading import dataset
+from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.releases.calendar import Calendar, Release
 from streaming import contract
-from streaming.counting import Counter
+from streaming.aggregation.counter import Counter
+from streaming.aggregation.partial_sums import rows_of as counted_rows_of
+from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
-from streaming.sums import rows_of as counted_rows_of
-from streaming.table import CREDENTIALS, open_writers, storage_options
+from streaming.storage.s3 import CREDENTIALS, storage_options
 from tests.spark.small_pings import main_ping
 
 USUAL = {
@@ -390,6 +391,7 @@ def test_delays_and_rejected_pings_are_summed(tmp_path: Path) -> None:
     ]
     schema = contract.schema(contract.REPORTING_DELAYS)
     rows = [{name: row[name] for name in schema.names} for row in rows]
+    write_deltalake(str(tmp_path / "error_aggregates"), contract.schema(contract.ERROR_AGGREGATES).empty_table())
     write_deltalake(str(tmp_path / "reporting_delays"), pa.Table.from_pylist(rows, schema=schema))
     loaded = Dataset(tmp_path).load_delays("2017-10-07T01:00", "2017-10-07T02:00", channel="release")
     assert loaded[["delay_hours", "usage_hours"]].to_numpy().tolist() == [[0.25, 5.0], [float("inf"), 1.0]]
@@ -439,7 +441,7 @@ def test_object_store_that_does_not_answer_is_said_in_one_line() -> None:
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "max_retries": "1",
     }
-    said = r"^s3://bucket/dataset/coarse_aggregates cannot be read: [^\n\x1b]+$"
+    said = r"^s3://bucket/dataset/error_aggregates cannot be read: [^\n\x1b]+$"
     with pytest.raises(MissionControlError, match=said):
         mc.load("s3://bucket/dataset", storage_options=options)
 
@@ -547,8 +549,8 @@ def test_real_rows_of_2017_load_with_all_their_measures(shared_data: Path) -> No
 def test_a_sum_of_too_many_made_up_names_is_refused_with_the_filter_that_narrows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "MANY_ROWS", 50)
-    monkeypatch.setattr(loader, "MOST_GROUPS", 150)
+    monkeypatch.setattr(dataset, "MANY_ROWS", 50)
+    monkeypatch.setattr(dataset, "MOST_GROUPS", 150)
     counter = Counter()
     for number in range(200):
         system = {"os": {"name": "Darwin", "version": "16.7"}}

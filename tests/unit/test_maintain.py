@@ -14,13 +14,16 @@ from click.testing import CliRunner
 from deltalake import DeltaTable, write_deltalake
 
 from missioncontrol_nb.cli import group
-from missioncontrol_nb.loader import Dataset
-from streaming import contract, maintain
-from streaming.counting import Counter
+from missioncontrol_nb.loading.dataset import Dataset
+from streaming import contract
+from streaming.aggregation.counter import Counter
+from streaming.aggregation.partial_sums import rows_of
+from streaming.dataset import compaction_plan, maintenance, table_maintenance
+from streaming.dataset.compaction_plan import DataFile, Span, due_spans
+from streaming.dataset.table_maintenance import Keeper, MaintainSettings
+from streaming.dataset.writer import TableWriter, open_writers, sync_tables
 from streaming.errors import MissionControlError
-from streaming.maintain import DataFile, Keeper, MaintainSettings, Span, due_spans
-from streaming.sums import rows_of
-from streaming.table import TableWriter, open_writers, sync_tables, table_url
+from streaming.storage.locations import table_url
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
 
 DAY = datetime(2017, 10, 2, tzinfo=UTC)
@@ -69,14 +72,14 @@ def files(folder: Path, table: contract.Table = contract.ERROR_AGGREGATES) -> in
 
 def test_upkeep_leaves_few_files_and_the_same_sums(stream: Stream, tmp_path: Path) -> None:
     before = dataset_sums(tmp_path)
-    done = maintain.maintain(str(tmp_path), now=lambda: NOW)
+    done = maintenance.maintain(str(tmp_path), now=lambda: NOW)
     assert dataset_sums(tmp_path) == before
     assert [upkeep.table for upkeep in done] == [table.name for table in contract.TABLES]
     # Of the hour and the four windows that are over one file each, of the two others what is too few to be summed.
     assert files(tmp_path) == 1 + 4 + 10 == done[0].after.files
     assert (done[0].before.files, done[0].before.rows, done[0].spans) == (90, 180, 1 + 4)
     assert done[0].after.rows == 12 * 2 + 4 * 2 + 20
-    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    maintenance.maintain(str(tmp_path), now=lambda: LATER)
     assert dataset_sums(tmp_path) == before
     assert [files(tmp_path, table) for table in contract.TABLES] == [1, 1, 0, 2, 1]
 
@@ -84,8 +87,8 @@ def test_upkeep_leaves_few_files_and_the_same_sums(stream: Stream, tmp_path: Pat
 def test_file_is_sorted_by_dimensions_before_time_so_that_a_slice_lies_in_few_row_groups(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintain, "ROW_GROUP_ROWS", 12)
-    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    monkeypatch.setattr(table_maintenance, "ROW_GROUP_ROWS", 12)
+    maintenance.maintain(str(tmp_path), now=lambda: LATER)
     (path,) = DeltaTable(str(tmp_path / contract.ERROR_AGGREGATES.name)).file_uris()
     with pq.ParquetFile(path) as file:
         groups = [file.read_row_group(number, ["country", "window_start"]) for number in range(file.num_row_groups)]
@@ -96,9 +99,9 @@ def test_file_is_sorted_by_dimensions_before_time_so_that_a_slice_lies_in_few_ro
 
 
 def test_upkeep_twice_changes_nothing(stream: Stream, tmp_path: Path) -> None:
-    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    maintenance.maintain(str(tmp_path), now=lambda: LATER)
     versions = [DeltaTable(str(tmp_path / table.name)).version() for table in contract.TABLES]
-    again = maintain.maintain(str(tmp_path), now=lambda: LATER, finds_orphans=False)
+    again = maintenance.maintain(str(tmp_path), now=lambda: LATER, finds_orphans=False)
     assert [DeltaTable(str(tmp_path / table.name)).version() for table in contract.TABLES] == versions
     assert not any(upkeep.spans or upkeep.removed_files or upkeep.days for upkeep in again)
 
@@ -109,7 +112,7 @@ def test_rows_that_come_while_they_are_summed_stay(
     """Between reading and writing: once a later row than the span's, once one of it, which makes upkeep begin again."""
     for minute, now in ((85, NOW), (30, LATER)):
         before_writing(monkeypatch, lambda minute=minute: stream.append(crash_ping(minute, country="SE")), 1)
-        maintain.maintain(str(tmp_path), now=lambda now=now: now)
+        maintenance.maintain(str(tmp_path), now=lambda now=now: now)
     with_late_ones = [ping for minute in range(90) for ping in (crash_ping(minute), main_ping(minute, country="FR"))]
     fresh = tmp_path / "fresh"
     Stream(fresh).append(
@@ -134,12 +137,12 @@ def test_span_that_is_appended_to_all_the_time_is_left_for_the_next_round(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before_writing(monkeypatch, lambda: stream.append(crash_ping(30)), 1000)
-    done = maintain.maintain(str(tmp_path), now=lambda: NOW)
+    done = maintenance.maintain(str(tmp_path), now=lambda: NOW)
     assert done[0].spans == 4, "the windows of the next hour that are over"
     count = DeltaTable(str(tmp_path / "error_aggregates")).to_pyarrow_table()["count"]
     # Two tables have such a span, and four windows. Of delays two hours are summed, of rejected pings a day: there a
     # crash adds nothing.
-    assert sum(count.to_pylist()) == 180 + 2 * (maintain.ATTEMPTS + 4) + 3
+    assert sum(count.to_pylist()) == 180 + 2 * (table_maintenance.ATTEMPTS + 4) + 3
 
 
 def test_stream_beside_upkeep_loses_nothing(tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_stream_beside_upkeep_loses_nothing(tmp_path: Path) -> None:
     def tend() -> None:
         while not stop.is_set():
             try:
-                maintain.maintain(str(tmp_path / "beside"), now=lambda: LATER, finds_orphans=False)
+                maintenance.maintain(str(tmp_path / "beside"), now=lambda: LATER, finds_orphans=False)
             except MissionControlError as error:
                 troubles.append(str(error))
 
@@ -166,16 +169,16 @@ def test_stream_beside_upkeep_loses_nothing(tmp_path: Path) -> None:
         thread.join()
     fresh.append(*pings, *[main_ping(5)] * 60)
     assert dataset_sums(tmp_path / "beside") == dataset_sums(tmp_path / "alone")
-    maintain.maintain(str(tmp_path / "beside"), now=lambda: LATER)
+    maintenance.maintain(str(tmp_path / "beside"), now=lambda: LATER)
     assert dataset_sums(tmp_path / "beside") == dataset_sums(tmp_path / "alone")
-    assert files(tmp_path / "beside") <= maintain.FEW_FILES
+    assert files(tmp_path / "beside") <= compaction_plan.FEW_FILES
 
 
 def test_what_is_replaced_stays_for_its_readers_and_goes_later(stream: Stream, tmp_path: Path) -> None:
     reader = Dataset(tmp_path)
     assert reader.load(every=None)["count"].sum() == 180
     parquets = lambda: len(list((tmp_path / "error_aggregates").glob("submission_date=*/*.parquet")))  # noqa: E731
-    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    maintenance.maintain(str(tmp_path), now=lambda: LATER)
     assert parquets() > 90
     assert reader.load(every=None, by="country")["count"].sum() == 180
     Keeper(str(tmp_path), contract.ERROR_AGGREGATES).vacuum(0)
@@ -185,22 +188,22 @@ def test_what_is_replaced_stays_for_its_readers_and_goes_later(stream: Stream, t
 
 def test_replaced_files_stay_for_as_long_as_was_told_last(stream: Stream, tmp_path: Path) -> None:
     def told() -> str | None:
-        return DeltaTable(str(tmp_path / "error_aggregates")).metadata().configuration.get(maintain.REMOVED)
+        return DeltaTable(str(tmp_path / "error_aggregates")).metadata().configuration.get(table_maintenance.REMOVED)
 
     for settings, hours in (
-        (None, maintain.KEEP_REMOVED_HOURS),
+        (None, table_maintenance.KEEP_REMOVED_HOURS),
         (MaintainSettings(keep_removed_hours=48), 48),
         (None, 48),  # as a stream's own upkeep asks
         (MaintainSettings(keep_removed_hours=3), 3),
     ):
-        maintain.maintain(str(tmp_path), settings, now=lambda: NOW, finds_orphans=False)
+        maintenance.maintain(str(tmp_path), settings, now=lambda: NOW, finds_orphans=False)
         assert told() == f"interval {hours + 1} hours"
 
 
 def test_old_days_go_and_their_coarse_sums_stay(stream: Stream, tmp_path: Path) -> None:
     for day in range(3, 7):
         stream.append(crash_ping(submission_timestamp=f"2017-10-{day:02}T12:00:00Z"))
-    done = maintain.maintain(str(tmp_path), MaintainSettings(keep_days=2, keep_coarse_days=4), now=lambda: LATER)
+    done = maintenance.maintain(str(tmp_path), MaintainSettings(keep_days=2, keep_coarse_days=4), now=lambda: LATER)
     by_day = Dataset(tmp_path).load(every="1d", by="country")  # LATER is on the fifth: a sixth would be of the future
     assert list(by_day["window_start"].dt.day) == [4, 5, 6]
     assert list(Dataset(tmp_path).load(every="1d")["window_start"].dt.day) == [2, 3, 4, 5, 6]
@@ -209,8 +212,8 @@ def test_old_days_go_and_their_coarse_sums_stay(stream: Stream, tmp_path: Path) 
 
 
 def test_newest_submission_outlives_the_log(stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintain, "LOG_MINUTES", 0)
-    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    monkeypatch.setattr(table_maintenance, "LOG_MINUTES", 0)
+    maintenance.maintain(str(tmp_path), now=lambda: LATER)
     keeper = Keeper(str(tmp_path), contract.ERROR_AGGREGATES)
     for _ in range(3):
         keeper.open().alter.set_table_properties({"delta.checkpointInterval": "100"})
@@ -225,10 +228,10 @@ def test_newest_submission_outlives_the_log(stream: Stream, tmp_path: Path, monk
 def test_log_shortened_under_open_handles_takes_nothing_from_them(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintain, "LOG_MINUTES", 0)
+    monkeypatch.setattr(table_maintenance, "LOG_MINUTES", 0)
     held = Dataset(tmp_path)
     assert len(held.tables()) == 5
-    maintain.maintain(str(tmp_path), now=lambda: LATER)
+    maintenance.maintain(str(tmp_path), now=lambda: LATER)
     for table in contract.TABLES:
         keeper = Keeper(str(tmp_path), table)
         assert keeper.vacuum(0) or table is contract.EXPERIMENT_ERROR_AGGREGATES
@@ -244,9 +247,9 @@ def test_log_shortened_under_open_handles_takes_nothing_from_them(
 
 
 def test_log_stays_short_beside_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintain, "LOG_MINUTES", 0)
+    monkeypatch.setattr(table_maintenance, "LOG_MINUTES", 0)
     Stream(tmp_path).append(b"nonsense")
-    maintain.maintain(str(tmp_path))
+    maintenance.maintain(str(tmp_path))
     writer = TableWriter(str(tmp_path), contract.REJECTED_PINGS)
     rows = writer.query("SELECT * FROM data")
     for number in range(205):
@@ -311,15 +314,15 @@ def test_window_of_too_many_rows_is_summed_in_slices_to_the_same_sums(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = dataset_sums(tmp_path)
-    monkeypatch.setattr(maintain, "MOST_ROWS", 3)
+    monkeypatch.setattr(compaction_plan, "MOST_ROWS", 3)
     held = []
-    fitted = maintain.fitted
+    fitted = table_maintenance.fitted
 
     def noticed(rows: pa.Table, delta: DeltaTable) -> pa.Table:
         held.append(len(rows))
         return fitted(rows, delta)
 
-    monkeypatch.setattr(maintain, "fitted", noticed)
+    monkeypatch.setattr(table_maintenance, "fitted", noticed)
     hour = datetime(2017, 10, 2, 14, tzinfo=UTC)
     keeper = Keeper(str(tmp_path), contract.ERROR_AGGREGATES)
     assert keeper.sum_again(Span(hour, hour + 12 * contract.WINDOW, 60, 120))
@@ -355,19 +358,19 @@ def test_batch_that_comes_again_is_in_a_table_that_was_made_whole_after_it(tmp_p
 def test_coarse_days_must_not_be_fewer(tmp_path: Path) -> None:
     for settings in (MaintainSettings(keep_coarse_days=9), MaintainSettings(keep_days=10, keep_coarse_days=9)):
         with pytest.raises(MissionControlError, match="expected --keep-coarse-days with --keep-days, and not fewer"):
-            maintain.maintain(str(tmp_path), settings)
+            maintenance.maintain(str(tmp_path), settings)
 
 
 def test_folder_without_a_dataset_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(MissionControlError, match="there is no dataset at"):
-        maintain.maintain(str(tmp_path))
+        maintenance.maintain(str(tmp_path))
 
 
 def test_table_that_cannot_be_tended_keeps_no_other_one_from_it(stream: Stream, tmp_path: Path) -> None:
     broken = Path(table_url(str(tmp_path), contract.ERROR_AGGREGATES), "_delta_log", f"{90 + 1:020}.json")
     broken.write_text("{")
     with pytest.raises(MissionControlError, match=r"the log of the table .*error_aggregates' is damaged") as said:
-        maintain.maintain(str(tmp_path), now=lambda: LATER)
+        maintenance.maintain(str(tmp_path), now=lambda: LATER)
     assert str(said.value).count("the log of the table") == 1
     assert files(tmp_path, contract.COARSE_AGGREGATES) == 1
     command = CliRunner().invoke(group, ["maintain", "--dataset", str(tmp_path)])
@@ -385,11 +388,11 @@ def test_trouble_is_told_once_and_outlived(stream: Stream, tmp_path: Path) -> No
         told.append(notice)
         hidden.rename(tmp_path)
 
-    def on_table(done: maintain.Upkeep) -> None:
+    def on_table(done: table_maintenance.Upkeep) -> None:
         tables.append(done.table)
         stop.set()
 
-    maintain.follow(str(tmp_path), stop=stop, every_seconds=0.01, on_table=on_table, on_trouble=on_trouble)
+    maintenance.follow(str(tmp_path), stop=stop, every_seconds=0.01, on_table=on_table, on_trouble=on_trouble)
     assert len(told) == 1
     assert tables == [contract.ERROR_AGGREGATES.name]
     assert "tried again: " in told[0]

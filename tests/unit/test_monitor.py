@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import ChannelTable, DetailRequest, Monitor, NoRelease, Version
-from missioncontrol_nb.rates import change
-from missioncontrol_nb.releases import Calendar, Release
+from missioncontrol_nb.releases.calendar import Calendar, Release
+from missioncontrol_nb.statistics import change
 from streaming import contract
 from streaming.errors import MissionControlError
 from tests.unit.small_dataset import CALENDAR, DISTRIBUTION_BUILD, moment, monitor_of, write, write_delays

@@ -13,20 +13,30 @@ import pytest
 from deltalake import DeltaTable
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.loader import Dataset
-from missioncontrol_nb.simulate.history import new_dataset
+from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.simulator.history import new_dataset
 from missioncontrol_nb.status import Collector
-from streaming import contract, maintain
-from streaming.checkpoint import open_checkpoint
-from streaming.counting import Counter
-from streaming.days import day_sums
+from streaming import contract
+from streaming.aggregation.counter import Counter
+from streaming.aggregation.partial_sums import rows_of
+from streaming.dataset import maintenance
+from streaming.dataset.day_sums import day_sums
+from streaming.dataset.opening import open_table
+from streaming.dataset.table_maintenance import Keeper, MaintainSettings
+from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
-from streaming.job import AggregateSettings, aggregate
-from streaming.maintain import Keeper, MaintainSettings
-from streaming.opening import open_table
-from streaming.places import check_apart, dataset_url, normal_url, plain_folder, source_url, spelled_out
-from streaming.sums import rows_of
-from streaming.table import open_writers, table_url
+from streaming.job.aggregate import aggregate
+from streaming.job.checkpoint import open_checkpoint
+from streaming.job.settings import AggregateSettings
+from streaming.storage.locations import (
+    check_apart,
+    dataset_url,
+    normal_url,
+    plain_folder,
+    source_url,
+    spelled_out,
+    table_url,
+)
 from tests.spark.small_pings import crash_ping, main_ping
 from tests.unit.test_maintain import LATER, NOW
 
@@ -60,7 +70,7 @@ def test_dataset_of_any_name_is_written_read_and_tended_where_it_is(name: str, t
     assert reader.load(every="1d", by="country")["count"].tolist() == [1, 6], "of a day that came later"
     state = Collector(str(dataset)).collect()
     assert (reader.data_up_to(), state.data_up_to, len(state.tables)) == (NOW, NOW, len(contract.TABLES))
-    maintain.maintain(str(dataset), MaintainSettings(keep_removed_hours=1), now=lambda: LATER)
+    maintenance.maintain(str(dataset), MaintainSettings(keep_removed_hours=1), now=lambda: LATER)
     assert [int(mc.load(dataset, every=None, **of)["count"].sum()) for of in ({}, {"country": "DE"})] == [7, 7]
     assert [path.name for path in (tmp_path / "all").iterdir()] == [name]
     assert {path.name for path in dataset.iterdir()} == {table.name for table in contract.TABLES}
@@ -131,7 +141,7 @@ def test_name_that_others_would_take_for_another_place_is_refused(url: str) -> N
 
 
 @pytest.mark.parametrize("url", ["http://x/y", "gs://bucket/key", "memory://x", "kafka://h:1/t", "hdfs://host/x"])
-@pytest.mark.parametrize("take", [dataset_url, mc.load, mc.Dataset, Collector, maintain.maintain, open_writers])
+@pytest.mark.parametrize("take", [dataset_url, mc.load, mc.Dataset, Collector, maintenance.maintain, open_writers])
 def test_store_that_holds_no_datasets_is_refused_at_once(url: str, take: Callable[[str], object]) -> None:
     with pytest.raises(MissionControlError, match=f"expected a folder or s3://BUCKET/KEY as dataset; got '{url}'"):
         take(url)
@@ -228,7 +238,9 @@ def test_files_that_no_commit_named_stay_and_data_files_among_them_are_reported(
         path.write_text("of somebody")
     age(tmp_path)
     for _ in range(2):
-        done = maintain.maintain(str(tmp_path), MaintainSettings(1, None, 1), now=lambda: LATER + timedelta(days=9999))
+        done = maintenance.maintain(
+            str(tmp_path), MaintainSettings(1, None, 1), now=lambda: LATER + timedelta(days=9999)
+        )
     assert [path.name for path in (*foreign, left) if not path.is_file()] == []
     assert done[0].unnamed is not None
     assert (done[0].unnamed.files, done[0].unnamed.bytes) == (1, len("of somebody"))
@@ -242,7 +254,7 @@ def test_table_of_somebody_else_is_refused_and_left(tmp_path: Path) -> None:
     for name, schema in (("theirs", ours), ("error_aggregates", theirs)):
         DeltaTable.create(url, schema, name=name, partition_by=["submission_date"], mode="overwrite")
         files = sorted(path for path in tmp_path.rglob("*"))
-        for touch in (lambda: open_writers(str(tmp_path)), lambda: maintain.maintain(str(tmp_path))):
+        for touch in (lambda: open_writers(str(tmp_path)), lambda: maintenance.maintain(str(tmp_path))):
             with pytest.raises(MissionControlError, match="is not one of Mission Control's"):
                 touch()
         assert sorted(path for path in tmp_path.rglob("*")) == files
@@ -259,7 +271,7 @@ def test_log_that_names_a_file_elsewhere_removes_nothing(tmp_path: Path) -> None
         commit.write('{"remove":{"path":"x.parquet","deletionTimestamp":1,"dataChange":true}}\n')
     (tmp_path / "error_aggregates" / "x.parquet").write_text("x")
     with pytest.raises(MissionControlError, match="and it cannot be one"):
-        maintain.maintain(str(tmp_path), now=lambda: LATER)
+        maintenance.maintain(str(tmp_path), now=lambda: LATER)
     assert (tmp_path / "error_aggregates" / "x.parquet").is_file()
 
 

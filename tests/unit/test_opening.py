@@ -13,18 +13,20 @@ from deltalake import CommitProperties, DeltaTable
 
 import missioncontrol_nb as mc
 from missioncontrol_nb.cli import group
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.status import Collector
-from streaming import contract, job, maintain
-from streaming.backfill import _open_all
+from streaming import contract
+from streaming.dataset import maintenance, table_maintenance
+from streaming.dataset.opening import open_all, said_up_to
+from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
-from streaming.files import FileLog
-from streaming.job import AggregateSettings
-from streaming.listing import Listed
-from streaming.opening import said_up_to
-from streaming.position import Position, first_offsets, position_of
-from streaming.source import LEAST_BATCH_BYTES, Density
-from streaming.table import open_writers
+from streaming.job import aggregate as aggregate_module
+from streaming.job.progress import Position, position_of
+from streaming.job.settings import AggregateSettings
+from streaming.sources.base import LEAST_BATCH_BYTES, Density
+from streaming.sources.files.batch_log import FileLog
+from streaming.sources.kafka.offsets import first_offsets
+from streaming.storage.listing import Listed
 from tests.spark.small_pings import crash_ping
 from tests.unit.test_maintain import LATER, NOW
 from tests.unit.test_names import write
@@ -35,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small dataset that was tended: its tables have a checkpoint."""
     folder = tmp_path_factory.mktemp("whole") / "data"
     write(folder, *[[crash_ping(minute)] for minute in range(3)])
-    maintain.maintain(str(folder), now=lambda: NOW)
+    maintenance.maintain(str(folder), now=lambda: NOW)
     return folder
 
 
@@ -51,8 +53,8 @@ def newest(dataset: Path, pattern: str) -> Path:
 USES: dict[str, Callable[[str], object]] = {
     "load": lambda url: mc.load(url, every=None, by="country"),
     "status": lambda url: Collector(url).collect(),
-    "maintain": maintain.maintain,
-    "backfill": _open_all,
+    "maintain": maintenance.maintain,
+    "backfill": open_all,
     "dashboard": lambda url: Dataset(url).tables(),
 }
 
@@ -152,7 +154,7 @@ def test_source_without_a_ping_leaves_no_dataset_behind(source: str, tmp_path: P
     os.mkfifo(tmp_path / "pings" / "pipe.jsonl")
     for settings in (None, AggregateSettings(checkpoint=str(tmp_path / "state"))):
         with pytest.raises(MissionControlError, match="holds no file of pings"):
-            job.aggregate(str(tmp_path / source), str(tmp_path / "data"), settings=settings)
+            aggregate_module.aggregate(str(tmp_path / source), str(tmp_path / "data"), settings=settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "pings"]
 
 
@@ -189,7 +191,7 @@ def test_other_tables_are_tended_where_the_log_of_one_is_gone(dataset: Path) -> 
     shutil.rmtree(dataset / "coarse_aggregates" / "_delta_log")
     tended: list[str] = []
     with pytest.raises(MissionControlError, match="coarse_aggregates' holds rows, and its log is gone"):
-        maintain.maintain(str(dataset), on_table=lambda done: tended.append(done.table), now=lambda: LATER)
+        maintenance.maintain(str(dataset), on_table=lambda done: tended.append(done.table), now=lambda: LATER)
     assert set(tended) == {table.name for table in contract.TABLES} - {"coarse_aggregates"}
 
 
@@ -230,9 +232,9 @@ def test_newest_submission_that_is_none_is_passed_over(dataset: Path) -> None:
 )
 def test_time_that_replaced_files_stay_is_read_in_all_its_units(setting: str, hours: int, dataset: Path) -> None:
     delta = DeltaTable(str(dataset / "error_aggregates"))
-    delta.alter.set_table_properties({maintain.REMOVED: setting})
-    maintain.maintain(str(dataset), now=lambda: LATER, finds_orphans=False)
-    told = DeltaTable(str(dataset / "error_aggregates")).metadata().configuration[maintain.REMOVED]
+    delta.alter.set_table_properties({table_maintenance.REMOVED: setting})
+    maintenance.maintain(str(dataset), now=lambda: LATER, finds_orphans=False)
+    told = DeltaTable(str(dataset / "error_aggregates")).metadata().configuration[table_maintenance.REMOVED]
     assert told == f"interval {hours} hours"
 
 
@@ -245,12 +247,14 @@ def test_time_that_is_none_is_said_and_what_was_told_replaces_it(dataset: Path) 
         for line in path.read_text().splitlines()
         if "metaData" in json.loads(line)
     )
-    metadata["configuration"][maintain.REMOVED] = "interval 99999999999999999999 hours"
+    metadata["configuration"][table_maintenance.REMOVED] = "interval 99999999999999999999 hours"
     lines = [{"commitInfo": {"timestamp": 1_500_000_000_000}}, {"metaData": metadata}]
     (log / f"{version + 1:020}.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(MissionControlError, match="expected a time such as 'interval 3 hours' as the setting"):
-        maintain.maintain(str(dataset), now=lambda: LATER)
-    done = maintain.maintain(str(dataset), maintain.MaintainSettings(keep_removed_hours=2), now=lambda: LATER)
+        maintenance.maintain(str(dataset), now=lambda: LATER)
+    done = maintenance.maintain(
+        str(dataset), table_maintenance.MaintainSettings(keep_removed_hours=2), now=lambda: LATER
+    )
     assert len(done) == 5
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from streaming.packed import MAX_OUTPUT_BYTES, Damaged, unpacked
+from streaming.sources.files.unpacking import MAX_OUTPUT_BYTES, Damaged, unpacked
 
 RANDOM = random.Random(0)
 CONTENT = b"\n".join(
@@ -95,12 +95,13 @@ def bomb(size: int, byte: bytes, path: Path) -> Path:
 
 READ = """
 import resource, sys
-import streaming.packed
-from streaming.files import Piece, read_documents
-from streaming.packed import Damaged
+import streaming.sources.files.unpacking
+from streaming.sources.files.reader import read_documents
+from streaming.sources.files.splits import Piece
+from streaming.sources.files.unpacking import Damaged
 import zstandard
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-streaming.packed.RATIO_FREE_BYTES = (64 if "too_far" in sys.argv[1] else 1024) << 20
+streaming.sources.files.unpacking.RATIO_FREE_BYTES = (64 if "too_far" in sys.argv[1] else 1024) << 20
 count, end = 0, "end"
 try:
     for document in read_documents(Piece(sys.argv[1], 0, int(sys.argv[2]), 0)):

@@ -13,15 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from missioncontrol_nb import figures as number_words
-from missioncontrol_nb.dashboard import parts, words
+from missioncontrol_nb import formatting as number_words
+from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard.html import html, svg
+from missioncontrol_nb.dashboard.pages import components, layout
 from missioncontrol_nb.dashboard.pages import detail as detail_page
-from missioncontrol_nb.dashboard.pages import figures, frame
 from missioncontrol_nb.dashboard.pages import overview as overview_page
 from missioncontrol_nb.dashboard.pages import table as table_page
+from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.dashboard.reader import DatasetReader
-from missioncontrol_nb.dashboard.state import Query
-from missioncontrol_nb.loader import Dataset
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import Change, Line, MeasureSummary, Overview, Version
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -138,21 +139,21 @@ PAGES: dict[str, Callable[[], str]] = {
         for show in ("rate", "count")
     },
     "detail empty": lambda: detail_page.no_windows(DETAILS["up"], DETAIL_QUERY),
-    "loading overview": lambda: frame.loading("overview"),
-    "loading table": lambda: frame.loading("table"),
-    "top": lambda: frame.top(DETAIL_QUERY, NOW, 600),
-    "top without data": lambda: frame.top(QUERY, None, 600),
-    "failure": lambda: frame.failure("a", "b"),
-    "no release": lambda: frame.no_release(TABLE_QUERY),
+    "loading overview": lambda: layout.loading("overview"),
+    "loading table": lambda: layout.loading("table"),
+    "top": lambda: layout.top(DETAIL_QUERY, NOW, 600),
+    "top without data": lambda: layout.top(QUERY, None, 600),
+    "failure": lambda: layout.failure("a", "b"),
+    "no release": lambda: layout.no_release(TABLE_QUERY),
     "title": lambda: detail_page.chart_title(DETAIL_QUERY),
 }
 HEADLINES = {
     **{
-        f"overview {name}": lambda each=each: words.overview_headline(each, "release")
+        f"overview {name}": lambda each=each: messages.overview_headline(each, "release")
         for name, each in OVERVIEWS.items()
     },
-    **{f"table {name}": lambda each=each: words.table_headline(each) for name, each in TABLES.items()},
-    **{f"detail {name}": lambda each=each: words.detail_headline(each) for name, each in DETAILS.items()},
+    **{f"table {name}": lambda each=each: messages.table_headline(each) for name, each in TABLES.items()},
+    **{f"detail {name}": lambda each=each: messages.detail_headline(each) for name, each in DETAILS.items()},
 }
 
 
@@ -180,25 +181,25 @@ HOSTILE_CHANNEL = channel(platform("Windows_NT", UP, LEVEL), previous=Version(HO
 HOSTILE_CHANNEL = replace(HOSTILE_CHANNEL, newest=Version(HOSTILE, NEWEST.released))
 ELSEWHERE = replace(TABLES["mixed"], newest=Version(HOSTILE, NOW), previous=Version(HOSTILE, NOW))
 ESCAPED: dict[str, Callable[[], str]] = {
-    "text": lambda: parts.text(HOSTILE),
-    "tag": lambda: parts.tag("p", title=HOSTILE, data_mc_x=HOSTILE),
-    "link": lambda: parts.link(HOSTILE, "a"),
-    "button": lambda: parts.button(HOSTILE, HOSTILE, data_mc_text=HOSTILE),
-    "chip": lambda: parts.chip("up", HOSTILE, HOSTILE),
-    "key": lambda: parts.key("mc-v0", HOSTILE),
-    "headline": lambda: parts.headline("up", HOSTILE, HOSTILE),
-    "message": lambda: parts.message(HOSTILE, HOSTILE),
-    "spark": lambda: parts.spark([1, 2], [1, 2], 1, 0, HOSTILE),
-    "spark without a base": lambda: parts.spark([1, 2], [1, 2], 0, 0, HOSTILE),
-    "failure": lambda: frame.failure(HOSTILE, HOSTILE),
-    "code": lambda: figures.get_this(TABLE_QUERY, HOSTILE, has_chart=True),
+    "text": lambda: html.text(HOSTILE),
+    "tag": lambda: html.tag("p", title=HOSTILE, data_mc_x=HOSTILE),
+    "link": lambda: html.link(HOSTILE, "a"),
+    "button": lambda: html.button(HOSTILE, HOSTILE, data_mc_text=HOSTILE),
+    "chip": lambda: html.chip("up", HOSTILE, HOSTILE),
+    "key": lambda: html.key("mc-v0", HOSTILE),
+    "headline": lambda: html.headline("up", HOSTILE, HOSTILE),
+    "message": lambda: html.message(HOSTILE, HOSTILE),
+    "spark": lambda: svg.spark([1, 2], [1, 2], 1, 0, HOSTILE),
+    "spark without a base": lambda: svg.spark([1, 2], [1, 2], 0, 0, HOSTILE),
+    "failure": lambda: layout.failure(HOSTILE, HOSTILE),
+    "code": lambda: components.get_this(TABLE_QUERY, HOSTILE, has_chart=True),
     "overview": lambda: overview_page.overview(overview(HOSTILE_CHANNEL), QUERY),
     "overview without pings": lambda: overview_page.overview(
         overview(replace(HOSTILE_CHANNEL, platforms=(without_pings("Linux"),))), QUERY
     ),
-    "overview headline": lambda: parts.headline(*words.channel_headline(HOSTILE_CHANNEL)),
+    "overview headline": lambda: html.headline(*messages.channel_headline(HOSTILE_CHANNEL)),
     "table": lambda: table_page.table(replace(ELSEWHERE, older=(Version(HOSTILE, NOW),)), TABLE_QUERY),
-    "table headline": lambda: parts.headline(*words.table_headline(ELSEWHERE)),
+    "table headline": lambda: html.headline(*messages.table_headline(ELSEWHERE)),
     "figures": lambda: detail_page.figures(
         replace(DETAILS["up"], newest=Version(HOSTILE, NOW), previous=Version(HOSTILE, NOW))
     ),
@@ -232,16 +233,16 @@ def test_text_never_becomes_markup(name: str) -> None:
     ],
 )
 def test_change_has_a_true_minus_and_as_many_digits_as_its_interval_allows(value, lower, upper, said: str) -> None:
-    assert plain(words.size_and_interval(Change(value, lower, upper))) == said
+    assert plain(messages.size_and_interval(Change(value, lower, upper))) == said
 
 
 def test_rise_from_nothing_is_a_rise_and_says_what_is_sure() -> None:
     row = measured("gpu_crashes", FROM_NOTHING)
-    assert words.direction(row) == "up"
-    assert words.size(row.change) == "more"
-    assert plain(words.size_and_interval(row.change)) == "+120 % or more"
-    assert words.change_and_interval(row)[0] == "–"
-    assert words.size_on_chip(row) == "More"
+    assert messages.direction(row) == "up"
+    assert messages.size(row.change) == "more"
+    assert plain(messages.size_and_interval(row.change)) == "+120 % or more"
+    assert messages.change_and_interval(row)[0] == "–"
+    assert messages.size_on_chip(row) == "More"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_rise_from_nothing_is_a_rise_and_says_what_is_sure() -> None:
     ],
 )
 def test_change_has_a_direction_only_when_its_interval_excludes_none(change, state: Any, expected: str) -> None:
-    assert words.direction(replace(measured("main_crashes", UP, state), change=change)) == expected
+    assert messages.direction(replace(measured("main_crashes", UP, state), change=change)) == expected
 
 
 @settings(deadline=None)
@@ -317,7 +318,7 @@ LAST_DAY = "In the last 24 h 6.1 per 1000 usage hours, since release 5.91."
 
 
 def test_headline_says_what_where_how_much_and_how_sure() -> None:
-    state, sentence, line = words.overview_headline(OVERVIEWS["up"], "release")
+    state, sentence, line = messages.overview_headline(OVERVIEWS["up"], "release")
     assert state == "up"
     assert plain(sentence) == "56.0 on release, Windows: 38 % more main crashes than 55.0.3 (+31 to +45 %)"
     assert line == f"{LAST_DAY} Nothing else stands out."
@@ -328,19 +329,19 @@ def test_headline_takes_the_largest_increase_of_all_platforms_and_names_the_othe
     summary = channel(
         platform("Windows_NT", small, DOWN), platform("Linux", LEVEL, UP), platform("Darwin", DOWN, LEVEL)
     )
-    state, sentence, line = words.channel_headline(summary)
+    state, sentence, line = messages.channel_headline(summary)
     assert (state, plain(sentence).split(": ")[1]) == ("up", "38 % more content crashes than 55.0.3 (+31 to +45 %)")
     others = "The largest change on other platforms: Windows main crashes +14 %, macOS main crashes −12 %."
     assert plain(line) == f"{LAST_DAY} {others}"
 
 
 def test_headline_does_not_hide_the_other_change_of_the_same_platform() -> None:
-    _, _, line = words.channel_headline(channel(platform("Windows_NT", UP, DOWN), without_pings("Linux")))
+    _, _, line = messages.channel_headline(channel(platform("Windows_NT", UP, DOWN), without_pings("Linux")))
     assert plain(line) == f"{LAST_DAY} Also there: content crashes −12 %. Not enough usage yet: Linux."
 
 
 def test_decrease_is_said_as_fewer() -> None:
-    state, sentence, _ = words.overview_headline(OVERVIEWS["down"], "release")
+    state, sentence, _ = messages.overview_headline(OVERVIEWS["down"], "release")
     assert (state, plain(sentence)) == (
         "down",
         "56.0 on release, Linux: 12 % fewer main crashes than 55.0.3 (−20 to −4 %)",
@@ -348,7 +349,7 @@ def test_decrease_is_said_as_fewer() -> None:
 
 
 def test_rise_from_nothing_is_said_as_more() -> None:
-    state, sentence, _ = words.overview_headline(OVERVIEWS["from nothing"], "release")
+    state, sentence, _ = messages.overview_headline(OVERVIEWS["from nothing"], "release")
     assert state == "up"
     assert plain(sentence) == "56.0 on release, macOS: more content crashes than 55.0.3 (+120 % or more)"
 
@@ -364,11 +365,11 @@ def test_rise_from_nothing_is_said_as_more() -> None:
     ],
 )
 def test_headline_without_a_change_says_why(name: str, state: str, sentence: str) -> None:
-    assert words.overview_headline(OVERVIEWS[name], "release")[:2] == (state, sentence)
+    assert messages.overview_headline(OVERVIEWS[name], "release")[:2] == (state, sentence)
 
 
 def test_table_headline_names_the_others_and_counts_what_is_not_clear() -> None:
-    state, sentence, line = words.table_headline(TABLES["mixed"])
+    state, sentence, line = messages.table_headline(TABLES["mixed"])
     assert (state, plain(sentence)) == (
         "up",
         "56.0 on release, Windows: more plugin crashes than 55.0.3 (+120 % or more)",
@@ -390,7 +391,7 @@ def test_table_headline_names_the_others_and_counts_what_is_not_clear() -> None:
     ],
 )
 def test_detail_headline(name: str, state: str, sentence: str) -> None:
-    assert (words.detail_headline(DETAILS[name])[0], plain(words.detail_headline(DETAILS[name])[1])) == (
+    assert (messages.detail_headline(DETAILS[name])[0], plain(messages.detail_headline(DETAILS[name])[1])) == (
         state,
         sentence,
     )
@@ -400,7 +401,7 @@ def test_sentence_to_copy_says_all_changes_that_stand_out() -> None:
     summary = channel(
         platform("Windows_NT", UP, LEVEL), platform("Linux", FROM_NOTHING, LEVEL), without_pings("Darwin")
     )
-    assert plain(words.sentence_to_copy(summary, NOW)) == (
+    assert plain(messages.sentence_to_copy(summary, NOW)) == (
         "Firefox 56.0 on release, 4 days old: 8.02 main and content crashes per 1000 usage hours (55.0.3 at that age: "
         "8.02). Largest changes: Linux, main crashes +120 % or more; Windows, main crashes +38 % (+31 to +45 %). "
         "Not enough usage yet: macOS."
@@ -408,7 +409,7 @@ def test_sentence_to_copy_says_all_changes_that_stand_out() -> None:
 
 
 def test_sentence_to_copy_without_a_previous_version_does_not_blame_usage() -> None:
-    said = words.sentence_to_copy(channel(platform("Linux", None, None), previous=None), NOW)
+    said = messages.sentence_to_copy(channel(platform("Linux", None, None), previous=None), NOW)
     assert said == "Firefox 56.0 on release, 4 days old: no version to compare with."
 
 
@@ -421,11 +422,11 @@ def test_page_without_a_previous_version_does_not_claim_that_nothing_changed() -
 
 
 def test_failure_names_no_path_and_no_bug() -> None:
-    assert words.failure(MissionControlError("there is no dataset at /x"), 5) == (
+    assert messages.failure(MissionControlError("there is no dataset at /x"), 5) == (
         "The dataset could not be read",
         "The reason is in the server's log. It is tried again every 5 s.",
     )
-    assert "boom" not in " ".join(words.failure(ValueError("boom"), 5))
+    assert "boom" not in " ".join(messages.failure(ValueError("boom"), 5))
 
 
 # ---------- the pages' figures ----------
@@ -472,7 +473,7 @@ def test_worst_first_puts_a_rise_from_nothing_before_all_others() -> None:
         *("content_crashes", "main_crashes", "plugin_crashes", "startup_crashes", "gpu_crashes"),
         *("gmplugin_crashes", "slow_script_notice_count"),
     ]
-    names = [words.measure_label(row.measure) for row in table_page.ordered(rows, "name")]
+    names = [messages.measure_label(row.measure) for row in table_page.ordered(rows, "name")]
     assert names == sorted(names, key=str.lower)
 
 
@@ -536,16 +537,16 @@ def test_code_of_a_page_gives_what_the_page_shows(query: Query, tmp_path: Path) 
 
 # ---------- freshness ----------
 def test_clock_of_freshness_gets_the_moment_and_the_limit() -> None:
-    page = Page(frame.freshness(NOW, 600, now=NOW + timedelta(seconds=600)))
+    page = Page(layout.freshness(NOW, 600, now=NOW + timedelta(seconds=600)))
     assert page.text == "Data up to 14:35:10 UTC"
     assert page.classes() == ["mc-fresh"]
     assert page.attributes("data-mc-up-to") == [str(int(NOW.timestamp() * 1000))]
     assert page.attributes("data-mc-stale-after") == ["600"]
-    assert "mc-stale" in Page(frame.freshness(None, 600)).classes()[0]
+    assert "mc-stale" in Page(layout.freshness(None, 600)).classes()[0]
 
 
 def test_stale_data_look_stale_before_any_script_has_run() -> None:
-    page = Page(frame.freshness(NOW, 600, now=NOW + timedelta(seconds=601)))
+    page = Page(layout.freshness(NOW, 600, now=NOW + timedelta(seconds=601)))
     assert page.text == "Data stopped at 14:35:10 UTC"
     assert page.classes() == ["mc-fresh mc-stale"]
 
@@ -556,19 +557,19 @@ def test_every_card_says_as_of_when_it_is_for_when_data_stop() -> None:
 
 
 def test_crumbs_lead_back_up() -> None:
-    page = Page(frame.top(replace(DETAIL_QUERY, channel="beta", os_name="Linux"), NOW, 600))
+    page = Page(layout.top(replace(DETAIL_QUERY, channel="beta", os_name="Linux"), NOW, 600))
     assert page.attributes("href") == ["#mc-main", "?", "?channel=beta", "?view=table&channel=beta&platform=linux"]
     assert page.text.startswith("Skip to the content Mission Control Beta Linux Main crashes")
 
 
 # ---------- drawings ----------
 def test_spark_leaves_a_gap_where_there_was_no_usage() -> None:
-    page = Page(parts.spark([1.0, 1.1, None, 1.2, 1.3], [1.0] * 5, 1.0, 0, "x"))
+    page = Page(svg.spark([1.0, 1.1, None, 1.2, 1.3], [1.0] * 5, 1.0, 0, "x"))
     assert page.classes("polyline") == ["p", "n", "n"]
 
 
 def test_spark_dots_its_incomplete_end() -> None:
-    page = Page(parts.spark([1.0, 1.1, 1.2, 1.3], [1.0] * 4, 1.0, 2, "x"))
+    page = Page(svg.spark([1.0, 1.1, 1.2, 1.3], [1.0] * 4, 1.0, 2, "x"))
     assert page.classes("polyline") == ["p", "n", "y"]
     newest, late = (page.attributes("points")[place].split() for place in (1, 2))
     assert (len(newest), len(late)) == (2, 3)
@@ -580,7 +581,7 @@ def test_spark_dots_its_incomplete_end() -> None:
     st.lists(st.none() | st.floats(0, 1e9), max_size=12), st.integers(0, 15), st.sampled_from([0.0, 1.0, float("nan")])
 )
 def test_spark_of_anything_is_well_formed_and_within_its_box(rates, incomplete: int, base: float) -> None:
-    page = Page(parts.spark(rates, rates[::-1], base, incomplete, "x"))
+    page = Page(svg.spark(rates, rates[::-1], base, incomplete, "x"))
     points = [pair.split(",") for each in page.attributes("points") for pair in each.split()]
     assert all(0 <= float(x) <= 200 and 0 <= float(y) <= 40 for x, y in points)
 
@@ -590,21 +591,21 @@ def test_spark_of_anything_is_well_formed_and_within_its_box(rates, incomplete: 
     [(UP, 1, 0), (Change(3.0, 2.0, 5.0), 0, 1), (Change(-0.5, -0.9, 1.2), 0, 2), (FROM_NOTHING, 0, 0)],
 )
 def test_whisker_has_arrow_heads_where_it_leaves_its_scale(change: Change, dots: int, heads: int) -> None:
-    page = Page(parts.whisker("up", change.value, change.lower, change.upper))
+    page = Page(svg.whisker("up", change.value, change.lower, change.upper))
     assert (page.classes("circle").count("d"), page.classes("path").count("h")) == (dots, heads)
 
 
 def test_settings_of_a_page_are_said_on_its_button() -> None:
-    assert words.setting(DETAIL_QUERY) == "7 d, latest, hour, version, rate: change"
-    assert words.setting(replace(TABLE_QUERY, period="last_24h")) == "Release, Windows, rate, last 24 h: change"
+    assert messages.setting(DETAIL_QUERY) == "7 d, latest, hour, version, rate: change"
+    assert messages.setting(replace(TABLE_QUERY, period="last_24h")) == "Release, Windows, rate, last 24 h: change"
     days = {"since": moment("01T00:00").date(), "until": moment("03T00:00").date()}
-    said = words.setting(replace(DETAIL_QUERY, interval="custom", **days))
+    said = messages.setting(replace(DETAIL_QUERY, interval="custom", **days))
     assert said == "2017-10-01 to 2017-10-03, latest, hour, version, rate: change"
 
 
 def test_title_names_the_place() -> None:
-    assert words.page_title(QUERY) == "Release · Mission Control"
-    assert words.page_title(DETAIL_QUERY) == "Main crashes, Release, Windows · Mission Control"
+    assert messages.page_title(QUERY) == "Release · Mission Control"
+    assert messages.page_title(DETAIL_QUERY) == "Main crashes, Release, Windows · Mission Control"
 
 
 # ---------- versions that the calendar lacks ----------
@@ -617,15 +618,15 @@ def test_version_that_the_calendar_lacks_is_named_as_such_on_every_page() -> Non
     front = Page(overview_page.overview(overview(UNLISTED_CHANNEL), QUERY)).text
     assert f"57.0 {NOT_LISTED}" in front
     assert f"first hour in which it had 1 % of the channel’s usage: it is {NOT_LISTED}." in plain(front)
-    assert f"57.0 is {NOT_LISTED}." in words.channel_headline(UNLISTED_CHANNEL)[2]
+    assert f"57.0 is {NOT_LISTED}." in messages.channel_headline(UNLISTED_CHANNEL)[2]
 
     unlisted = replace(TABLES["mixed"], newest=UNLISTED, older=(replace(UNLISTED, version="55.0.9"),))
-    assert words.table_headline(unlisted)[2].startswith(f"57.0 is {NOT_LISTED}. ")
+    assert messages.table_headline(unlisted)[2].startswith(f"57.0 is {NOT_LISTED}. ")
     assert Page(table_page.table(unlisted, TABLE_QUERY)).text.count(NOT_LISTED) == 2
 
     line = Line("57.0", "57.0", 0, NOW, UNLISTED.not_listed_on)
     shown = replace(DETAILS["up"], newest=UNLISTED, previous=UNLISTED, lines=(line, replace(line, label="55.0.9")))
-    assert words.detail_headline(shown)[2].startswith(f"57.0 and 57.0 are {NOT_LISTED}. ")
+    assert messages.detail_headline(shown)[2].startswith(f"57.0 and 57.0 are {NOT_LISTED}. ")
     assert f"57.0 and 55.0.9 are {NOT_LISTED}." in Page(detail_page.below_chart(shown, DETAIL_QUERY)).text
 
 

@@ -11,7 +11,10 @@ import pytest
 
 from streaming import contract
 from streaming.errors import MissionControlError
-from streaming.pings import Envelope, Ping, Rejected, decode
+from streaming.pings.classify import Classifier, Ping, Rejected, decode
+from streaming.pings.envelope import Envelope
+from streaming.pings.kinds import REASONS
+from tests.plain_loop import COUNTED
 
 RECEIVED_US = 1_506_956_400_000_000  # 2017-10-02T15:00:00Z
 SUBMITTED_US = 1_506_952_800_000_000  # 2017-10-02T14:00:00Z
@@ -81,7 +84,7 @@ def rejected(document: bytes, envelope: Envelope = Envelope()) -> Rejected:  # n
 
 
 def dimension(ping: Ping, name: str) -> str:
-    return ping.dimensions[contract.DIMENSIONS.index(name)]
+    return ping.dimensions[contract.DIMENSION_NAMES.index(name)]
 
 
 def events(ping: Ping) -> dict[str, int]:
@@ -219,14 +222,13 @@ def test_use_that_is_missing_or_negative_rejects_the_ping(kind: str, seconds: An
     assert rejected(changed(KINDS[kind], **{path: seconds})).reason == reason
 
 
-@pytest.mark.parametrize("measure", [measure for measure in contract.MEASURES if measure.source == "main"])
-def test_main_ping_counts_the_first_bucket_of_the_measures_histogram(measure: contract.Measure) -> None:
+@pytest.mark.parametrize(("measure", "keys"), COUNTED)
+def test_main_ping_counts_the_first_bucket_of_the_measures_histogram(measure: str, keys: tuple[str, ...]) -> None:
     histogram: dict[str, Any] = {"values": {"0": 7, "1": 100}, "sum": 9}
-    if measure.key:
-        document = changed(MAIN, payload__keyedHistograms={measure.histogram: {measure.key: histogram, "x": histogram}})
-    else:
-        document = changed(MAIN, payload__histograms={measure.histogram: histogram, "X": histogram})
-    assert events(accepted(document)) == {measure.name: 7}
+    _, section, name, *key, _, _ = keys
+    held = {key[0]: histogram, "x": histogram} if key else histogram
+    document = changed(MAIN, **{f"payload__{section}": {name: held, **({} if key else {"X": histogram})}})
+    assert events(accepted(document)) == {measure: 7}
 
 
 def test_subprocess_histogram_without_a_key_counts_nothing() -> None:
@@ -377,7 +379,7 @@ def test_envelope_speaks_where_the_ping_is_silent_and_only_there() -> None:
 )
 def test_envelope_refuses_what_is_no_channel_or_country(stand_ins: dict[str, Any], said: str) -> None:
     with pytest.raises(MissionControlError, match=said):
-        Envelope(**stand_ins)
+        Classifier(Envelope(**stand_ins))
 
 
 @pytest.mark.parametrize(
@@ -609,7 +611,7 @@ def test_document_that_does_not_count_says_why(reason: str, document: bytes, doc
 
 def test_every_reason_of_a_document_has_a_document() -> None:
     of_sources = {"file_vanished", "file_unreadable", "file_corrupt", "messages_lost", "duplicate"}
-    assert set(DOCUMENTS) == set(contract.REASONS) - of_sources
+    assert set(DOCUMENTS) == set(REASONS) - of_sources
 
 
 @pytest.mark.parametrize(

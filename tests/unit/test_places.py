@@ -5,10 +5,10 @@ from unittest.mock import Mock
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from missioncontrol_nb.dashboard.limits import PlainErrors, client_of, is_navigation, visitor_of
-from missioncontrol_nb.dashboard.places import Place, Places, TooManyPagesError
-from missioncontrol_nb.dashboard.settings import kernel_environment
-from missioncontrol_nb.dashboard.websocket import is_widget_message
+from missioncontrol_nb.dashboard.server.admission import Place, Places, TooManyPagesError
+from missioncontrol_nb.dashboard.server.limits import PlainErrors, client_of, is_navigation, visitor_of
+from missioncontrol_nb.dashboard.server.settings import kernel_environment
+from missioncontrol_nb.dashboard.server.websocket import is_widget_message
 
 
 class World:

@@ -10,9 +10,12 @@ from unittest.mock import Mock
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from missioncontrol_nb.dashboard.places import Places
-from missioncontrol_nb.dashboard.pool import FAILED, Pool, has_failed, is_ready
-from missioncontrol_nb.dashboard.server import Hosting, LimitedPageHandler, Server, end_kernel
+from missioncontrol_nb.dashboard.server.admission import Places
+from missioncontrol_nb.dashboard.server.configuration import Hosting
+from missioncontrol_nb.dashboard.server.handlers import LimitedPageHandler
+from missioncontrol_nb.dashboard.server.kernels import end_kernel
+from missioncontrol_nb.dashboard.server.pool import FAILED, Pool, has_failed, is_ready
+from missioncontrol_nb.dashboard.server.server import Server
 
 GOOD = ["<html>", "<p>a page</p>"]
 BAD = ["<html>", f"<p {FAILED}>no page</p>"]

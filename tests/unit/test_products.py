@@ -1,6 +1,7 @@
 """Two products on one channel and system: their counts never meet in a sum."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,9 +9,8 @@ import pandas as pd
 import pytest
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.dashboard import words
+from missioncontrol_nb.dashboard import messages
 from missioncontrol_nb.monitor import DetailRequest
-from missioncontrol_nb.monitor.place import is_measured
 from missioncontrol_nb.status.collect import Collector
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -125,13 +125,15 @@ def test_files_of_the_older_layout_sum_no_two_products(tmp_path: Path) -> None:
 
 
 # ---------- measures ----------
-def test_measure_says_itself_where_it_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert words.not_measured("content_crashes", "Android") == "Firefox for Android runs no content processes."
-    assert words.not_measured("gpu_crashes", "Android") == "No ping of this platform carries it."
-    monkeypatch.setitem(contract.APPLICATION_ON, "Android", "Fenix")
-    assert is_measured("content_crashes", "Android"), "Fennec's successor has content processes"
-    declared = contract.Measure("contents_lost", "Contents lost", "crash")
-    assert declared.why_not_on("Android") is None, "whatever its name begins with"
+def test_measure_says_itself_where_it_is_not_measured() -> None:
+    assert messages.not_measured(contract.FIREFOX, "content_crashes", "Android").startswith("Firefox for Android runs")
+    assert messages.not_measured(contract.FIREFOX, "gpu_crashes", "Android") == "No ping of this platform carries it."
+    *others, android = contract.FIREFOX.platforms
+    fenix = replace(contract.FIREFOX, platforms=(*others, replace(android, application="Fenix")))
+    content_crashes = contract.measure("content_crashes")
+    assert fenix.why_not_measured(content_crashes, "Android") is None, "Fennec's successor has content processes"
+    declared = contract.Measure("contents_lost", "Contents lost", (contract.Event("telemetry/crash", {}),))
+    assert contract.FIREFOX.why_not_measured(declared, "Android") is None, "whatever its name begins with"
 
 
 @pytest.mark.parametrize(("first", "expected"), [("-", 6.0), ("0", 3.0)])

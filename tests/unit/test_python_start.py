@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streaming.cluster import environment_settings
 from streaming.errors import MissionControlError
-from streaming.python_start import write_launcher
+from streaming.spark.cluster import environment_settings
+from streaming.spark.python_start import write_launcher
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -46,7 +46,7 @@ def test_python_is_started_itself_where_no_file_can_be_executed(
 def test_pandas_is_imported_only_where_something_else_may_need_it() -> None:
     code = """
 import sys
-from streaming.python_start import spare_pandas
+from streaming.spark.python_start import spare_pandas
 spare_pandas()
 import pyarrow as pa
 pa.array([1, None]), pa.RecordBatch.from_pylist([{"a": "b"}])

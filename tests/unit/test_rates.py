@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-import missioncontrol_nb as mc
-from missioncontrol_nb.rates import (
+from missioncontrol_nb.statistics import (
     change,
     completeness,
     rate_interval,
@@ -50,12 +49,6 @@ def test_rates_are_one_row_per_row_and_measure() -> None:
     assert long["measure"].tolist() == ["main_crashes", "main_crashes", "gpu_crashes", "gpu_crashes"]
     assert long["events"].tolist() == [3, 1, 0, 2]
     assert long["rate_per_1k_hours"].tolist() == [1.5, 2.0, 0.0, 4.0]
-
-
-def test_module_and_function_are_both_there() -> None:
-    frame = counts(usage_hours=[2000.0], main_crashes=[3])
-    pd.testing.assert_frame_equal(mc.rates(frame), rates(frame))
-    assert mc.rates.rate_interval is rate_interval
 
 
 def test_rate_is_the_ratio_of_sums_not_the_mean_of_ratios() -> None:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming import contract, dedupe
-from streaming.counting import Counter, Delivery
-from streaming.receipt import SETTLE_MS, Cut, Receipts, cut, received_since, settled
+from streaming import contract
+from streaming.aggregation import deduplication
+from streaming.aggregation.counter import Counter, Delivery
+from streaming.aggregation.receipt import SETTLE_MS, Cut, Receipts, cut, received_since, settled
 from tests.unit.test_counting import ping
 
 HOUR_MS = 3_600_000
@@ -99,7 +100,7 @@ class Job:
     folder: Path
     begin: dict[str, int]
     since_ms: int = 0
-    number: int = dedupe.FIRST_NUMBER
+    number: int = deduplication.FIRST_NUMBER
 
     def __post_init__(self) -> None:
         self.counts: list[str] = []
@@ -129,7 +130,7 @@ class Job:
                 message = log.partitions[int(place)][offset]
                 received_us = receipts.received_us(int(place), message.timestamp_ms)
                 counter.add(message.document, 0, Delivery((int(place) << 48) + offset, received_us))
-        kept = dedupe.dropping(self.number, self.folder)(iter([counter.partial_sums()]))
+        kept = deduplication.dropping(self.number, self.folder)(iter([counter.partial_sums()]))
         rows = pa.Table.from_batches(kept).to_pylist()
         counts = [row["country"] for row in rows if row["table"] == "error_aggregates" for _ in range(row["count"])]
         rejects = {row["document_type"]: row["count"] for row in rows if row["table"] == "rejected_pings"}

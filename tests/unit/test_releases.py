@@ -16,14 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mozilla_version.gecko import FirefoxVersion
 
-from missioncontrol_nb import fetching, releases
 from missioncontrol_nb.commands.releases import command
-from missioncontrol_nb.releases import Calendar, Release, load_calendar, version_key
+from missioncontrol_nb.releases import calendar as calendar_module
+from missioncontrol_nb.releases import fetching, sources
+from missioncontrol_nb.releases import product_details as product_details_module
+from missioncontrol_nb.releases.calendar import Calendar, Release
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.releases.versions import version_key
 from streaming import contract
 from streaming.errors import MissionControlError
-from streaming.forms import is_version as is_version_of_a_ping
+from streaming.pings.validation import is_version as is_version_of_a_ping
 
-CALENDAR = load_calendar(releases.PACKAGED)
+CALENDAR = load_calendar(sources.PACKAGED)
 VERSIONS = st.from_regex(
     r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}((a|b|rc)[0-9]{1,3}|esr)?", fullmatch=True, alphabet="0123456789abcers."
 )
@@ -96,7 +100,7 @@ def test_version_of_four_digits_is_one_to_the_counter_the_calendar_and_mozilla(v
 @given(VERSIONS)
 def test_whatever_a_ping_may_say_can_be_sorted(version: str) -> None:
     assert is_version_of_a_ping(version)
-    assert releases.is_version(version)
+    assert calendar_module.is_version(version)
 
 
 def test_order_is_mozillas_own() -> None:
@@ -129,7 +133,7 @@ def test_order_of_versions_agrees_with_dates_within_a_series() -> None:
     "text", ["", "56", "56.", "v56.0", "56.0b", "56.0c1", "56.0 ", "56.0\n", "٥٦.0", "56.0<b>", "1.2.3.4.5"]
 )
 def test_what_is_no_version_is_refused(text: str) -> None:
-    assert not releases.is_version(text)
+    assert not calendar_module.is_version(text)
     with pytest.raises(MissionControlError, match=re.escape(repr(text))):
         version_key(text)
 
@@ -276,7 +280,7 @@ def test_packaged_snapshot_is_what_update_makes_of_product_details(shared_data: 
     )
     assert result.exit_code == 0, result.output
     assert "releases up to 2024-05-31" in result.output
-    assert (tmp_path / "new.json").read_bytes() == releases.PACKAGED.read_bytes()
+    assert (tmp_path / "new.json").read_bytes() == sources.PACKAGED.read_bytes()
 
 
 def test_calendar_reads_one_history_and_firefox_json(product_details: Path, tmp_path: Path) -> None:
@@ -338,7 +342,7 @@ def test_what_is_no_calendar_is_said_to_be_none(tmp_path: Path, content: str, sa
 
 def test_snapshot_of_the_user_is_used_when_it_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "own.json"
-    monkeypatch.setattr(releases, "user_snapshot", lambda: own)
+    monkeypatch.setattr(sources, "user_snapshot", lambda: own)
     assert load_calendar() == CALENDAR
     CALENDAR.shifted(-1).save(own)
     assert load_calendar() == CALENDAR
@@ -360,7 +364,7 @@ def test_show_lists_what_was_out() -> None:
 
 
 def test_every_channel_has_releases() -> None:
-    assert all(CALENDAR.on(channel) for channel in contract.CHANNELS)
+    assert all(CALENDAR.on(channel) for channel in contract.FIREFOX.channel_names)
 
 
 def update(source: Path | str, target: Path, *options: str) -> tuple[int, str]:
@@ -431,7 +435,8 @@ def test_update_refuses_what_is_no_whole_calendar_and_leaves_the_present_one(
 
 def test_nightly_of_every_week_since_2011_is_taken(shared_data: Path) -> None:
     """A merge is up to five days before the first beta or the release that it made (58.0a1), and told late at times."""
-    told = {name: json.loads((shared_data / "releases" / name).read_text()) for name in releases.HISTORIES}
+    names = product_details_module.HISTORIES
+    told = {name: json.loads((shared_data / "releases" / name).read_text()) for name in names}
     nightlies = sorted(CALENDAR.on("nightly"), key=lambda release: release.date)
     checked = 0
     for nightly, follows in zip(nightlies, [*nightlies[1:], None], strict=True):
@@ -443,7 +448,7 @@ def test_nightly_of_every_week_since_2011_is_taken(shared_data: Path) -> None:
             known = {name: {v: on for v, on in history.items() if on <= day} for name, history in told.items()}
             versions = {"LATEST_FIREFOX_VERSION": "56.0", "FIREFOX_NIGHTLY": nightly.version}
             versions["LAST_MERGE_DATE"] = str(merged)
-            releases._check_product_details("", known | {"firefox_versions.json": versions})
+            product_details_module.check_product_details("", known | {"firefox_versions.json": versions})
             checked += 1
     assert checked > 650
 
@@ -469,10 +474,10 @@ def test_place_of_a_calendar_that_cannot_be_written_is_told_before_and_after(
 ) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    for write in (releases.require_writable, CALENDAR.save):
+    for write in (calendar_module.require_writable, CALENDAR.save):
         with pytest.raises(MissionControlError, match=says):
             write(tmp_path / name)
-    releases.require_writable(tmp_path / "new" / "folder" / "releases.json")
+    calendar_module.require_writable(tmp_path / "new" / "folder" / "releases.json")
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
 
 
@@ -531,7 +536,7 @@ def test_server_that_does_not_end_or_points_elsewhere_is_left(
     if kind != "drips":
         monkeypatch.setattr(fetching, "MOST_SECONDS", 60.0)
     monkeypatch.setattr(
-        releases, "Budget", lambda: fetching.Budget(fetching.MOST_BYTES, monotonic() + fetching.MOST_SECONDS)
+        sources, "Budget", lambda: fetching.Budget(fetching.MOST_BYTES, monotonic() + fetching.MOST_SECONDS)
     )
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever)

@@ -8,14 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.loader import Dataset
-from missioncontrol_nb.releases import load_calendar
-from missioncontrol_nb.simulate import Bad, Fleet, people, weeks_until
-from missioncontrol_nb.simulate.builds import PLAYED_RELEASE, builds_of
-from missioncontrol_nb.simulate.fleet import DAY_CYCLE, WINDOWS_A_DAY, window_of
-from missioncontrol_nb.simulate.history import new_dataset, write_history
+from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.simulator import Bad, Fleet, population, weeks_until
+from missioncontrol_nb.simulator.builds import PLAYED_RELEASE, builds_of
+from missioncontrol_nb.simulator.fleet import DAY_CYCLE, WINDOWS_A_DAY, window_of
+from missioncontrol_nb.simulator.history import new_dataset, write_history
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.pings.kinds import REASONS
 
 NOW = datetime(2017, 10, 3, 12, 2, tzinfo=UTC)  # a Tuesday: 56.0 is five days old
 SINCE = NOW - timedelta(hours=24)
@@ -220,7 +221,7 @@ def test_history_says_what_it_wrote(history):
     assert mc.load(dataset, every=None)["count"].sum() == written.pings
     rejected = Dataset(dataset).load_rejected().groupby("reason")["count"].sum()
     assert rejected.to_dict() == written.rejected
-    assert set(written.rejected) <= set(contract.REASONS)
+    assert set(written.rejected) <= set(REASONS)
     assert sum(written.rejected.values()) / written.pings == pytest.approx(0.0036, rel=0.05)
 
 
@@ -255,7 +256,7 @@ def test_most_of_linux_is_unofficial(history, fleet):
 
 def test_experiments_hold_their_share_of_each_branch(history):
     dataset, _ = history
-    experiment = people.EXPERIMENTS[0]
+    experiment = population.EXPERIMENTS[0]
     all_of = mc.load(dataset, every=None, channel=experiment.channel, os_name=["Windows_NT", "Darwin"])
     enrolled = mc.load(dataset, every=None, experiment_id=experiment.id, by="experiment_branch")
     assert list(enrolled["experiment_branch"]) == sorted(experiment.branches)
@@ -266,7 +267,7 @@ def test_experiments_hold_their_share_of_each_branch(history):
 def test_countries_have_their_shares(history):
     dataset, _ = history
     counts = mc.load(dataset, every=None, by="country").set_index("country")["count"]
-    for country, share in people.COUNTRIES.items():
+    for country, share in population.COUNTRIES.items():
         assert counts[country] / counts.sum() == pytest.approx(share, rel=0.15)
 
 

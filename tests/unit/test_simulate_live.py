@@ -18,14 +18,13 @@ import pytest
 from click.testing import CliRunner
 
 from missioncontrol_nb.commands.simulate import command
-from missioncontrol_nb.releases import load_calendar
-from missioncontrol_nb.simulate import Bad, Fleet
-from missioncontrol_nb.simulate.broken import FAULTS
-from missioncontrol_nb.simulate.draw import Sender, batches
-from missioncontrol_nb.simulate.fleet import MEAN_LENGTH_HOURS, window_of
-from missioncontrol_nb.simulate.live import Sent, sink_of, write_live
-from streaming import contract
-from streaming.counting import Counter
+from missioncontrol_nb.releases.sources import load_calendar
+from missioncontrol_nb.simulator import Bad, Fleet
+from missioncontrol_nb.simulator.faulty_pings import FAULTS
+from missioncontrol_nb.simulator.fleet import MEAN_LENGTH_HOURS, window_of
+from missioncontrol_nb.simulator.live import Sent, sink_of, write_live
+from missioncontrol_nb.simulator.sampling import Sender, batches
+from streaming.aggregation.counter import Counter
 from streaming.errors import MissionControlError
 
 NOW = datetime(2017, 10, 3, 12, 0, tzinfo=UTC)
@@ -38,7 +37,7 @@ def fleet():
 
 
 def kind_of(document):
-    return next(kind for kind in contract.DOCUMENT_TYPES if b'"document_type":"%s"' % kind.encode() in document[:300])
+    return next(kind for kind in ("main", "crash", "core") if b'"document_type":"%s"' % kind.encode() in document[:300])
 
 
 @dataclass

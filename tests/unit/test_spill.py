@@ -7,28 +7,23 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql.streaming.datasource import ReadMaxBytes
 
-from streaming import contract, source, spill
-from streaming.counting import Counter, Delivery
-from streaming.dedupe import dropping
+from streaming import contract
+from streaming.aggregation import spill
+from streaming.aggregation.counter import Counter, Delivery
+from streaming.aggregation.deduplication import dropping
+from streaming.aggregation.partial_sums import add_up
+from streaming.aggregation.spill import files_of, room_of, spilled, with_rows
+from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
-from streaming.files import (
-    FEW_BYTES,
-    PIECE_BYTES,
-    FileLog,
-    FilePlan,
-    Listed,
-    PingFilesReader,
-    count_pieces,
-    have_few_rows,
-    list_files,
-    share_out,
-    take,
-)
-from streaming.patience import NO_PATIENCE
-from streaming.pings import Envelope
-from streaming.spill import files_of, room_of, spilled, with_rows
-from streaming.sums import add_up
-from streaming.table import open_writers
+from streaming.sources import base
+from streaming.sources.files.batch_log import FileLog
+from streaming.sources.files.data_source import PingFilesReader
+from streaming.sources.files.listing import list_files
+from streaming.sources.files.reader import count_pieces
+from streaming.sources.files.source import FilePlan
+from streaming.sources.files.splits import FEW_BYTES, PIECE_BYTES, have_few_rows, share_out, take
+from streaming.storage.listing import Listed
+from streaming.storage.retry import NO_PATIENCE
 from tests.spark.small_pings import dataset_sums, main_ping
 from tests.spark.test_kill import sums_by_plain_loop, write_pings
 
@@ -86,7 +81,7 @@ def test_a_share_of_a_source_has_the_sums_of_a_plain_loop_whatever_its_room(tmp_
         dataset = tmp_path / str(room)
         writers = open_writers(str(dataset), apps=())
         [pieces] = share_out(list_files(str(folder)), 1)
-        said = pa.Table.from_batches(spilled(count_pieces(pieces, Envelope()), str(dataset), room))
+        said = pa.Table.from_batches(spilled(count_pieces(pieces, Counter()), str(dataset), room))
         sums, files = files_of(add_up(said))
         for writer in writers:
             writer.append(with_rows(sums, files, str(dataset))[writer.table.name], 0, "app")
@@ -100,7 +95,7 @@ def test_files_of_a_repeated_micro_batch_are_committed_only_to_tables_that_lack_
     [pieces] = share_out(list_files(str(folder)), 1)
     writers = open_writers(str(dataset), apps=())
     for has_ended in (False, True):
-        said = pa.Table.from_batches(spilled(count_pieces(pieces, Envelope()), str(dataset), 0))
+        said = pa.Table.from_batches(spilled(count_pieces(pieces, Counter()), str(dataset), 0))
         everything = with_rows(*files_of(add_up(said)), str(dataset))
         for writer in writers if has_ended else writers[:2]:
             is_new = writer.append(everything[writer.table.name], 0, "app")
@@ -146,7 +141,7 @@ def reader_of(folder: Path, density: Path) -> PingFilesReader:
 def test_a_micro_batch_is_cut_by_the_rows_that_the_one_before_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "LEAST_BATCH_BYTES", 100)
+    monkeypatch.setattr(base, "LEAST_BATCH_BYTES", 100)
     folder, density = tmp_path / "pings", tmp_path / "density.json"
     folder.mkdir()
     for name in "abcdefgh":
@@ -157,27 +152,27 @@ def test_a_micro_batch_is_cut_by_the_rows_that_the_one_before_made(
         end = reader.latestOffset({"batch": number}, ReadMaxBytes(1_000_000))
         return len(reader._log.files(number, end["batch"]))
 
-    source.Density(density).note(source.MAX_BATCH_ROWS, 300)
+    base.Density(density).note(base.MAX_BATCH_ROWS, 300)
     assert planned(0) == 3
-    source.Density(density).note(10 * source.MAX_BATCH_ROWS, 300)
+    base.Density(density).note(10 * base.MAX_BATCH_ROWS, 300)
     assert planned(1) == 1
-    source.Density(density).note(1, 300)
+    base.Density(density).note(1, 300)
     assert planned(2) == 4
 
 
 def test_as_long_as_no_density_is_known_a_micro_batch_is_small(tmp_path: Path) -> None:
-    density = source.Density(tmp_path / "density.json")
+    density = base.Density(tmp_path / "density.json")
     assert density.room(7) == 7
-    assert density.room(1 << 40) == source.LEAST_BATCH_BYTES
+    assert density.room(1 << 40) == base.LEAST_BATCH_BYTES
     (tmp_path / "density.json").write_text("[1")
-    assert density.room(1 << 40) == source.LEAST_BATCH_BYTES
+    assert density.room(1 << 40) == base.LEAST_BATCH_BYTES
     for size in (0, 1 << 20):  # messages of aborted transactions, empty lines
         density.note(0, size)
         assert density.room(1 << 36) == 1 << 36
 
 
 def test_rows_are_few_where_bytes_are_or_where_the_micro_batch_before_says_so(tmp_path: Path) -> None:
-    density = source.Density(tmp_path / "density.json")
+    density = base.Density(tmp_path / "density.json")
     many_bytes = [Listed("/a.jsonl", 4 * PIECE_BYTES, 0)]  # for four tasks, of which each may make all rows
     assert have_few_rows([Listed("/a.jsonl", FEW_BYTES, 0)], 1, density)
     assert not have_few_rows(many_bytes, 1, density)  # as long as nothing is known
@@ -201,7 +196,7 @@ def test_a_plan_knows_how_much_its_newest_micro_batch_reads(tmp_path: Path) -> N
 
 
 def test_a_micro_batch_has_a_limit_of_files_for_empty_ones_have_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.files.MOST_FILES", 3)
+    monkeypatch.setattr("streaming.sources.files.splits.MOST_FILES", 3)
     listed = list_files_of(5)
     assert take(listed, set(), 100) == listed[:3]
     assert take(listed, {listed[0].path}, None) == listed[1:4]

@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traitlets import TraitError
 
-from missioncontrol_nb.dashboard.state import CHOICES, DEFAULT, LONGEST_INTERVAL, Query, State, read_search
+from missioncontrol_nb.dashboard.query import DEFAULT, LONGEST_INTERVAL, Query, choices_of, read_search
+from missioncontrol_nb.dashboard.state import State
+from streaming import contract
+
+CHOICES = choices_of(contract.FIREFOX)
 
 TODAY = date(2017, 10, 2)
 days = st.dates(date(2016, 1, 1), date(2030, 1, 1))
@@ -104,9 +108,16 @@ def test_a_single_control_changes_the_query():
     assert state.query == Query(view="detail", cut=5)
 
 
-def test_values_that_no_control_offers_are_refused():
+@pytest.mark.parametrize("name", ["channel", "os_name", "measure", "show"])
+def test_values_that_no_control_offers_are_refused(name):
     with pytest.raises(TraitError):
-        state_at().channel = "<script>"
+        setattr(state_at(), name, "<script>")
+
+
+def test_lines_of_builds_of_any_form_can_be_switched_off():
+    query = Query(view="detail", line="build", hidden=("build-77_b+1", "older"))
+    assert read_search(query.search) == query
+    assert read_search("?view=detail&off=<b>,-x,older").hidden == ("older",)
 
 
 def test_a_custom_interval_begins_as_the_last_week_and_stays_in_order():

@@ -19,13 +19,13 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from missioncontrol_nb import cli
-from missioncontrol_nb.status import Collector, Lag, prometheus, server, words
+from missioncontrol_nb.status import Collector, Lag, metrics, server, text
 from missioncontrol_nb.status.collect import unread
 from missioncontrol_nb.status.page import as_page
 from streaming import contract
-from streaming.checkpoint import open_checkpoint
+from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
-from streaming.table import open_writers
+from streaming.job.checkpoint import open_checkpoint
 from tests.patience import PATIENCE_SECONDS
 from tests.unit.small_dataset import _append, moment, write
 
@@ -100,13 +100,13 @@ def test_dataset_in_which_nothing_is_yet_is_stale(tmp_path):
     status = Collector(str(tmp_path)).collect(NOW)
     assert status.is_stale
     assert (status.data_up_to, status.newest, status.last_day.total) == (None, None, 0)
-    assert words.as_text(status).splitlines()[0] == "STALE     nothing was counted yet"
+    assert text.as_text(status).splitlines()[0] == "STALE     nothing was counted yet"
     assert "Nothing yet" in as_page(status)
 
 
 def test_upkeep_is_due_where_it_would_leave_many_files_fewer(tmp_path, monkeypatch):
     from missioncontrol_nb.status import collect
-    from streaming.maintain import maintain
+    from streaming.dataset.maintenance import maintain
 
     monkeypatch.setattr(collect, "SPARE_FILES", 4)
     for number in range(5):
@@ -114,7 +114,7 @@ def test_upkeep_is_due_where_it_would_leave_many_files_fewer(tmp_path, monkeypat
     collector = Collector(str(tmp_path))
     status = collector.collect(NOW)
     assert [(table.files, table.spare_files, table.is_upkeep_due) for table in status.tables] == [(10, 8, True)]
-    assert "due: 8 files too many; run missioncontrol maintain" in words.as_text(status)
+    assert "due: 8 files too many; run missioncontrol maintain" in text.as_text(status)
     maintain(str(tmp_path), now=lambda: NOW)
     status = collector.collect(NOW)
     assert [(table.files, table.spare_files, table.is_upkeep_due) for table in status.tables] == [(2, 0, False)]
@@ -131,7 +131,7 @@ def test_checkpoint_that_is_named_must_be_there_and_be_the_datasets(dataset, tmp
 
 # ---------- in words ----------
 def test_text_says_what_matters_first(status):
-    lines = words.as_text(status).splitlines()
+    lines = text.as_text(status).splitlines()
     assert lines[0] == "FRESH     data up to 13:07:40 UTC, 20 s ago (stale after 10 min)"
     assert lines[2] == "Pings     1.7 a second (13:00:00 to 13:07:40 UTC); 960 in 24 hours"
     assert lines[3] == "Rejected  19 of 830 (2.29 %) in the last hour, 49 of 960 (5.10 %) in 24 hours"
@@ -145,16 +145,16 @@ def test_text_says_what_matters_first(status):
     [(0.4, "0 s"), (119, "119 s"), (125, "2 min"), (3600, "1 h"), (3960, "1 h 6 min"), (90_000, "1 d 1 h")],
 )
 def test_durations_are_said_as_people_do(seconds, said):
-    assert words.duration(seconds) == said
+    assert text.duration(seconds) == said
 
 
 def test_what_is_behind_is_said_by_partition_and_the_unknown_with_its_reason():
-    assert words.lag(Lag("kafka://host:1/pings", {0: 5, 1: 0, 2: 1200})) == (
+    assert text.lag(Lag("kafka://host:1/pings", {0: 5, 1: 0, 2: 1200})) == (
         "1,205 messages of kafka://host:1/pings (by partition 2: 1,200, 0: 5, 1: 0)"
     )
-    assert words.lag(Lag("/pings", files=1)) == "1 file of /pings not counted yet"
-    assert words.lag(Lag("/pings", unknown="nobody says")) == "not known: nobody says"
-    assert words.lag(Lag("t", dict.fromkeys(range(20), 1))).endswith("15: 1, 4 more with fewer)")
+    assert text.lag(Lag("/pings", files=1)) == "1 file of /pings not counted yet"
+    assert text.lag(Lag("/pings", unknown="nobody says")) == "not known: nobody says"
+    assert text.lag(Lag("t", dict.fromkeys(range(20), 1))).endswith("15: 1, 4 more with fewer)")
 
 
 # ---------- the command ----------
@@ -205,7 +205,7 @@ def value(values, name, **labels):
 
 
 def test_metrics_are_read_by_prometheus(status, dataset):
-    values = parsed(prometheus.as_metrics(replace(status, lag=Lag("kafka://host:1/pings", {0: 5, 3: 7}))))
+    values = parsed(metrics.as_metrics(replace(status, lag=Lag("kafka://host:1/pings", {0: 5, 3: 7}))))
     name = str(dataset)
     assert value(values, "stale", dataset=name) == 0
     assert value(values, "data_up_to_timestamp_seconds", dataset=name) == moment("05T13:07:40").timestamp()
@@ -218,7 +218,7 @@ def test_metrics_are_read_by_prometheus(status, dataset):
 
 def test_labels_are_escaped(status):
     name = 's3://a "quoted" \\ back\nslash\\'
-    values = parsed(prometheus.as_metrics(replace(status, dataset=name)))
+    values = parsed(metrics.as_metrics(replace(status, dataset=name)))
     assert value(values, "stale", dataset=name) == 0
 
 

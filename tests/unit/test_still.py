@@ -10,11 +10,12 @@ import ipywidgets as widgets
 import numpy as np
 import pytest
 
-from missioncontrol_nb.dashboard import still
-from missioncontrol_nb.dashboard.days import DayField
+from missioncontrol_nb.dashboard import prerender
+from missioncontrol_nb.dashboard.controls import html
+from missioncontrol_nb.dashboard.day_field import DayField
 from missioncontrol_nb.dashboard.state import State
-from missioncontrol_nb.dashboard.views import DetailView, OverviewView, TableView, html
-from missioncontrol_nb.dashboard.widgets import VegaChart
+from missioncontrol_nb.dashboard.views import DetailView, OverviewView, TableView
+from missioncontrol_nb.dashboard.widgets.vega_chart import VegaChart
 
 HOSTILE = "</script><script>evil()</script>"
 
@@ -43,11 +44,11 @@ class Tags(HTMLParser):
 
 def test_controls_show_what_is_chosen_and_cannot_be_used() -> None:
     state = State(interval="48h", channel="beta")
-    tags = Tags("".join(map(still.still, DetailView(state).controls)))
+    tags = Tags("".join(map(prerender.still, DetailView(state).controls)))
     assert tags.open == []
-    chosen = re.findall(r"<option selected>([^<]+)<", still.still(DetailView(state).controls[0]))
+    chosen = re.findall(r"<option selected>([^<]+)<", prerender.still(DetailView(state).controls[0]))
     assert chosen == ["Beta", "Windows", "Content crashes", "none"]
-    pressed = re.findall(r"mod-active\"[^>]*>([^<]+)<", still.still(DetailView(state).controls[0]))
+    pressed = re.findall(r"mod-active\"[^>]*>([^<]+)<", prerender.still(DetailView(state).controls[0]))
     assert pressed == ["Rate", "Official", "48 h", "Latest", "Hour", "Version"]
     for kind in ("widget-dropdown", "widget-toggle-buttons", "widget-text", "mc-more"):
         found = tags.with_class(kind)
@@ -64,24 +65,24 @@ def test_every_widget_of_every_view_has_a_still(make) -> None:
         for child in getattr(widget, "children", ()):
             yield from kinds(child)
 
-    plain = still.still.dispatch(object)
+    plain = prerender.still.dispatch(object)
     for top in (*view.controls, *view.content):
         for kind in kinds(top):
-            assert still.still.dispatch(kind) is not plain, kind
+            assert prerender.still.dispatch(kind) is not plain, kind
 
 
 def test_html_stays_and_classes_are_kept() -> None:
     place = html("mc-body mc-gone")
     place.value = "<b>7</b>"
-    tags = Tags(still.still(place))
-    assert "<b>7</b>" in still.still(place)
+    tags = Tags(prerender.still(place))
+    assert "<b>7</b>" in prerender.still(place)
     assert len(tags.with_class("mc-gone")) == len(tags.with_class("widget-html")) == 1
 
 
 def test_texts_of_controls_are_escaped() -> None:
     control = widgets.Dropdown(options=[HOSTILE], description=HOSTILE)
     boxes = [control, widgets.Checkbox(description=HOSTILE), widgets.Button(description=HOSTILE)]
-    text = "".join(map(still.still, boxes))
+    text = "".join(map(prerender.still, boxes))
     assert "<script" not in text
     assert text.count("&lt;script&gt;") == 5
 
@@ -89,13 +90,13 @@ def test_texts_of_controls_are_escaped() -> None:
 def test_day_is_that_of_the_field() -> None:
     state = State(interval="custom", since=date(2017, 10, 2), until=date(2017, 10, 3))
     field = DayField(state, "since", "First day", widgets.Layout()).field
-    assert 'value="2017-10-02"' in still.still(field)
-    assert 'placeholder="YYYY-MM-DD"' in still.still(field)
+    assert 'value="2017-10-02"' in prerender.still(field)
+    assert 'placeholder="YYYY-MM-DD"' in prerender.still(field)
 
 
 def test_charts_figures_come_along_and_cannot_end_the_script() -> None:
     columns = {"rows": {"x": np.array([1.5, 2.5]).tobytes(), "name": {"codes": b"\0\0\0\0", "labels": [HOSTILE]}}}
-    text = still.still(VegaChart(spec={"mark": HOSTILE}, columns=columns, summary="s", readout={}))
+    text = prerender.still(VegaChart(spec={"mark": HOSTILE}, columns=columns, summary="s", readout={}))
     assert text.count("<script") == text.count("</script") == 1
     given = json.loads(re.search(r"<script[^>]*>(.*)</script>", text)[1])
     assert given["spec"] == {"mark": HOSTILE}
@@ -104,6 +105,6 @@ def test_charts_figures_come_along_and_cannot_end_the_script() -> None:
 
 
 def test_page_brings_its_style_and_script() -> None:
-    tags = Tags(still.page(widgets.VBox([html()])))
+    tags = Tags(prerender.page(widgets.VBox([html()])))
     assert [name for name, _ in tags.found] == ["div", "style", "div", "div", "div", "script"]
     assert tags.open == []

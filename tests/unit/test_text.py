@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from streaming.files import Piece, read_documents
-from streaming.text import as_decodable, without_marks
+from streaming.pings.text import as_decodable, without_marks
+from streaming.sources.files.reader import read_documents
+from streaming.sources.files.splits import Piece
 
 MARK = b"\xef\xbb\xbf"
 

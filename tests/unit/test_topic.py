@@ -7,7 +7,8 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from streaming.errors import MissionControlError
-from streaming.topic import Range, Topic, _Reading, is_topic
+from streaming.sources.kafka.consumer import Range, _Reading
+from streaming.sources.kafka.topic import Topic, is_topic
 
 TOPIC = Topic("localhost:9092", "pings")
 

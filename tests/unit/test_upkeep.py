@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from streaming import contract, upkeep
-from streaming.counting import Counter
-from streaming.sums import rows_of
-from streaming.table import open_writers
+from streaming import contract
+from streaming.aggregation.counter import Counter
+from streaming.aggregation.partial_sums import rows_of
+from streaming.dataset.writer import open_writers
+from streaming.job import maintenance_process
 from tests.services.cluster import lives, wait_until
 from tests.spark.small_pings import crash_ping
 
@@ -26,7 +27,7 @@ def tending_ones(parent: int | None = None) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(parent).children():
         with suppress(psutil.Error):  # it has just died
-            found += [child] if "streaming.upkeep" in child.cmdline() else []
+            found += [child] if "streaming.job.maintenance_process" in child.cmdline() else []
     return found
 
 
@@ -54,13 +55,13 @@ def files(dataset: Path) -> int:
 def test_dataset_is_tended_by_a_process_of_low_priority_that_ends_with_the_job(dataset):
     assert files(dataset) == BATCHES
     before, told = os.getpriority(os.PRIO_PROCESS, 0), list[str]()
-    with upkeep.tended(str(dataset), told.append, every_seconds=0.1):
+    with maintenance_process.tended(str(dataset), told.append, every_seconds=0.1):
         wait_until(lambda: files(dataset) == 1, "upkeep")
         [process] = tending_ones()
-        assert process.nice() == min(before + upkeep.NICENESS, 19)
+        assert process.nice() == min(before + maintenance_process.NICENESS, 19)
         assert os.getpriority(os.PRIO_PROCESS, 0) == before
         group = Path(f"/proc/{process.pid}/autogroup")
-        assert not group.exists() or group.read_text().endswith(f" nice {upkeep.NICENESS}\n")
+        assert not group.exists() or group.read_text().endswith(f" nice {maintenance_process.NICENESS}\n")
         process.terminate()  # as whoever ends a whole service does, though the job goes on for a moment
         process.suspend()  # else it might leave a few of them, which are no trouble
         append_batches(dataset, BATCHES)
@@ -75,7 +76,7 @@ def test_one_that_does_not_start_is_tried_again(dataset, monkeypatch):
     told: list[str] = []
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(sys, "executable", str(dataset / "none"))
-        with upkeep.tended(str(dataset), told.append, every_seconds=0.1):
+        with maintenance_process.tended(str(dataset), told.append, every_seconds=0.1):
             wait_until(lambda: len(told) > 1, "two notices")
             elsewhere.undo()
             wait_until(lambda: files(dataset) == 1, "upkeep")
@@ -85,7 +86,7 @@ def test_one_that_does_not_start_is_tried_again(dataset, monkeypatch):
 
 def test_one_that_dies_is_replaced_and_said(dataset):
     told: list[str] = []
-    with upkeep.tended(str(dataset), told.append, every_seconds=0.1):
+    with maintenance_process.tended(str(dataset), told.append, every_seconds=0.1):
         wait_until(lambda: bool(tending_ones()), "upkeep")
         [process] = tending_ones()
         process.kill()
@@ -96,15 +97,15 @@ def test_one_that_dies_is_replaced_and_said(dataset):
 
 def test_what_fails_is_said(tmp_path):
     told: list[str] = []
-    with upkeep.tended(str(tmp_path), told.append, every_seconds=0.1):
+    with maintenance_process.tended(str(tmp_path), told.append, every_seconds=0.1):
         wait_until(lambda: bool(told), "a notice")
     assert len(told) == 1
     assert told[0].startswith(f"maintenance failed and will be tried again: there is no dataset at {tmp_path}")
 
 
 def test_one_that_hangs_is_ended(dataset, monkeypatch):
-    monkeypatch.setattr(upkeep, "END_SECONDS", 0.1)
-    with upkeep.tended(str(dataset), print):
+    monkeypatch.setattr(maintenance_process, "END_SECONDS", 0.1)
+    with maintenance_process.tended(str(dataset), print):
         wait_until(lambda: bool(tending_ones()), "upkeep")
         [process] = tending_ones()
         process.suspend()
@@ -112,7 +113,8 @@ def test_one_that_hangs_is_ended(dataset, monkeypatch):
 
 
 def test_one_whose_job_is_killed_ends(dataset):
-    code = f"import time; from streaming.upkeep import tended\nwith tended({str(dataset)!r}, print): time.sleep(99)"
+    code = "import time; from streaming.job.maintenance_process import tended\n"
+    code += f"with tended({str(dataset)!r}, print): time.sleep(99)"
     with subprocess.Popen([sys.executable, "-c", code]) as job:
         wait_until(lambda: bool(tending_ones(job.pid)), "upkeep", job)
         [process] = tending_ones(job.pid)
@@ -122,9 +124,10 @@ def test_one_whose_job_is_killed_ends(dataset):
 
 def test_one_that_is_busy_when_its_job_is_killed_ends_in_time(dataset):
     code = (
-        "import sys, time; from streaming import maintain, upkeep; upkeep.END_SECONDS = 0.1\n"
-        "maintain.follow = lambda *_, **__: (print('busy', flush=True), time.sleep(99))\n"
-        f"sys.argv = ['upkeep', {str(dataset)!r}, '1']; upkeep.main()"
+        "import sys, time; from streaming.dataset import maintenance; "
+        "from streaming.job import maintenance_process; maintenance_process.END_SECONDS = 0.1\n"
+        "maintenance.follow = lambda *_, **__: (print('busy', flush=True), time.sleep(99))\n"
+        f"sys.argv = ['upkeep', {str(dataset)!r}, '1']; maintenance_process.main()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"busy\n"

@@ -3,18 +3,13 @@
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from missioncontrol_nb.figures import DASH, FIXED_SPACE, grouped, hours, moment, percent, rate_and_interval
-
-from ...monitor import (
-    Detail,
-    DetailRequest,
-    Rate,
-)
-from .. import words
-from ..parts import key, link, message, tag, text
-from ..reader import detail_request
-from ..state import Query
-from .figures import figure_and_interval, get_this, monitor_code
+from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard.html.html import key, link, message, tag, text
+from missioncontrol_nb.dashboard.pages.components import figure_and_interval, get_this, monitor_code
+from missioncontrol_nb.dashboard.query import Query
+from missioncontrol_nb.dashboard.reader import detail_request
+from missioncontrol_nb.formatting import DASH, FIXED_SPACE, grouped, hours, moment, percent, rate_and_interval
+from missioncontrol_nb.monitor import Detail, DetailRequest, Rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,21 +17,21 @@ if TYPE_CHECKING:
 
 def chart_title(query: Query) -> str:
     """What the chart shows."""
-    return tag("h3", text(words.chart_title(query)))
+    return tag("h3", text(messages.chart_title(query)))
 
 
 def no_windows(detail: Detail, query: Query) -> str:
     """What stands in the place of a chart that has nothing to show."""
     if detail.row.state == "not_measured":
-        return message("Not measured", words.not_measured(query.measure, query.os_name))
+        return message("Not measured", messages.not_measured(query.product, query.measure, query.os_name))
     interval = f"{moment(detail.since)} and {moment(detail.until)}"
-    why = f"No ping of a version on {words.place(query.channel)} came in between {interval}. Try a longer interval."
+    why = f"No ping of a version on {messages.channel_words(query)} came in between {interval}. Try a longer interval."
     return message("No usage in this interval", why)
 
 
 def below_chart(detail: Detail, query: Query) -> str:
     """Figures, the table behind the chart where it is open, and what can be taken along."""
-    note = words.versions_not_listed(*detail.lines)
+    note = messages.versions_not_listed(*detail.lines)
     return (
         figures(detail)
         + (tag("p", text(note), css="mc-small") if note else "")
@@ -53,7 +48,7 @@ def figures(detail: Detail) -> str:
     found = [_rate_figure(key("mc-v0", newest.version) + " since release", row.newest)]
     if previous is not None and row.previous is not None:
         found.append(_rate_figure(key("mc-v1", previous.version) + " at the same age", row.previous))
-        change, sure = words.change_and_interval(row)
+        change, sure = messages.change_and_interval(row)
         found.append(_definition("Change", change, sure))
     if row.last_24h is not None:
         found.append(_rate_figure(text(f"{newest.version} in the last 24 h"), row.last_24h))

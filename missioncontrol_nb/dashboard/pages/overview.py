@@ -3,63 +3,70 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from missioncontrol_nb.figures import (
-    CHANNEL_LABELS,
+from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard.html.html import button, chip, key, link, message, tag, text
+from missioncontrol_nb.dashboard.pages.components import builds_switch, completeness, figure_of, measure_spark
+from missioncontrol_nb.dashboard.pages.layout import no_release
+from missioncontrol_nb.dashboard.query import Query, default_of
+from missioncontrol_nb.formatting import (
     DASH,
-    PLATFORM_LABELS,
     duration,
     moment,
     percent,
     rate_and_interval,
 )
+from missioncontrol_nb.monitor import ChannelSummary, MeasureSummary, Overview, PlatformSummary, largest_change
+from streaming import contract
 
-from ...monitor import (
-    ChannelSummary,
-    MeasureSummary,
-    Overview,
-    PlatformSummary,
-    largest_change,
-)
-from .. import words
-from ..parts import button, chip, key, link, message, tag, text
-from ..state import Query
-from .figures import builds_switch, completeness, figure_of, measure_spark
-from .frame import no_release
 
-CARD_MEASURES = ("content_crashes", "main_crashes")
-SCORE_TITLE = (
-    "Main plus content crashes per 1000 usage hours, platforms weighted by the previous version's usage; "
-    "platforms without usage are left out"
-)
+def score_title(product: contract.Product) -> str:
+    """What a score is."""
+    words = messages.measures_words(product.score, "plus")
+    return (
+        f"{words[0].upper()}{words[1:]} per 1000 usage hours, platforms weighted by the previous version's usage; "
+        "platforms without usage are left out"
+    )
 
 
 def overview(summary: Overview, query: Query) -> str:
     """The front page below its headline: channels by platforms, the chosen channel, a card a platform."""
     channel = next((each for each in summary.channels if each.channel == query.channel), None)
     if channel is None:
-        return matrix(summary, query) + no_release(query)
+        return product_links(summary, query) + matrix(summary, query) + no_release(query)
     parts = [
+        product_links(summary, query),
         matrix(summary, query),
         channel_line(channel, summary.now),
         tag(
             "section",
             *(card(channel, platform, query, summary.data_up_to) for platform in channel.platforms),
             css="mc-cards",
-            aria_label=f"Platforms of the {words.place(channel.channel)} channel",
+            aria_label=f"Platforms of the {messages.channel_words(channel)} channel",
         ),
         legend(channel, query),
     ]
     return "".join(parts)
 
 
+def product_links(summary: Overview, query: Query) -> str:
+    """A link to each product that has pings; nothing where there is one."""
+    if len(summary.products) < 2:
+        return ""
+    links = [
+        link(default_of(each).search, text(each.label), aria_current="true" if each == query.product else None)
+        for each in summary.products
+    ]
+    return tag("nav", *links, css="mc-products", aria_label="Products")
+
+
 def matrix(summary: Overview, query: Query) -> str:
     """All channels by all platforms, each cell with its largest change."""
-    platforms = tuple(PLATFORM_LABELS)
-    head = "".join(tag("th", text(PLATFORM_LABELS[os_name]), scope="col") for os_name in platforms)
+    platforms = summary.product.os_names
+    head = "".join(tag("th", text(platform.label), scope="col") for platform in summary.product.platforms)
     head = (
         tag("th", "Channel, newest version", scope="col")
         + head
-        + tag("th", "Score and change", scope="col", css="mc-right", title=SCORE_TITLE)
+        + tag("th", "Score and change", scope="col", css="mc-right", title=score_title(summary.product))
     )
     rows = "".join(_matrix_row(channel, platforms, query) for channel in summary.channels)
     caption = tag("caption", "The largest change for each channel and platform", css="mc-hidden")
@@ -68,9 +75,13 @@ def matrix(summary: Overview, query: Query) -> str:
 
 def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query) -> str:
     chosen = channel.channel == query.channel
-    name = text(CHANNEL_LABELS[channel.channel]) + " " + tag("span", text(channel.newest.version), css="mc-small")
+    name = (
+        text(channel.product.channel(channel.channel).label)
+        + " "
+        + tag("span", text(channel.newest.version), css="mc-small")
+    )
     if channel.newest.not_listed_on:
-        name += " " + tag("span", text(words.not_listed(channel.newest)), css="mc-small mc-unlisted")
+        name += " " + tag("span", text(messages.not_listed(channel.newest)), css="mc-small mc-unlisted")
     address = query.link(view="overview", channel=channel.channel)
     cells = [tag("th", link(address, name, aria_current="true" if chosen else None), scope="row")]
     by_name = {platform.os_name: platform for platform in channel.platforms}
@@ -85,8 +96,8 @@ def _matrix_cell(channel: ChannelSummary, os_name: str, platform: PlatformSummar
     if found is None:
         inner = chip(*platform_chip(channel, platform))
     else:
-        inner = chip(words.direction(found), words.size_on_chip(found), title=words.sureness(found.change))
-        inner += tag("span", text(words.measure_short(found.measure)), css="mc-change")
+        inner = chip(messages.direction(found), messages.size_on_chip(found), title=messages.sureness(found.change))
+        inner += tag("span", text(messages.measure_short(found.measure)), css="mc-change")
     return tag("td", link(query.link(view="table", channel=channel.channel, os_name=os_name), inner, css="mc-cell"))
 
 
@@ -104,8 +115,10 @@ def _score_cell(channel: ChannelSummary) -> str:
     change = channel.score_change
     size = ""
     if change is not None:
-        direction = "mc-" + words.direction_of(change)
-        size = tag("span", text(words.percent_of(change)), css=f"mc-small {direction}", title=words.sureness(change))
+        direction = "mc-" + messages.direction_of(change)
+        size = tag(
+            "span", text(messages.percent_of(change)), css=f"mc-small {direction}", title=messages.sureness(change)
+        )
     return tag("td", tag("b", value), " ", size, css="mc-score")
 
 
@@ -113,18 +126,27 @@ def channel_line(channel: ChannelSummary, now: datetime) -> str:
     """The chosen channel's own line: versions, age, score, and the sentence to copy."""
     newest, previous = channel.newest, channel.previous
     against = f" against {previous.version}" if previous else ""
-    title = tag("h2", text(f"{CHANNEL_LABELS[channel.channel]}: {newest.version}{against}"))
+    title = tag("h2", text(f"{channel.product.channel(channel.channel).label}: {newest.version}{against}"))
     out = f"Out since {moment(newest.released)}, {duration(now - newest.released)}."
     if newest.not_listed_on:
-        out += f" That is the first hour in which it had 1 % of the channel’s usage: it is {words.not_listed(newest)}."
+        out += (
+            f" That is the first hour in which it had 1 % of the channel’s usage: it is {messages.not_listed(newest)}."
+        )
     if previous:
         out += f" Every change compares with {previous.version} at the same age."
     left = tag("div", title, tag("p", text(out), css="mc-quiet"))
-    sentence = words.sentence_to_copy(channel, now)
+    sentence = messages.sentence_to_copy(channel, now)
     say = tag(
         "div", tag("p", text(sentence)), button("Copy sentence", "copy-text", data_mc_text=sentence), css="mc-say"
     )
-    return tag("section", left, _score(channel), say, css="mc-channel", aria_label=CHANNEL_LABELS[channel.channel])
+    return tag(
+        "section",
+        left,
+        _score(channel),
+        say,
+        css="mc-channel",
+        aria_label=channel.product.channel(channel.channel).label,
+    )
 
 
 def _score(channel: ChannelSummary) -> str:
@@ -138,25 +160,30 @@ def _score(channel: ChannelSummary) -> str:
     if channel.score_last_24h:
         beside.append(f"last 24 h: {figure_of(channel.score_last_24h, channel.score)}")
     explained = tag(
-        "span", "main + content crashes per 1000 h<br>", tag("span", text(" · ".join(beside)), css="mc-small")
+        "span",
+        text(f"{messages.measures_words(channel.product.score, '+')} per 1000 h"),
+        "<br>",
+        tag("span", text(" · ".join(beside)), css="mc-small"),
     )
-    return tag("div", tag("b", value), explained, css="mc-topline", title=SCORE_TITLE)
+    return tag("div", tag("b", value), explained, css="mc-topline", title=score_title(channel.product))
 
 
 def card(channel: ChannelSummary, platform: PlatformSummary, query: Query, data_up_to: datetime | None) -> str:
     """One platform: main and content crash rate, change, spark, last 24 h, adoption, completeness."""
     address = query.link(view="table", channel=channel.channel, os_name=platform.os_name)
-    name = tag("h3", link(address, text(PLATFORM_LABELS[platform.os_name])))
+    name = tag("h3", link(address, text(channel.product.platform(platform.os_name).label)))
     found = largest_change(platform)
     state, said = platform_chip(channel, platform)
-    badge = chip(words.direction(found), words.size_on_chip(found)) if found else chip(state, said)
-    head = tag("header", name, badge, tag("p", text(words.platform_reason(channel, platform, found))))
+    badge = chip(messages.direction(found), messages.size_on_chip(found)) if found else chip(state, said)
+    head = tag("header", name, badge, tag("p", text(messages.platform_reason(channel, platform, found))))
     if not platform.measures:
-        empty = message("No usage yet", words.no_usage(channel, platform))
+        empty = message("No usage yet", messages.no_usage(channel, platform))
         return tag("article", head, empty, css="mc-panel mc-card", data_mc_key=platform.os_name)
-    rows = sorted((platform.measures[name] for name in CARD_MEASURES), key=lambda row: row.state == "not_measured")
+    rows = sorted(
+        (platform.measures[name] for name in channel.product.cards), key=lambda row: row.state == "not_measured"
+    )
     sections = "".join(_card_measure(row, channel, platform) for row in rows)
-    css = f"mc-panel mc-card mc-{words.direction(found)}" if found else "mc-panel mc-card"
+    css = f"mc-panel mc-card mc-{messages.direction(found)}" if found else "mc-panel mc-card"
     parts = head, as_of(data_up_to), sections, _card_foot(channel, platform)
     return tag("article", *parts, css=css, data_mc_key=platform.os_name)
 
@@ -170,13 +197,17 @@ def as_of(data_up_to: datetime | None) -> str:
 
 
 def _card_measure(row: MeasureSummary, channel: ChannelSummary, platform: PlatformSummary) -> str:
-    state = words.direction(row)
-    name = tag("h4", text(words.measure_label(row.measure)))
+    state = messages.direction(row)
+    name = tag("h4", text(messages.measure_label(row.measure)))
     if row.state == "not_measured" or row.newest is None:
-        why = tag("p", text(words.not_measured(row.measure, platform.os_name)), css="mc-wide mc-quiet mc-small")
+        why = tag(
+            "p",
+            text(messages.not_measured(channel.product, row.measure, platform.os_name)),
+            css="mc-wide mc-quiet mc-small",
+        )
         return tag("section", name, chip("none", "Not measured"), why, data_mc_key=row.measure)
     value, interval = rate_and_interval(row.newest.value, row.newest.lower, row.newest.upper)
-    change, sure = words.change_and_interval(row)
+    change, sure = messages.change_and_interval(row)
     pair = [tag("span", text(f"Last 24 h {figure_of(row.last_24h, row.newest)}"))]
     if channel.previous and row.previous:
         pair.append(tag("span", key("mc-v1", channel.previous.version), " ", figure_of(row.previous, row.newest)))

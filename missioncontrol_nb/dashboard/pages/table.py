@@ -3,24 +3,19 @@
 import math
 from collections.abc import Iterable
 
-from missioncontrol_nb.figures import DASH, PLATFORM_LABELS, day
-
-from ...monitor import (
-    ChannelTable,
-    MeasureSummary,
-    Rate,
-    Version,
-)
-from .. import words
-from ..parts import link, tag, text, whisker
-from ..state import Query
-from .figures import (
+from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard.html.html import link, tag, text
+from missioncontrol_nb.dashboard.html.svg import whisker
+from missioncontrol_nb.dashboard.pages.components import (
     builds_switch,
     figure_and_interval,
     get_this,
     measure_spark,
     monitor_code,
 )
+from missioncontrol_nb.dashboard.query import Query
+from missioncontrol_nb.formatting import DASH, day
+from missioncontrol_nb.monitor import ChannelTable, MeasureSummary, Rate, Version
 
 
 def table(summary: ChannelTable, query: Query) -> str:
@@ -29,7 +24,7 @@ def table(summary: ChannelTable, query: Query) -> str:
     head = _table_head(summary, query)
     body = "".join(_table_row(row, summary, query) for row in rows)
     unit = "per 1000 usage hours" if query.show == "rate" else "as counts"
-    named = f"Measures of {words.place(query.channel)} on {PLATFORM_LABELS[query.os_name]} by version, {unit}"
+    named = f"Measures of {messages.channel_words(query)} on {messages.platform_label(query)} by version, {unit}"
     caption = tag("caption", text(named), css="mc-hidden")
     note = "Rates per 1000 usage hours. " if query.show == "rate" else "Events counted; changes are of the rates. "
     note += "A change is coloured only when its interval leaves “no change” out. " + builds_switch(query)
@@ -43,12 +38,12 @@ _RANK = {"up": 0, "down": 1, "level": 2, "early": 3, "none": 4}
 def ordered(rows: Iterable[MeasureSummary], order: str) -> list[MeasureSummary]:
     """Worst first: increases by size, then decreases, then what is not clear, not enough, not measured; or by name."""
     if order == "name":
-        return sorted(rows, key=lambda row: words.measure_label(row.measure).lower())
+        return sorted(rows, key=lambda row: messages.measure_label(row.measure).lower())
 
     def rank(row: MeasureSummary) -> tuple[int, float]:
         value = row.change.value if row.change is not None else 0.0
         value = value if math.isfinite(value) else math.inf  # a rise from nothing is the largest
-        return _RANK[words.direction(row)], -value
+        return _RANK[messages.direction(row)], -value
 
     return sorted(rows, key=rank)
 
@@ -91,19 +86,19 @@ def _version_head(version: Version, css: str) -> str:
 
 
 def _unlisted(version: Version) -> str:
-    return tag("small", text(words.not_listed(version)), css="mc-unlisted") if version.not_listed_on else ""
+    return tag("small", text(messages.not_listed(version)), css="mc-unlisted") if version.not_listed_on else ""
 
 
 def _table_row(row: MeasureSummary, summary: ChannelTable, query: Query) -> str:
-    state = words.direction(row)
-    name = link(query.link(view="detail", measure=row.measure), text(words.measure_label(row.measure)))
+    state = messages.direction(row)
+    name = link(query.link(view="detail", measure=row.measure), text(messages.measure_label(row.measure)))
     shown = figure_and_interval(row.newest, query.show)
     other = figure_and_interval(row.newest, "count" if query.show == "rate" else "rate")
 
     def beside(rate: Rate | None) -> str:
         return figure_and_interval(rate, query.show, row.newest)[0]
 
-    change, sure = words.change_and_interval(row)
+    change, sure = messages.change_and_interval(row)
     drawn = whisker(state, row.change.value, row.change.lower, row.change.upper) if row.change else ""
     if state == "early":
         sure = "too little usage"

@@ -1,0 +1,69 @@
+"""`missioncontrol aggregate --follow` in a process of its own: started, watched and stopped."""
+
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from streaming.child_process import ChildProcess
+from streaming.errors import MissionControlError
+
+MISSIONCONTROL = (sys.executable, "-c", "from missioncontrol_nb.cli import main; main()")
+STOP_SECONDS = 30
+_LINES_KEPT = 200
+
+
+class AggregatorProcess:
+    """Follows a source into a dataset in a process of its own, with options as a command line has them.
+
+    progress: the newest line of its output; log: its newest lines, those on standard error among them.
+    """
+
+    def __init__(self, source: str, dataset: str, options: Sequence[str] = ()) -> None:
+        self._command = [*MISSIONCONTROL, "aggregate", f"--dataset={dataset}", "--follow", *options, "--", source]
+        self._process: ChildProcess | None = None
+        self.progress = "not started"
+        self.log: deque[str] = deque(maxlen=_LINES_KEPT)
+
+    def start(self) -> None:
+        """Start the process; it takes some seconds until it counts. Raises MissionControlError when it runs already."""
+        if self.running:
+            raise MissionControlError("the aggregator runs already: stop it first")
+        self.progress = "starting"
+        self._process = ChildProcess(self._command, self._note_progress, on_error_line=self.log.append)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.is_running
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, None before the start."""
+        return self._process.pid if self._process else None
+
+    def stop(self) -> int:
+        """End the process after the micro-batch that it is at; its exit code. To stop twice does no harm.
+
+        Raises MissionControlError with the process's last words when it had failed.
+        """
+        if self._process is None:
+            return 0
+        self._process.end(signal.SIGTERM, STOP_SECONDS)
+        code = self._process.wait()
+        if code > 0:
+            raise MissionControlError(f"the aggregator failed: {self.log[-1] if self.log else f'exit code {code}'}")
+        return code
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def _note_progress(self, line: str) -> None:
+        self.log.append(line)
+        self.progress = line

@@ -1,0 +1,94 @@
+"""What a detail's chart says in words: the line above it, its text alternative."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from missioncontrol_nb.charts.detail_data import (
+    Show,
+    Time,
+    check_detail,
+    moment_without_zone,
+    placed_windows,
+    shown_lines,
+    x_extent,
+)
+from missioncontrol_nb.charts.theme import SHADES
+from missioncontrol_nb.formatting import FIXED_SPACE, measure_label, moment, percent, rate_and_interval
+from missioncontrol_nb.monitor import Detail, Line, Rate
+
+
+def readout(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = ()) -> dict[str, Any]:
+    """What fills the line above the chart (`VegaChart.readout`): what is read out, and HTML while nothing is."""
+    check_detail(detail, show, time)
+    lines = shown_lines(detail.lines, hidden)
+    return {
+        "dataset": "windows",
+        "x": "x",
+        "kind": "time" if time == "latest" else "age",
+        "show": show,
+        "series": [{"name": line.label, "class": f"mc-{SHADES[min(line.rank, len(SHADES) - 1)]}"} for line in lines],
+        "quiet": escape(_quiet(detail, lines, show, time)),
+    }
+
+
+def _quiet(detail: Detail, lines: Sequence[Line], show: Show, time: Time) -> str:
+    if not lines:
+        return "All lines are switched off."
+    windows = placed_windows(detail, lines, time, *x_extent(detail, lines, time))
+    if windows.empty:
+        return "No pings in this interval."
+    parts = ["Bands: 95 % intervals."] if show == "rate" and lines[0].rank < 2 else []
+    late = windows.loc[windows["complete"] == 0]
+    if len(late):
+        parts.append(f"Hatched: usage hours still arriving{_arrived(late['arrived'].dropna())}.")
+    if detail.left_out:
+        parts.append(f"{detail.left_out} windows of the highest rates are left out.")
+    return " ".join([*parts, "Point at or touch the chart for figures."])
+
+
+def _arrived(shares: pd.Series) -> str:
+    if shares.empty:
+        return ""
+    low, high = percent(shares.min()), percent(shares.max())
+    return f", {low} in" if low == high else f", {low.removesuffix(FIXED_SPACE + '%')} to {high} in"
+
+
+def summary(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = ()) -> str:
+    """The chart in one sentence with figures: its text alternative."""
+    check_detail(detail, show, time)
+    lines = shown_lines(detail.lines, hidden)
+    measure = measure_label(detail.row.measure)
+    what = f"{measure} per 1000 usage hours" if show == "rate" else measure
+    place = f"on {detail.channel}, {detail.product.platform(detail.os_name).label}"
+    if not lines:
+        return f"{what} {place}: all lines are switched off."
+    names = ", ".join(line.label for line in lines[:-1])
+    names = " and ".join(filter(None, [names, lines[-1].label]))
+    said = [*_said(detail.newest, detail.row.newest, show, "since its release"),
+            *_said(detail.previous, detail.row.previous, show, "at the same age")]  # fmt: skip
+    figures = f": {'; '.join(said)}" if said else ""
+    return f"{what} of {names} {place}, by {_window_words(detail.every)} {_span(detail, lines, time)}{figures}."
+
+
+def _said(version: Any, rate: Rate | None, show: Show, when: str) -> list[str]:
+    if version is None or rate is None:
+        return []
+    if show == "count":
+        return [f"{version.version} has {rate.events} {when}"]
+    value, interval = rate_and_interval(rate.value, rate.lower, rate.upper)
+    return [f"{version.version} has {value} ({interval}) {when}"] if interval else []
+
+
+def _window_words(every: timedelta) -> str:
+    words = {timedelta(hours=1): "hour", timedelta(days=1): "day"}
+    return words.get(every, f"{every.total_seconds() / 60:.0f} min")
+
+
+def _span(detail: Detail, lines: Sequence[Line], time: Time) -> str:
+    if time == "latest":
+        return f"from {moment_without_zone(detail.since)} to {moment(detail.until)}"
+    return f"for the first {x_extent(detail, lines, time)[1]:.0f} h since each release"

@@ -1,0 +1,1 @@
+"""Building blocks of pages: HTML and small drawings."""

@@ -1,0 +1,62 @@
+"""Building blocks of pages in HTML."""
+
+from collections.abc import Sequence
+from html import escape
+
+
+# ---------- HTML ----------
+def tag(name: str, *children: str, css: str = "", **attributes: object) -> str:
+    """One element. Children are HTML already; attributes are escaped, `_` in their names becomes `-`.
+
+    An attribute that is None or False is left out; True stands without a value.
+    """
+    given = {"class": css or None, **{key.replace("_", "-"): value for key, value in attributes.items()}}
+    written = "".join(
+        f" {key}" if value is True else f' {key}="{escape(str(value))}"'
+        for key, value in given.items()
+        if value is not None and value is not False
+    )
+    return f"<{name}{written}>{''.join(children)}</{name}>"
+
+
+def text(words: object) -> str:
+    """A text made safe for HTML."""
+    return escape(str(words))
+
+
+def link(href: str, *children: str, css: str = "", **attributes: object) -> str:
+    """A link that stays in the visitor's kernel: its address is a query."""
+    return tag("a", *children, css=css, href=href, **attributes)
+
+
+def button(label: str, action: str, **attributes: object) -> str:
+    """A button that the page's own script or the kernel answers by its action's name."""
+    css = "jupyter-widgets jupyter-button widget-button"
+    return tag("button", text(label), css=css, type="button", data_mc_action=action, **attributes)
+
+
+def chip(state: str, words: str, title: str | None = None) -> str:
+    """A word with the icon and colour of a state: up, down, level, early, none."""
+    return tag("span", text(words), css=f"mc-verdict mc-{state}", title=title)
+
+
+def key(css: str, name: str) -> str:
+    """A version's name after a short stroke that is drawn as its line is."""
+    return tag("span", text(name), css=f"mc-key {css}")
+
+
+def headline(state: str, sentence: str, line: str) -> str:
+    """The one headline of a page; both texts are plain."""
+    said = tag("div", tag("h2", text(sentence)), role="status")
+    return tag("div", said, tag("p", text(line)), css=f"mc-headline mc-{state}")
+
+
+def message(title: str, sentence: str, *more: str, error: bool = False) -> str:
+    """What stands in the place of a drawing that has nothing to show, or failed."""
+    css = "mc-state mc-error" if error else "mc-state mc-empty"
+    return tag("div", tag("b", text(title)), tag("p", text(sentence)), *more, css=css)
+
+
+def skeleton(widths: Sequence[int] = (60, 36, 100, 80)) -> str:
+    """Grey bars that keep the place of what is being read; widths in percent."""
+    return tag("div", *(tag("i", style=f"width:{width}%") for width in widths), css="mc-skeleton", aria_hidden="true")

@@ -1,0 +1,210 @@
+"""What a URL asks for: views and their settings."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode
+
+from missioncontrol_nb.monitor import OLDER
+from streaming import contract
+
+VIEWS = ("overview", "table", "detail")
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,39}")  # a version, a build id, "older"
+_DATE = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}")
+_MOST_HIDDEN = 60
+NO_LINE = "none"  # where a URL names lines that are switched off
+LONGEST_INTERVAL = timedelta(days=366)
+
+
+def words(*allowed: str) -> Mapping[str, str]:
+    """Choices whose word in the URL is the value itself."""
+    return {word: word for word in allowed}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting: its name in the URL, the words it takes there with their values, the views it belongs to.
+
+    A word that is not among them means the default: whatever comes in a URL is a stranger's. An `explicit`
+    choice is written even where it is the default, because the default depends on the screen.
+    """
+
+    parameter: str
+    words: Mapping[str, object]
+    views: tuple[str, ...] = VIEWS
+    explicit: bool = False
+
+    def read(self, word: str | None, default: object) -> object:
+        """The value of a word, else the default."""
+        return self.words.get(word, default) if word is not None else default
+
+    def write(self, value: object) -> str:
+        """The word of a value."""
+        return next(word for word, known in self.words.items() if known == value)
+
+
+TABLE_AND_DETAIL, TABLE, DETAIL = ("table", "detail"), ("table",), ("detail",)
+_VIEW = {"view": Choice("view", words(*VIEWS))}
+# Those that are the same for all products.
+CHOICES: Mapping[str, Choice] = MappingProxyType(
+    {
+        "show": Choice("show", words("rate", "count"), TABLE_AND_DETAIL),
+        "period": Choice("period", {"since-release": "since_release", "last-24h": "last_24h"}, TABLE),
+        "order": Choice("order", words("worst", "name"), TABLE),
+        "interval": Choice("interval", words("24h", "48h", "7d", "14d", "custom"), DETAIL, explicit=True),
+        "time": Choice("time", {"latest": "latest", "since-release": "since_release"}, DETAIL),
+        "window": Choice("window", words("5min", "1h", "1d"), DETAIL),
+        "line": Choice("line", words("version", "build"), DETAIL),
+        "cut": Choice("cut", {"0": 0, "1": 1, "5": 5}, DETAIL),
+        "official": Choice("builds", {"official": True, "all": False}),
+        "behind": Choice("table", {"closed": False, "open": True}, DETAIL),
+    }
+)
+
+
+@lru_cache(64)
+def choices_of(product: contract.Product) -> Mapping[str, Choice]:
+    """All choices about a product: its words of the URL and what the dataset says for them."""
+    of_product = {
+        "channel": Choice("channel", words(*product.channel_names)),
+        "os_name": Choice(
+            "platform", {platform.word: platform.os_name for platform in product.platforms}, TABLE_AND_DETAIL
+        ),
+        "measure": Choice("measure", words(*product.measures), DETAIL),
+    }
+    return MappingProxyType({**_VIEW, **of_product, **CHOICES})
+
+
+@dataclass(frozen=True)
+class Query:
+    """All choices at once. `since` and `until` are the first and the last day, UTC, of a custom interval.
+
+    hidden: names of versions or builds that are switched off, "older" for all before the third.
+    behind: whether the table behind the chart is open.
+    """
+
+    view: str = "overview"
+    channel: str = "release"
+    os_name: str = "Windows_NT"
+    measure: str = "content_crashes"
+    show: Literal["rate", "count"] = "rate"
+    period: Literal["since_release", "last_24h"] = "since_release"
+    order: str = "worst"
+    interval: str = "7d"
+    since: date | None = None
+    until: date | None = None
+    time: Literal["latest", "since_release"] = "latest"
+    window: str = "1h"
+    line: Literal["version", "build"] = "version"
+    hidden: tuple[str, ...] = field(default=(OLDER,))
+    cut: int = 0
+    official: bool = True
+    behind: bool = False
+    product: contract.Product = contract.FIREFOX
+
+    @property
+    def search(self) -> str:
+        """The query of this state's URL, "?" first: only what belongs to the view and differs from the default."""
+        default = default_of(self.product)
+        pairs = [("product", self.product.word)] if self.product != DEFAULT.product else []
+        pairs += [
+            (choice.parameter, choice.write(getattr(self, name)))
+            for name, choice in choices_of(self.product).items()
+            if self.view in choice.views and (choice.explicit or getattr(self, name) != getattr(default, name))
+        ]
+        if self.view == "detail":
+            pairs += self._detail_pairs()
+        return "?" + urlencode(pairs, safe=",")
+
+    def _detail_pairs(self) -> list[tuple[str, str]]:
+        pairs = []
+        if self.interval == "custom" and self.since and self.until:
+            pairs = [("since", self.since.isoformat()), ("until", self.until.isoformat())]
+        if self.hidden != DEFAULT.hidden:
+            pairs.append(("off", ",".join(self.hidden) or NO_LINE))
+        return pairs
+
+    def link(self, **changes: Any) -> str:
+        """The URL query of this state with some choices changed; a detail link leaves the interval to the screen."""
+        there = replace(self, **changes)
+        if there.view == "detail" and self.view != "detail" and "interval" not in changes:
+            return re.sub(r"&interval=[0-9a-z]+", "", there.search)
+        return there.search
+
+
+DEFAULT = Query()
+
+
+@lru_cache(64)
+def default_of(product: contract.Product) -> Query:
+    """What a URL means that names a product and no more."""
+    channel, os_name, measure = product.channel_names[0], product.os_names[0], product.cards[0]
+    return Query(product=product, channel=channel, os_name=os_name, measure=measure)
+
+
+def read_search(search: str, narrow: bool = False, products: contract.Products = contract.PACKAGED_PRODUCTS) -> Query:
+    """The state that a URL's query asks for; never raises.
+
+    search: "?channel=beta&view=detail", from anyone. Unknown parameters are left out, unknown values mean the
+    default. narrow: a phone, where a detail URL that names no interval means 48 hours instead of 7 days. products:
+    those that the dataset knows.
+    """
+    try:
+        given = dict(parse_qsl(search.lstrip("?")[:2000], max_num_fields=50))
+    except ValueError:
+        given = {}
+    product = next((each for each in products if each.word == given.get("product")), DEFAULT.product)
+    default = default_of(product)
+    default = replace(default, interval="48h") if narrow else default
+    values: dict[str, Any] = {"product": product} | {
+        name: choice.read(given.get(choice.parameter), getattr(default, name))
+        for name, choice in choices_of(product).items()
+    }
+    days = _read_days(given)
+    if values["interval"] == "custom":
+        if days is None:
+            values["interval"] = default.interval
+        else:
+            values["since"], values["until"] = days
+    if "off" in given:
+        values["hidden"] = _read_names(given["off"])
+    return _of_view(Query(**values))
+
+
+def product_asked(search: str, products: contract.Products) -> contract.Product | None:
+    """The product that a URL's query names; None where it names one that is not known. Never raises."""
+    try:
+        word = dict(parse_qsl(search.lstrip("?")[:2000], max_num_fields=50)).get("product", DEFAULT.product.word)
+    except ValueError:
+        word = DEFAULT.product.word
+    return next((each for each in products if each.word == word), None)
+
+
+def _read_days(given: Mapping[str, str]) -> tuple[date, date] | None:
+    """First and last day of a custom interval, in order and not absurdly far apart, else None."""
+    texts = given.get("since", ""), given.get("until", "")
+    if not all(_DATE.fullmatch(text) for text in texts):
+        return None
+    try:
+        since, until = sorted(date.fromisoformat(text) for text in texts)
+    except ValueError:
+        return None
+    return (since, until) if until - since <= LONGEST_INTERVAL else None
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+    names = {name for name in text.split(",") if _NAME.fullmatch(name)} - {NO_LINE}
+    return tuple(sorted(names)[:_MOST_HIDDEN])
+
+
+def _of_view(query: Query) -> Query:
+    """The query with the choices that its view does not have set back to the default."""
+    others = {name for name, choice in choices_of(query.product).items() if query.view not in choice.views}
+    if query.view != "detail":
+        others |= {"since", "until", "hidden"}
+    default = default_of(query.product)
+    return replace(query, **{name: getattr(default, name) for name in others})

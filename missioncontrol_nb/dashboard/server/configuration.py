@@ -1,0 +1,125 @@
+"""What Voilà and Jupyter's server are told."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyter_server.utils import url_path_join
+from traitlets.config import Config
+
+from missioncontrol_nb.dashboard.server.admission import Places
+from missioncontrol_nb.dashboard.server.handlers import NowhereHandler
+from missioncontrol_nb.dashboard.server.kernels import OwnKernelSpecManager, PatientKernelManager
+from missioncontrol_nb.dashboard.server.limits import HEADERS, IDLE_SECONDS, MOST_BODY_BYTES, UNREAD_SECONDS
+from missioncontrol_nb.dashboard.server.websocket import QuietConnection
+from streaming.errors import MissionControlError
+
+PACKAGE = Path(__file__).parents[2]
+SHARE = PACKAGE / "share" / "jupyter"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LABEXTENSIONS = ["@voila-dashboards/widgets-manager8", "@jupyter-widgets/jupyterlab-manager", "anywidget"]
+UNREACHED_SECONDS = 25.0  # a page that no browser has connected to, or asked about, by then is ended
+FILL_AFTER_SECONDS = 5.0  # the next kernel starts when the page just handed out has been drawn, not beside it
+
+
+def find_notebook(name: str = "dashboard") -> Path:
+    """The path of a notebook that comes along: in the wheel within the package, in a checkout beside it."""
+    places = [PACKAGE / "notebooks", PACKAGE.parent / "notebooks"]
+    for folder in places:
+        if (folder / f"{name}.ipynb").is_file():
+            return folder / f"{name}.ipynb"
+    raise MissionControlError(f"no notebook {name!r} in {' or '.join(map(str, places))}; install the package anew")
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """Where and how pages are served.
+
+    `pool`: pages kept ready. `names`: further host names under which a proxy reaches this server. `most_pages`: more
+    than these at once are turned away, and more than `most_pages_each` of one address (None: half of all, at least 2).
+    A page that no browser has connected to is ended `unreached_seconds` after one last asked whether it lives. A
+    kernel that no browser is connected to any more is ended `cull_after_seconds` after it last said
+    anything; this is looked at every `cull_every_seconds`. A request must be complete after `idle_seconds`, and an
+    answer that a client takes nothing of is given up after `unread_seconds`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8866
+    pool: int = 2
+    base_url: str = "/"
+    names: tuple[str, ...] = ()
+    most_pages: int = 100
+    most_pages_each: int | None = None
+    unreached_seconds: float = UNREACHED_SECONDS
+    cull_after_seconds: int = 120
+    cull_every_seconds: int = 30
+    idle_seconds: float = IDLE_SECONDS
+    unread_seconds: float = UNREAD_SECONDS
+    verbose: bool = False
+
+    @property
+    def most_pages_of_one(self) -> int:
+        """How many pages one address may have open."""
+        return self.most_pages_each or max(2, self.most_pages // 2)
+
+
+def prepend_jupyter_path(folder: Path) -> None:
+    """Lets Jupyter look for templates and extensions in a folder first."""
+    before = os.environ.get("JUPYTER_PATH")
+    os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder), before] if before else [str(folder)])
+
+
+def configuration_of(hosting: Hosting, folder: str) -> Config:
+    """The configuration of Voilà and of what it builds on."""
+    voila = {
+        "ip": hosting.host,
+        "port": hosting.port,
+        "port_retries": 0,
+        "base_url": url_path_join("/", hosting.base_url, "/"),
+        "open_browser": False,
+        "config_file_paths": [],
+        "connection_dir_root": folder,
+        "log_level": logging.INFO if hosting.verbose else logging.ERROR,
+        "kernel_websocket_connection_class": QuietConnection,
+        "tornado_settings": {
+            "headers": HEADERS,
+            "allow_remote_access": hosting.host not in LOOPBACK and not hosting.names,
+            "local_hostnames": ["localhost", *hosting.names],
+            "is_behind_proxy": bool(hosting.names),
+            "places": Places(hosting.most_pages, hosting.most_pages_of_one, hosting.unreached_seconds),
+            "websocket_max_message_size": MOST_BODY_BYTES,
+            "default_handler_class": NowhereHandler,
+            "xsrf_cookie_kwargs": {"samesite": "Strict"},
+        },
+    }
+    page = {
+        "template": "missioncontrol",
+        "allow_template_override": "NO",
+        "allow_theme_override": "NO",
+        "file_allowlist": [],
+        "show_tracebacks": False,
+        "extension_allowlist": LABEXTENSIONS,
+        "extension_denylist": [],
+        "preheat_kernel": hosting.pool > 0,
+        "default_pool_size": min(hosting.pool, hosting.most_pages),
+        "multi_kernel_manager_class": PatientKernelManager,
+        "kernel_spec_manager_class": OwnKernelSpecManager,
+    }
+    kernels = {
+        "buffer_offline_messages": False,
+        "cull_busy": True,
+        "cull_idle_timeout": hosting.cull_after_seconds,
+        "cull_interval": hosting.cull_every_seconds,
+    }
+    kernel = {"transport": "ipc", "autorestart": False, "shutdown_wait_time": 2.0}
+    sections = {
+        "Voila": voila,
+        "VoilaConfiguration": page,
+        "MappingKernelManager": kernels,
+        "KernelManager": kernel,
+        "VoilaKernelManager": {"fill_delay": FILL_AFTER_SECONDS},
+        "IdentityProvider": {"cookie_options": {"samesite": "Lax"}},
+        "NotebookNotary": {"db_file": ":memory:", "secret": os.urandom(32)},  # else it writes both to the home folder
+    }
+    return Config(sections)

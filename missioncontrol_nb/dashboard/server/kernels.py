@@ -1,0 +1,71 @@
+"""The kernels behind pages: how they start and end."""
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+import tornado.web
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_core.utils import ensure_async
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+
+from missioncontrol_nb.dashboard.server.settings import kernel_environment
+
+
+async def end_kernel(manager: Any, kernel_id: str) -> None:
+    """Ends a kernel, unless it has ended meanwhile; one that cannot be ended is logged."""
+    try:
+        with suppress(KeyError, tornado.web.HTTPError):
+            await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
+    except (Exception, asyncio.CancelledError):  # Voilà asks every waiting page first, also one that was cancelled
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        manager.log.exception("A kernel could not be ended")
+
+
+class PatientKernelManager(AsyncMappingKernelManager):
+    """Culls a kernel that no page is connected to, at the second sighting; a dead one at the first.
+
+    A preheated kernel may be long idle when it is handed out: without the second sighting it could be culled before
+    the visitor's browser has connected to it.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._seen_alone: set[str] = set()
+
+    async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]
+        """Starts a kernel, with no more of the server's environment than it needs."""
+        options["env"] = kernel_environment(options.get("env") or os.environ)
+        return await super().start_kernel(**options)
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """Called for each kernel at each interval."""
+        if not await ensure_async(self.get_kernel(kernel_id).is_alive()):
+            await ensure_async(self.shutdown_kernel(kernel_id, now=True))
+        elif self._kernel_connections.get(kernel_id, 0):
+            self._seen_alone.discard(kernel_id)
+        elif kernel_id not in self._seen_alone:
+            self._seen_alone.add(kernel_id)
+        else:
+            await super().cull_kernel_if_idle(kernel_id)
+
+
+class OwnKernelSpecManager(KernelSpecManager):
+    """Knows one kernel: this Python with `missioncontrol_nb.dashboard.server.kernel`."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The one kernel, whatever name the notebook gives."""
+        argv = [sys.executable, "-P", "-m", "missioncontrol_nb.dashboard.server.kernel", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Mission Control", language="python", env={})
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """The names of kernels and their folders; ours has none."""
+        return {"python3": ""}
+
+    def get_all_specs(self) -> dict[str, Any]:
+        """All specifications by name."""
+        return {"python3": {"resource_dir": "", "spec": self.get_kernel_spec("python3").to_dict()}}

@@ -1,0 +1,112 @@
+"""The parts of a demo that run beside its main thread: live pings and the dashboard; and how all processes end."""
+
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from missioncontrol_nb.aggregator_process import MISSIONCONTROL, AggregatorProcess
+from missioncontrol_nb.demo.workspace import HOST
+from streaming.child_process import ChildProcess
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    import psutil  # type: ignore[import-untyped]
+
+    from missioncontrol_nb.simulator import Fleet
+
+STOP_SECONDS = 15.0
+
+
+class Live:
+    """The fleet's pings, written by a thread into files or a topic. error: what ended it before its time."""
+
+    def __init__(self, fleet: "Fleet", to: str, start: datetime) -> None:
+        from missioncontrol_nb.simulator.live import Sent
+
+        self._fleet, self._to, self._from = fleet, to, start
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="live pings", daemon=True)
+        self.sent = Sent()
+        self.error: Exception | None = None
+
+    def start(self) -> None:
+        """Begin, with what came in since the start that was named."""
+        self._thread.start()
+
+    def _write(self) -> None:
+        from missioncontrol_nb.simulator.live import sink_of, write_live
+
+        try:
+            write_live(self._fleet, sink_of(self._to), self._from, stop=self._stop, sent=self.sent)
+        except Exception as error:  # whatever it is: the main thread tells it
+            self.error = error
+
+    def end(self) -> None:
+        """Write the file at hand, and no more."""
+        self._stop.set()
+        self._thread.join()
+
+
+class Server:
+    """The dashboard, in a process of its own. url: once the first page is ready."""
+
+    def __init__(self, dataset: Path, folder: Path, port: int) -> None:
+        self._log = folder / "dashboard.log"
+        self.url: str | None = None
+        what = ["--dataset", str(dataset), "--releases", str(folder / "releases.json")]
+        self._process = ChildProcess(
+            [*MISSIONCONTROL, "dashboard", "--verbose", *what, "--host", HOST, "--port", str(port)],
+            on_line=self._note_url,
+            error_log=self._log,
+        )
+
+    def _note_url(self, line: str) -> None:
+        if line.startswith("http"):
+            self.url = line.strip()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._process.is_running
+
+    def last_lines(self, number: int = 15) -> list[str]:
+        """The end of its log."""
+        return self._log.read_text(errors="replace").splitlines()[-number:]
+
+    def page_visits(self) -> int:
+        """How many pages it handed out."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        return sum("Page handed out" in line for line in lines)
+
+    def end(self) -> None:
+        """End it and its kernels."""
+        self._process.end(signal.SIGINT, STOP_SECONDS)
+
+
+def end_aggregator(aggregator: AggregatorProcess) -> None:
+    """End the Spark job after the micro-batch that it is at."""
+    with suppress(MissionControlError):  # it had failed, which is told already
+        aggregator.stop()
+
+
+def descendants() -> "list[psutil.Process]":
+    """The processes that this one started, and those that they did."""
+    import psutil
+
+    return psutil.Process().children(recursive=True)
+
+
+def kill(processes: "Sequence[psutil.Process]") -> None:
+    """Kill those that are still there, of these and what they started meanwhile."""
+    import psutil
+
+    for process in {*processes, *descendants()}:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(list(processes), timeout=STOP_SECONDS)

@@ -1,0 +1,271 @@
+"""The whole of Mission Control on one machine: a simulated fleet, the Spark job, the dashboard, and an orderly end."""
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from missioncontrol_nb.aggregator_process import AggregatorProcess
+from missioncontrol_nb.demo.processes import Live, Server, descendants, end_aggregator, kill
+from missioncontrol_nb.demo.workspace import check_port, check_topic, own_folder
+from missioncontrol_nb.terminal import plural, stopped_by_signals
+from streaming import contract
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    from missioncontrol_nb.simulator import Bad, Fleet
+    from missioncontrol_nb.simulator.history import Written
+    from missioncontrol_nb.simulator.live import Sent
+
+HISTORY_DAYS = 60
+BAD_VERSION, BAD_OS, BAD_MEASURE = "56.0", "Windows_NT", "content_crashes"
+BAD_FOR = timedelta(hours=12)
+# On the rate since the release. Pages show less: 55.0.3, not throttled, had more early adopters at that age.
+BAD_EFFECT = 0.5
+WORST_FACTOR = 9.0  # which an old release may need for the effect
+KEPT_PINGS = timedelta(minutes=10)
+CATCH_UP_SECONDS = 20.0  # without any progress of the job, at the end
+TOLD_EVERY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """port: 0 is any free one; minutes: from the first live ping on, None is until it is stopped.
+
+    folder: None is one that goes away at the end. topic: `kafka://HOST:PORT/TOPIC` that live pings go through; None is
+    files.
+    """
+
+    port: int = 8866
+    minutes: float | None = None
+    folder: Path | None = None
+    seed: int = 0
+    topic: str | None = None
+
+
+class Stopped(Exception):  # noqa: N818 (no error)
+    """Somebody stopped the demo before it was under way."""
+
+
+def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
+    """Run the demo until SIGINT, SIGTERM, SIGHUP or the end of its minutes; then end every process it started.
+
+    tell: told what happens, line by line, one of them the URL. To be called in the main thread. Raises
+    MissionControlError where the port is taken, the topic is not there or the folder is somebody else's, before
+    anything is started, and when a part of the demo fails.
+    """
+    check_port(settings.port)
+    if settings.topic is not None:
+        check_topic(settings.topic, tell)
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopped_by_signals(signal.SIGHUP))
+        folder = stack.enter_context(own_folder(settings.folder))
+        demo = Demo(settings, folder, stop, tell)
+        stack.callback(demo.end)
+        try:
+            demo.start()
+            demo.watch()
+        except Stopped:
+            tell("Stopped before the first page was ready")
+
+
+def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
+    """56.0 on Windows, going wrong since some hours so that its rate since the release is BAD_EFFECT higher.
+
+    The older it is the less do the last hours count in that, and the worse it must get to show.
+    """
+    from missioncontrol_nb.simulator import Bad
+    from missioncontrol_nb.simulator.fleet import WINDOW_SECONDS, window_of
+
+    last = window_of(now)
+    [build] = [
+        build
+        for build in fleet.builds
+        if (build.channel, build.os_name, build.display_version) == ("release", BAD_OS, BAD_VERSION)
+        and build.is_official
+    ]
+    first = int(build.out // WINDOW_SECONDS)
+    expected = fleet.expect(first, last - first)
+    used_hours = expected.used_hours[expected.builds.index(build)]
+    windows = BAD_FOR // contract.WINDOW
+    share = used_hours[-windows:].sum() / used_hours.sum()
+    return Bad(
+        BAD_VERSION, now - BAD_FOR, BAD_MEASURE, float(min(1 + BAD_EFFECT / share, WORST_FACTOR)), os_name=BAD_OS
+    )
+
+
+class Demo:
+    """The parts of a running demo: history, live pings (a thread), the Spark job and the dashboard (processes)."""
+
+    def __init__(self, settings: Settings, folder: Path, stop: threading.Event, tell: Callable[[str], None]) -> None:
+        self._settings, self._folder, self._stop, self._tell = settings, folder, stop, tell
+        self._pings, self._dataset = folder / "pings", folder / "dataset"
+        self._aggregator: AggregatorProcess | None = None
+        self._server: Server | None = None
+        self._live: Live | None = None
+        self._written: Written | None = None
+        self._began = monotonic()
+
+    def start(self) -> None:
+        """Start everything, and tell the URL when the first page is ready. Raises Stopped when told to stop before."""
+        self._pings.mkdir()
+        now = datetime.now(UTC)
+        source = self._settings.topic or str(self._pings)
+        options = [f"--starting-offsets={now.isoformat()}"] if self._settings.topic else []
+        self._tell("Starting Spark, and writing two months of history meanwhile ...")
+        self._aggregator = AggregatorProcess(source, str(self._dataset), ["--trigger=2", *options])
+        self._aggregator.start()
+        fleet = self._fleet(now)
+        self._write_history(fleet, now)
+        self._live = Live(fleet, source, now)
+        self._live.start()
+        self._server = Server(self._dataset, self._folder, self._settings.port)
+        self._tell("Making the first page ready ...")
+        url = self._await_url(self._server)
+        self._tell(f"Ready after {monotonic() - self._began:.0f} s; Ctrl-C ends it. Look at")
+        self._tell(url)
+
+    def _fleet(self, now: datetime) -> "Fleet":
+        from missioncontrol_nb.releases.sources import load_calendar
+        from missioncontrol_nb.simulator import Fleet, weeks_until
+
+        calendar, weeks = load_calendar(), weeks_until(now)
+        bad = bad_release(Fleet(calendar, weeks, self._settings.seed), now)
+        fleet = Fleet(calendar, weeks, self._settings.seed, [bad])
+        fleet.calendar.save(self._folder / "releases.json")
+        self._tell(
+            f"October 2017 is played {weeks} weeks later. {BAD_VERSION} goes wrong on Windows: "
+            f"{bad.factor:.1f} times the content crashes since {bad.since:%a %d %b %H:%M} UTC"
+        )
+        return fleet
+
+    def _write_history(self, fleet: "Fleet", now: datetime) -> None:
+        from missioncontrol_nb.simulator.history import write_history
+
+        def on_progress(done: int, days: int) -> None:
+            if self._stop.is_set():
+                raise Stopped
+            if done % 20 == 0 and done < days:
+                self._tell(f"History: {done} of {days} days")
+
+        self._written = write_history(fleet, str(self._dataset), now, HISTORY_DAYS, on_progress)
+        self._tell(f"History: {self._written.pings:,} pings in {self._written.rows:,} rows")
+
+    def _await_url(self, server: "Server") -> str:
+        while server.url is None:
+            self._check_parts()
+            if self._stop.wait(0.05):
+                raise Stopped
+        return server.url
+
+    def watch(self) -> None:
+        """Tell how it goes until the end. Raises MissionControlError when a part fails."""
+        assert self._live is not None
+        minutes, ends = self._settings.minutes, None
+        told = monotonic()
+        while not self._stop.wait(0.5):
+            self._check_parts()
+            if minutes is not None and ends is None and self._live.sent.pings:
+                ends = monotonic() + 60 * minutes
+            if ends is not None and monotonic() >= ends:
+                return
+            if monotonic() - told >= TOLD_EVERY_SECONDS:
+                told = monotonic()
+                self._tell(self._progress())
+                self._prune()
+
+    def _check_parts(self) -> None:
+        aggregator, server, live = self._aggregator, self._server, self._live
+        if aggregator is not None and not aggregator.running:
+            raise MissionControlError(_failure("the Spark job", list(aggregator.log)))
+        if server is not None and not server.is_running:
+            raise MissionControlError(_failure("the dashboard", server.last_lines()))
+        if live is not None and live.error is not None:
+            raise MissionControlError(f"the simulated fleet failed: {live.error!r}") from live.error
+
+    def _progress(self) -> str:
+        assert self._live is not None
+        assert self._aggregator is not None
+        sent = self._live.sent
+        return f"{sent.pings:,} pings in, {sent.bytes / 1e6:,.0f} MB; {self._aggregator.progress}"
+
+    def _prune(self) -> None:
+        """Remove pings that were counted some time ago, unless the folder is to stay."""
+        if self._settings.folder is not None:
+            return
+        up_to = _data_up_to(self._dataset)
+        for path in self._pings.glob("*.jsonl.gz"):
+            written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            if up_to is not None and written < min(up_to, datetime.now(UTC)) - KEPT_PINGS:
+                path.unlink()
+
+    def end(self) -> None:
+        """Tell what went in and what was shown, and end every process that was started, whatever happens."""
+        started = descendants()
+        with ExitStack() as stack:
+            stack.callback(kill, started)
+            if self._aggregator is not None:
+                stack.callback(end_aggregator, self._aggregator)
+            if self._server is not None:
+                stack.callback(self._server.end)
+            if self._live is not None:
+                self._live.end()
+            if self._live is not None and self._written is not None and self._server is not None:
+                self._tell(self._summary(self._live.sent, self._written, self._server))
+
+    def _summary(self, sent: "Sent", written: "Written", server: "Server") -> str:
+        assert self._aggregator is not None
+        self._await_counted(sent, written)
+        end_aggregator(self._aggregator)  # it counts the micro-batch that it is at
+        counted, rejected = self._counted(written)
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(rejected.items(), key=lambda r: -r[1]))
+        all_rejected = sum(rejected.values())
+        missing = sent.pings - counted - all_rejected
+        what = f"{counted:,} counted, {all_rejected:,} rejected{f': {reasons}' if reasons else ''}"
+        left = f"; {missing:,} not read any more" if missing else ""
+        return f"{sent.pings:,} pings in ({what}{left}), {plural(server.page_visits(), 'page visit')}"
+
+    def _await_counted(self, sent: "Sent", written: "Written") -> None:
+        """Waits until the job has counted all live pings, for as long as it goes on counting some."""
+        assert self._aggregator is not None
+        before, since = -1, monotonic()
+        while self._aggregator.running:
+            counted, rejected = self._counted(written)
+            known = counted + sum(rejected.values())
+            if known != before:
+                before, since = known, monotonic()
+            if known >= sent.pings or monotonic() - since > CATCH_UP_SECONDS:
+                return
+            threading.Event().wait(0.2)
+
+    def _counted(self, written: "Written") -> tuple[int, dict[str, int]]:
+        """How many live pings the dataset holds, and how many rejected ones by reason."""
+        counted, all_rejected = _counts(self._dataset)
+        rejected = {reason: count - written.rejected.get(reason, 0) for reason, count in all_rejected.items()}
+        return counted - written.pings, {reason: count for reason, count in rejected.items() if count}
+
+
+def _counts(dataset: Path) -> tuple[int, dict[str, int]]:
+    """How many pings a dataset holds, and how many rejected ones by reason."""
+    from missioncontrol_nb.loading.dataset import Dataset
+
+    opened = Dataset(dataset)
+    rejected = opened.load_rejected().groupby("reason")["count"].sum()
+    return int(opened.load(every=None, measures=[], by="application")["count"].sum()), {
+        str(r): int(n) for r, n in rejected.items()
+    }
+
+
+def _data_up_to(dataset: Path) -> datetime | None:
+    from missioncontrol_nb.loading.dataset import Dataset
+
+    return Dataset(dataset).data_up_to()
+
+
+def _failure(what: str, lines: Sequence[str]) -> str:
+    return "\n  ".join([f"{what} ended by itself; its last words:", *lines[-15:]])

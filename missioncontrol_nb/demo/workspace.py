@@ -1,0 +1,79 @@
+"""Where a demo runs: a port that is free, a folder that is its own."""
+
+import fcntl
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from streaming.errors import MissionControlError
+
+HOST = "127.0.0.1"
+MARKER = ".missioncontrol-demo"
+OWN_NAMES = (MARKER, "pings", "dataset", "releases.json", "dashboard.log")
+
+
+def check_port(port: int) -> None:
+    """Raises MissionControlError when nobody can listen on a port of this machine; 0 is any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise MissionControlError(
+                f"port {port} cannot be had ({error.strerror}); name another with --port, or 0 for any free one"
+            ) from None
+
+
+def check_topic(url: str, tell: Callable[[str], None]) -> None:
+    """Raises MissionControlError where a demo cannot send pings through a topic: it must be there, and be reached.
+
+    tell: told before the brokers are asked, which may take half a minute where none answers.
+    """
+    from streaming.sources.kafka.topic import Topic, is_topic
+
+    if not is_topic(url):
+        raise MissionControlError(f"expected --kafka as kafka://HOST:PORT/TOPIC; got {url!r}")
+    topic = Topic.of(url, {})
+    tell(f"Looking for the topic {url} ...")
+    topic.require()
+
+
+@contextmanager
+def own_folder(folder: Path | None) -> Iterator[Path]:
+    """The demo's folder, empty and locked: the one that is named, which stays, or one that goes away."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="missioncontrol-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    is_there = folder.is_dir()
+    names = {path.name for path in folder.iterdir()} if is_there else set()
+    if (folder.exists() and not is_there) or (names and MARKER not in names):
+        raise MissionControlError(f"{folder} is not a demo's folder and not empty: name another one with --folder")
+    with _marker(folder) as marker:
+        _lock(marker, folder)
+        for name in names.intersection(OWN_NAMES) - {MARKER}:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield folder
+
+
+def _marker(folder: Path) -> IO[str]:
+    """The file that makes a folder a demo's, open; the folder is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / MARKER).open("a")
+    except OSError as error:
+        raise MissionControlError(
+            f"the folder {folder} cannot be written ({error.strerror}); name another one with --folder"
+        ) from None
+
+
+def _lock(marker: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise MissionControlError(f"another demo runs in {folder}: name another folder, or none") from None

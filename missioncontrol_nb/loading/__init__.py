@@ -1,0 +1,1 @@
+"""Loading the dataset: what is asked for, the SQL that it becomes, rows as a frame."""

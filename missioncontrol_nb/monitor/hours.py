@@ -1,0 +1,11 @@
+"""Hours and days, as times are counted in here."""
+
+from datetime import datetime, timedelta
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The start of the hour that holds a moment."""
+    return moment.replace(minute=0, second=0, microsecond=0)

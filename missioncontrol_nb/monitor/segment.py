@@ -1,0 +1,171 @@
+"""One channel on one system: its newest version measured, and compared with the previous one at the same age."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from missioncontrol_nb.monitor.completeness import Arrivals
+from missioncontrol_nb.monitor.hourly_sums import Counts, HourlySums
+from missioncontrol_nb.monitor.hours import DAY, HOUR, hour_of
+from missioncontrol_nb.monitor.summaries import Change, MeasureSummary, Spark, State, Version
+from missioncontrol_nb.statistics import PER_HOURS, change
+from streaming import contract
+
+Period = Literal["since_release", "last_24h"]
+Steps = tuple[float | None, ...]
+LEAST_STEPS, MOST_STEPS = 8, 72  # of the small drawing
+SPARK_EVENTS = 12  # in a step, so that chance moves it by a third at most
+# A change known to no better than 100 points between its limits, none among them, says nothing yet.
+WIDEST_INTERVAL = 1.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A channel and system as of a moment. versions: newest first, the newest, the previous one, older ones."""
+
+    sums: HourlySums
+    arrivals: Arrivals
+    channel: str
+    os_name: str
+    versions: tuple[Version, ...]
+    now: datetime
+
+    @property
+    def product(self) -> contract.Product:
+        """The product that it is a channel of."""
+        return self.sums.product
+
+    @property
+    def newest(self) -> Version:
+        """The highest version that is out."""
+        return self.versions[0]
+
+    @cached_property
+    def comparable(self) -> tuple[Version, ...]:
+        """The newest version, and the older ones whose first hours the dataset has: without them there is no same age.
+
+        A higher number need not be later: 3.5.8 went out after 3.6.
+        """
+        begins = self.sums.first_hour() or self.newest.released
+        older = (each for each in self.versions[1:] if begins <= each.released < self.newest.released)
+        return (self.newest, *older)
+
+    @property
+    def previous(self) -> Version | None:
+        """The one before, if it can be compared with."""
+        return next((version for version in self.comparable[1:] if version == self.versions[1]), None)
+
+    @property
+    def older(self) -> tuple[Version, ...]:
+        """Those before the previous one that can be compared with."""
+        return tuple(version for version in self.comparable[1:] if version != self.previous)
+
+    def counts(self, version: Version, period: Period = "since_release") -> Counts:
+        """Sums of a version from its release, or of its last 24 hours, until it was as old as the newest is now."""
+        return self._counts[version, period]
+
+    @cached_property
+    def _counts(self) -> dict[tuple[Version, str], Counts]:
+        return {(version, period): self._sum(version, period) for version in self.comparable for period in PERIODS}
+
+    def _sum(self, version: Version, period: str) -> Counts:
+        # The newest has nothing after its last window, so its last hour is taken whole.
+        until = hour_of(self.now) + HOUR if version == self.newest else version.released + self.age
+        since = version.released
+        if period == "last_24h":
+            since = max(since, hour_of(self.now) - DAY + (version.released - self.newest.released))
+        return self.sums.counts(self.channel, self.os_name, version.version, since, until)
+
+    @cached_property
+    def age(self) -> timedelta:
+        """How old the newest version is, up to the end of the window at hand."""
+        age = self.now - self.newest.released
+        return (age // contract.WINDOW + 1) * contract.WINDOW
+
+    @property
+    def has_pings(self) -> bool:
+        """Whether any ping of the newest version has come."""
+        counts = self.counts(self.newest)
+        return counts.usage_hours > 0 or any(counts.events.values())
+
+    def has_measure(self, measure: str) -> bool:
+        """Whether pings of the system can hold a measure and the dataset has it."""
+        why_not = self.product.why_not_measured(contract.measure(measure), self.os_name)
+        return why_not is None and measure in self.sums.measures
+
+    def measure(self, measure: str, period: Period = "since_release") -> MeasureSummary:
+        """The newest version's rate of a measure, in a period, against the previous one's at the same age."""
+        newest = self.counts(self.newest, period)
+        if not self.has_measure(measure) or (newest.usage_hours and not newest.hours_of(measure)):
+            return MeasureSummary(measure, "not_measured")
+        moved = self._change(measure, period)
+        previous = self.counts(self.previous, period).rate(measure) if self.previous else None
+        return MeasureSummary(
+            measure,
+            _state(newest.hours_of(measure), moved, self.previous),
+            newest.rate(measure),
+            previous,
+            self.counts(self.newest, "last_24h").rate(measure),
+            moved,
+            self._spark(measure),
+            {older.version: self.counts(older, period).rate(measure) for older in self.older},
+        )
+
+    def _change(self, measure: str, period: Period) -> Change | None:
+        if self.previous is None:
+            return None
+        now, before = self.counts(self.newest, period), self.counts(self.previous, period)
+        limits = change(now.events[measure], now.hours_of(measure), before.events[measure], before.hours_of(measure))
+        value, lower, upper = map(float, limits)
+        if math.isnan(lower):
+            return None
+        return Change(value, lower, math.inf if math.isnan(upper) else upper)
+
+    # ---------- the small drawing ----------
+    def _spark(self, measure: str) -> Spark | None:
+        if self.previous is None:
+            return None
+        step = self._step(measure)
+        number = -(-self.age // step)
+        newest, previous = (self._steps(version, measure, step, number) for version in (self.newest, self.previous))
+        return Spark(newest, previous, self._late_steps(step, number))
+
+    def _step(self, measure: str) -> timedelta:
+        """So many whole hours that a step has SPARK_EVENTS events, as far as at least LEAST_STEPS are left."""
+        events = min(self.counts(version).events[measure] for version in self.comparable[:2])
+        steps = min(max(events // SPARK_EVENTS, LEAST_STEPS), MOST_STEPS)
+        return max(math.ceil(self.age / HOUR / steps), 1) * HOUR
+
+    def _steps(self, version: Version, measure: str, step: timedelta, number: int) -> Steps:
+        """Rates per step of a version's age; None without usage."""
+        end = version.released + number * step
+        hours = self.sums.hours_of(self.channel, self.os_name, version.version, version.released, end)
+        hours = hours[hours[measure].notna()]
+        place = ((hours["window_start"] - version.released) // step).to_numpy()
+        usage = np.bincount(place, hours["usage_hours"], number)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rates = PER_HOURS * np.bincount(place, hours[measure], number) / usage
+        return tuple(float(rate) if math.isfinite(rate) else None for rate in rates)
+
+    def _late_steps(self, step: timedelta, number: int) -> int:
+        """How many of the newest's last steps are incomplete."""
+        import pandas as pd
+
+        starts = pd.Series([self.newest.released + place * step for place in range(number)])
+        shares = self.arrivals.shares(self.channel, self.os_name, starts, step, self.now)
+        return int((~self.arrivals.are_complete(shares, starts + step, self.now)).sum())
+
+
+PERIODS: tuple[Period, ...] = ("since_release", "last_24h")
+
+
+def _state(usage_hours: float, moved: Change | None, previous: Version | None) -> State:
+    if not usage_hours or (moved is None and previous is not None):
+        return "too_little_usage"
+    if moved is None or moved.excludes_none or moved.upper - moved.lower <= WIDEST_INTERVAL:
+        return "measured"
+    return "too_little_usage"

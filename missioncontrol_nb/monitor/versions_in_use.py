@@ -1,0 +1,106 @@
+"""Versions that the release calendar does not have: from when on they count, and with which builds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from missioncontrol_nb.monitor.hours import DAY, HOUR
+from missioncontrol_nb.releases.calendar import Calendar
+from streaming.pings.validation import is_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A release's first pings come within hours of its day's beginning. Later than this, and the dataset began after it.
+FIRST_PINGS_WITHIN = timedelta(hours=36)
+# Of the busiest hour of a version's first day: hours with fewer pings are of those who had it before it was out.
+OUT_SHARE, LONELY_SHARE = 0.001, 0.1
+
+
+def release_moment(day: date, pings: "pd.Series") -> datetime | None:
+    """When a version went out: the first hour of its day, or after, that has more than a few of its first day's pings.
+
+    Some run a release hours before it is offered. Its day's beginning where the dataset does not reach back to it;
+    None when it had no ping since. pings: by hour.
+    """
+    midnight = datetime.combine(day, time(), UTC)
+    out = pings[(pings > 0) & (pings.index >= midnight)]
+    if not len(out):
+        return None
+    first_hour = _first_busy_hour(out[out.index < out.index[0] + DAY])
+    if first_hour - midnight > FIRST_PINGS_WITHIN:
+        return midnight
+    return first_hour
+
+
+def _first_busy_hour(pings: "pd.Series") -> datetime:
+    """The first hour with a share of the busiest one's pings; one that no ping follows within an hour needs more."""
+    busiest = pings.max()
+    has_next = (pings.index + HOUR).isin(pings.index) | (pings.index == pings.index[-1])
+    least = np.where(has_next, OUT_SHARE, LONELY_SHARE) * busiest
+    return pings[pings >= least].index[0].to_pydatetime()
+
+
+LEAST_SHARE = 0.01  # of its channel's usage hours, in the hour from which a version counts
+# Of the channel's busiest hour, below the least of a night: in an hour with less usage, a single ping of anyone would
+# be the whole channel.
+LEAST_USAGE = 0.1
+FirstHours = dict[tuple[str, str], datetime]
+"""The first hour of each (channel, version) that the calendar lacks and that is used."""
+
+
+@dataclass(frozen=True)
+class CalendarWithUnlisted(Calendar):
+    """A calendar that also takes all builds of some versions it does not have for official."""
+
+    unlisted: frozenset[tuple[str, str]] = frozenset()
+
+    def is_official(self, display_version: str, channel: str, build_id: str) -> bool:
+        """Whether a build is official, or of one of those versions."""
+        return (channel, display_version) in self.unlisted or super().is_official(display_version, channel, build_id)
+
+
+def is_unlisted(calendar: Calendar, version: str, channel: str) -> bool:
+    """Whether a text is a version that the calendar does not have on a channel; others never reach a page."""
+    return is_version(version) and not calendar.has(version, channel)
+
+
+def rows_of_unlisted(sums: "pd.DataFrame", calendar: Calendar) -> "pd.Series":
+    """Which rows of sums by channel and display version are of versions that the calendar does not have."""
+    return _rows_where(sums, ("channel", "display_version"), lambda each: is_unlisted(calendar, each[1], each[0]))
+
+
+def rows_of_official(sums: "pd.DataFrame", calendar: Calendar) -> "pd.Series":
+    """Which rows of sums by build are of builds that the calendar knows as official."""
+    keys = ("display_version", "channel", "build_id")
+    return _rows_where(sums, keys, lambda each: calendar.is_official(*each))
+
+
+def _rows_where(sums: "pd.DataFrame", keys: Sequence[str], holds: Callable[[tuple[str, ...]], bool]) -> "pd.Series":
+    """Which rows have keys for which something holds; each combination is asked about once."""
+    found = sums[list(keys)].drop_duplicates()
+    answers = found.assign(holds=[holds(each) for each in found.itertuples(index=False, name=None)])
+    return sums[list(keys)].merge(answers, how="left", on=list(keys)).set_axis(sums.index)["holds"].astype(bool)
+
+
+def first_hours(unlisted: "pd.DataFrame", usage: "pd.DataFrame") -> FirstHours:
+    """The first hour in which each version had LEAST_SHARE of its channel's usage hours; those that never had lack.
+
+    unlisted: sums of versions that the calendar does not have. usage: `usage_hours` of everything, by `channel` and
+    `window_start`. A channel's newest hour does not count while it has others: it is still coming in.
+    """
+    by_hour = unlisted.groupby(["channel", "window_start", "display_version"])["usage_hours"].sum()
+    if by_hour.empty:
+        return {}
+    hours = usage.groupby("channel")["window_start"]
+    newest, oldest = hours.transform("max"), hours.transform("min")
+    usage = usage[(usage["window_start"] < newest) | (newest == oldest)]
+    busiest = usage.groupby("channel")["usage_hours"].transform("max")
+    enough = usage[usage["usage_hours"] > LEAST_USAGE * busiest].set_index(["channel", "window_start"])["usage_hours"]
+    share = by_hour / enough.reindex(by_hour.index.droplevel("display_version")).to_numpy()
+    used = share[share >= LEAST_SHARE].reset_index()
+    first = used.groupby(["channel", "display_version"])["window_start"].min()
+    return {key: moment.to_pydatetime() for key, moment in first.items()}

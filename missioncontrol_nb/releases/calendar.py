@@ -1,0 +1,232 @@
+"""The release calendar: what went out when, and which builds are official."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from missioncontrol_nb import arguments
+from missioncontrol_nb.arguments import Time
+from missioncontrol_nb.releases.versions import STAGES, major_of, version_key
+from streaming import contract
+from streaming.errors import MissionControlError, require_replaceable, shortened
+from streaming.pings.validation import is_version
+
+WHAT = "the release calendar"
+# The longest from a build to its release was 11 days (50.0, built 4 November 2016); a release candidate's first
+# build is older by some more.
+BUILT_AT_MOST = timedelta(days=14)
+CALENDAR_LATE_AT_MOST = timedelta(days=7)
+LONGEST_CYCLE = timedelta(weeks=10)
+# Between a merge and the first beta from it, or the release that came with that beta: 17 days at most (11 May 2015,
+# 39.0b1 on the 28th).
+MERGED_WITHIN = timedelta(weeks=3)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A display version that went out on a channel on a day."""
+
+    version: str
+    channel: str
+    date: date
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """All releases of all channels of a product. A release is out from the first moment, UTC, of its day."""
+
+    releases: tuple[Release, ...]
+    product: contract.Product = contract.FIREFOX
+
+    @cached_property
+    def _channels(self) -> dict[str, list[Release]]:
+        newest_first = sorted(self.releases, key=lambda release: version_key(release.version), reverse=True)
+        return {name: [r for r in newest_first if r.channel == name] for name in self.product.channel_names}
+
+    @cached_property
+    def _dates(self) -> dict[tuple[str, str], date]:
+        return {(release.channel, release.version): release.date for release in self.releases}
+
+    @cached_property
+    def newest_date(self) -> date:
+        """The newest day of the calendar, on any channel: how far it is known to be complete."""
+        return max((release.date for release in self.releases), default=date.min)
+
+    def on(self, channel: str, at: Time = None) -> list[Release]:
+        """The releases of a channel that are out at a moment (None: all of the calendar), highest version first."""
+        arguments.choice("channel", channel, self.product.channel_names)
+        if at is None:
+            return list(self._channels[channel])
+        day = _day(at)
+        return [release for release in self._channels[channel] if release.date <= day]
+
+    def newest(self, channel: str, at: Time = None) -> Release | None:
+        """The highest version of a channel that is out at a moment; None before the first."""
+        return next(iter(self.on(channel, at)), None)
+
+    def previous(self, version: str, channel: str) -> Release | None:
+        """The highest version below `version` that was out on the channel when `version` came out.
+
+        A version that is not on the calendar counts as the newest of it.
+        """
+        at, key = self.released(version, channel), version_key(version)
+        return next((release for release in self.on(channel, at) if version_key(release.version) < key), None)
+
+    def released(self, version: str, channel: str) -> date | None:
+        """The day a display version went out on a channel; None when it is not on the calendar."""
+        arguments.text("version", version)
+        arguments.choice("channel", channel, self.product.channel_names)
+        return self._dates.get((channel, _display(version, channel)))
+
+    def has(self, display_version: str, channel: str) -> bool:
+        """Whether a display version is on the calendar of a channel, or stands there for one that is.
+
+        So does `56.0` on beta, for a release candidate, and `52.4.0` on esr, for `52.4.0esr`.
+        """
+        for name, said in (("display_version", display_version), ("channel", channel)):
+            arguments.instance(name, said, str, "text")
+        return (channel, _display(display_version, channel)) in self._meant
+
+    def is_official(self, display_version: str, channel: str, build_id: str) -> bool:
+        """Whether a build is Mozilla's own, as far as the calendar and the build's day can tell.
+
+        The calendar has no build ids, so a build is official when its version is on the calendar of its channel
+        and it was made on the day it went out or in the 14 days before: distributions build the same version
+        later. (One that rebuilds within those days is not told apart.) Beyond that:
+
+        - Release candidates reach the beta channel under the version they will have (56.0) and are on no
+          calendar: they are official there when they are made in that time before the release. So is `56.0` there
+          in the time of one of its betas: clients that say no display version leave the version alone.
+        - A nightly is built all its cycle long: from 14 days before the day it is on the calendar until a week
+          after the next one is.
+        - The calendar can be a week late: a version above all of its channel, of the newest or the next major
+          version, is official when it was built after the newest of its channel went out, and no later than a week
+          after the calendar's newest day.
+        - `52.4.0` on the esr channel is `52.4.0esr`.
+        """
+        for name, said in (("display_version", display_version), ("channel", channel), ("build_id", build_id)):
+            arguments.instance(name, said, str, "text")
+        built = _built(build_id)
+        if built is None or not is_version(display_version) or channel not in self.product.channel_names:
+            return False
+        version = _display(display_version, channel)
+        candidates = self._meant.get((channel, version), [])
+        in_time = any(release.date - BUILT_AT_MOST <= built <= self._last_build(release) for release in candidates)
+        return in_time or self._is_about_to_be_listed(version, channel, built)
+
+    @cached_property
+    def _meant(self) -> dict[tuple[str, str], list[Release]]:
+        """The releases that builds of a channel with a display version can be builds of."""
+        meant: dict[tuple[str, str], list[Release]] = {}
+        for release in self.releases:
+            meant.setdefault((release.channel, release.version), []).append(release)
+            stage = version_key(release.version)[1]
+            if release.channel == "release":
+                meant.setdefault(("beta", release.version), []).append(release)
+            elif release.channel in ("beta", "aurora") and stage < STAGES[None]:
+                numbers = re.split("a|b|rc", release.version)[0]
+                meant.setdefault((release.channel, numbers), []).append(release)
+        return meant
+
+    def _last_build(self, release: Release) -> date:
+        """The last day on which an official build of a release can be made."""
+        if version_key(release.version)[1] != STAGES["a"]:
+            return release.date
+        major, rest = release.version.split(".", 1)
+        successor = self._dates.get((release.channel, f"{int(major) + 1}.{rest}"))
+        return successor + CALENDAR_LATE_AT_MOST if successor else release.date + LONGEST_CYCLE
+
+    def _is_about_to_be_listed(self, version: str, channel: str, built: date) -> bool:
+        newest = self.newest(channel)
+        if newest is None or not self._suits(version, channel):
+            return False
+        is_next = (
+            version_key(version) > version_key(newest.version) and major_of(version) <= major_of(newest.version) + 1
+        )
+        return is_next and newest.date <= built <= self.newest_date + CALENDAR_LATE_AT_MOST
+
+    def _suits(self, version: str, channel: str) -> bool:
+        """Whether the form of a version is one that its channel gets."""
+        return version_key(version)[1] in {STAGES[stage] for stage in self.product.channel(channel).stages}
+
+    def shifted(self, weeks: int) -> "Calendar":
+        """The same calendar, every day later by whole weeks. Raises MissionControlError where a day has no year."""
+        arguments.instance("weeks", weeks, int, "a whole number of weeks")
+        if isinstance(weeks, bool):
+            raise MissionControlError(f"weeks takes a whole number of weeks, not {weeks!r}")
+        try:
+            return replace(
+                self, releases=tuple(replace(r, date=r.date + timedelta(weeks=weeks)) for r in self.releases)
+            )
+        except OverflowError as error:
+            shown = arguments.brief(weeks)
+            raise MissionControlError(f"weeks that lead out of the calendar's years, 1 to 9999: {shown}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Writes the calendar as JSON that `load_calendar` reads; whole or not at all.
+
+        Raises MissionControlError where nothing can be written.
+        """
+        rows = [[release.version, release.channel, release.date.isoformat()] for release in self.releases]
+        lines = ",\n".join(json.dumps(row) for row in rows)
+        _write_whole(Path(arguments.place("path", path)), f'{{"releases": [\n{lines}\n]}}\n')
+
+
+def _day(at: Time) -> date:
+    moment = arguments.as_utc("at", at)
+    assert moment is not None
+    return moment.date()
+
+
+def _display(version: str, channel: str) -> str:
+    return f"{version}esr" if channel == "esr" and version[-1:].isdigit() else version
+
+
+def _built(build_id: str) -> date | None:
+    try:
+        return datetime.strptime(build_id, "%Y%m%d%H%M%S").date()
+    except ValueError:
+        return None
+
+
+def require_writable(path: str | Path) -> None:
+    """Raises MissionControlError where `Calendar.save` could not write; changes nothing.
+
+    To be called before work that a calendar belongs to. A disk that is full later is not foreseen.
+    """
+    target = Path(arguments.place("path", path))
+    with _said_of(target):
+        require_replaceable(target)
+        there = next(folder for folder in target.absolute().parents if folder.exists())
+        with TemporaryFile(dir=there):
+            pass
+
+
+def _write_whole(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # a name of 255 bytes has no room for more
+    with _said_of(path):
+        require_replaceable(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(text)
+            beside.replace(path)
+        finally:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Says a failure to write in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        shown = shortened(str(path))
+        raise MissionControlError(f"{WHAT} cannot be written to {shown}: {error.strerror}") from error

@@ -1,0 +1,117 @@
+"""Where release calendars come from: product-details, saved files, the snapshot that comes along."""
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from missioncontrol_nb import arguments
+from missioncontrol_nb.releases.calendar import WHAT, Calendar, Release
+from missioncontrol_nb.releases.fetching import Budget, read_json
+from missioncontrol_nb.releases.product_details import (
+    HISTORIES,
+    VERSIONS,
+    check_product_details,
+    check_versions,
+    date_of,
+    derive,
+    history_of,
+    numbers_and_dates,
+)
+from missioncontrol_nb.releases.versions import version_key
+from streaming import contract
+from streaming.errors import MissionControlError, shortened
+
+PACKAGED = Path(__file__).parent / "data" / "releases.json"
+
+
+def load_calendar(source: str | Path | None = None) -> Calendar:
+    """The release calendar of a source, of the snapshot without one.
+
+    source: a URL or folder of product-details with its three history files and firefox_versions.json; the URL or
+    path of one such file, of its firefox.json, or of a file that `Calendar.save` wrote. None: the packaged
+    snapshot, or the one that `missioncontrol releases update` put into the user's folder when that is newer.
+    Raises MissionControlError for what cannot be read or holds no releases.
+    """
+    if source is None:
+        return _snapshot()
+    text = arguments.place("source", source)
+    budget = Budget()
+    if text.endswith(".json") or _is_file(text):
+        calendar = from_documents([read_json(text, WHAT, budget)])
+    else:
+        folder = text.rstrip("/") + "/"
+        documents = {name: read_json(folder + name, WHAT, budget) for name in (*HISTORIES, VERSIONS)}
+        check_product_details(folder, documents)
+        calendar = from_documents(documents.values())
+    if not calendar.releases:
+        raise MissionControlError(f"{text} holds no releases; expected product-details JSON or a saved calendar")
+    return calendar
+
+
+def _is_file(path: str) -> bool:
+    """Whether a path is a file's. Raises MissionControlError where the system cannot tell, as of a name too long."""
+    try:
+        return Path(path).is_file()
+    except OSError as error:
+        shown = shortened(path)
+        raise MissionControlError(f"{WHAT} {shown} cannot be read: {error.strerror}") from error
+
+
+def calendar_beside(dataset: str | Path) -> str | None:
+    """The path of the calendar that lies in a local dataset, as a simulated one brings it; None without."""
+    path = Path(arguments.place("dataset", dataset)) / "releases.json"
+    return str(path) if "://" not in str(dataset) and _is_file(str(path)) else None
+
+
+def _snapshot() -> Calendar:
+    calendars = [load_calendar(path) for path in (PACKAGED, user_snapshot()) if path.is_file()]
+    if not calendars:
+        raise MissionControlError("there is no release calendar; run `missioncontrol releases update`")
+    return max(calendars, key=lambda calendar: calendar.newest_date)
+
+
+def user_snapshot() -> Path:
+    """Where a refreshed snapshot goes when the installed package cannot be written to."""
+    import click
+
+    return Path(click.get_app_dir("missioncontrol")) / "releases.json"
+
+
+def snapshot_to_refresh() -> Path:
+    """The packaged snapshot when this user may write it, else the one in the user's folder."""
+    writable = os.access(PACKAGED.parent, os.W_OK)
+    return PACKAGED if writable else user_snapshot()
+
+
+def from_documents(documents: Iterable[Any]) -> Calendar:
+    """The calendar of saved or product-details JSON documents, told apart by their form."""
+    saved: list[Release] = []
+    history: dict[str, date] = {}
+    versions: Mapping[str, str] = {}
+    for document in documents:
+        if not isinstance(document, dict):
+            raise MissionControlError(f"a release calendar is a JSON object, not {str(document)[:60]!r}")
+        if isinstance(document.get("releases"), list):
+            saved += [saved_release(row) for row in document["releases"]]
+        elif isinstance(document.get("releases"), dict):
+            history |= history_of(numbers_and_dates(document["releases"].values()))
+        elif "LATEST_FIREFOX_VERSION" in document:
+            check_versions("", document)
+            versions = document
+        else:
+            history |= history_of(document)
+    return Calendar(tuple(saved) or derive(history, versions))
+
+
+def saved_release(row: Any) -> Release:
+    """A release as `Calendar.save` wrote it. Raises MissionControlError for what is none."""
+    try:
+        version, channel, day = row
+        version_key(version)
+        return Release(
+            version, contract.FIREFOX.channel_names[contract.FIREFOX.channel_names.index(channel)], date_of(day)
+        )
+    except (ValueError, TypeError) as error:
+        raise MissionControlError(f"a saved release is [version, channel, date], not {row!r}") from error

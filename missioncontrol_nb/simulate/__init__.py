@@ -1,6 +1,0 @@
-"""A fleet that behaves like the real one around October 2017: months of grouped rows, or pings as they come in."""
-
-from missioncontrol_nb.simulate.builds import weeks_until
-from missioncontrol_nb.simulate.fleet import Bad, Fleet
-
-__all__ = ["Bad", "Fleet", "weeks_until"]

@@ -1,0 +1,389 @@
+"""The model of the simulated fleet: how much it is used, by which builds, what is reported when, and what crashes.
+
+History and live pings are drawn from the same numbers. Everything here is an expectation; only the small differences
+between releases are drawn, from the seed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import compress
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from missioncontrol_nb.releases.calendar import Calendar
+from missioncontrol_nb.simulator.builds import Build, builds_of
+from streaming import contract
+from streaming.errors import MissionControlError, unknown_name
+
+Array = np.ndarray[Any, np.dtype[Any]]
+WINDOW_SECONDS = round(contract.WINDOW.total_seconds())
+WINDOWS_A_DAY = 86400 // WINDOW_SECONDS
+DEFAULT_RATE = 40.0  # pings a second, on average over a week, of the whole fleet
+# A ping reports one subsession: gamma distributed, so that few are very short and few last all day.
+MEAN_LENGTH_HOURS = 1.5
+LENGTH_SHAPE = 2.0
+# Use by channel and platform, percent of all.
+USAGE_SHARES = {
+    "release": {"Windows_NT": 58.0, "Darwin": 6.0, "Linux": 6.5, "Android": 7.5},
+    "beta": {"Windows_NT": 6.3, "Darwin": 0.9, "Linux": 0.7, "Android": 1.6},
+    "nightly": {"Windows_NT": 2.6, "Darwin": 0.6, "Linux": 0.8, "Android": 0.5},
+    "esr": {"Windows_NT": 7.0, "Darwin": 0.4, "Linux": 0.6},
+}
+UNOFFICIAL_SHARES = {  # of the use of a channel and platform
+    ("release", "Linux"): 0.78,
+    ("esr", "Linux"): 0.7,
+    ("release", "Windows_NT"): 0.012,
+}
+DAY_CYCLE, BUSIEST_HOUR = 0.35, 15  # UTC
+WEEKEND_USE = 0.86
+# The share of the users who run a new build by its age: some soon, most later, a few never.
+QUICK, SLOW = 0.30, 0.65
+QUICK_DAYS, SLOW_DAYS = 0.8, 13.0
+THROTTLE, THROTTLE_DAYS = 0.25, 2.0
+NIGHTLY_QUICK, NIGHTLY_SLOW = 0.80, 0.20
+NIGHTLY_QUICK_DAYS, NIGHTLY_SLOW_DAYS = 0.35, 1.6
+UPDATE_SPEED = {"Windows_NT": 1.0, "Darwin": 1.25, "Linux": 1.1, "Android": 0.6}
+BETA_SPEED = 2.0
+LEAST_SHARE = 0.005  # of a channel and platform; builds with less, after their first day, are as good as gone
+# From the end of a session to the arrival of its ping, by the buckets of `reporting_delays`: some are sent as Firefox
+# closes, most when it is started again. Within a bucket all delays are equally likely.
+DELAY_SHARES = (0.19, 0.06, 0.10, 0.15, 0.12, 0.18, 0.11, 0.055, 0.018, 0.008, 0.006, 0.003)
+DELAY_EDGES_HOURS = (0.0, *contract.DELAY_BUCKET_EDGES_HOURS[:-1], 192.0)
+LONGEST_DELAY_WINDOWS = 208 * 12  # the longest delay and the longest rest of a session
+LEAST_HOURS = 1e-7  # below that it is rounding
+# Events per 1000 usage hours on Windows, release channel.
+RATES = {
+    "main_crashes": 2.2,
+    "startup_crashes": 0.31,
+    "content_crashes": 4.3,
+    "content_shutdown_crashes": 0.85,
+    "gpu_crashes": 0.13,
+    "plugin_crashes": 1.02,
+    "gmplugin_crashes": 0.012,
+    "browser_shim_usage_blocked": 5.2,
+    "permissions_sql_corrupted": 0.021,
+    "defective_permissions_sql_removed": 0.008,
+    "slow_script_notice_count": 38.8,
+    "slow_script_page_count": 21.5,
+}
+CRASH_MEASURES = ("main_crashes", "startup_crashes", "content_crashes", "content_shutdown_crashes")
+CRASH_PINGS = ("main_crashes", "content_crashes", "content_shutdown_crashes")  # each is a ping; startup is of main
+PING_MEASURES = tuple(name for name in contract.MEASURE_NAMES if name not in CRASH_MEASURES)
+OS_FACTORS: dict[str, dict[str, float]] = {
+    "Windows_NT": {},
+    "Darwin": {"main_crashes": 0.72, "content_crashes": 0.72, "plugin_crashes": 0.6, "gpu_crashes": 0.0},
+    "Linux": {"main_crashes": 1.75, "content_crashes": 1.22, "plugin_crashes": 1.3, "gpu_crashes": 0.0},
+    "Android": {"main_crashes": 1.28}
+    | {
+        measure.name: 0.0
+        for measure in contract.MEASURES
+        if contract.FIREFOX.why_not_measured(measure, "Android") is not None
+    },
+}
+CHANNEL_FACTORS = {"release": 1.0, "beta": 1.7, "nightly": 2.2, "esr": 0.55}
+UNOFFICIAL_FACTOR = 1.25
+EARLY_EXCESS, EARLY_DAYS = 0.35, 2.0  # early adopters crash this much more, less with the age of the version
+VERSION_SPREAD, PLATFORM_SPREAD, NIGHTLY_SPREAD = 0.03, 0.015, 0.06  # standard deviations of the logarithm
+# Counts vary more than Poisson's: the shapes of gamma distributions, so that the variance is mean + mean² / shape.
+# That is of a row; the more rows a build's pings of a window make, the less their sum varies.
+PING_DISPERSION, CRASH_DISPERSION, EVENT_DISPERSION = 400.0, 8.0, 3.0
+# Pings of one build and window that differ in country and the like share a row: it stands for a group of them, so that
+# months are a million rows. Their shares are right over the hours, not within each window.
+PINGS_A_ROW = 800
+
+
+def usual_rate(measure: str) -> float:
+    """Events of a measure per 1000 usage hours on Windows, release channel; some for one that is not known here."""
+    return RATES.get(measure, 1.0)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A release that goes wrong: from a moment on, events of one measure are `factor` times as many.
+
+    version: the display version. os_name, channel: None is all. A measure from main pings goes up with the pings that
+    report it; a crash at once.
+    """
+
+    version: str
+    since: datetime
+    measure: str = "content_crashes"
+    factor: float = 1.8
+    os_name: str | None = None
+    channel: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.measure not in contract.MEASURE_NAMES:
+            raise unknown_name("measure", self.measure, contract.MEASURE_NAMES)
+        if self.os_name not in (None, *contract.FIREFOX.os_names):
+            raise unknown_name("operating system", self.os_name, contract.FIREFOX.os_names)
+        if not self.factor > 0:
+            raise MissionControlError(f"expected a factor above 0, got {self.factor!r}")
+
+    def hits(self, build: Build) -> bool:
+        """Whether it is about a build."""
+        return (
+            build.display_version == self.version
+            and self.os_name in (None, build.os_name)
+            and self.channel in (None, build.channel)
+        )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What to expect of the builds in use, window by window; arrays are of shape (builds, windows).
+
+    first_window: seconds since 1970 by WINDOW_SECONDS. hours_in_use: also of the LONGEST_DELAY_WINDOWS before;
+    reported_hours: of the pings that arrive at the time, whenever it was that Firefox was in use.
+    """
+
+    fleet: "Fleet"
+    builds: tuple[Build, ...]
+    first_window: int
+    hours_in_use: Array
+    reported_hours: Array
+
+    @property
+    def used_hours(self) -> Array:
+        """In use at the time, whenever that is reported."""
+        return self.hours_in_use[:, LONGEST_DELAY_WINDOWS:]
+
+    @cached_property
+    def starts(self) -> Array:
+        """When each window starts, seconds since 1970."""
+        return (self.first_window + np.arange(self.used_hours.shape[1])) * WINDOW_SECONDS
+
+    @cached_property
+    def rows(self) -> Array:
+        """Into how many rows of the dataset the pings of a build and window are summed."""
+        return 1 + (self.reported_hours / MEAN_LENGTH_HOURS / PINGS_A_ROW).astype(int)
+
+    def rates(self, measure: str) -> Array:
+        """Events per usage hour; of crashes per used hour, of what main pings report per reported hour."""
+        rates = self._sound_rates(measure) * self._badness(measure)
+        if measure == "main_crashes":  # a startup crash is one of the main process
+            rates = rates + self._sound_rates("startup_crashes") * (self._badness("startup_crashes") - 1)
+        return rates
+
+    @cached_property
+    def startup_share(self) -> Array:
+        """How many of the crashes of the main process are startup crashes."""
+        return self.rates("startup_crashes") / self.rates("main_crashes")
+
+    def _sound_rates(self, measure: str) -> Array:
+        rates = np.array([self.fleet.rate(build, measure) for build in self.builds])[:, None] / 1000
+        return rates * (self._early if measure in CRASH_MEASURES else np.ones(self.used_hours.shape))
+
+    @cached_property
+    def _early(self) -> Array:
+        out = np.array([self.fleet.version_out(build) for build in self.builds])
+        age_days = np.maximum(self.starts - out[:, None], 0) / 86400
+        return 1 + EARLY_EXCESS * np.exp(-age_days / EARLY_DAYS)
+
+    def _badness(self, measure: str) -> Array:
+        factors = np.ones((len(self.builds), 1))
+        for bad in self.fleet.bad:
+            if bad.measure == measure:
+                is_hit = np.array([bad.hits(build) for build in self.builds])[:, None]
+                is_on = self.starts + WINDOW_SECONDS > bad.since.timestamp()
+                factors = factors * np.where(is_hit & is_on, bad.factor, 1.0)
+        return factors
+
+
+class Fleet:
+    """The simulated fleet: October 2017 played `weeks` later. The same arguments give the same fleet.
+
+    calendar: the real release calendar, not shifted; rate: pings a second of the whole fleet, on average over a week.
+    Raises MissionControlError for a bad release that is not among its builds.
+    """
+
+    def __init__(
+        self,
+        calendar: Calendar,
+        weeks: int = 0,
+        seed: int = 0,
+        bad: Sequence[Bad] = (),
+        rate: float = DEFAULT_RATE,
+    ) -> None:
+        self.calendar = calendar.shifted(weeks)
+        self.weeks = weeks
+        self.seed = seed
+        self.bad = tuple(bad)
+        self.builds = builds_of(calendar, weeks)
+        self._hours_a_window = rate * WINDOW_SECONDS * MEAN_LENGTH_HOURS
+        self._check_bad()
+        self._rates: dict[tuple[Build, str], float] = {}
+
+    def _check_bad(self) -> None:
+        for bad in self.bad:
+            if not any(bad.hits(build) for build in self.builds):
+                versions = {build.display_version for build in self.builds}
+                raise unknown_name("version of the simulated fleet", bad.version, versions)
+
+    def generator(self, *purpose: str | int) -> np.random.Generator:
+        """Random numbers for a purpose: the same for the same seed, whatever else is drawn."""
+        return np.random.default_rng([self.seed, *(crc32(str(part).encode()) for part in purpose)])
+
+    def rate(self, build: Build, measure: str) -> float:
+        """Events per 1000 usage hours of a build that is neither young nor bad."""
+        key = (build, measure)
+        if key not in self._rates:
+            factor = OS_FACTORS[build.os_name].get(measure, 1.0) * CHANNEL_FACTORS[build.channel]
+            factor *= 1.0 if build.is_official else UNOFFICIAL_FACTOR
+            self._rates[key] = usual_rate(measure) * factor * self._difference(build, measure)
+        return self._rates[key]
+
+    def _difference(self, build: Build, measure: str) -> float:
+        """How much a release differs from the others, for no better reason than that releases do."""
+        drawn = self.generator("version", build.display_version, measure).normal(0, VERSION_SPREAD)
+        drawn += self.generator("platform", build.display_version, build.os_name, measure).normal(0, PLATFORM_SPREAD)
+        if build.channel == "nightly":
+            drawn += self.generator("build", build.build_id, measure).normal(0, NIGHTLY_SPREAD)
+        return float(np.exp(drawn))
+
+    @cached_property
+    def _version_outs(self) -> dict[tuple[str, str, str], float]:
+        outs: dict[tuple[str, str, str], float] = {}
+        for build in self.builds:
+            key = (build.channel, build.os_name, build.display_version)
+            outs[key] = min(build.out, outs.get(key, build.out))
+        return outs
+
+    def version_out(self, build: Build) -> float:
+        """When the first build of a build's version came out on its channel and platform, seconds since 1970."""
+        return self._version_outs[build.channel, build.os_name, build.display_version]
+
+    def expect(self, first_window: int, windows: int) -> Expected:
+        """What to expect of `windows` windows from one on, of the builds that are used or reported in them."""
+        start = first_window - LONGEST_DELAY_WINDOWS
+        builds, used_hours = self._use(start, windows + LONGEST_DELAY_WINDOWS)
+        reported_hours = _arrivals(used_hours)
+        is_there = np.any((reported_hours > 0) | (used_hours[:, LONGEST_DELAY_WINDOWS:] > 0), axis=1)
+        found = tuple(compress(builds, is_there))
+        return Expected(self, found, first_window, used_hours[is_there], reported_hours[is_there])
+
+    def _use(self, first_window: int, windows: int) -> tuple[tuple[Build, ...], Array]:
+        """The builds in use and their hours of use, window by window."""
+        starts = (first_window + np.arange(windows)) * WINDOW_SECONDS
+        hours = self._hours_a_window * _activity(starts)
+        builds: list[Build] = []
+        used: list[Array] = []
+        for group, share in self._groups:
+            shares = _shares(group, starts)
+            is_used = np.any(shares > 0, axis=1)
+            builds += compress(group, is_used)
+            used.append(shares[is_used] * (hours * share))
+        return tuple(builds), np.concatenate(used)
+
+    @cached_property
+    def _groups(self) -> tuple[tuple[tuple[Build, ...], float], ...]:
+        """The builds that follow each other on a channel and platform, with their share of all use."""
+        groups: dict[tuple[str, str, bool], list[Build]] = {}
+        for build in self.builds:
+            key = (build.channel, build.os_name, build.is_official)
+            if build.is_official or key[:2] in UNOFFICIAL_SHARES:
+                groups.setdefault(key, []).append(build)
+        return tuple((tuple(builds), _usage_share(*key)) for key, builds in groups.items())
+
+
+def _usage_share(channel: str, os_name: str, is_official: bool) -> float:
+    unofficial = UNOFFICIAL_SHARES.get((channel, os_name), 0.0)
+    return USAGE_SHARES[channel][os_name] / 100 * (1 - unofficial if is_official else unofficial)
+
+
+def _activity(starts: Array) -> Array:
+    """How much the fleet is used at a moment, 1 on average over a week. starts: seconds since 1970."""
+    hour = starts / 3600 % 24
+    of_day = 1 + DAY_CYCLE * np.cos(2 * np.pi * (hour - BUSIEST_HOUR) / 24)
+    weekday = (starts // 86400 + 3) % 7  # 1 January 1970 was a Thursday
+    of_week = np.where(weekday >= 5, WEEKEND_USE, 1.0) * 7 / (5 + 2 * WEEKEND_USE)
+    return of_day * of_week
+
+
+def _shares(builds: Sequence[Build], starts: Array) -> Array:
+    """The share of each build in the use of its channel and platform: (builds, windows), summing to 1.
+
+    A newer build takes its users from all older ones; the first of them has what is left.
+    """
+    hourly = np.arange(starts[0], starts[-1] + 3600, 3600.0)
+    adopted = np.array([_adopted(build, hourly) for build in builds])
+    adopted[0] = 1.0
+    at_least = np.maximum.accumulate(adopted[::-1])[::-1]
+    shares = at_least - np.concatenate([at_least[1:], np.zeros((1, len(hourly)))])
+    is_young = hourly - np.array([build.out for build in builds])[:, None] < 86400
+    shares[(shares < LEAST_SHARE) & ~is_young] = 0.0
+    shares /= shares.sum(axis=0)
+    fine = np.zeros((len(builds), len(starts)))
+    for row, build in enumerate(builds):
+        if np.any(shares[row]):
+            fine[row] = np.interp(starts, hourly, shares[row]) * (starts >= build.out)
+    return fine
+
+
+def _adopted(build: Build, moments: Array) -> Array:
+    """The share of the users who run a build or a newer one by then. moments: seconds since 1970."""
+    age_days = np.maximum(moments - build.out, 0) / 86400 * UPDATE_SPEED[build.os_name]
+    if build.channel == "nightly":
+        return _updated(age_days, NIGHTLY_QUICK, NIGHTLY_QUICK_DAYS, NIGHTLY_SLOW, NIGHTLY_SLOW_DAYS)
+    if build.channel == "beta":
+        age_days = age_days * BETA_SPEED
+    if not build.is_throttled:
+        return _updated(age_days, QUICK, QUICK_DAYS, SLOW, SLOW_DAYS)
+    unthrottled = np.maximum(age_days - THROTTLE_DAYS, 0)
+    first, rest = (_updated(age, QUICK, QUICK_DAYS, SLOW, SLOW_DAYS) for age in (age_days, unthrottled))
+    return THROTTLE * first + (1 - THROTTLE) * rest
+
+
+def _updated(age_days: Array, quick: float, quick_days: float, slow: float, slow_days: float) -> Array:
+    return quick * -np.expm1(-age_days / quick_days) + slow * -np.expm1(-age_days / slow_days)
+
+
+def _remaining_kernel() -> Array:
+    """How long, in windows, an hour of use waits for the end of its session; this is for LENGTH_SHAPE 2."""
+    lengths = np.arange(16 * 3600 / WINDOW_SECONDS + 1) * WINDOW_SECONDS / 3600 * LENGTH_SHAPE / MEAN_LENGTH_HOURS
+    is_going_on = np.exp(-lengths) * (1 + lengths / 2)
+    return -np.diff(is_going_on) / (1 - is_going_on[-1])
+
+
+def _delay_kernels() -> Array:
+    """By delay bucket: how long, in windows, an hour of use takes to arrive; all of them together sum to 1."""
+    kernels = np.zeros((len(DELAY_SHARES), LONGEST_DELAY_WINDOWS))
+    edges = [round(hours * 3600 / WINDOW_SECONDS) for hours in DELAY_EDGES_HOURS]
+    for kernel, share, lower, upper in zip(kernels, DELAY_SHARES, edges, edges[1:], strict=False):
+        delays = np.zeros(upper)
+        delays[lower:] = share / (upper - lower)
+        waited = np.convolve(delays, _remaining_kernel())[:LONGEST_DELAY_WINDOWS]
+        kernel[: len(waited)] = waited
+    return kernels
+
+
+DELAY_KERNELS = _delay_kernels()
+
+
+def _arrivals(hours_in_use: Array) -> Array:
+    """When hours of use are reported: (builds, windows), without the LONGEST_DELAY_WINDOWS that use begins with."""
+    windows = hours_in_use.shape[1]
+    kernel = np.fft.rfft(DELAY_KERNELS.sum(axis=0), windows)
+    arrived = np.fft.irfft(np.fft.rfft(hours_in_use, axis=1) * kernel, windows, axis=1)[:, LONGEST_DELAY_WINDOWS:]
+    return np.where(arrived > LEAST_HOURS, arrived, 0.0)
+
+
+def delay_shares(hours_in_use: Array) -> Array:
+    """How the hours that arrive are spread over the delay buckets: (buckets, windows), each window summing to 1.
+
+    hours_in_use: (windows,), with the LONGEST_DELAY_WINDOWS before the first window that is asked for.
+    """
+    windows = len(hours_in_use)
+    kernels = np.fft.rfft(DELAY_KERNELS, windows, axis=1)
+    arrived = np.fft.irfft(np.fft.rfft(hours_in_use) * kernels, windows, axis=1)[:, LONGEST_DELAY_WINDOWS:]
+    arrived = np.maximum(arrived, LEAST_HOURS)
+    return arrived / arrived.sum(axis=0)
+
+
+def window_of(moment: datetime) -> int:
+    """The number of the window that a moment is in."""
+    return int(moment.astimezone(UTC).timestamp() // WINDOW_SECONDS)

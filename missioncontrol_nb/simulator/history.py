@@ -1,0 +1,348 @@
+"""Months of the simulated fleet, written straight into a dataset: what aggregating its pings would have given."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from missioncontrol_nb.simulator import faulty_pings, population
+from missioncontrol_nb.simulator.builds import Build
+from missioncontrol_nb.simulator.fleet import (
+    CRASH_DISPERSION,
+    CRASH_PINGS,
+    EVENT_DISPERSION,
+    LENGTH_SHAPE,
+    MEAN_LENGTH_HOURS,
+    PING_DISPERSION,
+    PING_MEASURES,
+    WINDOW_SECONDS,
+    WINDOWS_A_DAY,
+    Array,
+    Expected,
+    Fleet,
+    delay_shares,
+    window_of,
+)
+from streaming import contract
+from streaming.aggregation.partial_sums import by_keys
+from streaming.dataset.writer import open_writers
+from streaming.errors import MissionControlError
+from streaming.storage.locations import is_remote, normal_url, table_url
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DAYS_AT_A_TIME = 5
+DELAY_DISPERSION = 60.0
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a history holds. pings: that count; rejected: those that do not, by reason; until: the moment it reaches."""
+
+    rows: int
+    pings: int
+    rejected: dict[str, int]
+    since: datetime
+    until: datetime
+
+
+def write_history(
+    fleet: Fleet,
+    dataset: str,
+    until: datetime,
+    days: int = 60,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Written:
+    """Write the days up to a moment into the tables of a dataset; what it holds already stays and adds up.
+
+    It begins at midnight, UTC, `days` days before, and ends within the window of `until`, which holds its part.
+    on_progress: told the days done and all days. Raises MissionControlError where the dataset cannot be written.
+    """
+    spans = _spans(until, days)
+    with ThreadPoolExecutor(2) as workers:
+        parts = workers.map(lambda span: _draw(fleet, span, until), spans)
+        return _write(dataset, parts, spans, until, on_progress)
+
+
+@contextmanager
+def new_dataset(dataset: str) -> Iterator[None]:
+    """A dataset that is written within; of one on this machine nothing stays when that is broken off.
+
+    Raises MissionControlError where there is a dataset already: two histories would add up.
+    """
+    from missioncontrol_nb.loading.dataset import Dataset
+
+    if (is_remote(dataset) or Path(normal_url(dataset)).exists()) and Dataset(dataset).tables():
+        raise MissionControlError(
+            f"{dataset} holds a dataset already, and counts add up: name a folder that is not there yet, or remove it"
+        )
+    places = [] if is_remote(dataset) else [Path(table_url(dataset, table)) for table in contract.TABLES]
+    taken = next((place for place in places if place.exists()), None)
+    if taken:  # what is removed when the writing is broken off was made by it
+        raise MissionControlError(f"expected a folder without {taken.name}; {str(taken)!r} is there, and is no table")
+    try:
+        yield
+    except BaseException:
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
+def _spans(until: datetime, days: int) -> list[tuple[int, int]]:
+    """First and last window, exclusive, of some days at a time."""
+    last = window_of(until) + 1
+    midnight = (until.astimezone(UTC) - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
+    step = DAYS_AT_A_TIME * WINDOWS_A_DAY
+    return [(start, min(start + step, last)) for start in range(window_of(midnight), last, step)]
+
+
+def _write(
+    dataset: str,
+    parts: Iterator[dict[contract.Table, "pa.Table"]],
+    spans: Sequence[tuple[int, int]],
+    until: datetime,
+    on_progress: Callable[[int, int], None],
+) -> Written:
+    import pyarrow.compute as pc
+
+    app = f"simulate-{uuid4()}"
+    writers = {writer.table: writer for writer in open_writers(dataset)}
+    rows = pings = 0
+    rejected: dict[str, int] = {}
+    for batch, (span, part) in enumerate(zip(spans, parts, strict=True)):
+        up_to = min(datetime.fromtimestamp(span[1] * WINDOW_SECONDS, UTC), until)
+        for table, rows_of_table in part.items():
+            data_up_to = up_to if table is contract.ERROR_AGGREGATES else None
+            writers[table].append(rows_of_table, batch, app, data_up_to)
+            rows += rows_of_table.num_rows
+        pings += pc.sum(part[contract.ERROR_AGGREGATES]["count"]).as_py() or 0
+        by_reason = part[contract.REJECTED_PINGS].group_by("reason").aggregate([("count", "sum")])
+        for row in by_reason.to_pylist():
+            rejected[row["reason"]] = rejected.get(row["reason"], 0) + row["count_sum"]
+        on_progress((span[1] - spans[0][0]) // WINDOWS_A_DAY, (spans[-1][1] - spans[0][0]) // WINDOWS_A_DAY)
+    since = datetime.fromtimestamp(spans[0][0] * WINDOW_SECONDS, UTC)
+    return Written(rows, pings, rejected, since, until)
+
+
+def _draw(fleet: Fleet, span: tuple[int, int], until: datetime) -> dict[contract.Table, "pa.Table"]:
+    """The rows of the windows of a span, by table."""
+    first, last = span
+    rng = fleet.generator("history", first - fleet.weeks * 7 * WINDOWS_A_DAY)
+    expected = fleet.expect(first, last - first)
+    elapsed = np.clip((until.timestamp() - expected.starts) / WINDOW_SECONDS, 0, 1)
+    rows = _error_rows(rng, expected, elapsed)
+    fine = _error_table(expected.builds, rows)
+    return {
+        contract.ERROR_AGGREGATES: fine,
+        contract.COARSE_AGGREGATES: by_keys(contract.COARSE_AGGREGATES, fine),
+        contract.EXPERIMENT_ERROR_AGGREGATES: _experiment_table(rng, expected, rows),
+        contract.REPORTING_DELAYS: _delay_table(rng, expected, rows),
+        contract.REJECTED_PINGS: _rejected_table(rng, expected, elapsed),
+    }
+
+
+def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) -> Columns:
+    """The columns of error_aggregates, and `build`, the number of each row's build."""
+    build, window, pieces = _pieces(expected)
+    parts = elapsed[window] / pieces
+    reported = expected.reported_hours[build, window] * parts
+    pings = _overdispersed(rng, reported / MEAN_LENGTH_HOURS, PING_DISPERSION)
+    seconds = np.round(rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600))
+    rows: Columns = {"build": build, "window": window, "usage_hours": seconds / 3600}
+    used = expected.used_hours[build, window] * parts
+    for measure in CRASH_PINGS:
+        rows[measure] = _events(rng, used * expected.rates(measure)[build, window], CRASH_DISPERSION)
+    rows["startup_crashes"] = rng.binomial(rows["main_crashes"], expected.startup_share[build, window])
+    for measure in PING_MEASURES:
+        rows[measure] = _events(rng, rows["usage_hours"] * expected.rates(measure)[build, window], EVENT_DISPERSION)
+    rows["count"] = pings + _crash_pings(rows)
+    rows = {name: values[rows["count"] > 0] for name, values in rows.items()}
+    return rows | _people(rng, expected.builds, rows) | _time(expected, rows["window"])
+
+
+def _crash_pings(rows: Columns) -> Array:
+    return np.add.reduce([rows[measure] for measure in CRASH_PINGS])
+
+
+def _pieces(expected: Expected) -> tuple[Array, Array, Array]:
+    """Build and window of each row to draw, and into how many rows that build's pings of the window are split."""
+    build, window = np.nonzero((expected.reported_hours > 0) | (expected.used_hours > 0))
+    pieces = expected.rows[build, window]
+    return np.repeat(build, pieces), np.repeat(window, pieces), np.repeat(pieces, pieces)
+
+
+def _overdispersed(rng: np.random.Generator, means: Array, shape: float) -> Array:
+    """Counts that vary more than Poisson's: negative binomial with the given means."""
+    return rng.poisson(means * rng.gamma(shape, 1 / shape, len(means)))
+
+
+def _events(rng: np.random.Generator, means: Array, shape: float) -> Array:
+    """Counts of events, drawn only where there can be some."""
+    events = np.zeros(len(means), np.int64)
+    can_be = np.flatnonzero(means > 0)
+    events[can_be] = _overdispersed(rng, means[can_be], shape)
+    return events
+
+
+_LABELS = {
+    "country": list(population.COUNTRIES),
+    "os_version": [version for shares in population.OS_VERSIONS.values() for version in shares],
+    "architecture": list(dict.fromkeys(name for shares in population.ARCHITECTURES.values() for name in shares)),
+}
+_STEPS = {"country": 0.8191725134, "os_version": 0.6710436067, "architecture": 0.5497004779}
+
+
+def _people(rng: np.random.Generator, builds: Sequence[Build], rows: Columns) -> Columns:
+    """os_version, architecture and country of each row, as places in _LABELS."""
+    os_names = np.array([build.os_name for build in builds])[rows["build"]]
+    columns: Columns = {}
+    for name, labels in _LABELS.items():
+        columns[name] = np.zeros(len(os_names), np.int64)
+        for os_name in contract.FIREFOX.os_names:
+            of_os = np.flatnonzero(os_names == os_name)
+            shares = population.shares(name, os_name)
+            places = np.array([labels.index(label) for label in shares])
+            columns[name][of_os] = places[_choices(rng, shares, len(of_os), _STEPS[name])]
+    return columns
+
+
+def _choices(rng: np.random.Generator, shares: dict[str, float], number: int, step: float) -> Array:
+    """Places drawn by their shares, evenly over neighbours: rows of one window and build follow each other.
+
+    step: 1 / g, 1 / g² and 1 / g³ of the plastic number's cousin g make three series that go well together.
+    """
+    edges = np.cumsum(list(shares.values()))
+    series = (rng.random() + np.arange(number) * step + rng.random(number) * 0.2) % 1
+    return np.searchsorted(edges[:-1] / edges[-1], series, side="right")
+
+
+def _time(expected: Expected, window: Array) -> Columns:
+    starts_us = expected.starts[window] * 1_000_000
+    return {
+        "window_start": starts_us,
+        "window_end": starts_us + WINDOW_SECONDS * 1_000_000,
+        "submission_date": (starts_us // 86_400_000_000).astype(np.int32),
+    }
+
+
+def _error_table(builds: Sequence[Build], rows: Columns) -> "pa.Table":
+    columns = {name: rows[name] for name in (*contract.WINDOW_COLUMNS, *contract.COUNTS)}
+    columns |= {name: _labelled(labels, rows[name]) for name, labels in _LABELS.items()}
+    return _as_table(contract.ERROR_AGGREGATES, columns | _of_builds(builds, rows["build"]))
+
+
+def _of_builds(builds: Sequence[Build], places: Array) -> Columns:
+    names = ("application", "channel", "version", "display_version", "build_id", "os_name")
+    return {name: _labelled([getattr(build, name) for build in builds], places) for name in names}
+
+
+def _labelled(labels: Sequence[str], places: Array) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(labels, pa.string()).take(pa.array(places))
+
+
+def _as_table(table: contract.Table, columns: Columns) -> "pa.Table":
+    import pyarrow as pa
+
+    schema = contract.schema(table)
+    rows = len(columns["submission_date"])
+    # Of dimensions that nothing here knows, the fleet's pings do not say anything.
+    columns = {each.name: [each.missing] * rows for each in contract.DIMENSIONS if each.at} | columns
+    return pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
+
+
+def _experiment_table(rng: np.random.Generator, expected: Expected, rows: Columns) -> "pa.Table":
+    """The share of the rows' pings that is enrolled in an experiment, by branch."""
+    import pyarrow as pa
+
+    tables = [contract.schema(contract.EXPERIMENT_ERROR_AGGREGATES).empty_table()]
+    for experiment in population.EXPERIMENTS:
+        is_on = np.array([experiment.is_on(build) for build in expected.builds])[rows["build"]]
+        is_on &= experiment.is_running(expected.starts, expected.fleet.weeks)[rows["window"]]
+        among = {name: values[is_on] for name, values in rows.items()}
+        for branch in experiment.branches:
+            drawn = _enrolled(rng, among, experiment.share / len(experiment.branches))
+            number = len(drawn["count"])
+            columns = {name: drawn[name] for name in (*contract.WINDOW_COLUMNS, *contract.COUNTS)}
+            columns |= {"country": _labelled(_LABELS["country"], drawn["country"])}
+            columns |= {"experiment_id": [experiment.id] * number, "experiment_branch": [branch] * number}
+            columns |= _of_builds(expected.builds, drawn["build"])
+            tables.append(_as_table(contract.EXPERIMENT_ERROR_AGGREGATES, columns))
+    return pa.concat_tables(tables)
+
+
+def _enrolled(rng: np.random.Generator, rows: Columns, share: float) -> Columns:
+    """What a share of the pings of each row adds up to."""
+    drawn = dict(rows)
+    for measure in contract.MEASURE_NAMES:
+        drawn[measure] = rng.binomial(rows[measure], share)
+    drawn["startup_crashes"] = np.minimum(drawn["startup_crashes"], drawn["main_crashes"])
+    pings = rng.binomial(rows["count"] - _crash_pings(rows), share)
+    is_there = pings + _crash_pings(drawn) > 0
+    seconds = rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600)
+    drawn["usage_hours"] = np.minimum(np.round(seconds) / 3600, rows["usage_hours"])
+    drawn["count"] = pings + _crash_pings(drawn)
+    return {name: values[is_there] for name, values in drawn.items()}
+
+
+def _delay_table(rng: np.random.Generator, expected: Expected, rows: Columns) -> "pa.Table":
+    """The hours of the rows by delay; core pings do not say when Firefox was in use, so Android has none."""
+    import pyarrow as pa
+
+    tables = [contract.schema(contract.REPORTING_DELAYS).empty_table()]
+    groups = [(build.application, build.channel, build.os_name) for build in expected.builds]
+    hour = (expected.starts // 3600 - expected.starts[0] // 3600).astype(int)
+    for group in sorted(set(groups)):
+        if group[2] != "Android":
+            is_of = np.array([other == group for other in groups])
+            of_group = is_of[rows["build"]]
+            hours = np.bincount(hour[rows["window"][of_group]], rows["usage_hours"][of_group], hour[-1] + 1)
+            shares = delay_shares(expected.hours_in_use[is_of].sum(axis=0))
+            tables.append(_delays_of(rng, group, int(expected.starts[0]), hours, _by_hour(shares, hour)))
+    return pa.concat_tables(tables)
+
+
+def _by_hour(shares: Array, hour: Array) -> Array:
+    """(buckets, windows) to (buckets, hours), each the mean of its windows."""
+    return np.array([np.bincount(hour, of_bucket) for of_bucket in shares]) / np.bincount(hour)
+
+
+def _delays_of(
+    rng: np.random.Generator, group: tuple[str, str, str], start: int, hours: Array, shares: Array
+) -> "pa.Table":
+    drawn = shares * rng.gamma(DELAY_DISPERSION, 1 / DELAY_DISPERSION, shares.shape)
+    by_bucket = drawn / drawn.sum(axis=0) * hours
+    bucket, hour = np.nonzero(by_bucket > 0)
+    hour_us = (start // 3600 + hour) * 3_600_000_000
+    columns: Columns = {
+        "submission_date": (hour_us // 86_400_000_000).astype(np.int32),
+        "submission_hour": hour_us,
+        "delay_hours": np.array(contract.DELAY_BUCKET_EDGES_HOURS)[bucket],
+        "usage_hours": by_bucket[bucket, hour],
+    }
+    columns |= {
+        name: [value] * len(hour) for name, value in zip(("application", "channel", "os_name"), group, strict=True)
+    }
+    return _as_table(contract.REPORTING_DELAYS, columns)
+
+
+def _rejected_table(rng: np.random.Generator, expected: Expected, elapsed: Array) -> "pa.Table":
+    pings = expected.reported_hours.sum(axis=0) * elapsed / MEAN_LENGTH_HOURS
+    counts = rng.poisson(np.outer([fault.share for fault in faulty_pings.FAULTS], pings))
+    fault, window = np.nonzero(counts)
+    columns: Columns = {
+        "document_type": _labelled([fault.document_type for fault in faulty_pings.FAULTS], fault),
+        "reason": _labelled([fault.reason for fault in faulty_pings.FAULTS], fault),
+        "count": counts[fault, window],
+    }
+    return _as_table(contract.REJECTED_PINGS, columns | _time(expected, window))

@@ -1,0 +1,154 @@
+"""Live pings to files or into a Kafka topic: at the fleet's own pace, or as fast as can be."""
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any, Protocol
+
+from missioncontrol_nb.simulator.fleet import Fleet
+from missioncontrol_nb.simulator.sampling import DEFAULT_EVERY, Batch, batches
+from streaming.errors import MissionControlError
+
+
+class Sink(Protocol):
+    """Where pings go."""
+
+    def write(self, batch: Batch, stop: Event) -> None:
+        """Takes what came in together; there for all to read when this returns, unless stop was set meanwhile."""
+
+
+def sink_of(to: str, is_compressed: bool = True) -> Sink:
+    """The sink of a folder or of `kafka://HOST:PORT/TOPIC`.
+
+    Raises MissionControlError where it cannot be written, or is neither.
+    """
+    from streaming.sources.kafka.topic import is_topic
+
+    return TopicSink(to) if is_topic(to) else FolderSink(_folder(to), is_compressed)
+
+
+def _folder(to: str | Path) -> Path:
+    """The folder of a path or a file:// URL. Raises MissionControlError for another URL."""
+    from streaming.storage.locations import is_remote, normal_url
+
+    place = normal_url(to)
+    if is_remote(place):
+        raise MissionControlError(f"expected a folder or kafka://HOST:PORT/TOPIC; got {place!r}")
+    return Path(place)
+
+
+@dataclass
+class Sent:
+    """What was written so far. bytes: of the pings, before compression; files: that many times; broken: by reason."""
+
+    pings: int = 0
+    bytes: int = 0
+    files: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
+
+    def add(self, batch: Batch) -> None:
+        """Count the pings of a batch."""
+        self.pings += len(batch.documents)
+        self.bytes += sum(map(len, batch.documents))
+        self.files += 1
+        for reason, count in batch.broken.items():
+            self.broken[reason] = self.broken.get(reason, 0) + count
+
+
+def write_live(
+    fleet: Fleet,
+    to: str | Path | Sink,
+    start: datetime,
+    *,
+    every: timedelta = DEFAULT_EVERY,
+    until: datetime | None = None,
+    at_most: int | None = None,
+    is_paced: bool = True,
+    is_compressed: bool = True,
+    stop: Event | None = None,
+    sent: Sent | None = None,
+    on_progress: Callable[[Sent], None] = lambda sent: None,
+) -> Sent:
+    """Write the pings that come in from `start` on into files of a folder, or elsewhere.
+
+    to: a folder, whose files each hold what came in during `every` and appear whole; or a sink. until, at_most: when
+    to end, after how many pings, which is looked at after each batch; stop ends it too. is_paced: a batch is written
+    when its time has passed, else at once. on_progress: told what was written, after each batch; sent: adds up as
+    well, for other threads to read. Raises MissionControlError where it cannot be written.
+    """
+    stop = stop or Event()
+    sink = FolderSink(_folder(to), is_compressed) if isinstance(to, str | Path) else to
+    sent = Sent() if sent is None else sent
+    for batch in batches(fleet, start, every):
+        wait_seconds = (batch.end - datetime.now(UTC)).total_seconds() if is_paced else 0.0
+        is_over = until is not None and batch.end > until
+        if is_over or stop.wait(max(wait_seconds, 0.0)):
+            break
+        sink.write(batch, stop)
+        sent.add(batch)
+        on_progress(sent)
+        if at_most is not None and sent.pings >= at_most:
+            break
+    return sent
+
+
+class FolderSink:
+    """Files of a folder, which is made; one a batch, .jsonl or .jsonl.gz. A file appears whole, under its last name."""
+
+    def __init__(self, folder: Path, is_compressed: bool = True) -> None:
+        self._folder, self._is_compressed = folder, is_compressed
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = "that is a file" if folder.is_file() else error.strerror
+            raise MissionControlError(f"cannot make the folder {folder}: {reason}") from error
+
+    def write(self, batch: Batch, stop: Event) -> None:
+        """Writes a file beside its place and moves it there, so that nobody reads half of it."""
+        lines = b"\n".join(batch.documents) + b"\n" if batch.documents else b""
+        packing = ".gz" if self._is_compressed else ""
+        name = f"pings-{batch.start.astimezone(UTC):%Y%m%dT%H%M%S.%f}.jsonl{packing}"
+        beside = self._folder / f".{name}.part"
+        try:
+            beside.write_bytes(gzip.compress(lines, compresslevel=1, mtime=0) if self._is_compressed else lines)
+            beside.replace(self._folder / name)
+        except OSError as error:
+            raise MissionControlError(f"cannot write pings into {self._folder}: {error.strerror}") from error
+
+
+class TopicSink:
+    """A Kafka topic, a message a ping. A broker that is away is waited for."""
+
+    def __init__(self, url: str, config: dict[str, str] | None = None) -> None:
+        from streaming.sources.kafka.topic import Topic
+
+        topic = Topic.of(url, config or {})
+        topic.require()
+        self._name, self._producer = topic.name, topic.producer()
+        self._failure: str | None = None
+
+    def write(self, batch: Batch, stop: Event) -> None:
+        """Sends a batch and waits until the brokers have it. Raises MissionControlError where they refuse."""
+        for document in batch.documents:
+            self._send(document, stop)
+        while self._producer.flush(1.0) and not self._failure and not stop.is_set():
+            pass
+        if self._failure:
+            raise MissionControlError(f"cannot send pings to {self._name!r}: {self._failure}")
+
+    def _send(self, document: bytes, stop: Event) -> None:
+        while not self._failure and not stop.is_set():
+            try:
+                self._producer.produce(self._name, value=document, on_delivery=self._note)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def _note(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._failure = error.str()

@@ -1,0 +1,1 @@
+"""From pings to sums: counters, partial sums, duplicates, what tasks spill."""

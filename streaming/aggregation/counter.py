@@ -1,0 +1,212 @@
+"""Pings summed: documents in, one Arrow batch of partial sums for all tables of the dataset out; pure, no Spark."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from hashlib import blake2b
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from streaming import contract
+from streaming.pings.classify import Ping, Rejected, classifier_of
+from streaming.pings.decode import decode_document
+from streaming.pings.envelope import Envelope
+from streaming.pings.kinds.kind import NO_COUNTS, Counts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_WINDOW_US = round(contract.WINDOW.total_seconds() * 1e6)
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+_DELAY_EDGES_US = tuple(hours * _HOUR_US for hours in contract.DELAY_BUCKET_EDGES_HOURS)
+# The sums of a group, one list: seconds of use, pings, events by measure, then what the columns below say, and seconds
+# of use by the bucket of their delay; None where no ping fell into it.
+_SECONDS, _PINGS, _EVENTS = 0, 1, 2
+_NEWEST = _EVENTS + len(contract.MEASURES)
+_BYTES = _NEWEST + 1
+_DELAYS = _BYTES + 1
+_NOTHING: list[Any] = [0] * _DELAYS + [None] * len(_DELAY_EDGES_US)
+_SUM_PLACES = {name: place for place, name in enumerate(contract.COUNTS)}
+
+
+def _places(names: tuple[str, ...]) -> "itemgetter[Any]":
+    return itemgetter(*(contract.DIMENSION_NAMES.index(name) for name in names if name in contract.DIMENSION_NAMES))
+
+
+_experiment_dimensions = _places(contract.EXPERIMENT_DIMENSIONS)
+_delay_dimensions = _places(contract.REPORTING_DELAYS.keys)
+_Groups = dict[tuple[Any, ...], list[Any]]
+
+
+class Delivery(NamedTuple):
+    """A message that brings a document. number: tells it from others; received_us: see `receipt`."""
+
+    number: int
+    received_us: int
+
+
+class Counter:
+    """Sums pings into partial sums: a row for each table and each combination of its keys.
+
+    The sums are the same in whichever order the pings come, for use is summed in whole seconds. products: those whose
+    pings count. by_delivery: rows are not summed beyond one delivery of a document, see contract.DELIVERY_COLUMNS.
+    """
+
+    def __init__(
+        self,
+        envelope: Envelope = Envelope(),  # noqa: B008 (it is frozen)
+        *,
+        products: contract.Products = contract.PACKAGED_PRODUCTS,
+        by_delivery: bool = False,
+    ) -> None:
+        self._envelope, self.by_delivery = envelope, by_delivery
+        self._classifier = classifier_of(envelope, products)
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._totals: _Groups = {}
+        self._experiments: _Groups = {}
+        self._rejects: _Groups = {}
+
+    def __len__(self) -> int:
+        """Groups of pings that are held: rows that partial_sums would give now, without those of delays."""
+        return len(self._totals) + len(self._experiments) + len(self._rejects)
+
+    def add(self, document: bytes, received_at_us: int, delivery: Delivery | None = None) -> str | None:
+        """Count a document that was received at a time, microseconds since 1970; the reason when it is rejected.
+
+        delivery: of a counter by delivery.
+        """
+        return self._add(decode_document(document), document, received_at_us, delivery)
+
+    def add_all(
+        self, documents: Sequence[bytes], received_at_us: Sequence[int], deliveries: Sequence[Delivery] | None = None
+    ) -> list[str | None]:
+        """Count some documents as add does, faster: all are decoded before the first is counted.
+
+        Either is done with what the processor's caches hold of it, and each drives the other out of them.
+        """
+        records = [decode_document(document) for document in documents]
+        delivered: Sequence[Delivery | None] = deliveries or [None] * len(documents)
+        return [self._add(*each) for each in zip(records, documents, received_at_us, delivered, strict=True)]
+
+    def _add(self, record: Any, document: bytes, received_at_us: int, delivery: Delivery | None) -> str | None:
+        ping = self._classifier.classify(record, document, received_at_us)
+        if isinstance(ping, Rejected):
+            self._reject(ping, received_at_us, len(document))
+            return ping.reason
+        self._count(ping, len(document), _delivery(ping, delivery) if self.by_delivery else ())
+        return None
+
+    def reject(
+        self, reason: str, received_at_us: int, document_type: str = "unknown", size: int = 0, pings: int = 1
+    ) -> None:
+        """Count what did not even come as a document, such as a file that vanished.
+
+        reason: a key of REASONS; received_at_us: microseconds since 1970; size: bytes; pings: how many.
+        """
+        self._reject(Rejected(reason, document_type, self._envelope.submitted_us), received_at_us, size, pings)
+
+    def partial_sums(self) -> "pa.RecordBatch":
+        """The sums since the last call, as rows of contract.partial_schema()."""
+        import pyarrow as pa
+
+        schema = contract.partial_schema(by_delivery=self.by_delivery)
+        groups = {
+            contract.ERROR_AGGREGATES: self._totals,
+            contract.EXPERIMENT_ERROR_AGGREGATES: self._experiments,
+            contract.REPORTING_DELAYS: _delays(self._totals),
+            contract.REJECTED_PINGS: self._rejects,
+        }
+        tables = [_columns(table, groups[table]) for table in contract.COUNTED_TABLES]
+        self._start_anew()
+        arrays = []
+        for column in schema:
+            values: list[Any] = []
+            for columns in tables:
+                values += columns.get(column.name) or [None] * len(columns["table"])
+            arrays.append(pa.array(values, column.type))
+        return pa.record_batch(arrays, schema=schema)
+
+    def _count(self, ping: Ping, size: int, delivery: tuple[Any, ...]) -> None:
+        submitted_us, dimensions, counts = ping.submitted_us, ping.dimensions, ping.counts
+        window_us = submitted_us - submitted_us % _WINDOW_US
+        sums = _add(self._totals, (window_us, *dimensions, *delivery), submitted_us, counts)
+        sums[_BYTES] += size
+        if counts.used_at_us is not None:
+            # A client whose clock is ahead has no delay, as far as can be told.
+            place = _DELAYS + bisect_left(_DELAY_EDGES_US, max(submitted_us - counts.used_at_us, 0))
+            sums[place] = (sums[place] or 0) + counts.usage_seconds
+        for experiment in ping.experiments:
+            group = (window_us, *_experiment_dimensions(dimensions), *experiment, *delivery)
+            _add(self._experiments, group, submitted_us, counts)
+
+    def _reject(self, rejected: Rejected, received_at_us: int, size: int, pings: int = 1) -> None:
+        submitted_us = received_at_us if rejected.submitted_us is None else rejected.submitted_us
+        group = (submitted_us - submitted_us % _WINDOW_US, rejected.document_type, rejected.reason)
+        _add(self._rejects, group, rejected.submitted_us or 0, NO_COUNTS, pings)[_BYTES] += size
+
+
+def _delivery(ping: Ping, delivery: Delivery | None) -> tuple[Any, ...]:
+    """What contract.DELIVERY_COLUMNS say of a ping. Its id is a stranger's, of any length: hence a hash.
+
+    Pings of two kinds that share an id are two documents.
+    """
+    if not ping.document_id or delivery is None:
+        return (None, None, None, None)
+    name = f"{ping.document_type}/{ping.document_id}"
+    return (blake2b(name.encode(), digest_size=16).digest(), *delivery, ping.document_type)
+
+
+def _add(groups: _Groups, group: tuple[Any, ...], submitted_us: int, counts: Counts, pings: int = 1) -> list[Any]:
+    """Add a ping, or several rejected ones, to the sums of their group, which it returns."""
+    sums = groups.get(group)
+    if sums is None:
+        sums = groups[group] = _NOTHING.copy()
+    sums[_SECONDS] += counts.usage_seconds
+    sums[_PINGS] += pings
+    for place, count in counts.events:
+        sums[_EVENTS + place] += count
+    if submitted_us > sums[_NEWEST]:
+        sums[_NEWEST] = submitted_us
+    return sums
+
+
+def _delays(totals: _Groups) -> _Groups:
+    """Use by how long after it it was reported: by hours and fewer dimensions than the totals that it is taken from."""
+    delays: _Groups = {}
+    for (window_us, *rest), sums in totals.items():
+        dimensions, delivery = rest[: len(contract.DIMENSION_NAMES)], rest[len(contract.DIMENSION_NAMES) :]
+        for edge, seconds in enumerate(sums[_DELAYS:]):
+            if seconds is not None:
+                group = (window_us - window_us % _HOUR_US, *_delay_dimensions(dimensions), edge, *delivery)
+                _add(delays, group, sums[_NEWEST], Counts(seconds))
+    return delays
+
+
+def _columns(table: contract.Table, groups: _Groups) -> dict[str, list[Any]]:
+    """The rows of a table by column: its keys and sums, the newest submission and, once a ping, the bytes."""
+    if not groups:
+        return {"table": []}
+    start_us, *keys = map(list, zip(*groups, strict=True))
+    names = [key for key in table.keys if key not in (*contract.WINDOW_COLUMNS, "submission_hour")]
+    names += contract.DELIVERY_COLUMNS  # where there are any
+    columns: dict[str, list[Any]] = dict(zip(names, keys, strict=False))
+    columns["table"] = [table.name] * len(groups)
+    columns["submission_date"] = [start // _DAY_US for start in start_us]
+    if "window_start" in table.keys:
+        columns["window_start"] = start_us
+        columns["window_end"] = [start + _WINDOW_US for start in start_us]
+    else:
+        columns["submission_hour"] = start_us
+        columns["delay_hours"] = [contract.DELAY_BUCKET_EDGES_HOURS[edge] for edge in columns["delay_hours"]]
+    sums = list(groups.values())
+    for column in table.sums:
+        place = _SUM_PLACES[column]
+        columns[column] = [row[place] for row in sums]
+    if "usage_hours" in table.sums:
+        columns["usage_hours"] = [row[_SECONDS] / 3600 for row in sums]
+    columns["newest_submission"] = [row[_NEWEST] or None for row in sums]
+    if table in (contract.ERROR_AGGREGATES, contract.REJECTED_PINGS):
+        columns["bytes"] = [row[_BYTES] for row in sums]
+    return columns

@@ -1,0 +1,290 @@
+"""Pings that are delivered again within an hour count once: the ids of the last hour, kept beside Spark's checkpoint.
+
+A delivery is a duplicate if the same kind of ping with the same id was received up to an hour before it, whether or not
+that one was a duplicate too. So the hour before a delivery decides about it and nothing else does: not how the pings
+are cut into micro-batches, nor where counting began. `receipt` says when a message was received.
+
+Spark brings the rows of all deliveries of an id to one task, by a bucket of its hash. That task looks each id up among
+those that earlier micro-batches noted, and notes when its own were received last, under the number of its micro-batch.
+A micro-batch that is repeated ignores the notes of its own number, so it decides the same in all tables.
+
+A note takes 24 bytes, in sorted files that are mapped, not read: a task searches them and holds only what is its
+micro-batch's own. Files are merged within ten minutes of receipt, and removed once no later delivery can need them.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streaming import contract
+from streaming.aggregation.partial_sums import add_up
+from streaming.aggregation.receipt import HOUR_MS
+from streaming.aggregation.spill import Spool, spilled
+from streaming.errors import MissionControlError
+from streaming.storage.durability import make_folder, sync_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+BUCKET_BITS = 4  # of a hash, the first: one hexadecimal digit
+SLICE_SECONDS = 600
+FILES_A_SLICE = 8  # more are merged
+SIGN = "sign.txt"
+FOLDER = "deliveries"  # in a checkpoint
+UNFINISHED_FOLDER = "deliveries.unfinished"
+OLDER_FOLDER = "documents"  # notes of versions that did not tell kinds of pings apart
+FIRST_NUMBER = 1 << 32  # of the job's micro-batch 0; lower ones read the hour before the job's first
+Ids = np.ndarray[Any, np.dtype[np.uint64]]  # two rows: the first and the second half of each hash
+Times = np.ndarray[Any, np.dtype[np.int64]]  # of receipt, microseconds since 1970
+_HOUR_US = HOUR_MS * 1000
+_SLICE_US = SLICE_SECONDS * 1_000_000
+_NEVER = -(1 << 62)
+
+
+def drop_duplicates(
+    partials: "DataFrame", number: int, folder: Path, dataset: str | None = None, room: int = 0
+) -> "DataFrame":
+    """Partial sums by delivery, without those of duplicates, which count as rejected pings.
+
+    number: of the micro-batch, from FIRST_NUMBER on; folder: where ids are noted, one that all tasks see.
+    dataset, room: where tasks write rows of which they have too many to pass on, as spilled takes them.
+    """
+    from pyspark.sql import functions
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    bucket = functions.substring(functions.hex("document"), 1, 1)
+    schema = from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
+    drop = dropping(number, folder, leave_sign(folder), dataset, room)
+    return partials.repartition(bucket).mapInArrow(drop, schema)
+
+
+def leave_sign(folder: Path) -> str:
+    """Leaves a sign in the folder, by which it is known as one of notes and tasks know that they see the same."""
+    sign = str(uuid.uuid4())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SIGN).write_text(sign)
+    return sign
+
+
+def dropping(
+    number: int, folder: Path, sign: str | None = None, dataset: str | None = None, room: int = 0
+) -> "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]":
+    """What a task does with its rows. sign: what the folder must hold, from where the job was started."""
+
+    def drop(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        if sign is not None and not ((folder / SIGN).is_file() and (folder / SIGN).read_text() == sign):
+            raise MissionControlError(
+                f"a worker does not see {str(folder)!r}: with --dedupe name a --checkpoint that all workers share"
+            )
+        yield from spilled(_without_duplicates(batches, number, folder), dataset, room)
+
+    return drop
+
+
+def forget(checkpoint: Path) -> None:
+    """Removes a checkpoint's notes, when micro-batches follow that leave none; nobody else's files."""
+    _remove(checkpoint / UNFINISHED_FOLDER)
+    if (checkpoint / FOLDER / SIGN).is_file():
+        (checkpoint / FOLDER).rename(checkpoint / UNFINISHED_FOLDER)  # what is left of them must not pass for whole
+        sync_folder(checkpoint)
+        _remove(checkpoint / UNFINISHED_FOLDER)
+    _remove(checkpoint / OLDER_FOLDER)
+
+
+def _remove(folder: Path) -> None:
+    if (folder / SIGN).is_file():
+        for bucket in range(1 << BUCKET_BITS):
+            shutil.rmtree(folder / str(bucket), ignore_errors=True)
+        (folder / SIGN).unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _without_duplicates(batches: "Iterable[pa.RecordBatch]", number: int, folder: Path) -> "Iterator[pa.RecordBatch]":
+    """Reads the rows twice, for which are duplicates is known at the end; memory is that of the deliveries' ids."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    seen = []
+    with Spool(contract.partial_schema(by_delivery=True)) as rows:
+        for batch in batches:
+            rows.add(batch)
+            seen.append(_deliveries(pa.Table.from_batches([batch])))
+        deliveries = _deliveries(pa.concat_tables(seen)) if seen else None
+        repeated = pa.array([], pa.int64())
+        if deliveries is not None and len(deliveries):
+            repeated = deliveries["delivery"].filter(pa.array(_note(deliveries, number, folder))).combine_chunks()
+        for chunk in rows.chunks():
+            is_named = pc.is_valid(chunk["document"])
+            is_duplicate = pc.and_(is_named, pc.is_in(chunk["delivery"], value_set=repeated))
+            counted = chunk.filter(pc.invert(is_duplicate)).select(contract.partial_schema().names)
+            yield from _summed(pa.concat_tables([counted, _as_rejected(chunk.filter(is_duplicate))])).to_batches()
+
+
+def _deliveries(rows: "pa.Table") -> "pa.Table":
+    """Each delivery of a document that has an id, and when it was received."""
+    import pyarrow.compute as pc
+
+    named = rows.select(["document", "delivery", "received"]).filter(pc.is_valid(rows["document"]))
+    found = named.group_by(["document", "delivery"], use_threads=False).aggregate([("received", "min")])
+    return found.select(["document", "delivery", "received_min"]).rename_columns(["document", "delivery", "received"])
+
+
+def _summed(rows: "pa.Table") -> "pa.Table":
+    schema = contract.partial_schema()
+    return add_up(rows).select(schema.names).cast(schema)
+
+
+def _as_rejected(rows: "pa.Table") -> "pa.Table":
+    """A row of rejected_pings for each delivery."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = rows.filter(pc.equal(rows["table"], contract.ERROR_AGGREGATES.name))  # of each delivery one
+    known = {
+        "table": pa.repeat(contract.REJECTED_PINGS.name, len(rows)),
+        "document_type": rows["kind"],
+        "reason": pa.repeat("duplicate", len(rows)),
+        **{name: rows[name] for name in (*contract.WINDOW_COLUMNS, "count", "bytes")},
+    }
+    schema = contract.partial_schema()
+    columns = [known[field.name] if field.name in known else pa.nulls(len(rows), field.type) for field in schema]
+    return pa.table(columns, schema=schema)
+
+
+def _note(deliveries: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which of the deliveries are duplicates; the last of each id is noted under the number, each in its bucket."""
+    ids, times = ids_of(deliveries["document"].to_pylist()), deliveries["received"].to_numpy()
+    order = np.lexsort((deliveries["delivery"].to_numpy(), times, ids[1], ids[0]))
+    ids, times = ids[:, order], times[order]
+    is_same = (ids[:, 1:] == ids[:, :-1]).all(axis=0)  # as the one before
+    is_first, is_last = np.append(True, ~is_same), np.append(~is_same, True)
+    before = np.append(_NEVER, times[:-1])
+    buckets = ids[0] >> np.uint64(64 - BUCKET_BITS)
+    for bucket in np.unique(buckets):
+        is_here = buckets == bucket
+        notes = Notes(folder / str(bucket), number, int(times[is_here].min()) - _HOUR_US)
+        first, last = is_here & is_first, is_here & is_last
+        before[first] = notes.latest(ids[:, first])
+        notes.add(ids[:, last], times[last])
+    is_duplicate = np.empty(len(times), bool)
+    is_duplicate[order] = times - before <= _HOUR_US
+    return is_duplicate
+
+
+def ids_of(hashes: list[bytes]) -> Ids:
+    """Hashes of 16 bytes, as numbers."""
+    return np.frombuffer(b"".join(hashes), ">u8").astype(np.uint64).reshape(-1, 2).T
+
+
+@dataclass(frozen=True)
+class _File:
+    """Ids of the micro-batches from first to last; slice_: when the newest came, in tens of minutes since 1970."""
+
+    path: Path
+    first: int
+    last: int
+    slice_: int
+
+    @classmethod
+    def at(cls, path: Path) -> "_File":
+        """The file of a path."""
+        slice_, first, last = map(int, path.stem.split("-"))
+        return cls(path, first, last, slice_)
+
+
+class Notes:
+    """When the ids of a bucket were received last, by micro-batches before one; since_us: older ones may be removed."""
+
+    def __init__(self, folder: Path, number: int, since_us: int) -> None:
+        self._folder, self._number = folder, number
+        make_folder(folder)
+        self._files = []
+        for file in _whole_files(folder, number):
+            if (file.slice_ + 1) * _SLICE_US > since_us:
+                self._files.append(file)
+            else:
+                file.path.unlink(missing_ok=True)
+        self._merge()
+
+    def latest(self, ids: Ids) -> Times:
+        """When each of some ids was received last, microseconds since 1970; long before where none is noted."""
+        latest = np.full(ids.shape[1], _NEVER)
+        for file in self._files:
+            *known, times = np.load(file.path, mmap_mode="r")
+            places = _places_among(ids, known)
+            found = np.flatnonzero(places >= 0)
+            latest[found] = np.maximum(latest[found], times[places[found]].astype(np.int64))
+        return latest
+
+    def add(self, ids: Ids, times: Times) -> None:
+        """Notes the ids of the micro-batch itself, each once."""
+        if ids.shape[1]:
+            newest = int(times.max()) // _SLICE_US
+            self._write(
+                np.vstack([ids, times.astype(np.uint64)]), _File(self._folder, self._number, self._number, newest)
+            )
+
+    def _write(self, notes: Ids, file: _File) -> _File:
+        """Writes ids, a column each, and in a third row their times; of an id that comes again the last."""
+        path = self._folder / f"{file.slice_}-{file.first}-{file.last}.npy"
+        unfinished = path.with_suffix(".tmp")
+        notes = notes[:, np.lexsort((notes[2], notes[1], notes[0]))]
+        is_last = np.append((notes[:2, 1:] != notes[:2, :-1]).any(axis=0), True)
+        with unfinished.open("wb") as output:
+            np.save(output, notes[:, is_last])
+            output.flush()
+            os.fsync(output.fileno())
+        unfinished.replace(path)
+        sync_folder(self._folder)  # a table that relies on the notes may survive a power cut
+        return _File(path, file.first, file.last, file.slice_)
+
+    def _merge(self) -> None:
+        """Of each slice with many files one. All are of micro-batches that are done and will not come again."""
+        for slice_ in {file.slice_ for file in self._files}:
+            files = [file for file in self._files if file.slice_ == slice_]
+            if len(files) > FILES_A_SLICE:
+                notes = np.concatenate([np.load(file.path, mmap_mode="r") for file in files], axis=1)
+                first, last = min(file.first for file in files), max(file.last for file in files)
+                merged = self._write(notes, _File(self._folder, first, last, slice_))
+                self._files = [file for file in self._files if file.slice_ != slice_] + [merged]
+                for file in files:
+                    file.path.unlink(missing_ok=True)
+
+
+def _whole_files(folder: Path, before: int) -> list[_File]:
+    """The files of micro-batches before one, without those that were merged into another and not yet removed."""
+    files = [_File.at(path) for path in folder.glob("*.npy")]
+    files = [file for file in files if file.last < before]
+    return [
+        file
+        for file in files
+        if not any(
+            other is not file and other.slice_ == file.slice_ and other.first <= file.first and file.last <= other.last
+            for other in files
+        )
+    ]
+
+
+def _places_among(ids: Ids, known: Sequence[Ids]) -> "np.ndarray[Any, np.dtype[np.intp]]":
+    """Where each id stands in a sorted file; -1 where it does not."""
+    highs, lows = known
+    places = np.searchsorted(highs, ids[0])
+    found = np.full(ids.shape[1], -1)
+    candidates = np.flatnonzero(places < len(highs))
+    candidates = candidates[highs[places[candidates]] == ids[0, candidates]]
+    is_it = lows[places[candidates]] == ids[1, candidates]
+    found[candidates[is_it]] = places[candidates[is_it]]
+    for candidate in candidates[~is_it]:  # ids with the same first half, which chance alone hardly makes
+        first, end = places[candidate], np.searchsorted(highs, ids[0, candidate], side="right")
+        same = np.flatnonzero(lows[first:end] == ids[1, candidate])
+        if len(same):
+            found[candidate] = first + same[0]
+    return found

@@ -1,0 +1,112 @@
+"""Measures: what is counted, and where in pings it stands. To declare one, add an entry to MEASURES."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MAIN, CRASH = "telemetry/main", "telemetry/crash"
+
+
+@dataclass(frozen=True)
+class Count:
+    """A whole number in pings of a kind: how many events such a ping reports.
+
+    at: JSON pointer (RFC 6901). Where nothing stands there the ping reports none.
+    """
+
+    kind: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Pings of a kind that are an event each, if texts in them are among some and not among others.
+
+    where, unless: the texts by the JSON pointer of where they stand; "" is one that the ping lacks.
+    """
+
+    kind: str
+    where: Mapping[str, tuple[str, ...]] = field(hash=False)
+    unless: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+
+def count_histogram(name: str, key: str | None = None) -> Count:
+    """A count histogram of main pings, or one key of a keyed one: the events stand in its only bucket."""
+    section = f"histograms/{name}" if key is None else f"keyedHistograms/{name}/{key}"
+    return Count(MAIN, f"/payload/{section}/values/0")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A count that a ping can add to.
+
+    sources: where it stands, in one kind of ping or in several. not_on: applications whose clients do not have it, and
+    why, as a sentence for readers. in_score, on_cards: whether it counts in the score, and is on the cards, of products
+    that name no measures of their own.
+    """
+
+    name: str
+    label: str
+    sources: tuple[Count | Event, ...]
+    not_on: Mapping[str, str] = field(default_factory=dict, hash=False)
+    in_score: bool = False
+    on_cards: bool = False
+
+
+_PROCESS, _STARTUP, _ENDED_BY = (
+    "/payload/processType",
+    "/payload/metadata/StartupCrash",
+    ("/payload/metadata/ipc_channel_error"),
+)
+_MAIN_PROCESS, _SHUTDOWN = ("main", ""), ("ShutDownKill",)
+_SUBPROCESS_CRASHES = "SUBPROCESS_CRASHES_WITH_DUMP"
+# Fennec was Firefox for Android until 2020; its successor is another application, with content processes.
+_NO_CONTENT_PROCESSES = {"Fennec": "Firefox for Android runs no content processes."}
+
+MEASURES = (
+    Measure(
+        "main_crashes",
+        "Main crashes",
+        (Event(CRASH, {_PROCESS: _MAIN_PROCESS}),),
+        in_score=True,
+        on_cards=True,
+    ),
+    Measure(
+        "startup_crashes",
+        "Startup crashes",
+        (Event(CRASH, {_PROCESS: _MAIN_PROCESS, _STARTUP: ("1",)}),),
+    ),
+    Measure(
+        "content_crashes",
+        "Content crashes",
+        (Event(CRASH, {_PROCESS: ("content",)}, unless={_ENDED_BY: _SHUTDOWN}),),
+        not_on=_NO_CONTENT_PROCESSES,
+        in_score=True,
+        on_cards=True,
+    ),
+    Measure(
+        "content_shutdown_crashes",
+        "Content shutdown crashes",
+        (Event(CRASH, {_PROCESS: ("content",), _ENDED_BY: _SHUTDOWN}),),
+        not_on=_NO_CONTENT_PROCESSES,
+    ),
+    Measure("gpu_crashes", "GPU crashes", (count_histogram(_SUBPROCESS_CRASHES, "gpu"),)),
+    Measure("plugin_crashes", "Plugin crashes", (count_histogram(_SUBPROCESS_CRASHES, "plugin"),)),
+    Measure("gmplugin_crashes", "GMPlugin crashes", (count_histogram(_SUBPROCESS_CRASHES, "gmplugin"),)),
+    Measure(
+        "browser_shim_usage_blocked", "Browser shim usage blocked", (count_histogram("BROWSER_SHIM_USAGE_BLOCKED"),)
+    ),
+    Measure("permissions_sql_corrupted", "Permissions SQL corrupted", (count_histogram("PERMISSIONS_SQL_CORRUPTED"),)),
+    Measure(
+        "defective_permissions_sql_removed",
+        "Defective permissions SQL removed",
+        (count_histogram("DEFECTIVE_PERMISSIONS_SQL_REMOVED"),),
+    ),
+    Measure("slow_script_notice_count", "Slow script notices", (count_histogram("SLOW_SCRIPT_NOTICE_COUNT"),)),
+    Measure("slow_script_page_count", "Slow script pages", (count_histogram("SLOW_SCRIPT_PAGE_COUNT"),)),
+)
+MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
+
+
+def measure(name: str) -> Measure:
+    """A measure by its name, which must be declared."""
+    return next(each for each in MEASURES if each.name == name)

@@ -1,0 +1,159 @@
+"""What a product declares: its channels, platforms and builds, and what its pages begin with."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+from zlib import crc32
+
+from streaming.contract.measures import MEASURES, Measure
+from streaming.errors import unknown_name
+
+NOT_CARRIED = "No ping of this platform carries it."
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel that the product is released on.
+
+    stages: which versions it gets, by the letters that end them ("a", "b", "rc", "esr"; None: no letters), for
+    products that have a release calendar.
+    """
+
+    name: str
+    label: str
+    stages: tuple[str | None, ...] = (None,)
+
+    @property
+    def in_sentence(self) -> str:
+        """The label inside a sentence: "release", but "ESR"."""
+        return self.label if self.label.isupper() else self.label.lower()
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A system that the product runs on.
+
+    os_name: what its pings say; word: what stands in URLs; application: what the product's pings are called on it;
+    kinds: the kinds of ping that it sends, namespace and type each.
+    """
+
+    os_name: str
+    label: str
+    word: str
+    application: str
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BuildRules:
+    """Which builds count. build_id: the form of a build id; life_months: how old a build may be, None is any age.
+
+    "time": YYYYMMDDHHMMSS, when it was made; "text": up to 40 letters, digits and ._+-, which does not say when.
+    """
+
+    build_id: Literal["time", "text"] = "time"
+    life_months: int | None = 6
+
+
+def measures_of(platforms: Iterable[Platform]) -> tuple[str, ...]:
+    """The names of the measures that pings from any of some platforms can hold."""
+    kinds = {kind for platform in platforms for kind in platform.kinds}
+    return tuple(each.name for each in MEASURES if kinds.intersection(source.kind for source in each.sources))
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product, whose pings are summed and compared among themselves and never with another one's.
+
+    calendar: where its release calendar comes from; None: a version is out from the first hour in which it has 1 % of
+    its channel's usage, and all builds count as official. score: the measures whose rates add up to its score; cards:
+    those that the overview shows.
+    """
+
+    name: str
+    label: str
+    channels: tuple[Channel, ...]
+    platforms: tuple[Platform, ...]
+    builds: BuildRules = BuildRules()
+    calendar: Literal["product-details"] | None = None
+    score: tuple[str, ...] = tuple(measure.name for measure in MEASURES if measure.in_score)
+    cards: tuple[str, ...] = tuple(measure.name for measure in MEASURES if measure.on_cards)
+
+    @property
+    def word(self) -> str:
+        """What stands in URLs: "firefox"."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or f"product-{crc32(self.name.encode()):x}"
+
+    @property
+    def applications(self) -> tuple[str, ...]:
+        """What its pings are called, each once."""
+        return tuple(dict.fromkeys(platform.application for platform in self.platforms))
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The names of its channels."""
+        return tuple(channel.name for channel in self.channels)
+
+    @property
+    def os_names(self) -> tuple[str, ...]:
+        """The systems it runs on, as pings say."""
+        return tuple(platform.os_name for platform in self.platforms)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of the measures that any of its pings can hold."""
+        return measures_of(self.platforms)
+
+    def channel(self, name: str) -> Channel:
+        """A channel by its name."""
+        return next(channel for channel in self.channels if channel.name == name)
+
+    def platform(self, os_name: str) -> Platform:
+        """A platform by its system."""
+        return next(platform for platform in self.platforms if platform.os_name == os_name)
+
+    def why_not_measured(self, measure: Measure, os_name: str) -> str | None:
+        """Why pings from a system cannot hold a measure; None where they can."""
+        platform = self.platform(os_name)
+        if not any(source.kind in platform.kinds for source in measure.sources):
+            return NOT_CARRIED
+        return measure.not_on.get(platform.application)
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products, by the applications of their pings."""
+
+    all: tuple[Product, ...]
+
+    @cached_property
+    def by_application(self) -> dict[str, Product]:
+        """The product of each application."""
+        return {name: product for product in self.all for name in product.applications}
+
+    @cached_property
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels of all products, each once."""
+        return tuple(dict.fromkeys(name for product in self.all for name in product.channel_names))
+
+    @cached_property
+    def os_names(self) -> tuple[str, ...]:
+        """The systems of all products, each once."""
+        return tuple(dict.fromkeys(name for product in self.all for name in product.os_names))
+
+    def name_of(self, application: str) -> str:
+        """The name of the product of an application's pings; one that none declares is a product of its own."""
+        product = self.by_application.get(application)
+        return product.name if product else application
+
+    def named(self, name: str) -> Product:
+        """A product by its name. Raises MissionControlError for an unknown one."""
+        for product in self.all:
+            if product.name == name:
+                return product
+        raise unknown_name("product", name, [product.name for product in self.all])
+
+    def __iter__(self) -> Iterator[Product]:
+        return iter(self.all)

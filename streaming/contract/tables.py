@@ -1,0 +1,137 @@
+"""The tables of the grouped dataset: their keys, sums, types and units, derived from dimensions and measures.
+
+pyarrow is imported only when a schema is asked for, so that names and units cost nothing to read.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+from streaming.contract.dimensions import COARSE, DELAYS, DIMENSIONS, ERROR, EXPERIMENTS
+from streaming.contract.measures import MEASURE_NAMES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WINDOW = timedelta(minutes=5)
+WINDOW_COLUMNS = ("submission_date", "window_start", "window_end")
+COUNTS = ("usage_hours", "count", *MEASURE_NAMES)
+
+# Upper edges, in hours, of the delay buckets of `reporting_delays`; a row carries the edge, the last one is open.
+DELAY_BUCKET_EDGES_HOURS = (0.25, 0.5, 1.0, 2.0, 3.0, 6.0, 12.0, 24.0, 48.0, 72.0, 168.0, float("inf"))
+
+
+def _dimensions_of(table: str) -> tuple[str, ...]:
+    return tuple(dimension.name for dimension in DIMENSIONS if table in dimension.tables)
+
+
+DIMENSION_NAMES = _dimensions_of(ERROR)
+_SINCE_EVER = sum(not dimension.at for dimension in DIMENSIONS)
+if len(DIMENSION_NAMES) < len(DIMENSIONS) or any(dimension.at for dimension in DIMENSIONS[:_SINCE_EVER]):
+    raise ValueError(f"each dimension is one of {ERROR}, and those that say where they stand come last")
+# Those that a table may have been made without: its rows so far are null there, which readers take for `missing`.
+ADDED_DIMENSIONS = tuple(dimension.name for dimension in DIMENSIONS if dimension.at)
+EXPERIMENT_NAMES = ("experiment_id", "experiment_branch")
+EXPERIMENT_DIMENSIONS = (*_dimensions_of(EXPERIMENTS), *EXPERIMENT_NAMES)
+# What an overview asks for: builds and systems, whose number does not grow with that of people.
+COARSE_DIMENSIONS = _dimensions_of(COARSE)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Delta table of the dataset: keys tell its rows apart, sums add up. Several rows may share a key.
+
+    of: the table whose rows it sums by fewer keys; None when pings are counted into it.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    sums: tuple[str, ...]
+    of: "Table | None" = None
+
+    @property
+    def time_column(self) -> str:
+        """The start of the window, or of the hour, that a row is of."""
+        return "window_start" if "window_start" in self.keys else "submission_hour"
+
+    @property
+    def step(self) -> timedelta:
+        """How long that is."""
+        return WINDOW if "window_start" in self.keys else timedelta(hours=1)
+
+
+ERROR_AGGREGATES = Table(ERROR, (*WINDOW_COLUMNS, *DIMENSION_NAMES), COUNTS)
+COARSE_AGGREGATES = Table(COARSE, (*WINDOW_COLUMNS, *COARSE_DIMENSIONS), COUNTS, ERROR_AGGREGATES)
+EXPERIMENT_ERROR_AGGREGATES = Table(EXPERIMENTS, (*WINDOW_COLUMNS, *EXPERIMENT_DIMENSIONS), COUNTS)
+# submission_hour: start of the hour of submission; delay_hours: upper edge of the bucket the delay falls in.
+REPORTING_DELAYS = Table(
+    DELAYS, ("submission_date", *_dimensions_of(DELAYS), "submission_hour", "delay_hours"), ("usage_hours",)
+)
+REJECTED_PINGS = Table("rejected_pings", (*WINDOW_COLUMNS, "document_type", "reason"), ("count",))
+TABLES = (ERROR_AGGREGATES, COARSE_AGGREGATES, EXPERIMENT_ERROR_AGGREGATES, REPORTING_DELAYS, REJECTED_PINGS)
+COUNTED_TABLES = tuple(table for table in TABLES if table.of is None)
+
+# A commit to `error_aggregates` carries the newest submission it has seen, an ISO 8601 UTC time, under this key
+# of its metadata: the "data up to" of the pages.
+DATA_UP_TO = "missioncontrol.data_up_to"
+
+
+def arrow_type(column: str) -> "pa.DataType":
+    """The Arrow type of a column, the same in whichever table it stands."""
+    import pyarrow as pa
+
+    if column == "submission_date":
+        return pa.date32()
+    if column in ("window_start", "window_end", "submission_hour"):
+        return pa.timestamp("us", tz="UTC")
+    if column in ("usage_hours", "delay_hours"):
+        return pa.float64()
+    if column == "count" or column in MEASURE_NAMES:
+        return pa.int64()
+    return pa.string()
+
+
+@cache
+def schema(table: Table) -> "pa.Schema":
+    """The Arrow schema of a table of the dataset."""
+    import pyarrow as pa
+
+    return pa.schema([(column, arrow_type(column)) for column in (*table.keys, *table.sums)])
+
+
+# No tables of the dataset, see partial_schema.
+FILE_REJECTS = "file_rejects"
+WRITTEN_FILES = "written_files"
+PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in COUNTED_TABLES for key in table.keys))
+
+
+# What partial sums say besides where duplicates are dropped: the hash of the document's kind and id, a number that
+# tells one delivery of it from another, when that was received (microseconds since 1970, see `receipt`), the
+# kind of ping. A row is then of one delivery; those without an id lack all four.
+DELIVERY_COLUMNS = ("document", "delivery", "received", "kind")
+
+
+@cache
+def partial_schema(*, by_delivery: bool = False) -> "pa.Schema":
+    """The schema of partial sums: the rows of all counted tables in one, `table` naming the one a row belongs to.
+
+    Keys and sums that a row's table lacks are null. Three columns go into no table: `newest_submission` is the latest
+    submission behind a row, of delays that behind their totals (the greatest counts, see DATA_UP_TO); `bytes` the size
+    of the documents behind it, each counted once; `file` names the file in rows of FILE_REJECTS, which count rejects by
+    file and reason for the log; in rows of WRITTEN_FILES it says which file a task wrote, as `spill` reads it.
+    by_delivery: with DELIVERY_COLUMNS.
+    """
+    import pyarrow as pa
+
+    fields = [
+        *((key, pa.string() if key == "table" else arrow_type(key)) for key in PARTIAL_KEYS),
+        ("file", pa.string()),
+        *((column, arrow_type(column)) for column in COUNTS),
+        ("newest_submission", pa.timestamp("us", tz="UTC")),
+        ("bytes", pa.int64()),
+    ]
+    if by_delivery:
+        types = (pa.binary(), pa.int64(), pa.int64(), pa.string())
+        fields += zip(DELIVERY_COLUMNS, types, strict=True)
+    return pa.schema(fields)

@@ -1,0 +1,1 @@
+"""The dataset: tables of grouped counts, how they are opened, written and maintained."""

@@ -1,0 +1,152 @@
+"""What a day of a table adds up to: one row a combination of keys, whole numbers; added, taken apart, made rows again.
+
+A sum is null where none of its rows counted the measure, as before it was declared; null and a number add up to it.
+
+Use is in whole seconds, as pings report it: sums of hours differ in their last digits by the order of adding.
+"""
+
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING
+
+from streaming import contract
+from streaming.aggregation.partial_sums import sum_query
+from streaming.dataset.columns import as_found, check_no_unknown_counts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+USAGE_SECONDS = "usage_seconds"  # for usage_hours
+
+
+def columns_of(table: contract.Table) -> dict[str, str]:
+    """The columns of a table's sums, and what each is called here."""
+    return {name: USAGE_SECONDS if name == "usage_hours" else name for name in table.sums}
+
+
+def sums_schema(table: contract.Table) -> "pa.Schema":
+    """The schema of a table's sums."""
+    import pyarrow as pa
+
+    keys = [(key, contract.arrow_type(key)) for key in table.keys]
+    return pa.schema([*keys, *((name, pa.int64()) for name in columns_of(table).values())])
+
+
+def on_day(day: date) -> str:
+    """The condition in SQL that a row is of a day of submission."""
+    return f"submission_date = DATE '{day.isoformat()}'"
+
+
+def day_sums(handle: "DeltaTable | None", table: contract.Table, day: date) -> "pa.Table":
+    """The sums of a day in a table as its handle knows it; none where there is no table.
+
+    Raises MissionControlError where the day holds counts of a measure that this version does not know: they would be
+    lost where the day is replaced.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from deltalake import QueryBuilder
+
+    schema = sums_schema(table)
+    if handle is None:
+        return schema.empty_table()
+    check_no_unknown_counts(table, handle, on_day(day))
+    found = as_found(table, handle)
+    counted, told = set(found.sums), set(found.keys)
+    here = replace(
+        table,
+        keys=tuple(name for name in table.keys if name in told),
+        sums=tuple(name for name in table.sums if name in counted),
+    )
+    rows = pa.table(QueryBuilder().register("data", handle).execute(sum_query(here, on_day(day))).read_all())
+    nothing = pa.nulls(len(rows), pa.string())
+    columns = {name: rows[name] if name in told else nothing for name in table.keys}
+    for name, called in columns_of(table).items():
+        if name not in counted:
+            columns[called] = pa.nulls(len(rows), pa.int64())
+        else:
+            columns[called] = pc.round(pc.multiply(rows[name], 3600.0)) if called == USAGE_SECONDS else rows[name]
+    return pa.table(columns).cast(schema)
+
+
+def rows_on(handle: "DeltaTable | None", day: date) -> int:
+    """How many rows a table has of a day, by its log."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if handle is None:
+        return 0
+    actions = pa.table(handle.get_add_actions(flatten=True))
+    if not len(actions):
+        return 0
+    is_of_day = pc.equal(actions["partition.submission_date"].cast(pa.date32()), pa.scalar(day))
+    return pc.sum(actions.filter(is_of_day)["num_records"]).as_py() or 0
+
+
+def days_of(handle: "DeltaTable | None") -> set[date]:
+    """The days of which a table has rows."""
+    import pyarrow as pa
+
+    if handle is None:
+        return set()
+    return set(pa.table(handle.get_add_actions(flatten=True))["partition.submission_date"].to_pylist())
+
+
+def added(table: contract.Table, first: "pa.Table", second: "pa.Table") -> "pa.Table":
+    """The sums of both."""
+    import pyarrow as pa
+
+    names = list(columns_of(table).values())
+    grouped = pa.concat_tables([first, second]).group_by(list(table.keys))
+    result = grouped.aggregate([(name, "sum") for name in names])
+    return result.rename_columns([*table.keys, *names]).select(sums_schema(table).names)
+
+
+def taken(table: contract.Table, sums: "pa.Table", less: "pa.Table") -> "pa.Table":
+    """Sums less others, without rows that add nothing; negative where there was not as much."""
+    import pyarrow.compute as pc
+
+    for name in columns_of(table).values():
+        less = less.set_column(less.schema.get_field_index(name), name, pc.negate(less[name]))
+    rest = added(table, sums, less)
+    adds = None
+    for name in columns_of(table).values():
+        is_some = pc.not_equal(pc.fill_null(rest[name], 0), 0)
+        adds = is_some if adds is None else pc.or_(adds, is_some)
+    return rest.filter(adds)
+
+
+def are_same(table: contract.Table, first: "pa.Table", second: "pa.Table") -> bool:
+    """Whether two have the same keys and the same sums; null and 0 are not the same."""
+    names, order = sums_schema(table).names, [(key, "ascending") for key in table.keys]
+    return len(first) == len(second) and first.select(names).sort_by(order).equals(second.select(names).sort_by(order))
+
+
+def has_negative(table: contract.Table, sums: "pa.Table") -> bool:
+    """Whether more was taken than there was."""
+    import pyarrow.compute as pc
+
+    return any((pc.min(sums[name]).as_py() or 0) < 0 for name in columns_of(table).values())
+
+
+def totals(table: contract.Table, sums: "pa.Table") -> dict[str, float]:
+    """The sums of all rows by column of the table; usage in hours."""
+    import pyarrow.compute as pc
+
+    whole = {name: pc.sum(sums[called]).as_py() or 0 for name, called in columns_of(table).items()}
+    return {name: total / 3600 if name == "usage_hours" else total for name, total in whole.items()}
+
+
+def as_rows(table: contract.Table, sums: "pa.Table") -> "pa.Table":
+    """Sums as rows of the dataset, sorted by their keys."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema = contract.schema(table)
+    columns = {name: sums[name] for name in table.keys}
+    for name, called in columns_of(table).items():
+        is_hours = called == USAGE_SECONDS
+        columns[name] = pc.divide(sums[called].cast(pa.float64()), 3600.0) if is_hours else sums[called]
+    rows = pa.table([columns[name] for name in schema.names], schema=schema)
+    return rows.sort_by([(key, "ascending") for key in table.keys])

@@ -1,0 +1,181 @@
+"""Upkeep of a dataset beside its stream: few files, no more history than wanted, a short log.
+
+Each step is one commit that is right at any moment. Rows are summed again within a span of time by an overwrite of just
+that span: Delta takes it when nothing was added to the span since its rows were read, and refuses it otherwise, so that
+a row that comes meanwhile is neither lost nor counted twice. Spans grow with their age, windows of the hour that is
+going on, hours, days, so that a row is written a few times in all. That is not only for readers: a commit takes 0.1 ms
+for each file that its table has, and 0.01 ms for each commit that its log still has.
+
+Only files that the table's log named are ever removed, and only from a table that says it is ours. Writers that were
+killed leave files that no commit names; those are counted and reported, and a person removes them.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+
+from streaming import contract
+from streaming.dataset.compaction_plan import DataFile, due_spans
+from streaming.dataset.opening import DamagedLogError, check_folder, is_there, no_dataset
+from streaming.dataset.table_maintenance import (
+    ORPHANS_EVERY,
+    Keeper,
+    MaintainSettings,
+    Upkeep,
+    newest_day,
+    said_of,
+    state_of,
+)
+from streaming.errors import MissionControlError
+from streaming.storage.locations import dataset_url, table_url
+from streaming.storage.s3 import check_credentials, storage_options
+
+ROUND_SECONDS = 60.0
+
+
+def maintain(
+    dataset: str,
+    settings: MaintainSettings | None = None,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    stop: threading.Event | None = None,
+    finds_orphans: bool = True,
+    on_progress: Callable[[str, int, int], None] = lambda table, done, total: None,
+    on_table: Callable[[Upkeep], None] = lambda done: None,
+) -> list[Upkeep]:
+    """Tend all tables of a dataset once. Safe at any moment, beside streams and other maintenance.
+
+    on_progress: told a table, the spans of it that are done, and all. on_table: told what was done to each table, as
+    soon as it was. stop: ends it after the span at hand.
+    finds_orphans: also counts files that no commit ever named, and shortens the log. Raises MissionControlError where
+    there is no dataset, and, once the other tables are tended, where one cannot be or is not ours.
+    """
+    settings, stop = settings or MaintainSettings(), stop or threading.Event()
+    if settings.keep_coarse_days is not None and settings.keep_coarse_days < (settings.keep_days or math.inf):
+        raise MissionControlError(
+            "expected --keep-coarse-days with --keep-days, and not fewer: an overview shows what the coarse table has; "
+            f"got {settings.keep_coarse_days} and {settings.keep_days or 'none'}"
+        )
+    dataset = dataset_url(dataset)
+    check_credentials(dataset)
+    check_folder(dataset)
+    keepers, failures = _keepers(dataset)
+    if not keepers and not failures:
+        raise no_dataset(dataset)
+    done: list[Upkeep] = []
+    newest = cache(lambda: newest_day(keepers[0], now()))
+    for keeper in keepers:
+        if stop.is_set():
+            break
+        try:
+            with said_of(keeper.url):
+                done.append(_Tending(keeper, settings, now(), newest, stop, on_progress).tend(finds_orphans))
+        except MissionControlError as error:
+            failures.append(str(error))
+        else:
+            on_table(done[-1])
+    if failures:
+        raise MissionControlError("; ".join(failures))
+    return done
+
+
+def _keepers(dataset: str) -> "tuple[list[Keeper], list[str]]":
+    """Those of the tables that are there, and why others cannot be tended."""
+    keepers: list[Keeper] = []
+    failures: list[str] = []
+    for table in contract.TABLES:
+        try:
+            if _is_there(dataset, table):
+                keepers.append(Keeper(dataset, table))
+        except DamagedLogError as error:
+            failures.append(str(error))
+    return keepers, failures
+
+
+def _is_there(dataset: str, table: contract.Table) -> bool:
+    url = table_url(dataset, table)
+    with said_of(url):
+        return is_there(dataset, table, storage_options(url))
+
+
+def follow(
+    dataset: str,
+    settings: MaintainSettings | None = None,
+    *,
+    stop: threading.Event,
+    every_seconds: float = ROUND_SECONDS,
+    on_table: Callable[[Upkeep], None] = lambda done: None,
+    on_trouble: Callable[[str], None] = lambda notice: None,
+    begins_at_once: bool = False,
+) -> None:
+    """Tend a dataset again and again until told to stop. What fails is told, once, and tried again.
+
+    on_table: as of maintain.
+    """
+    orphans_at, said = time.monotonic(), ""
+    wait = 0.0 if begins_at_once else every_seconds
+    while not stop.wait(wait):
+        wait = every_seconds
+        finds_orphans = time.monotonic() >= orphans_at
+        try:
+            maintain(dataset, settings, stop=stop, finds_orphans=finds_orphans, on_table=on_table)
+        except MissionControlError as error:
+            if str(error) != said:
+                on_trouble(f"maintenance failed and will be tried again: {error}")
+            said = str(error)
+        else:
+            said = ""
+        if finds_orphans:
+            orphans_at += ORPHANS_EVERY.total_seconds()
+
+
+class _Tending:
+    """One table, tended once."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        settings: MaintainSettings,
+        now: datetime,
+        newest: Callable[[], date],
+        stop: threading.Event,
+        on_progress: Callable[[str, int, int], None],
+    ) -> None:
+        self._keeper, self._settings, self._now, self._newest, self._stop = keeper, settings, now, newest, stop
+        self._table, self._on_progress = keeper.table, on_progress
+
+    def tend(self, finds_orphans: bool) -> Upkeep:
+        """Drops days, sums spans again, removes files that nobody needs."""
+        began = time.monotonic()
+        keep_hours = self._keeper.keep_log_short(self._settings.keep_removed_hours)
+        files = self._keeper.files()
+        upkeep = Upkeep(self._table.name, state_of(files), state_of(files))
+        upkeep.days = self._drop_days(files)
+        spans = due_spans([file for file in files if file.day not in upkeep.days], self._now, self._table.step)
+        for number, span in enumerate(spans):
+            if self._stop.is_set():
+                break
+            self._on_progress(self._table.name, number, len(spans))
+            upkeep.spans += self._keeper.sum_again(span)
+        if spans:
+            self._on_progress(self._table.name, len(spans), len(spans))
+        upkeep.removed_files = self._keeper.vacuum(keep_hours)
+        if finds_orphans:
+            upkeep.unnamed = self._keeper.unnamed(self._now)
+            self._keeper.clean_log()
+        upkeep.after, upkeep.seconds = state_of(self._keeper.files()), time.monotonic() - began
+        return upkeep
+
+    def _drop_days(self, files: Sequence[DataFile]) -> list[date]:
+        """Days that are too old: counted from the newest day."""
+        keep = self._settings.keep_coarse_days if self._table.of else self._settings.keep_days
+        if keep is None or not files:
+            return []
+        first = self._newest() - timedelta(days=keep - 1)
+        days = sorted({file.day for file in files if file.day < first})
+        if days:
+            self._keeper.drop_before(first)
+        return days

@@ -1,0 +1,342 @@
+"""Opening the tables of a dataset: which are there, whether they are ours, which file of a damaged log is at fault."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from streaming import contract
+from streaming.errors import MissionControlError
+from streaming.storage.locations import (
+    dataset_url,
+    delta_place,
+    is_remote,
+    normal_url,
+    show_days,
+    spelled_out,
+    table_url,
+)
+from streaming.storage.s3 import brisk_options
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+PARTITION = "submission_date"
+_COMMIT = re.compile(r"\d{20}\.json")
+_CHECKPOINT = re.compile(r"\d{20}\.checkpoint.*\.parquet")
+_PARQUET_ENDS = b"PAR1"
+_LEAST_COMMIT_BYTES = 100  # of a commit that says anything
+_HISTORY_STEPS = (10, 100, None)  # commits to look back
+_CLOCKS_DIFFER_BY = timedelta(days=1)  # what is later than now by more is no time of submission
+_Result = TypeVar("_Result")
+
+
+class DamagedLogError(MissionControlError):
+    """A file of a table's log is not what Delta writes."""
+
+
+@contextmanager
+def _without_panic() -> Iterator[None]:
+    """Makes an error of Delta's of what Rust raises where it gives up, which is no Exception."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise DeltaError(f"the Delta library gave up: {error}") from error
+
+
+def open_table(
+    url: str, options: Mapping[str, str] | None, make: "Callable[[str], DeltaTable] | None" = None
+) -> "DeltaTable":
+    """The table at a URL as `table_url` gives it, at its newest commit. make: how, when not as one that is there.
+
+    Raises what deltalake raises where the table cannot be read, DamagedLogError where a file of its log is the cause.
+    """
+    from deltalake import DeltaTable
+
+    try:
+        with _without_panic():
+            place = delta_place(url)
+            delta = make(place) if make else DeltaTable(place, storage_options=dict(options) if options else None)
+    except Exception as error:
+        damage = damage_of(url)
+        if damage is None:
+            raise
+        raise DamagedLogError(damage) from error
+    _check_commits(url)
+    show_days(url)
+    return delta
+
+
+def _check_commits(url: str) -> None:
+    """Raises DamagedLogError where a commit that counts is empty, which deltalake takes for a commit of nothing."""
+    if is_remote(url):
+        return  # an object is there whole or not at all
+    newest_checkpoint = max((path.name[:20] for path in _log_files(url, _CHECKPOINT)), default="")
+    commits = _log_files(url, _COMMIT)
+    for number, commit in enumerate(commits, 1):
+        is_small = commit.name[:20] > newest_checkpoint and _size_of(commit) < _LEAST_COMMIT_BYTES
+        if (is_small or number == len(commits)) and (damage := _fault_of_commit(commit)):
+            raise DamagedLogError(_said(url, commit, damage))
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # upkeep has forgotten it just now
+        return _LEAST_COMMIT_BYTES
+
+
+def damage_of(url: str) -> str | None:
+    """A sentence on the file of a local table's log that is damaged; None where none is."""
+    if is_remote(url):
+        return None
+    try:
+        for commit in reversed(_log_files(url, _COMMIT)):
+            if damage := _fault_of_commit(commit):
+                return _said(url, commit, damage)
+        for checkpoint in reversed(_log_files(url, _CHECKPOINT)):
+            if damage := _fault_of_checkpoint(checkpoint):
+                return _said(url, checkpoint, damage)
+        return _fault_of_hint(url)
+    except OSError:  # who may not read the log gets that said
+        return None
+
+
+def _log_files(url: str, pattern: re.Pattern[str]) -> list[Path]:
+    folder = Path(url, "_delta_log")
+    return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def _fault_of_commit(path: Path) -> str:
+    try:
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    except FileNotFoundError:  # upkeep has forgotten it just now
+        return ""
+    if not lines:
+        return "is empty"
+    for line in (lines[0], lines[-1]):
+        try:
+            action = json.loads(line)
+            if not isinstance(action, dict) or not action:
+                return "is not what Delta writes"
+        except (ValueError, RecursionError):
+            return "is cut short" if line.startswith(b"{") else "is not what Delta writes"
+    return ""
+
+
+def _fault_of_checkpoint(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            begins, size = file.read(4), file.seek(0, 2)
+            file.seek(max(size - 4, 0))
+            ends = file.read(4)
+    except FileNotFoundError:
+        return ""
+    if not size:
+        return "is empty"
+    return "" if begins == ends == _PARQUET_ENDS and size > 12 else "is cut short or no Parquet file"
+
+
+def _fault_of_hint(url: str) -> str | None:
+    """That _last_checkpoint names a checkpoint that is not there."""
+    hint = Path(url, "_delta_log", "_last_checkpoint")
+    if not hint.is_file():
+        return None
+    try:
+        version = int(json.loads(hint.read_text())["version"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # Delta goes on without
+    if any(path.name.startswith(f"{version:020}.") for path in _log_files(url, _CHECKPOINT)):
+        return None
+    return _said(url, hint, f"names a checkpoint that is not there, of version {version}")
+
+
+def _said(url: str, path: Path, fault: str) -> str:
+    return (
+        f"the log of the table {spelled_out(url)!r} is damaged: {path.name} {fault}. Restore that file from a copy of "
+        "the dataset; the guide says what to do without one ('When a log is damaged')"
+    )
+
+
+def is_there(dataset: str, table: contract.Table, options: Mapping[str, str] | None = None) -> bool:
+    """Whether a dataset has a table. options: deltalake's, of a store. Raises as has_log, or what deltalake raises."""
+    from deltalake import DeltaTable
+
+    url = table_url(dataset, table)
+    if not is_remote(url):
+        return has_log(url)
+    with _without_panic():
+        return DeltaTable.is_deltatable(url, storage_options=dict(options) if options else None)
+
+
+def check_whole(dataset: str, options: Mapping[str, str] | None = None) -> None:
+    """Raises DamagedLogError where a dataset has tables, and not the one that is made first and sums all pings.
+
+    options: deltalake's, of a store. Raises MissionControlError for one of the tables, or what deltalake raises.
+    """
+    _check_no_table(dataset)
+    first, *others = contract.TABLES
+    if is_there(dataset, first, options):
+        return
+    left = [table.name for table in others if is_there(dataset, table, options)]
+    if left and not is_there(dataset, first, options):  # all of them may just have been made
+        raise DamagedLogError(
+            f"the table {table_url(dataset, first)!r} is gone, while {', '.join(left)} of the same dataset are there: "
+            "restore it from a copy of the dataset, or name another dataset"
+        )
+
+
+def has_log(url: str) -> bool:
+    """Whether a table on this machine has a commit, or had one.
+
+    Raises DamagedLogError where there are rows without a log, which is made before them: a table that is no more.
+    """
+    if _has_log(url):
+        return True
+    if next(Path(url).glob(f"{PARTITION}=*/*.parquet"), None) is None or _has_log(url):  # it may just have been made
+        return False
+    raise DamagedLogError(
+        f"the table {url!r} holds rows, and its log is gone: _delta_log has no commit. Restore that folder from a copy "
+        "of the dataset; the guide says what to do without one ('When a log is damaged')"
+    )
+
+
+def _has_log(url: str) -> bool:
+    return bool(_log_files(url, _COMMIT) or _log_files(url, _CHECKPOINT))
+
+
+def check_folder(dataset: str) -> None:
+    """Raises MissionControlError where a dataset on this machine is no folder, or is one of the tables."""
+    url = dataset_url(dataset)
+    if is_remote(url):
+        return
+    folder = Path(url)
+    if not folder.is_dir():
+        found = "that is a file" if folder.exists() else "no such folder"
+        raise MissionControlError(f"there is no dataset at {url}: {found}")
+    _check_no_table(url)
+
+
+def _check_no_table(url: str) -> None:
+    if not is_remote(url) and Path(url, "_delta_log").is_dir():
+        raise MissionControlError(f"{url} is one table; give the dataset's folder, {Path(url).parent}")
+
+
+def no_dataset(dataset: str) -> MissionControlError:
+    """The error for a folder, or a place in a bucket, without any of a dataset's tables."""
+    names = ", ".join(table.name for table in contract.TABLES)
+    return MissionControlError(
+        f"there is no dataset at {dataset}: it holds none of a dataset's tables ({names}); "
+        "missioncontrol aggregate makes them"
+    )
+
+
+def check_columns(delta: "DeltaTable", url: str, table: contract.Table) -> None:
+    """Raises MissionControlError for a table that has not the keys of ours: somebody else's."""
+    from deltalake import Schema
+
+    has = {field.name: _kind(field.type) for field in delta.schema().fields}
+    wants = {field.name: _kind(field.type) for field in Schema.from_arrow(contract.schema(table)).fields}
+    for name, kind in wants.items():
+        if name not in has and name in table.keys and name not in contract.ADDED_DIMENSIONS:
+            raise _foreign(url, f"it lacks the column {name!r}")
+        if name in has and has[name] != kind:
+            raise _foreign(url, f"its column {name!r} is of the type {has[name]}, not {kind}")
+
+
+def _kind(delta_type: object) -> str:
+    """The name of a column's type, as Delta writes it."""
+    return str(getattr(delta_type, "type", delta_type))
+
+
+def check_ours(delta: "DeltaTable", url: str, table: contract.Table) -> None:
+    """Raises MissionControlError for a table that does not say that it is ours: nothing is written to it or removed."""
+    metadata = delta.metadata()
+    if metadata.name != table.name:
+        raise _foreign(url, f"its name is {metadata.name!r}, not {table.name!r}")
+    if list(metadata.partition_columns) != [PARTITION]:
+        raise _foreign(url, f"it is partitioned by {list(metadata.partition_columns)!r}, not by {PARTITION!r}")
+    check_columns(delta, url, table)
+
+
+def _foreign(url: str, why: str) -> MissionControlError:
+    return MissionControlError(
+        f"the Delta table at {url!r} is not one of Mission Control's: {why}. It was left as it is; name another dataset"
+    )
+
+
+def said_up_to(delta: "DeltaTable") -> str | None:
+    """The newest submission that a table's newest commits name, ISO 8601, UTC; not each commit names one.
+
+    A value that is not a time, or lies in the future, is ignored: this project never writes one.
+    """
+    for limit in _HISTORY_STEPS:
+        commits = _history(delta, normal_url(delta.table_uri), limit)
+        said = [moment for commit in commits if (moment := _moment(commit.get(contract.DATA_UP_TO)))]
+        if said:
+            return max(said)
+    return None
+
+
+def _history(delta: "DeltaTable", url: str, limit: int | None) -> list[dict[str, Any]]:
+    """What the newest commits say of themselves, newest first; older ones than a checkpoint among them.
+
+    Raises DamagedLogError where one of them is damaged.
+    """
+    try:
+        with _without_panic():
+            return delta.history(limit)
+    except Exception as error:
+        damage = damage_of(url)
+        if damage is None:
+            raise
+        raise DamagedLogError(damage) from error
+
+
+def _moment(text: object) -> str | None:
+    """A time as text whose order is that of time; None for what is none."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment.isoformat(timespec="microseconds") if moment <= datetime.now(UTC) + _CLOCKS_DIFFER_BY else None
+
+
+def last_write(delta: "DeltaTable", url: str) -> datetime:
+    """When the newest commit was made, as it says. Raises MissionControlError where it does not."""
+    said = next(iter(_history(delta, url, 1)), {}).get("timestamp")
+    try:
+        return datetime.fromtimestamp(int(said) / 1000, UTC)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise MissionControlError(
+            f"the newest commit of the table {url!r} does not say when it was made: it has {said!r} as its timestamp"
+        ) from None
+
+
+def open_all(dataset: str) -> "dict[str, DeltaTable | None]":
+    """The tables of a dataset by name; None for one that is not there."""
+    check_whole(dataset, brisk_options(dataset))
+    return {table.name: open_one(dataset, table) for table in contract.TABLES}
+
+
+def open_one(dataset: str, table: contract.Table) -> "DeltaTable | None":
+    """A table of a dataset; None where it is not there."""
+    from deltalake.exceptions import TableNotFoundError
+
+    url = table_url(dataset, table)
+    if not is_remote(url) and not has_log(url):
+        return None
+    try:
+        delta = open_table(url, brisk_options(url))
+    except TableNotFoundError:
+        return None
+    check_ours(delta, url, table)
+    return delta

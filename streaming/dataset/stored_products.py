@@ -1,0 +1,91 @@
+"""The products that a dataset knows besides those of the package: declarations kept in the properties of a table."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from streaming import contract
+from streaming.contract.products.product_file import as_document, product_of
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
+
+TABLE = contract.ERROR_AGGREGATES
+_PROPERTY = "missioncontrol.products"
+
+
+def stored_products(delta: "DeltaTable | None") -> tuple[contract.Product, ...]:
+    """The products that were declared to a dataset, out of its TABLE; none where that is not there.
+
+    A declaration that this version cannot read is left out.
+    """
+    text = delta.metadata().configuration.get(_PROPERTY) if delta is not None else None
+    return _read(text) if text else ()
+
+
+@lru_cache(16)
+def _read(text: str) -> tuple[contract.Product, ...]:
+    try:
+        documents = json.loads(text)
+    except ValueError:
+        return ()
+    found = []
+    for document in documents if isinstance(documents, list) else []:
+        with suppress(MissionControlError, TypeError, AttributeError):
+            found.append(product_of(document))
+    return tuple(found)
+
+
+def known_products(delta: "DeltaTable | None") -> contract.Products:
+    """The products of the package, and those that were declared to a dataset."""
+    return _with_stored(stored_products(delta))
+
+
+@lru_cache(16)
+def _with_stored(stored: tuple[contract.Product, ...]) -> contract.Products:
+    return with_declared(stored)
+
+
+def with_declared(stored: Iterable[contract.Product], declared: Sequence[contract.Product] = ()) -> contract.Products:
+    """The products of the package, stored ones and those that are declared now, which replace stored ones.
+
+    Raises MissionControlError where one that is declared takes the name or the pings of another one, but a stored one.
+    """
+    known = list(contract.PRODUCTS)
+    for product in declared:
+        if other := next((each for each in known if _collide(each, product)), None):
+            raise MissionControlError(
+                f"the product {product.name!r} has the name, the word in URLs ({product.word}) or an application "
+                f"of the product {other.name!r}: give it others"
+            )
+        known.append(product)
+    kept = [each for each in stored if not any(_collide(each, other) for other in known)]
+    return contract.Products((*contract.PRODUCTS, *kept, *declared))
+
+
+def _collide(one: contract.Product, other: contract.Product) -> bool:
+    return one.name == other.name or one.word == other.word or not set(one.applications).isdisjoint(other.applications)
+
+
+def store_products(
+    delta: "DeltaTable",
+    declared: Sequence[contract.Product],
+    properties: "Callable[[DeltaTable], CommitProperties | None]",
+    after: "PostCommitHookProperties | None" = None,
+) -> None:
+    """Keeps declarations in a dataset's TABLE, in the place of stored ones; one commit, none where it has them.
+
+    It fails with Delta's CommitFailedError where another writer has committed meanwhile. Raises as with_declared.
+    """
+    stored = stored_products(delta)
+    products = tuple(each for each in with_declared(stored, declared) if each not in contract.PRODUCTS)
+    if products != stored:
+        delta.alter.set_table_properties(
+            {_PROPERTY: json.dumps([as_document(product) for product in products])},
+            raise_if_not_exists=False,
+            commit_properties=properties(delta),
+            post_commithook_properties=after,
+        )

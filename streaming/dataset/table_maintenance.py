@@ -1,0 +1,361 @@
+"""Maintenance of one table: summing spans, the log's checkpoints, files that nothing names."""
+
+import math
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as day_time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from streaming import contract
+from streaming.aggregation.partial_sums import listed, sum_query
+from streaming.dataset import compaction_plan
+from streaming.dataset.columns import as_found, fitted, schema_of
+from streaming.dataset.commits import LOG_MINUTES, after_commit, properties_of, said_again
+from streaming.dataset.compaction_plan import DAY, HOUR, DataFile, Span
+from streaming.dataset.opening import check_ours, open_table
+from streaming.errors import MissionControlError
+from streaming.storage.durability import TableFiles
+from streaming.storage.failures import reason_of
+from streaming.storage.locations import is_remote, table_url
+from streaming.storage.s3 import brisk_options
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import CommitProperties, DeltaTable
+
+ROW_GROUP_ROWS = 131_072  # few enough for a reader to leave most unread, and to hold but little of the others
+ORPHANS_EVERY, ORPHANS_AFTER = DAY, DAY  # a file being written is named by a commit much sooner
+ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
+KEEP_REMOVED_HOURS = 2
+REMOVED = "delta.deletedFileRetentionDuration"  # an hour more than that: what is forgotten cannot be vacuumed
+_INTERVAL = re.compile(r"interval (\d{1,6}) (second|minute|hour|day|week)s?")
+_UNIT_HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1, "day": 24, "week": 168}
+_MOST_HOURS = 10 * 366 * 24
+_DATA_FILE = re.compile(r"submission_date=\d{4}-\d\d-\d\d/[^/]+\.parquet")  # what writers to our tables make
+
+
+@dataclass(frozen=True)
+class MaintainSettings:
+    """What to keep: days of the fine tables and of the coarse one, counted from the newest day; None is all.
+
+    keep_removed_hours: how long files stay that were replaced, for who still reads them; None: as the table says.
+    """
+
+    keep_days: int | None = None
+    keep_coarse_days: int | None = None
+    keep_removed_hours: int | None = None
+
+
+class State(NamedTuple):
+    """What a table consists of."""
+
+    files: int
+    rows: int
+    bytes: int
+
+
+class Unnamed(NamedTuple):
+    """Data files that no commit names, left by writers that were killed: how many, and when the oldest was written."""
+
+    files: int = 0
+    bytes: int = 0
+    oldest: datetime | None = None
+
+
+@dataclass
+class Upkeep:
+    """What was done to a table. spans: how many were summed again; days: those that were no longer to be kept.
+
+    unnamed: None where they were not looked for.
+    """
+
+    table: str
+    before: State
+    after: State
+    spans: int = 0
+    days: list[date] = field(default_factory=list)
+    removed_files: int = 0
+    unnamed: Unnamed | None = None
+    seconds: float = 0.0
+
+
+class Keeper:
+    """What upkeep does to one table of a dataset."""
+
+    def __init__(self, dataset: str, table: contract.Table) -> None:
+        self.table, self.url = table, table_url(dataset, table)
+        self._files = None if is_remote(self.url) else _files_of(self.url)
+
+    def open(self) -> "DeltaTable":
+        """The table as its newest commit has it. Raises MissionControlError where it does not say that it is ours."""
+        delta = open_table(self.url, brisk_options(self.url))
+        check_ours(delta, self.url, self.table)
+        return delta
+
+    def files(self) -> list[DataFile]:
+        """The files that it consists of now."""
+        return self.files_of(self.open())
+
+    def files_of(self, delta: "DeltaTable") -> list[DataFile]:
+        """The files of a handle of the table. One without statistics may reach through all of its day."""
+        import pyarrow as pa
+
+        actions = pa.table(delta.get_add_actions(flatten=True))
+        days, sizes = actions["partition.submission_date"].to_pylist(), actions["size_bytes"].to_pylist()
+        firsts, lasts = (_column(actions, f"{side}.{self.table.time_column}") for side in ("min", "max"))
+        files = []
+        for day, size, first, last, rows in zip(
+            days, sizes, firsts, lasts, _column(actions, "num_records"), strict=True
+        ):
+            if day is None:
+                raise MissionControlError(f"the log of the table {self.url!r} names a file that is of no day")
+            midnight = datetime.combine(day, day_time(), UTC)
+            files.append(DataFile(day, first or midnight, last or midnight + DAY - contract.WINDOW, rows or 0, size))
+        return files
+
+    def sum_again(self, span: Span) -> bool:
+        """Writes the rows of a span as few, in one commit; False where others keep appending to it."""
+        from deltalake import WriterProperties, write_deltalake
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        condition = self._within(span)
+        for attempt in range(1, ATTEMPTS + 1):
+            delta = self.open()
+            try:
+                with self._sums(delta, span) as rows:
+                    write_deltalake(
+                        delta, rows, mode="overwrite", predicate=condition,
+                        commit_properties=self._properties(delta),
+                        writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP_ROWS),
+                        post_commithook_properties=after_commit(self.url),
+                    )  # fmt: skip
+                self._sync(delta)
+            except CommitFailedError:
+                continue
+            except DeltaError:  # such as that it took so long that the log does not tell what others added meanwhile
+                if attempt == ATTEMPTS:
+                    raise
+                continue
+            return True
+        return False
+
+    @contextmanager
+    def _sums(self, delta: "DeltaTable", span: Span) -> "Iterator[pa.Table | pa.RecordBatchReader]":
+        """The summed rows of a span; those of one with more than MOST_ROWS in slices, one after another.
+
+        A slice has the keys whose hash says so: memory is bounded even where a window alone has more distinct rows.
+        """
+        import pyarrow as pa
+        from deltalake import QueryBuilder
+
+        table, builder = as_found(self.table, delta), QueryBuilder().register("data", delta)
+
+        def summed(condition: str) -> "pa.Table":
+            return fitted(pa.table(builder.execute(sum_query(table, condition)).read_all()), delta)
+
+        slices = 1 << max(-(-span.rows // compaction_plan.MOST_ROWS) - 1, 0).bit_length()
+        if slices == 1:
+            yield summed(self._within(span))
+            return
+        # Delta's engine answers no query while it writes, so the slices wait in a file without a name.
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with tempfile.TemporaryFile() as kept:
+            with pa.ipc.new_stream(kept, schema_of(delta), options=options) as output:
+                for number in range(slices):
+                    output.write_table(summed(f"{self._within(span)} AND {self._slice(number, slices)}"))
+            kept.seek(0)
+            yield pa.ipc.open_stream(kept)
+
+    def _slice(self, number: int, slices: int) -> str:
+        """The condition of one of some slices of the keys; slices: a power of two, 65,536 at most."""
+        names = [key for key in self.table.keys if contract.arrow_type(key) == contract.arrow_type("version")]
+        hashed = f"substr(md5(concat_ws(chr(31), {listed(names)})), 1, 4)"
+        width = 65_536 // slices
+        first, last = number * width, (number + 1) * width - 1
+        return f"{hashed} BETWEEN '{first:04x}' AND '{last:04x}'"
+
+    def drop_before(self, day: date) -> None:
+        """Removes the days before one."""
+        from deltalake.exceptions import CommitFailedError
+
+        for attempt in range(1, ATTEMPTS + 1):
+            delta = self.open()
+            try:
+                delta.delete(
+                    f"submission_date < DATE '{day}'",
+                    commit_properties=self._properties(delta),
+                    post_commithook_properties=after_commit(self.url),
+                )
+                self._sync(delta)
+                return
+            except CommitFailedError:
+                if attempt == ATTEMPTS:
+                    raise
+
+    def vacuum(self, after_hours: int) -> int:
+        """Removes files that commits replaced so long ago; how many. Of others, nothing is removed."""
+        delta = self.open()
+        planned = delta.vacuum(after_hours, dry_run=True, enforce_retention_duration=False)
+        foreign = [path for path in planned if not _DATA_FILE.fullmatch(path)]
+        if foreign:
+            raise MissionControlError(
+                f"the log of the table {self.url!r} says that {foreign[0]!r} was a file of it, and it cannot be one: "
+                "nothing was removed"
+            )
+        if not planned:
+            return 0
+        self._sync(delta)  # a file may go when what replaces it is durable
+        removed = delta.vacuum(
+            after_hours,
+            dry_run=False,
+            enforce_retention_duration=False,
+            commit_properties=self._properties(delta),
+            post_commithook_properties=after_commit(self.url),
+        )
+        return len(removed)
+
+    def unnamed(self, now: datetime) -> Unnamed:
+        """The data files, older than a day, that no commit names. They are left."""
+        delta, hours = self.open(), ORPHANS_AFTER // HOUR
+        found = delta.vacuum(hours, dry_run=True, full=True, enforce_retention_duration=False)
+        replaced = set(delta.vacuum(hours, dry_run=True, enforce_retention_duration=False))
+        names = [name for name in found if name not in replaced and _DATA_FILE.fullmatch(name)]
+        if not names:
+            return Unnamed()
+        there = self._remote_files() if is_remote(self.url) else self._local_files(names)
+        sizes = [there[name] for name in names if name in there and there[name][1] <= now - ORPHANS_AFTER]
+        oldest = min((written for _, written in sizes), default=None)
+        return Unnamed(len(sizes), sum(size for size, _ in sizes), oldest)
+
+    def _local_files(self, names: Sequence[str]) -> dict[str, tuple[int, datetime]]:
+        """The bytes of files and when they were written."""
+        there = {}
+        for name in names:
+            with suppress(OSError):
+                status = Path(self.url, name).stat()
+                there[name] = (status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+        return there
+
+    def _remote_files(self) -> dict[str, tuple[int, datetime]]:
+        from streaming.storage.object_store import find, modified
+        from streaming.storage.retry import NO_PATIENCE
+
+        return {
+            name: (int(details["size"] or 0), modified(details))
+            for name, details in find(self.url, NO_PATIENCE, is_literal=True).items()
+        }
+
+    def keep_log_short(self, keep_removed_hours: int | None) -> int:
+        """Sees to it that Delta forgets old commits and removed files; for how many hours those stay.
+
+        None: as long as the table says, which a stream's own upkeep leaves as it was told elsewhere.
+        """
+        delta = self.open()
+        hours = keep_removed_hours or self._kept_hours(delta.metadata().configuration.get(REMOVED))
+        wanted = {
+            **properties_of(self.table),
+            "delta.logRetentionDuration": f"interval {LOG_MINUTES} minutes",
+            REMOVED: f"interval {hours + 1} hours",
+        }
+        if not wanted.items() <= delta.metadata().configuration.items():
+            delta.alter.set_table_properties(
+                wanted,
+                commit_properties=self._properties(delta),
+                post_commithook_properties=after_commit(self.url),
+            )
+        return hours
+
+    def _kept_hours(self, said: str | None) -> int:
+        """How long the table's setting says that replaced files stay, an hour less."""
+        if said is None:
+            return KEEP_REMOVED_HOURS
+        interval = _INTERVAL.fullmatch(said)
+        hours = math.ceil(int(interval[1]) * _UNIT_HOURS[interval[2]]) if interval else 0
+        if not 0 < hours <= _MOST_HOURS:
+            raise MissionControlError(
+                f"expected a time such as 'interval 3 hours' as the setting {REMOVED} of the table {self.url!r}; got "
+                f"{said!r}: say how long replaced files shall stay with --keep-removed-hours"
+            )
+        return max(hours - 1, 1)
+
+    def clean_log(self) -> None:
+        """Forgets old commits that an earlier checkpoint tells, but for the newest moment that they name.
+
+        Not those that only a new one does: whoever has just listed the log still reads them.
+        """
+        from deltalake import write_deltalake
+
+        delta = self.open()
+        properties = self._properties(delta)
+        self._sync(delta)
+        delta.cleanup_metadata()
+        if properties and contract.DATA_UP_TO not in delta.history(1)[0]:
+            write_deltalake(
+                delta,
+                schema_of(delta).empty_table(),
+                mode="append",
+                commit_properties=properties,
+                post_commithook_properties=after_commit(self.url),
+            )
+        delta.create_checkpoint()
+        self._sync(delta)
+
+    def _sync(self, delta: "DeltaTable") -> None:
+        """Makes what is committed survive a power cut."""
+        if self._files:
+            self._files.unsynced(delta.version()).sync()
+            self._files.note_synced(delta.version())
+
+    def _properties(self, delta: "DeltaTable") -> "CommitProperties | None":
+        """A commit of upkeep says the newest submission once more: those that said it before will be forgotten."""
+        return said_again(delta) if self.table is contract.ERROR_AGGREGATES else None
+
+    def _within(self, span: Span) -> str:
+        column = self.table.time_column
+        return (
+            f"submission_date = DATE '{span.start.date()}' AND {column} >= {_moment(span.start)} "
+            f"AND {column} < {_moment(span.end)}"
+        )
+
+
+@cache
+def _files_of(url: str) -> TableFiles:
+    """The files of a local table that this process has not synchronised; rounds of maintenance share it."""
+    return TableFiles(Path(url))
+
+
+def newest_day(keeper: Keeper, now: datetime) -> date:
+    """The newest day of a table that has rows, but none in the future; today when there is none."""
+    return min(max((file.day for file in keeper.files()), default=now.date()), now.date())
+
+
+@contextmanager
+def said_of(url: str) -> Iterator[None]:
+    """Says in one line what Delta raises, which is what it likes."""
+    try:
+        yield
+    except MissionControlError:
+        raise
+    except Exception as error:
+        raise MissionControlError(f"cannot tend {url!r}: {reason_of(error)}") from error
+
+
+def _column(actions: "pa.Table", name: str) -> list[Any]:
+    return actions[name].to_pylist() if name in actions.column_names else [None] * len(actions)
+
+
+def state_of(files: Sequence[DataFile]) -> State:
+    """How many files and rows a table has."""
+    return State(len(files), sum(file.rows for file in files), sum(file.bytes for file in files))
+
+
+def _moment(moment: datetime) -> str:
+    """An SQL literal. A time as SQL writes it has nanoseconds, and Delta does not compare those with a table's."""
+    microseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return f"arrow_cast({microseconds}, 'Timestamp(Microsecond, Some(\"UTC\"))')"

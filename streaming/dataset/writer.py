@@ -1,0 +1,354 @@
+"""The Delta tables of a dataset: where they are, and appends that land exactly once however often they are repeated.
+
+A replay is safe: a commit carries its batch's number as a transaction of its writer, and a batch whose number the table
+knows already is left out. Delta does not see to that by itself: a transaction only fences against commits made after
+the snapshot of the handle that writes. Hence the order in `TableWriter.append`: look and write with one handle, and on
+any failure, a lost reply to a commit that succeeded among them, begin again with a new one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streaming import contract
+from streaming.aggregation.partial_sums import sum_query
+from streaming.dataset.columns import add_missing, as_found, fitted, schema_of
+from streaming.dataset.commits import HaltedError, after_commit, in_time, properties_of, said_again
+from streaming.dataset.opening import PARTITION, check_ours, check_whole, has_log, open_table, said_up_to
+from streaming.dataset.stored_products import known_products, store_products
+from streaming.storage.durability import TableFiles, Unsynced, make_folder, set_aside_damaged_commits, sync_all
+from streaming.storage.failures import Result, persist
+from streaming.storage.locations import dataset_url, is_remote, show_days, table_url
+from streaming.storage.retry import Patience
+from streaming.storage.s3 import brisk_options
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable, PostCommitHookProperties, Transaction
+    from deltalake.transaction import AddAction
+
+# Whose transaction says that a table holds all that the table it sums does: one that was made after that table had
+# rows lacks them until then.
+WHOLE_APP = "missioncontrol whole"
+REPLACED_APP = "missioncontrol replaced"  # whose transaction says how often rows of a table were replaced
+
+
+class TableWriter:
+    """Appends to one table of a dataset; keeps it open between appends. The table is made when it is not there.
+
+    Raises MissionControlError when the dataset cannot be written.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        table: contract.Table,
+        patience: Patience = Patience(),  # noqa: B008 (immutable)
+        relied: Mapping[str, int] | None = None,
+    ) -> None:
+        """patience: with a store that does not answer; half a minute of it at the start.
+
+        relied: by app, the last batch that is known to be done: damaged commits of later ones are set aside, as a power
+        cut leaves them. None: nothing is set aside.
+        """
+        self.table = table
+        self.url = table_url(dataset, table)
+        self._patience = patience
+        self._files = None if is_remote(self.url) else TableFiles(Path(self.url))
+        if self._files and relied is not None:
+            set_aside_damage(self.url, table, {WHOLE_APP: -1, **relied}, patience.tell)
+        self._delta = persist(self._create, self.url, patience, at_start=True)
+        sync_tables([self])
+        self._seen_version = -1
+        self._data_up_to = ""
+
+    def append(
+        self,
+        rows: "pa.Table | list[AddAction]",
+        batch: int,
+        app: str,
+        data_up_to: datetime | None = None,
+        also: tuple[str, ...] = (),
+    ) -> bool:
+        """Append the rows of a batch, unless the table has them; True when they were appended now.
+
+        rows: of contract.schema(table), or files of such rows that are in the table's folder already; batch: counts up
+        from 0 for an app; app: who writes, unique among all writers of all times; data_up_to: the newest submission
+        behind the rows, UTC; also: further names that the transaction is entered under. Safe to repeat, and beside
+        other writers. A power cut may take it back until sync_tables has returned.
+        """
+        from deltalake import Transaction
+
+        others = [Transaction(name, batch) for name in also]
+        return self._persist(lambda again: self._append(again, rows, batch, app, data_up_to, others))
+
+    def replace(
+        self,
+        remake: "Callable[[DeltaTable], pa.Table | None]",
+        where: str,
+        batch: int,
+        app: str,
+        metadata: Mapping[str, str],
+        mark: str,
+    ) -> bool:
+        """Replace the rows that a condition matches, in one commit; True when that was done, now or before.
+
+        remake: gives the new rows from the table as it is, of contract.schema(table), or None to leave all as it is;
+        called again where matching rows were appended meanwhile. batch, app: as append takes them. metadata: of the
+        commit; how far data go is that of the table, where it says so. mark: a further transaction, whose number will
+        be that of REPLACED_APP, one more than before. What remake raises as MissionControlError is passed on.
+        """
+        from deltalake import CommitProperties, Transaction, write_deltalake
+
+        def attempt(_: bool) -> bool:
+            self._delta = self._open()
+            known = self._delta.transaction_version(app)
+            if known is not None and known >= batch:
+                return True
+            rows = remake(self._delta)
+            if rows is None:
+                return False
+            said, up_to = dict(metadata), said_up_to(self._delta)
+            if up_to is not None:
+                said[contract.DATA_UP_TO] = up_to
+            replaced = self._delta.transaction_version(REPLACED_APP)
+            number = 0 if replaced is None else replaced + 1
+            transactions = [Transaction(app, batch), Transaction(REPLACED_APP, number), Transaction(mark, number)]
+            properties = CommitProperties(custom_metadata=said, app_transactions=transactions)
+            rows = fitted(rows, self._delta)
+            show_days(self.url, rows[PARTITION].unique().to_pylist())
+            with in_time():
+                write_deltalake(
+                    self._delta,
+                    rows,
+                    mode="overwrite",
+                    predicate=where,
+                    commit_properties=properties,
+                    post_commithook_properties=self._after_commit,
+                )
+            return True
+
+        is_done = self._persist(attempt)
+        sync_tables([self])
+        return is_done
+
+    def keep_products(self, declared: Sequence[contract.Product]) -> contract.Products:
+        """Keep declarations of products in this table, which must be that of stored_products; all that are known then.
+
+        Raises MissionControlError where one takes the name or the pings of a product of the package.
+        """
+
+        def attempt(again: bool) -> contract.Products:
+            if again:
+                self._delta = self._open()
+            if declared:
+                store_products(self._delta, declared, said_again, self._after_commit)
+            return known_products(self._delta)
+
+        known = self._persist(attempt)
+        sync_tables([self])
+        return known
+
+    def transaction(self, app: str) -> int | None:
+        """The last batch that an app committed, None when it never did."""
+
+        def ask(again: bool) -> int | None:
+            if again:
+                self._delta = self._open()
+            return self._delta.transaction_version(app)
+
+        return self._persist(ask)
+
+    def _persist(self, attempt: Callable[[bool], Result]) -> Result:
+        try:
+            return persist(attempt, self.url, self._patience)
+        except HaltedError:  # its transaction tells whether it landed
+            return self._persist(lambda _: attempt(True))
+
+    def make_whole(self, fine: "TableWriter", apps: Sequence[str]) -> None:
+        """Appends what the table that this one sums holds, once; with the last batches of some apps there."""
+        from deltalake import Transaction
+
+        sums = as_found(fine.table, fine._delta).sums
+        rows = fine.query(sum_query(replace(self.table, sums=sums)))
+        known = {app: fine.transaction(app) for app in apps}
+        also = [Transaction(app, batch) for app, batch in known.items() if batch is not None]
+
+        def attempt(_: bool) -> bool:
+            self._delta = self._open()
+            # Measures that only a newer version knows.
+            add_missing(rows.schema, self._delta, said_again, self._after_commit)
+            return self._append(False, rows, 0, WHOLE_APP, None, also)
+
+        self._persist(attempt)
+        sync_tables([self])
+
+    def unsynced(self) -> Unsynced:
+        """What a power cut may still take back of this table, local files; nothing where it is in an object store."""
+        return self._files.unsynced(self._delta.version()) if self._files else Unsynced()
+
+    def note_synced(self) -> None:
+        """All that unsynced returned is durable: what it replaces in the log can be forgotten."""
+        if self._files and self._files.note_synced(self._delta.version()):
+            with suppress(Exception):  # maintenance may do so at this moment; the next checkpoint comes anyway
+                self._delta.cleanup_metadata()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a table that sums another one holds all that it does."""
+        return self.transaction(WHOLE_APP) is not None
+
+    def query(self, query: str) -> "pa.Table":
+        """The rows of an SQL query of the table, named `data` there, as the table has them."""
+        import pyarrow as pa
+        from deltalake import QueryBuilder
+
+        def ask(again: bool) -> "pa.Table":
+            if again:
+                self._delta = self._open()
+            show_days(self.url)
+            return pa.table(QueryBuilder().register("data", self._delta).execute(query).read_all())
+
+        return self._persist(ask)
+
+    def _append(
+        self,
+        again: bool,
+        rows: "pa.Table | list[AddAction]",
+        batch: int,
+        app: str,
+        data_up_to: datetime | None,
+        also: "list[Transaction]",
+    ) -> bool:
+        from deltalake import CommitProperties, Transaction, write_deltalake
+
+        if again:
+            self._delta = self._open()
+        known = self._delta.transaction_version(app)
+        if known is not None and known >= batch:
+            return False
+        newest = self._newest(data_up_to) if self.table is contract.ERROR_AGGREGATES else ""
+        metadata = {contract.DATA_UP_TO: newest} if newest else None
+        transactions = [Transaction(app, batch), *also]
+        properties = CommitProperties(custom_metadata=metadata, app_transactions=transactions)
+        before = self._delta.version()
+        with in_time():
+            if isinstance(rows, list):
+                self._delta.create_write_transaction(
+                    [*rows],
+                    "append",
+                    schema_of(self._delta),
+                    ["submission_date"],
+                    commit_properties=properties,
+                    post_commithook_properties=self._after_commit,
+                )
+            else:
+                show_days(self.url, rows[PARTITION].unique().to_pylist())
+                write_deltalake(
+                    self._delta,
+                    fitted(rows, self._delta),
+                    mode="append",
+                    commit_properties=properties,
+                    post_commithook_properties=self._after_commit,
+                )
+        is_next = self._delta.version() == before + 1  # else others committed meanwhile, and may know better
+        self._seen_version, self._data_up_to = self._delta.version() if is_next else -1, newest
+        return True
+
+    def _newest(self, data_up_to: datetime | None) -> str:
+        """The later of a moment and what the table says already, as text whose order is that of time; "" for neither.
+
+        Each commit says it, for others are forgotten.
+        """
+        if self._delta.version() != self._seen_version:
+            self._data_up_to = max(self._data_up_to, said_up_to(self._delta) or "")
+        return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds") if data_up_to else "")
+
+    @property
+    def _after_commit(self) -> "PostCommitHookProperties | None":
+        return after_commit(self.url)
+
+    def _open(self) -> "DeltaTable":
+        """The table as its newest commit has it, with all measures: those declared since it was made are added."""
+        delta = open_table(self.url, brisk_options(self.url))
+        check_ours(delta, self.url, self.table)
+        as_found(self.table, delta)  # which raises where a key is missing: of the rows so far nobody knows its value
+        add_missing(contract.schema(self.table), delta, said_again, self._after_commit)
+        return delta
+
+    def _create(self, again: bool) -> "DeltaTable":
+        from deltalake import DeltaTable
+
+        options = brisk_options(self.url)
+        if self._files:
+            make_folder(Path(self.url))
+        if is_remote(self.url) or not has_log(self.url):
+            if self._files:
+                make_folder(Path(self.url, "_delta_log"))
+            open_table(
+                self.url,
+                options,
+                lambda place: DeltaTable.create(
+                    place,
+                    contract.schema(self.table),
+                    mode="ignore",
+                    partition_by=[PARTITION],
+                    name=self.table.name,
+                    configuration=properties_of(self.table),
+                    storage_options=options,
+                ),
+            )
+        return self._open()
+
+
+def sync_tables(writers: Sequence[TableWriter]) -> None:
+    """Make what was committed to tables survive a power cut. Raises OSError where a disk fails."""
+    sync_all(writer.unsynced() for writer in writers)
+    for writer in writers:
+        writer.note_synced()
+
+
+def set_aside_damage(
+    url: str, table: contract.Table, relied: Mapping[str, int], tell: Callable[[str | None], None]
+) -> None:
+    """Takes commits that a power cut has damaged out of the log of a local table, and says so."""
+    set_aside = set_aside_damaged_commits(Path(url), table.name, relied)
+    if set_aside:
+        names = ", ".join(path.name for path in set_aside)
+        tell(f"{url}: the newest commits were damaged, as by a power cut, and are set aside in _delta_log as {names}")
+
+
+def open_writers(
+    dataset: str,
+    patience: Patience = Patience(),  # noqa: B008 (immutable)
+    apps: Sequence[str] = (),
+    relied: Mapping[str, int] | None = None,
+) -> list[TableWriter]:
+    """A writer for each table of a dataset, in the order of contract.TABLES; those that are not there are made.
+
+    A table that sums another one is made to hold what that one holds already. Who appends to one appends to both: begin
+    here. apps: whose last batch may come again; what is summed now has it. relied: as TableWriter takes it. Raises
+    MissionControlError when the dataset cannot be written.
+    """
+    url = dataset_url(dataset)
+    persist(lambda _: check_whole(url, brisk_options(url)), url, patience, at_start=True)
+    writers = {table: TableWriter(dataset, table, patience, relied) for table in contract.TABLES}
+    for table, writer in writers.items():
+        if table.of is not None and not writer.is_whole:
+            writer.make_whole(writers[table.of], apps)
+    return list(writers.values())
+
+
+def append(
+    dataset: str,
+    table: contract.Table,
+    rows: "pa.Table",
+    batch: int,
+    app: str,
+    data_up_to: datetime | None = None,
+) -> bool:
+    """Append once, as TableWriter.append does: for who writes a single batch."""
+    return TableWriter(dataset, table).append(rows, batch, app, data_up_to)

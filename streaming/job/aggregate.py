@@ -1,0 +1,158 @@
+"""The job: source, sum, append."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streaming.dataset.opening import has_log
+from streaming.dataset.stored_products import TABLE, with_declared
+from streaming.dataset.writer import open_writers
+from streaming.errors import MissionControlError
+from streaming.job.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
+from streaming.job.maintenance_process import tended
+from streaming.job.option_checks import check_settings
+from streaming.job.progress import position_of
+from streaming.job.run import STOP_SECONDS, Run, require_pings
+from streaming.job.settings import AggregateSettings, Batch, Progress, Summary
+from streaming.pings.classify import check_channel
+from streaming.sources.base import Source
+from streaming.sources.files import splits
+from streaming.sources.files.source import FileSource
+from streaming.sources.kafka import data_source
+from streaming.sources.kafka.source import TopicSource
+from streaming.sources.kafka.topic import is_topic
+from streaming.spark.cluster import await_executors
+from streaming.spark.ends import SparkEndedError
+from streaming.spark.session import spark_session
+from streaming.storage.locations import check_apart, dataset_url, is_remote, normal_url, source_url, table_url
+from streaming.storage.retry import Patience
+from streaming.storage.s3 import check_credentials
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def aggregate(
+    source: str | Source,
+    dataset: str,
+    *,
+    settings: AggregateSettings | None = None,
+    on_start: Callable[[float], None] = lambda seconds: None,
+    on_batch: Callable[[Batch], None] = lambda batch: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_commit: Callable[[str, int], None] = lambda table, batch: None,
+    on_notice: Callable[[str], None] = lambda notice: None,
+    stop: threading.Event | None = None,
+    spark: "SparkSession | None" = None,
+) -> Summary:
+    """Sum the pings of a source into a dataset: those that are there, or with settings.follow until stop is set.
+
+    source: a file, folder, glob or URL as `list_files` takes it, or `kafka://HOST:PORT[,...]/TOPIC`.
+    on_start: told the seconds until Spark was up; on_batch: told what is done, from another thread; on_progress: the
+    same more often, but when following, which has no end; on_commit: told each table and batch as it is appended;
+    on_notice: told in a sentence what is waited for; spark: a session to use instead of one of its own.
+    Safe to repeat: what the checkpoint knows is not read again.
+    Raises MissionControlError for what the caller can fix.
+    """
+    began = time.monotonic()
+    settings, stop = settings or AggregateSettings(), stop or threading.Event()
+    if isinstance(source, str):
+        check_settings(settings, source, is_topic(source))
+    pings = open_source(source, settings) if isinstance(source, str) else source
+    dataset = dataset_url(dataset)
+    check_credentials(dataset)
+    pings.check(stop, on_notice)
+    patience = Patience.saying(on_notice, stop)
+    _check_channel_early(dataset, settings)
+    folder = checkpoint_folder(dataset, settings)
+    is_first_run = position_of(folder) is None
+    if is_first_run:
+        check_apart(pings.identity, folder)
+    if is_first_run and not settings.follow:  # before anything is made
+        require_pings(pings, settings.follow, on_notice)
+    with open_checkpoint(folder, pings.identity, dataset) as checkpoint:
+        apps = (checkpoint.app, source_app(pings.identity))
+        relied = dict.fromkeys(apps, checkpoint.finished - 1)
+        writers = open_writers(dataset, patience, (checkpoint.app,), relied)
+        plan = pings.plan(checkpoint.folder)
+        check_against(checkpoint, plan, writers, pings.identity, settings.recount)
+        products = writers[0].keep_products(settings.products)
+        check_channel(settings.envelope, products)
+        run = Run(pings, dataset, settings, products, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
+        if not is_first_run or settings.follow:
+            run.require_pings(at_start=True)
+        start_seconds = 0.0
+        with (
+            _ends_with_spark(stop),
+            _session(spark, settings, checkpoint) as session,
+            _upkeep(dataset, settings, on_notice),
+        ):
+            await_executors(session, stop, on_notice)
+            start_seconds = time.monotonic() - began
+            on_start(start_seconds)
+            run.run(session, on_progress)
+        run.require_pings(at_start=False)
+    return run.summary(time.monotonic() - began, start_seconds)
+
+
+def _check_channel_early(dataset: str, settings: AggregateSettings) -> None:
+    """Raises MissionControlError, before anything is made, for a channel that no product of a new dataset has."""
+    if not is_remote(dataset) and not has_log(table_url(dataset, TABLE)):
+        check_channel(settings.envelope, with_declared((), settings.products))
+
+
+def open_source(source: str, settings: AggregateSettings) -> Source:
+    """The source of a URL or path. Raises MissionControlError where it is none."""
+    if is_topic(source):
+        most = data_source.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else data_source.MAX_BATCH_BYTES
+        return TopicSource.of(source, settings.topic, settings.max_batch_bytes or most)
+    return FileSource(source_url(source), settings.max_batch_bytes or splits.MAX_BATCH_BYTES)
+
+
+def _session(
+    given: "SparkSession | None", settings: AggregateSettings, checkpoint: Checkpoint
+) -> AbstractContextManager["SparkSession"]:
+    if given is not None:
+        return nullcontext(given)
+    return spark_session(
+        settings.master,
+        checkpoint.scratch,
+        config=settings.spark_config,
+        environment=settings.environment,
+        java_home=settings.java_home,
+        held=checkpoint.lock,
+    )
+
+
+@contextmanager
+def _ends_with_spark(stop: threading.Event) -> Iterator[None]:
+    """Bears the end of Spark's Java where whoever ended it wants this job to end too."""
+    try:
+        yield
+    except SparkEndedError:
+        if not stop.wait(STOP_SECONDS):
+            raise
+
+
+def _upkeep(
+    dataset: str, settings: AggregateSettings, on_notice: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    """Tends the dataset beside a job that follows."""
+    return tended(dataset, on_notice) if settings.follow and settings.maintains else nullcontext()
+
+
+def checkpoint_folder(dataset: str, settings: AggregateSettings) -> Path:
+    """Where the checkpoint of a dataset's job is. Raises MissionControlError where that must be said."""
+    if settings.checkpoint is None:
+        if is_remote(dataset):
+            raise MissionControlError(
+                f"the dataset {dataset!r} is not on this machine, and a checkpoint must be: name a local folder with "
+                "--checkpoint"
+            )
+        return Path(dataset) / "_checkpoint"
+    if is_remote(settings.checkpoint):
+        raise MissionControlError(f"expected a local folder as --checkpoint; got {settings.checkpoint!r}")
+    return Path(normal_url(settings.checkpoint))

@@ -1,0 +1,285 @@
+"""Whole days of a dataset, counted anew from a source and replaced; beside a running stream nothing is lost.
+
+Counts add up, so they can be taken apart too: a day becomes what the source says, and whatever was added to it since
+the backfill began. That holds however others arrange the rows meanwhile, and needs no knowledge of who appends them.
+
+A replacement is one commit a table and day, and either happens or does not; it is entered as a transaction, so that one
+whose reply was lost is not made twice. Tables are replaced one after another. docs/adr/0005-backfill.md says why.
+"""
+
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streaming import contract
+from streaming.dataset.day_sums import added, are_same, as_rows, day_sums, days_of, has_negative, on_day, taken, totals
+from streaming.dataset.opening import open_all, open_one
+from streaming.dataset.stored_products import stored_products
+from streaming.dataset.writer import TableWriter, open_writers
+from streaming.errors import MissionControlError, printable
+from streaming.job.aggregate import aggregate, open_source
+from streaming.job.backfill_settings import BackfillSettings, Change, Say, Stopped
+from streaming.job.option_checks import check_settings
+from streaming.job.settings import AggregateSettings, Batch, Progress, Summary
+from streaming.job.snapshot import (
+    BACKFILLED,
+    LOST,
+    LOST_FILES_NAMED,
+    Snapshot,
+    check_can_be_held,
+    check_finished,
+    end_of,
+    look,
+    mark,
+    newest_known_submission,
+    patiently,
+    snapshot,
+    stream_position,
+    without_waiting,
+)
+from streaming.pings.kinds import REASONS
+from streaming.pings.validation import SUBMISSION_YEARS
+from streaming.sources.files.listing import why_nothing
+from streaming.sources.files.source import FileSource
+from streaming.sources.kafka.topic import is_topic
+from streaming.spark.cluster import is_cluster
+from streaming.storage.failures import persist
+from streaming.storage.locations import dataset_url
+from streaming.storage.retry import Patience
+from streaming.storage.s3 import check_credentials
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from pyspark.sql import SparkSession
+
+
+def backfill(
+    source: str,
+    dataset: str,
+    since: date,
+    until: date,
+    *,
+    settings: BackfillSettings | None = None,
+    on_start: Callable[[float], None] = lambda seconds: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_change: Callable[[Change], None] = lambda change: None,
+    on_notice: Say = lambda notice: None,
+    stop: threading.Event | None = None,
+    spark: "SparkSession | None" = None,
+) -> list[Change]:
+    """Make the days from since to until, both included, what a source says they are; a change a table and day.
+
+    source, on_start, on_progress, on_notice, stop, spark: as `aggregate` takes them; on_change: told each
+    table and day as it is done. Safe to repeat: where the sums are the same, nothing is written.
+    Raises MissionControlError for what the caller can fix, before anything is changed where that can be known; Stopped
+    when told to stop, between two replacements.
+    """
+    settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), dataset_url(dataset)
+    counting = _checked(source, since, until, settings.counting)
+    check_credentials(dataset)
+    pings = open_source(source, settings.counting)
+    pings.check(stop, on_notice)
+    why = why_nothing(pings.url, pings.patience) if isinstance(pings, FileSource) else None
+    if why is not None:
+        raise MissionControlError(f"{why}. The days would be emptied")
+    position = stream_position(dataset, settings.counting)
+    patience = Patience.saying(on_notice, stop)
+    tables = persist(lambda _: open_all(dataset), dataset, patience, at_start=True, to="read")
+    if any(tables.values()) and not settings.dry_run:
+        # So that a table that sums another one holds what that one does.
+        open_writers(dataset, patience, (position.app,) if position else ())
+    days = [since + timedelta(days=number) for number in range((until - since).days + 1)]
+    with _or_stopped(stop):
+        began = snapshot(partial(look, dataset, position, pings.identity), dataset, patience, on_notice)
+    folder = Path(tempfile.mkdtemp(prefix="missioncontrol-backfill-"))
+    try:
+        only, is_known = without_waiting(pings, began.position, folder)
+        if not (settings.unfinished or is_known):
+            check_finished(pings, until, began)
+        with _or_stopped(stop):
+            began.keep_sums(days, folder, patience)
+        counted = folder / "dataset"
+        declared = (*stored_products(tables[contract.ERROR_AGGREGATES.name]), *counting.products)
+        counting = replace(counting, checkpoint=str(folder / "checkpoint"), products=declared)
+        lost_files: dict[str, set[str]] = {reason: set() for reason in LOST}
+        summary = aggregate(
+            only, str(counted), settings=counting, on_start=on_start, on_progress=on_progress, on_notice=on_notice,
+            on_batch=partial(_note_lost, lost_files), stop=stop, spark=spark,
+        )  # fmt: skip
+        if stop.is_set() or not summary.finished:
+            raise Stopped([])
+        _check_whole(source, summary, lost_files)
+        replacing = _Replacing(dataset, began, str(counted), until, settings.dry_run, patience)
+        filled = replacing.days(days)
+        for day in filled if not settings.fewer else ():
+            replacing.check_not_fewer(day)
+        return _replace_all(replacing, filled, on_change, stop)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checked(source: str, since: date, until: date, counting: AggregateSettings) -> AggregateSettings:
+    """How pings are counted for a backfill. Raises MissionControlError where it cannot be done as it is asked for."""
+    if since > until:
+        raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
+    if counting.dedupe and is_cluster(counting.master):
+        raise MissionControlError(
+            "a backfill with --dedupe computes on one machine, for it keeps what it has seen in a folder here; got "
+            f"--master {counting.master}"
+        )
+    counting = replace(counting, follow=False)
+    check_settings(counting, source, is_topic(source))
+    if not (since.year in SUBMISSION_YEARS and until.year in SUBMISSION_YEARS):
+        raise MissionControlError(
+            f"expected --from and --to between {SUBMISSION_YEARS[0]} and {SUBMISSION_YEARS[-1]}, which pings are "
+            f"submitted in; got {since} and {until}"
+        )
+    begin = counting.topic.starting_offsets
+    if begin == "latest" or (isinstance(begin, datetime) and begin.date() > until):
+        raise MissionControlError(
+            "expected --starting-offsets as earliest or a time before the days: no ping of them comes after, and they "
+            f"would be emptied; got {str(begin)!r}"
+        )
+    return counting
+
+
+def _note_lost(lost_files: Mapping[str, set[str]], batch: Batch) -> None:
+    """Adds the files of a micro-batch that could not be read, by the reason."""
+    for path, reasons in batch.bad_files.items():
+        for reason in reasons.keys() & lost_files.keys():
+            lost_files[reason].add(path)
+
+
+def _check_whole(source: str, summary: Summary, lost_files: Mapping[str, set[str]]) -> None:
+    """Raises MissionControlError where some of a source could not be read. lost_files: by the reason."""
+    for reason in LOST:
+        if summary.rejected.get(reason):
+            raise MissionControlError(
+                f"{source!r} is not whole, nothing was changed: {reason} {summary.rejected[reason]:,}. "
+                f"{REASONS[reason]}{_named(sorted(lost_files[reason]))}"
+            )
+
+
+def _named(paths: Sequence[str]) -> str:
+    """A sentence that names the first of some files; nothing where there are none."""
+    names = ", ".join(f"'{printable(path)}'" for path in paths[:LOST_FILES_NAMED])
+    more = f" and {len(paths) - LOST_FILES_NAMED:,} more" if len(paths) > LOST_FILES_NAMED else ""
+    return f" Files: {names}{more}" if paths else ""
+
+
+def _replace_all(
+    replacing: "_Replacing", days: Sequence[date], on_change: Callable[[Change], None], stop: threading.Event
+) -> list[Change]:
+    changes: list[Change] = []
+    for day in days:
+        for table in contract.TABLES:
+            if stop.is_set():
+                raise Stopped(changes)
+            changes.append(replacing.replace(table, day))
+            on_change(changes[-1])
+    return changes
+
+
+@contextmanager
+def _or_stopped(stop: threading.Event) -> Iterator[None]:
+    """Turns an error of reading into Stopped where a store was waited for until told to stop."""
+    try:
+        yield
+    except MissionControlError as error:
+        if stop.is_set():
+            raise Stopped([]) from error
+        raise
+
+
+class _Replacing:
+    """A dataset whose days become what a counted one says, and what was added to them since a snapshot."""
+
+    def __init__(
+        self, dataset: str, began: Snapshot, counted: str, until: date, dry_run: bool, patience: Patience
+    ) -> None:
+        self._patience = patience
+        self._dataset, self._began, self._until, self._dry_run = dataset, began, until, dry_run
+        self._counted = open_all(counted)
+        self._writers: dict[str, TableWriter] = {}
+        self._app, self._number = f"missioncontrol backfill {uuid.uuid4()}", 0
+
+    def days(self, wanted: Sequence[date]) -> list[date]:
+        """Those of which the dataset or the counted one has rows.
+
+        Raises MissionControlError where the counted one has too many of a day to be added up.
+        """
+        counted = set[date]().union(*map(days_of, self._counted.values()))
+        for table in contract.TABLES:
+            for day in counted.intersection(wanted):
+                check_can_be_held(self._counted[table.name], table, day)
+        return sorted((counted | self._began.days()).intersection(wanted))
+
+    def check_not_fewer(self, day: date) -> None:
+        """Raises MissionControlError where a day would hold fewer pings, accepted and rejected."""
+        before = _pings(lambda table: self._began.sums(table, day))
+        after = _pings(lambda table: day_sums(self._counted[table.name], table, day))
+        if sum(after) < sum(before):
+            raise MissionControlError(
+                f"nothing was changed: of {day} the dataset holds {before[0]:,} pings and {before[1]:,} rejected ones, "
+                f"and the source {after[0]:,} and {after[1]:,}. If the source is right: --fewer"
+            )
+
+    def replace(self, table: contract.Table, day: date) -> Change:
+        """Replaces a day of a table, where its sums are others."""
+        source = day_sums(self._counted[table.name], table, day)
+        began = self._began.sums(table, day)
+        change = Change(day, table.name, {}, {}, False)
+
+        def remake(now: "DeltaTable | None") -> "pa.Table | None":
+            nonlocal change
+            if self._began.is_replaced(table, day, now):
+                raise MissionControlError(f"another backfill has replaced {day} meanwhile: run this one again")
+            found = day_sums(now, table, day)
+            since = taken(table, found, began)
+            if has_negative(table, since):
+                raise MissionControlError(
+                    f"rows of {day} were taken out of {table.name} meanwhile, by maintenance or by hand: run it again"
+                )
+            wanted = added(table, source, since)
+            is_changed = not are_same(table, wanted, found)
+            change = Change(day, table.name, totals(table, found), totals(table, wanted), is_changed)
+            return as_rows(table, wanted) if is_changed else None
+
+        there = patiently(lambda: open_one(self._dataset, table), self._dataset, self._patience)
+        if self._dry_run or (there is None and not len(source)):
+            patiently(lambda: remake(there), self._dataset, self._patience)
+            return change
+        self._number += 1
+        self._writer(table).replace(remake, on_day(day), self._number, self._app, self._metadata(table, day), mark(day))
+        return change
+
+    def _writer(self, table: contract.Table) -> TableWriter:
+        if not self._writers:
+            self._writers = {writer.table.name: writer for writer in open_writers(self._dataset, self._patience)}
+        return self._writers[table.name]
+
+    def _metadata(self, table: contract.Table, day: date) -> dict[str, str]:
+        """What a commit says: the day, and how far the source goes within what was asked for."""
+        newest = newest_known_submission(self._counted[table.name]) if table is contract.ERROR_AGGREGATES else None
+        metadata = {BACKFILLED: day.isoformat()}
+        if newest is not None:
+            metadata[contract.DATA_UP_TO] = min(newest, end_of(self._until)).isoformat(timespec="microseconds")
+        return metadata
+
+
+def _pings(sums_of: "Callable[[contract.Table], pa.Table]") -> tuple[int, int]:
+    """Accepted and rejected pings; the coarse table may hold days that the fine one no longer does."""
+    accepted, coarse, rejected = (
+        int(totals(table, sums_of(table))["count"])
+        for table in (contract.ERROR_AGGREGATES, contract.COARSE_AGGREGATES, contract.REJECTED_PINGS)
+    )
+    return max(accepted, coarse), rejected

@@ -1,0 +1,211 @@
+"""What a job remembers between runs: who it is, what it has read, Spark's own notes; one local folder.
+
+One job at a time holds a checkpoint: its lock is kept by the job and by its Spark, so that a Spark that outlives a
+killed job by a moment is waited for. A checkpoint belongs to one source and one dataset, and must agree with what the
+dataset says was committed; where it does not, counting on would lose pings or double them.
+"""
+
+import fcntl
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from streaming.dataset.writer import TableWriter
+from streaming.errors import MissionControlError
+from streaming.job.progress import app_of, read_identity
+from streaming.sources.base import Plan, write_json
+from streaming.storage.durability import Unsynced, make_folder
+
+LOCK_SECONDS = 15.0
+_IDENTITY = "checkpoint.json"
+_OF_A_CHECKPOINT = ("files.log", "topic.json", "brokers.json", "spark", "scratch", "documents")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder, the name that its job's transactions bear, and the open lock."""
+
+    folder: Path
+    app: str
+    lock: BinaryIO
+
+    @property
+    def spark(self) -> Path:
+        """What Spark keeps of the stream."""
+        return self.folder / "spark"
+
+    @property
+    def finished(self) -> int:
+        """How many micro-batches Spark knows as done."""
+        return (
+            max((int(path.name) for path in self.spark.glob("commits/[0-9]*") if path.name.isdigit()), default=-1) + 1
+        )
+
+    def drop_unfinished_start(self) -> None:
+        """Removes what a job left that was killed while Spark noted its first micro-batch: Spark would not begin."""
+        if self.spark.is_dir() and not any(self.spark.glob("offsets/[0-9]*")):
+            shutil.rmtree(self.spark)
+
+    def sync(self, number: int) -> None:
+        """Makes what Spark has noted of a micro-batch that is about to be committed survive a power cut."""
+        if not (self.spark / "offsets" / str(number)).is_file():
+            raise MissionControlError(
+                f"Spark's note of the micro-batch {number} is not in {str(self.spark)!r}: was a folder for temporary "
+                "files tidied up? Start the job again"
+            )
+        unsynced = Unsynced()
+        names = ["metadata", f"offsets/{number}", f"commits/{number - 1}"]
+        for path in (self.spark / name for name in names):
+            unsynced.add(path)
+            unsynced.add(path.with_name(f".{path.name}.crc"))
+        unsynced.folders |= {self.spark, self.folder}
+        unsynced.sync()
+
+    def set_aside_damage(self) -> None:
+        """Removes the notes of Spark that a power cut has damaged: the newest, which no table relies on."""
+        for folder in ("offsets", "commits"):
+            notes = {int(path.name): path for path in (self.spark / folder).glob("[0-9]*") if path.name.isdigit()}
+            for number in sorted(notes, reverse=True)[:2]:  # a check sum may be cut short, and need not be there
+                notes[number].with_name(f".{number}.crc").unlink(missing_ok=True)
+            for number in sorted(notes, reverse=True):
+                if _is_whole_note(notes[number]):
+                    break
+                notes[number].unlink()
+        (self.spark / ".metadata.crc").unlink(missing_ok=True)
+        metadata = self.spark / "metadata"
+        is_whole = metadata.is_file() and _is_json(metadata.read_bytes())
+        # Synchronised before the first commit of a table; Spark refuses offsets without it.
+        if not is_whole and self.spark.is_dir() and not any(self.spark.glob("commits/[0-9]*")):
+            shutil.rmtree(self.spark)
+
+    def forget(self) -> None:
+        """Removes what one without a micro-batch noted: one that is refused must not settle where another begins."""
+        for name in (_IDENTITY, "files.log", "topic.json", "brokers.json"):  # and nobody else's files
+            (self.folder / name).unlink(missing_ok=True)
+        self.drop_unfinished_start()
+
+    @property
+    def scratch(self) -> Path:
+        """For files of this run alone; empty at its start."""
+        return self.folder / "scratch"
+
+    @property
+    def spark_log(self) -> Path:
+        """What Spark has to say."""
+        return self.scratch / "spark.log"
+
+
+@contextmanager
+def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpoint]:
+    """The checkpoint in a folder, made when it is not there, ours until the end.
+
+    Raises MissionControlError when it belongs to another source or dataset, or when another job holds it.
+    """
+    try:
+        make_folder(folder)
+        lock = (folder / "lock").open("ab")
+    except OSError as error:
+        raise MissionControlError(f"cannot write the checkpoint {str(folder)!r}: {error.strerror}") from error
+    with lock:
+        _wait_for(lock, folder)
+        identity = _identity(folder, source, dataset)
+        checkpoint = Checkpoint(folder, app_of(identity["id"]), lock)
+        shutil.rmtree(checkpoint.scratch, ignore_errors=True)
+        checkpoint.scratch.mkdir()
+        checkpoint.set_aside_damage()
+        try:
+            yield checkpoint
+        finally:
+            shutil.rmtree(checkpoint.scratch, ignore_errors=True)
+
+
+def _wait_for(lock: BinaryIO, folder: Path) -> None:
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise MissionControlError(
+                    f"another job is running with the checkpoint {str(folder)!r}: stop it, or name another --checkpoint"
+                ) from None
+        time.sleep(0.05)
+
+
+def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:
+    """Who the checkpoint is; a new one is noted."""
+    path = folder / _IDENTITY
+    wanted = {"source": source, "dataset": dataset}
+    if path.is_file():
+        identity = read_identity(path)
+        for what, value in wanted.items():
+            if identity[what] != value:
+                raise MissionControlError(
+                    f"the checkpoint {str(folder)!r} belongs to the {what} {identity[what]!r}, not to {value!r}: "
+                    "name another one with --checkpoint"
+                )
+        return identity
+    if any((folder / name).exists() for name in _OF_A_CHECKPOINT):  # to be removed or replaced only where it is ours
+        raise MissionControlError(
+            f"the folder {str(folder)!r} is no checkpoint, or one that has lost its checkpoint.json: restore that, or "
+            "name another --checkpoint"
+        )
+    identity = {"id": str(uuid.uuid4()), **wanted}
+    write_json(path, identity)
+    return identity
+
+
+def source_app(source: str) -> str:
+    """The name under which a dataset remembers that it holds pings of a source."""
+    return f"missioncontrol source {source}"
+
+
+def check_against(checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter], source: str, recount: bool) -> None:
+    """Raises MissionControlError when checkpoint and dataset do not know of the same micro-batches.
+
+    recount: a new checkpoint may count a source that the dataset holds already.
+    """
+    committed = max((writer.transaction(checkpoint.app) for writer in writers), key=_or_none, default=None)
+    last = -1 if committed is None else committed
+    if len(plan) - 2 <= last <= len(plan) - 1:
+        if last >= 0 or len(plan) or recount:
+            return
+        if any(writer.transaction(source_app(source)) is not None for writer in writers):
+            checkpoint.forget()
+            raise MissionControlError(
+                f"the dataset holds pings from {source!r} already, and the checkpoint {str(checkpoint.folder)!r} does "
+                "not know which: name the one that does with --checkpoint. If it is lost, the guide says how to count "
+                "on with --recount ('When the checkpoint is lost')"
+            )
+        return
+    raise MissionControlError(
+        f"the checkpoint {str(checkpoint.folder)!r} knows {len(plan)} micro-batches and the dataset {last + 1}: one of "
+        "them was lost or restored from an older copy. Restore the other, or name an empty folder as --checkpoint and "
+        "do as the guide says ('When the checkpoint is lost')"
+    )
+
+
+def _is_whole_note(path: Path) -> bool:
+    """Whether a file of Spark's offsets or commits is complete: a line with its version, then lines of JSON."""
+    version, *lines = path.read_bytes().splitlines() or [b""]
+    enough = 2 if path.parent.name == "offsets" else 1
+    return version == b"v1" and len(lines) >= enough and all(map(_is_json, lines))
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _or_none(number: int | None) -> int:
+    return -1 if number is None else number

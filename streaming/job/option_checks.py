@@ -1,0 +1,56 @@
+"""Which settings of a job have an effect: of what kind of source, and of a job that follows. Others are refused."""
+
+import math
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    from streaming.job.settings import AggregateSettings
+
+LONGEST_TRIGGER_SECONDS = 86_400
+LARGEST_BATCH_BYTES = 1 << 40
+
+
+class Setting(NamedTuple):
+    """A setting that only some jobs use. option: its name at the command line; field: in AggregateSettings."""
+
+    option: str
+    field: str
+    default: object
+
+
+OF_TOPICS = (
+    Setting("--starting-offsets", "topic.starting_offsets", "earliest"),
+    Setting("--kafka-config", "topic.config", {}),
+    Setting("--on-data-loss", "topic.on_data_loss", "fail"),
+    Setting("--dedupe", "dedupe", False),
+)
+OF_FOLLOWING = (
+    Setting("--trigger", "trigger_seconds", 1.0),
+    Setting("--no-maintain", "maintains", True),
+)
+
+
+def check_settings(settings: "AggregateSettings", source: str, is_topic: bool) -> None:
+    """Raises MissionControlError where a setting has no effect on this job, or no job can have it."""
+    for setting in () if is_topic else OF_TOPICS:
+        if _is_given(settings, setting):
+            raise MissionControlError(
+                f"{setting.option} has no effect on files, only on a topic, kafka://...: leave it out; got {source!r}"
+            )
+    for setting in () if settings.follow else OF_FOLLOWING:
+        if _is_given(settings, setting):
+            raise MissionControlError(f"{setting.option} has no effect without --follow: leave it out")
+    trigger, most = settings.trigger_seconds, settings.max_batch_bytes
+    if not (math.isfinite(trigger) and 0 <= trigger <= LONGEST_TRIGGER_SECONDS):
+        raise MissionControlError(f"expected a trigger of 0 to {LONGEST_TRIGGER_SECONDS:,} seconds; got {trigger!r}")
+    if most is not None and not 1 <= most <= LARGEST_BATCH_BYTES:
+        raise MissionControlError(f"expected micro-batches of 1 to {LARGEST_BATCH_BYTES:,} bytes; got {most!r}")
+    if settings.write_from not in ("driver", "workers"):
+        raise MissionControlError(f"expected write_from as 'driver' or 'workers'; got {settings.write_from!r}")
+
+
+def _is_given(settings: "AggregateSettings", setting: Setting) -> bool:
+    return attrgetter(setting.field)(settings) != setting.default

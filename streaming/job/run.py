@@ -1,0 +1,343 @@
+"""The run of a job: one micro-batch after the other until it is done or told to stop."""
+
+import re
+import threading
+import time
+from collections import Counter as Tally
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, NoReturn
+
+from streaming import contract
+from streaming.aggregation import spill
+from streaming.aggregation.deduplication import FIRST_NUMBER, FOLDER, drop_duplicates, forget
+from streaming.aggregation.partial_sums import add_up, rows_of
+from streaming.aggregation.spill import files_of, room_of, with_rows
+from streaming.dataset.worker_writes import check_seen, spill_rows
+from streaming.dataset.writer import TableWriter, sync_tables
+from streaming.errors import MissionControlError
+from streaming.job.checkpoint import Checkpoint, source_app
+from streaming.job.hour_before import note_hour_before
+from streaming.job.results import (
+    count_accepted,
+    count_bad_files,
+    newest_submission,
+    row_count,
+    sum_partials,
+    tally_rejects,
+)
+from streaming.job.settings import AggregateSettings, Batch, Progress, Summary
+from streaming.sources.base import Plan, Source
+from streaming.sources.files import listing
+from streaming.sources.files.source import FilePlan, FileSource
+from streaming.sources.kafka.source import TopicPlan
+from streaming.sources.spark_source import reading_options
+from streaming.spark.cluster import SHARES_OF_SUMS, is_cluster
+from streaming.spark.ends import MemoryWatch
+from streaming.storage.listing import PassedOver
+from streaming.storage.locations import is_remote, plain_folder
+from streaming.storage.s3 import pass_on_settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake.transaction import AddAction
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+_POLL_SECONDS = 0.1
+STOP_SECONDS = 1.0  # a service manager ends Spark and this job at once, and either may hear of it first
+
+
+def require_pings(source: Source, follow: bool, on_notice: Callable[[str], None]) -> None:
+    """Raises MissionControlError where a source holds no files of pings; one that is followed may yet get some."""
+    why = listing.why_nothing(source.url, source.patience) if isinstance(source, FileSource) else None
+    if why is not None and follow:
+        on_notice(f"{why}: waiting for one")
+    elif why is not None:
+        raise MissionControlError(why)
+
+
+class Run:
+    """One run of the stream: what it is told to do, and what it has done."""
+
+    def __init__(
+        self,
+        source: Source,
+        dataset: str,
+        settings: AggregateSettings,
+        products: contract.Products,
+        checkpoint: Checkpoint,
+        plan: Plan,
+        writers: list[TableWriter],
+        on_batch: Callable[[Batch], None],
+        on_commit: Callable[[str, int], None],
+        on_notice: Callable[[str], None],
+        stop: threading.Event,
+    ) -> None:
+        self._source, self._settings, self._checkpoint, self._plan = source, settings, checkpoint, plan
+        self._writers, self._on_batch, self._on_commit, self._stop = writers, on_batch, on_commit, stop
+        self._dataset, self._products, self._on_notice = dataset, products, on_notice
+        self._trouble: str | None = None
+        self._committing = threading.Lock()
+        self._error: Exception | None = None
+        self._is_ended = self._has_read_all = False
+        self._done_bytes = self._shown_bytes = self._bytes = self._accepted = self._batches = 0
+        self._rejected: Tally[str] = Tally()
+
+    def run(self, spark: "SparkSession", on_progress: Callable[[Progress], None]) -> None:
+        """Reads, sums and appends until there is no more, or until told to stop."""
+        if not self._await_first_ping():
+            self._has_read_all = not self._stop.is_set()
+            return
+        total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
+        if self._settings.follow and isinstance(self._plan, FilePlan) and self._plan.look():
+            self._on_notice(f"passed over: {self._plan.passed_over}")
+        self._prepare_notes(spark)
+        if self._stop.is_set():
+            return
+        query = self._start(spark)
+        memory = MemoryWatch(spark)
+        try:
+            while not self._stop.wait(_POLL_SECONDS) and query.isActive:
+                self._tell_trouble()
+                memory.look()
+                if not self._settings.follow:  # which has no end to be near to, and asking Spark is not free
+                    on_progress(self._progress(spark, total))
+            self._has_read_all = not query.isActive
+        finally:
+            self._end(query, is_gone=memory.has_ended)
+        on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
+
+    def _prepare_notes(self, spark: "SparkSession") -> None:
+        """Has the ids noted that the first micro-batch needs; without --dedupe, removes notes, for they grow stale."""
+        if not self._settings.dedupe:
+            forget(self._checkpoint.folder)
+            return
+        assert isinstance(self._plan, TopicPlan)
+        pass_on_settings(spark.sparkContext.environment)
+        options = self._reading_options(spark)
+        failure = note_hour_before(spark, self._plan, self._checkpoint, options, self._stop, self._on_notice)
+        if failure:
+            _raise(failure)
+
+    def _reading_options(self, spark: "SparkSession") -> dict[str, str]:
+        return {
+            **reading_options(self._settings.envelope, self._products),
+            "by_delivery": str(self._settings.dedupe).lower(),
+            "cores": str(spark.sparkContext.defaultParallelism),
+        }
+
+    def require_pings(self, at_start: bool) -> None:
+        """Calls the function, at the start only for a checkpoint that knows no file: another may have one to end."""
+        if self._stop.is_set():
+            return
+        if not (len(self._plan) if at_start else self._batches or self._settings.follow):
+            require_pings(self._source, self._settings.follow, self._on_notice)
+
+    def _passed_over(self) -> PassedOver:
+        """The ignored files that are known; an object store is not listed again for them."""
+        if not isinstance(self._plan, FilePlan):
+            return PassedOver()
+        looks_again = self._settings.follow and not is_remote(self._source.identity)
+        return self._plan.look() if looks_again else self._plan.passed_over
+
+    def _tell_trouble(self) -> None:
+        trouble = self._source.trouble()
+        if trouble != self._trouble:
+            self._on_notice(trouble or "going on")
+        self._trouble = trouble
+
+    def _await_first_ping(self) -> bool:
+        """Whether there is or was anything to read."""
+        while not self._stop.is_set():
+            if self._plan.has_pings():
+                return True
+            if not self._settings.follow or self._stop.wait(self._settings.trigger_seconds):
+                break
+        return False
+
+    @property
+    def _committed(self) -> int:
+        """How many micro-batches the dataset holds for certain."""
+        numbers = [writer.transaction(self._checkpoint.app) for writer in self._writers]
+        return max((number for number in numbers if number is not None), default=0)
+
+    def summary(self, seconds: float, start_seconds: float) -> Summary:
+        """What was read."""
+        rejected = dict(self._rejected.most_common())
+        finished = self._settings.follow or self._has_read_all
+        return Summary(
+            self._pings,
+            self._accepted,
+            rejected,
+            self._bytes,
+            seconds,
+            start_seconds,
+            self._batches,
+            finished,
+            self._passed_over(),
+        )
+
+    @property
+    def _pings(self) -> int:
+        return self._accepted + self._rejected.total()
+
+    def _start(self, spark: "SparkSession") -> "StreamingQuery":
+        self._checkpoint.drop_unfinished_start()
+        data_source = self._source.data_source
+        pass_on_settings(spark.sparkContext.environment)
+        spark.dataSource.register(data_source)
+        options = {**self._plan.options(), **self._reading_options(spark)}
+        options["batch_rows"] = str(spill.BATCH_ROWS)
+        spill_to = self._spill_before_shuffle(spark)
+        if spill_to is not None and not self._settings.dedupe:  # rows of deliveries are not those of a table
+            options["spill_to"] = spill_to
+        partials = spark.readStream.format(data_source.name()).options(**options).load()
+        stream = partials.writeStream.foreachBatch(self._append)
+        stream = stream.option(
+            "checkpointLocation", str(plain_folder(self._checkpoint.folder) / self._checkpoint.spark.name)
+        )
+        if self._settings.follow:
+            return stream.trigger(processingTime=f"{round(self._settings.trigger_seconds * 1000)} milliseconds").start()
+        return stream.trigger(availableNow=True).start()
+
+    def _append(self, partials: "DataFrame", number: int) -> None:
+        """Sums a micro-batch and appends it to each table, once however often it comes."""
+        began = time.monotonic()
+        if self._settings.dedupe:
+            spark, notes = partials.sparkSession, self._checkpoint.folder / FOLDER
+            room = room_of(spill.BATCH_ROWS, int(spark.conf.get(SHARES_OF_SUMS) or 1))
+            partials = drop_duplicates(partials, FIRST_NUMBER + number, notes, self._spill_before_shuffle(spark), room)
+        sums, written = self._sum(partials, number)
+        data_up_to = newest_submission(sums)
+        with self._committing:
+            if self._is_ended:
+                raise RuntimeError("ended before a micro-batch was committed")
+            try:
+                summed_at = time.monotonic()
+                self._checkpoint.sync(number)
+                for writer in self._writers:
+                    rows = rows_of(writer.table, sums) if written is None else written[writer.table.name]
+                    # Messages of an aborted transaction sum to nothing, and yet the micro-batch must be known as done.
+                    if len(rows) or (not len(sums) and writer.table is contract.ERROR_AGGREGATES):
+                        newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None
+                        writer.append(rows, number, self._checkpoint.app, newest, (source_app(self._source.identity),))
+                        self._on_commit(writer.table.name, number)
+                sync_tables(self._writers)
+                now = time.monotonic()
+                self._take_note(sums, row_count(sums, written), number, now - began, now - summed_at, data_up_to)
+            except Exception as error:
+                self._error = error
+                raise
+
+    def _sum(self, partials: "DataFrame", number: int) -> "tuple[pa.Table, dict[str, list[AddAction]] | None]":
+        """A micro-batch's sums, and the files that hold them where workers write.
+
+        On one machine those whose rows are not too many to hold are added up here: of a small micro-batch Spark's
+        shuffle and second job would take longer than all the rest, and even of a large one they take longer than this.
+        """
+        spark, is_shared = partials.sparkSession, self._settings.write_from == "workers"
+        context = spark.sparkContext
+        is_on_one_machine = not is_cluster(context.master or "")
+        if is_on_one_machine and not is_shared and self._plan.has_few_rows(number, context.defaultParallelism):
+            passed = add_up(partials.toArrow())
+        else:
+            summed, spill_to = sum_partials(partials), self._spill_to(spark)
+            if spill_to is not None:
+                tasks = int(spark.conf.get(SHARES_OF_SUMS) or 1)
+                summed = spill_rows(summed, spill_to, 0 if is_shared else room_of(spill.BATCH_ROWS, tasks))
+            passed = summed.toArrow()
+        sums, files = files_of(passed)
+        if not is_shared and not any(files.values()):
+            return sums, None
+        check_seen(self._dataset, files)
+        return sums, with_rows(sums, files, self._dataset)
+
+    def _spill_to(self, spark: "SparkSession") -> str | None:
+        """The dataset, where tasks can write to it: on one machine, in an object store, or as the settings say."""
+        is_seen = is_remote(self._dataset) or not is_cluster(spark.sparkContext.master or "")
+        return self._dataset if is_seen or self._settings.write_from == "workers" else None
+
+    def _spill_before_shuffle(self, spark: "SparkSession") -> str | None:
+        """As _spill_to, for tasks whose rows Spark shuffles: not on a cluster.
+
+        There such a task runs again where its output was lost with a machine, and would write other files, of which
+        some would be committed beside the first ones or instead of them.
+        """
+        return None if is_cluster(spark.sparkContext.master or "") else self._spill_to(spark)
+
+    def _take_note(
+        self,
+        sums: "pa.Table",
+        rows: int,
+        number: int,
+        seconds: float,
+        commit_seconds: float,
+        data_up_to: datetime | None,
+    ) -> None:
+        import pyarrow.compute as pc
+
+        rejects = tally_rejects(sums, contract.REJECTED_PINGS.name)
+        accepted = count_accepted(sums)
+        size = pc.sum(sums["bytes"]).as_py() or 0
+        read = self._plan.read(number, size)
+        self._plan.note_rows(number, size, rows)
+        self._accepted += accepted
+        self._rejected.update(rejects)
+        self._bytes += size
+        self._batches += 1
+        self._done_bytes += read.bytes
+        rejected = dict(rejects.most_common())
+        bad_files = count_bad_files(sums)
+        pings = accepted + rejects.total()
+        self._on_batch(Batch(number, read.files, pings, rejected, bad_files, size, seconds, commit_seconds, data_up_to))
+
+    def _progress(self, spark: "SparkSession", total: int) -> Progress:
+        """What whole micro-batches and the finished tasks of the one that runs have read; the latter about."""
+        tracker = spark.sparkContext.statusTracker()
+        stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
+        shares = [stage.numCompletedTasks / stage.numTasks for stage in stages if stage]
+        running = min(self._plan.newest_bytes(), max(total - self._done_bytes, 0))
+        self._shown_bytes = max(self._shown_bytes, self._done_bytes + round(running * (shares or [0])[0]))
+        return Progress(self._shown_bytes, total, self._pings)
+
+    def _end(self, query: "StreamingQuery", *, is_gone: bool) -> None:
+        """Ends the stream between two commits, and raises what ended it before. is_gone: the Java that it ran in."""
+        with self._committing:
+            self._is_ended = True
+            if is_gone:
+                return
+            failure = str(query.exception() or "") if not query.isActive else ""  # Spark must live to tell
+        query.stop()  # waits for a micro-batch that has not begun to commit, and will not
+        if self._error is not None:
+            raise self._error
+        if failure:
+            _raise(failure)
+
+
+def _raise(failure: str) -> NoReturn:
+    """Raises what ended a stream."""
+    raise _failure_of(failure)
+
+
+def _failure_of(said: str) -> Exception:
+    """What ended a stream, of what Spark says of it."""
+    own = re.search(r"MissionControlError: (.*)", said)
+    if own:
+        return MissionControlError(own[1])
+    if "spark.driver.maxResultSize" in said:
+        return MissionControlError(
+            "a micro-batch has more rows than the driver can hold. Let workers write them: --write-from workers, with "
+            "a dataset that all machines see. Or give the driver more memory, by a line such as spark.driver.memory = "
+            "4g in a file that --spark-config names. Or read less at a time: --batch-megabytes. A backfill has "
+            "more memory only, or --master 'local[*]'"
+        )
+    if "Python worker exited unexpectedly" in said:
+        return MissionControlError(
+            "a Python worker of Spark ended unexpectedly: was it killed, or was there too little memory?"
+        )
+    if "Python worker failed to connect back" in said:
+        return MissionControlError(
+            "a Python worker of Spark did not start within 10 s: the machine is too busy. Start the job again"
+        )
+    return RuntimeError(said)

@@ -1,0 +1,1 @@
+"""A ping: bytes in, a record or the reason of its rejection out."""

@@ -1,0 +1,253 @@
+"""What a document counts as, or the reason why it does not count.
+
+The documents are those of the telemetry pipeline, within the ingestion envelope or bare. Where the envelope is missing
+or silent, this stands in for it, the first that is there:
+
+| what | in the envelope | stands in for it |
+|-|-|-|
+| kind | `metadata.document_namespace`, else `telemetry`; `metadata.document_type` | `type`; see `Kind.bare_keys` |
+| submission | `submission_timestamp` | `Envelope.submitted_at`; `creationDate`; `created`; the time of receipt |
+| country | `normalized_country_code`, `metadata.geo.country` | `Envelope.country`; else `??` |
+| application, channel | `normalized_app_name`, `normalized_channel` | what the kind of ping says of its sender |
+
+What a ping says in sections that its kind does not have does not count. Receipt is not compared with submission, for a
+file's time may be any, and a topic may be filled from an archive. A document that is rejected counts at the time in the
+envelope or `Envelope.submitted_at`, else at that of receipt: what its client says is not used.
+
+What is not read is not checked beyond having the form of JSON; its text need not be UTF-8 and may hold half a surrogate
+pair. A byte order mark before a document is ignored. A whole number has neither fraction nor exponent, as the draft
+of JSON Schema that the schemas name (04) says: 3600.0 is none.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from operator import attrgetter
+from typing import Any
+
+from msgspec import Struct
+
+from streaming import contract
+from streaming.errors import unknown_name
+from streaming.pings import validation
+from streaming.pings.decode import decode_document, kind_in_text, textual_fault
+from streaming.pings.document import NOTHING, attribute_of, event_reader, kind_of, read_leniently
+from streaming.pings.envelope import Envelope
+from streaming.pings.kinds import KINDS, REASONS
+from streaming.pings.kinds.kind import Counts, Enrolments, Kind
+from streaming.pings.text import as_decodable
+
+_PRECEDENCE = {reason: rank for rank, reason in enumerate(REASONS)}
+_UNKNOWN = "unknown"
+
+
+class Ping(Struct, gc=False, frozen=True):
+    """A ping that counts. dimensions: in the order of contract.DIMENSIONS; experiments: (id, branch) pairs.
+
+    document_type: the name of its kind. submitted_us: microseconds since 1970. document_id: the envelope's; "" where
+    it has none.
+    """
+
+    document_type: str
+    submitted_us: int
+    dimensions: tuple[str, ...]
+    experiments: Enrolments
+    counts: Counts
+    document_id: str = ""
+
+
+class Rejected(Struct, gc=False, frozen=True):
+    """A document that does not count and why (a key of REASONS).
+
+    submitted_us: microseconds since 1970, of the envelope or of Envelope.submitted_at; None where neither tells it: the
+    client's own `creationDate` or `created` does not count here, so that a stranger cannot choose the window, and with
+    it the partition, of a document that is rejected.
+    """
+
+    reason: str
+    document_type: str = _UNKNOWN
+    submitted_us: int | None = None
+
+
+class Classifier:
+    """Tells what documents count as. envelope: what stands in for a missing one; products: those that are counted.
+
+    Raises MissionControlError where the envelope's channel is none of theirs.
+    """
+
+    def __init__(self, envelope: Envelope, products: contract.Products = contract.PACKAGED_PRODUCTS) -> None:
+        check_channel(envelope, products)
+        self._envelope = envelope
+        self._readers = {kind.id: _KindReader(kind) for kind in KINDS}
+        self._build = lru_cache(8192)(partial(validation.build, products))
+        self._system = lru_cache(8192)(partial(validation.system, products))
+
+    def classify(self, record: Any, document: bytes, received_at_us: int) -> Ping | Rejected:
+        """What a document counts as whose record, or error, decode_document gave.
+
+        received_at_us: microseconds since 1970, the submission of a ping that carries no time of its own.
+        """
+        if isinstance(record, Exception):
+            return self._unreadable(document, received_at_us, record)
+        envelope = self._envelope
+        kind = kind_of(record)
+        submitted_us = self._submitted_us(record, received_at_us)
+        if kind is None:
+            return Rejected("document_type", submitted_us=self._rejected_us(record, submitted_us))
+        reader = self._readers[kind.id]
+        counts = reader.count(record)
+        sender = kind.describe(record, envelope)
+        build = self._build(*sender[:7])
+        system = self._system(build.application, sender.os_name, sender.os_version)
+        experiments = kind.enrolments(record)
+        more: tuple[Any, ...] = reader.more_dimensions(record) if reader.more_dimensions else ()
+        if (
+            submitted_us is None
+            or isinstance(counts, str)
+            or experiments is None
+            or build.invalid
+            or system.invalid
+            or not build.built_us <= submitted_us <= build.expires_us
+            or None in more
+        ):
+            reasons = set(_reasons(document, kind, submitted_us, counts, build, system, experiments))
+            reasons |= reader.invalid_dimensions(record)
+            reason = min(reasons, key=_PRECEDENCE.__getitem__)
+            return Rejected(reason, kind.name, self._rejected_us(record, submitted_us))
+        country = record.normalized_country_code or record.metadata.geo.country or envelope.country or ""
+        dimensions = (
+            build.application,
+            build.channel,
+            build.version,
+            build.display_version,
+            build.build_id,
+            system.os_name,
+            system.os_version,
+            build.architecture,
+            validation.country(country),
+            *more,
+        )
+        return Ping(kind.name, submitted_us, dimensions, experiments, counts, record.document_id)
+
+    def _submitted_us(self, record: Any, received_at_us: int) -> int | None:
+        """The submission, or what stands in for it, in microseconds since 1970; None when it is no time of now."""
+        submitted_us: int | None = received_at_us
+        if record.submission_timestamp:
+            submitted_us = validation.microseconds(record.submission_timestamp)
+        elif self._envelope.submitted_us is not None:
+            submitted_us = self._envelope.submitted_us
+        elif record.creationDate or record.created:
+            submitted_us = validation.microseconds(record.creationDate or record.created)
+        return submitted_us if submitted_us is not None and validation.is_submission_time(submitted_us) else None
+
+    def _rejected_us(self, record: Any, submitted_us: int | None) -> int | None:
+        """The submission of a rejected document; None where only its client tells it."""
+        return submitted_us if record.submission_timestamp or self._envelope.submitted_us is not None else None
+
+    def _unreadable(self, document: bytes, received_at_us: int, error: Exception) -> Rejected:
+        """Why a document could not be decoded, and as far as it can be told, what it is and when it was submitted."""
+        reason = textual_fault(document, error)
+        if reason == "not_an_object":
+            return Rejected(reason, submitted_us=self._envelope.submitted_us)
+        if reason is not None:
+            kind = kind_in_text(document)
+            return Rejected(reason, kind.name if kind else _UNKNOWN, self._envelope.submitted_us)
+        record = read_leniently(as_decodable(document))
+        kind = kind_of(record)
+        submitted_us = self._rejected_us(record, self._submitted_us(record, received_at_us))
+        if kind is None:
+            return Rejected("document_type", submitted_us=submitted_us)
+        return Rejected("too_long" if "of length <=" in str(error) else "wrong_type", kind.name, submitted_us)
+
+
+@lru_cache(64)
+def classifier_of(envelope: Envelope, products: contract.Products = contract.PACKAGED_PRODUCTS) -> Classifier:
+    """A classifier, the same one each time: what it knows of builds and systems serves the next task too."""
+    return Classifier(envelope, products)
+
+
+def check_channel(envelope: Envelope, products: contract.Products) -> None:
+    """Raises MissionControlError where an envelope's channel is none of any product's."""
+    if envelope.channel is not None and envelope.channel not in products.channel_names:
+        raise unknown_name("channel", envelope.channel, products.channel_names)
+
+
+class _KindReader:
+    """What is declared of a kind of ping, ready to be read out of documents."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._events = event_reader(kind)
+        self._required = [(getattr(NOTHING, name), attrgetter(name), why) for name, why in kind.required.items()]
+        self._dimensions = [_DimensionReader(each, kind) for each in contract.DIMENSIONS if each.at]
+        self.more_dimensions: Callable[[Any], tuple[str | None, ...]] | None = None
+        if self._dimensions:
+            self.more_dimensions = self._read_dimensions
+
+    def count(self, document: Any) -> Counts | str:
+        """What a document adds, or the reason why it adds nothing."""
+        for nothing, get, why in self._required:
+            if get(document) is nothing:
+                return why
+        events = self._events(document)
+        return events if isinstance(events, str) else self._kind.count(document, events)
+
+    def _read_dimensions(self, document: Any) -> tuple[str | None, ...]:
+        return tuple([each.read(document) for each in self._dimensions])
+
+    def invalid_dimensions(self, document: Any) -> set[str]:
+        """The further dimensions that a document does not say in a known form."""
+        return {each.name for each in self._dimensions if each.read(document) is None}
+
+
+class _DimensionReader:
+    """Finds a dimension that declares where it stands in documents of a kind."""
+
+    def __init__(self, dimension: contract.Dimension, kind: Kind) -> None:
+        self.name, self._missing = dimension.name, dimension.missing
+        self._is_valid = dimension.is_valid or bool
+        self._is_rejected = bool(dimension.reason)
+        at = dimension.at.get(kind.id)
+        self._get = attrgetter(attribute_of(at)) if at else None
+
+    def read(self, document: Any) -> str | None:
+        """The value; None where it is not of the dimension's form."""
+        text = self._get(document) if self._get else ""
+        if not text:
+            return self._missing
+        if self._is_valid(text):
+            return str(text)
+        return None if self._is_rejected else self._missing
+
+
+def _reasons(
+    document: bytes,
+    kind: Kind,
+    submitted_us: int | None,
+    counts: Counts | str,
+    build: validation.Build,
+    system: validation.System,
+    experiments: Enrolments | None,
+) -> Iterator[str]:
+    """All that is wrong with a ping, as keys of REASONS."""
+    if isinstance(counts, str):
+        yield counts
+    if experiments is None:
+        yield "experiment"
+    if kind.explain and (explained := kind.explain(document)):
+        yield explained
+    yield from build.invalid
+    yield from system.invalid
+    if submitted_us is None:
+        yield "submission_time"
+    elif build.built_us > submitted_us:
+        yield "build_in_future"
+    elif build.expires_us < submitted_us:
+        yield "build_too_old"
+
+
+def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | Rejected:
+    """The ping that a document is, or why it is none. Pure; raises nothing, whatever the bytes.
+
+    received_at_us: microseconds since 1970, the submission of a ping that carries no time of its own.
+    """
+    return classifier_of(envelope).classify(decode_document(document), document, received_at_us)

@@ -1,0 +1,68 @@
+"""Bytes in, the record of a document out, or why there is none."""
+
+import re
+
+import msgspec
+
+from streaming.pings import document as documents
+from streaming.pings.kinds import KIND_OF, KINDS
+from streaming.pings.kinds.kind import Kind
+from streaming.pings.text import as_decodable
+
+MAX_PING_BYTES = 8 * 1024 * 1024
+TOO_LARGE = ValueError("larger than a ping")
+_DECODER = msgspec.json.Decoder(documents.Document)
+_JSON_DECODER = msgspec.json.Decoder(msgspec.Raw)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_TYPES = b"|".join(re.escape(kind.document_type.encode()) for kind in KINDS)
+_TYPE_IN_TEXT = re.compile(rb'"(?:document_type|type)"\s*:\s*"(' + _TYPES + rb')"')
+_NAMESPACE_IN_TEXT = re.compile(rb'"document_namespace"\s*:\s*"([\w-]{1,100})"', re.ASCII)
+
+
+def decode_document(document: bytes) -> "documents.Document | Exception":
+    """The record of a document, or why there is none. Pure; raises nothing, whatever the bytes."""
+    if len(document) > MAX_PING_BYTES:
+        return TOO_LARGE
+    try:
+        return _DECODER.decode(document)
+    except msgspec.ValidationError as error:
+        return error.with_traceback(None)  # which would hold what its callers hold
+    except msgspec.DecodeError as error:
+        decodable = as_decodable(document)
+        return error.with_traceback(None) if decodable == document else _decode_again(decodable)
+    except _UNREADABLE as error:
+        return error.with_traceback(None)
+
+
+def _decode_again(document: bytes) -> "documents.Document | Exception":
+    """The record of a document of which as_decodable had to change something, or why there is none."""
+    try:
+        return _DECODER.decode(document)
+    except _UNREADABLE as error:
+        return error.with_traceback(None)
+
+
+def textual_fault(document: bytes, error: Exception) -> str | None:
+    """Why a document that gave an error is no JSON object, a key of REASONS; None when it is one."""
+    if error is TOO_LARGE:
+        return "too_large"
+    if isinstance(error, RecursionError):
+        return "too_deep"
+    document = as_decodable(document)
+    try:
+        _JSON_DECODER.decode(document)
+        document.decode()
+    except RecursionError:
+        return "too_deep"
+    except _UNREADABLE:
+        return "not_json" if document.strip() else "empty"
+    return None if document.lstrip().startswith(b"{") else "not_an_object"
+
+
+def kind_in_text(document: bytes) -> Kind | None:
+    """The kind of ping that a document seems to be that is not JSON, by the first words that say so."""
+    said = _TYPE_IN_TEXT.search(document)
+    if not said:
+        return None
+    namespace = _NAMESPACE_IN_TEXT.search(document)
+    return KIND_OF.get((namespace[1].decode() if namespace else "telemetry", said[1].decode()))

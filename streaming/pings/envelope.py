@@ -1,0 +1,78 @@
+"""The envelope that an ingestion pipeline puts a document into, and what stands in for one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from streaming import contract
+from streaming.errors import MissionControlError
+from streaming.pings import validation
+from streaming.pings.record import Record, Text
+
+# ruff: noqa: N815 (the schemas' names)
+
+
+class Uri(Record, frozen=True):
+    """`metadata.uri`: what stands in the path a ping is posted to."""
+
+    app_name: Text = ""
+    app_version: Text = ""
+    app_update_channel: Text = ""
+    app_build_id: Text = ""
+
+
+class Geo(Record, frozen=True):
+    """`metadata.geo`."""
+
+    country: Text = ""
+
+
+class Metadata(Record, frozen=True):
+    """`metadata`."""
+
+    document_namespace: Text = ""
+    document_type: Text = ""
+    uri: Uri = Uri()
+    geo: Geo = Geo()
+
+
+class Enveloped(Record, frozen=True):
+    """What is read of a document of any kind: the envelope (telemetry-ingestion.1), and what can stand in for it."""
+
+    submission_timestamp: Text = ""
+    normalized_app_name: Text = ""
+    normalized_channel: Text = ""
+    normalized_country_code: Text = ""
+    document_id: Text = ""
+    metadata: Metadata = Metadata()
+    type: Text = ""
+    creationDate: Text = ""
+    created: Text = ""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What stands in for the envelope of documents that have none: see the head of `classify`.
+
+    Raises MissionControlError on a country that is not a known one, or a time of no submission.
+    """
+
+    channel: str | None = None
+    country: str | None = None
+    submitted_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.country not in (None, contract.UNKNOWN_COUNTRY, *contract.COUNTRIES):
+            raise MissionControlError(
+                f"expected a country as ISO 3166-1 alpha-2 code, such as DE; got {self.country!r}"
+            )
+        if self.submitted_us is not None and not validation.is_submission_time(self.submitted_us):
+            years = validation.SUBMISSION_YEARS
+            raise MissionControlError(
+                f"expected --submitted-at between {years[0]} and {years[-1]}; got {str(self.submitted_at)!r}"
+            )
+
+    @cached_property
+    def submitted_us(self) -> int | None:
+        """submitted_at in microseconds since 1970, UTC unless it says otherwise."""
+        return None if self.submitted_at is None else validation.microseconds(self.submitted_at.isoformat())

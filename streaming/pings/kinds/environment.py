@@ -1,0 +1,121 @@
+"""What main and crash pings have in common: the program that sends, the one the ping is about, its system, experiments.
+
+Names are those of the schemas main.4 and crash.4. Text that a ping lacks is "", so that `or` finds the first that is
+there.
+"""
+
+from streaming.pings import validation
+from streaming.pings.envelope import Envelope, Enveloped
+from streaming.pings.kinds.kind import Enrolments, Sender
+from streaming.pings.record import Record, Text
+
+# ruff: noqa: N815 (the schemas' names)
+
+MAX_EXPERIMENTS = 100
+
+
+class Application(Record, frozen=True):
+    """The program that sent the ping."""
+
+    name: Text = ""
+    version: Text = ""
+    displayVersion: Text = ""
+    buildId: Text = ""
+    channel: Text = ""
+    architecture: Text = ""
+
+
+class BuildInfo(Record, frozen=True):
+    """The program that the ping is about: the one that crashed need not be the one that sends."""
+
+    applicationName: Text = ""
+    version: Text = ""
+    displayVersion: Text = ""
+    buildId: Text = ""
+    architecture: Text = ""
+
+
+class OperatingSystem(Record, frozen=True):
+    """`environment.system.os`."""
+
+    name: Text = ""
+    version: Text = ""
+
+
+class SystemInfo(Record, frozen=True):
+    """`environment.system`."""
+
+    os: OperatingSystem = OperatingSystem()
+
+
+class Enrolment(Record, frozen=True):
+    """The branch of an experiment."""
+
+    branch: Text = ""
+
+
+class ActiveExperiment(Record, frozen=True):
+    """The one experiment of older clients."""
+
+    id: Text = ""
+    branch: Text = ""
+
+
+class Addons(Record, frozen=True):
+    """`environment.addons`."""
+
+    activeExperiment: ActiveExperiment = ActiveExperiment()
+
+
+class Environment(Record, frozen=True):
+    """`environment`; experiments are by id."""
+
+    build: BuildInfo = BuildInfo()
+    system: SystemInfo = SystemInfo()
+    addons: Addons = Addons()
+    experiments: dict[Text, Enrolment | Text] | None = None
+
+
+class Described(Enveloped, frozen=True):
+    """A document with an application and an environment."""
+
+    application: Application = Application()
+    environment: Environment = Environment()
+
+
+def describe(document: Described, envelope: Envelope) -> Sender:
+    """What a document says of its program and system, the first that says it."""
+    environment, application, uri = document.environment, document.application, document.metadata.uri
+    build, os = environment.build, environment.system.os
+    return Sender(
+        document.normalized_app_name or application.name or build.applicationName or uri.app_name,
+        document.normalized_channel or envelope.channel or application.channel or uri.app_update_channel,
+        build.version or application.version,
+        application.displayVersion,
+        build.displayVersion,
+        build.buildId or application.buildId,
+        build.architecture or application.architecture,
+        os.name,
+        os.version,
+    )
+
+
+def enrolments(document: Described) -> Enrolments | None:
+    """The experiments a client is enrolled in; None when one of them is not of a known form, or there are too many.
+
+    The experiment of older clients counts too, unless it is among the others. Without a branch there is no enrolment.
+    """
+    environment = document.environment
+    active = environment.addons.activeExperiment
+    if environment.experiments is None and not active.id:
+        return ()
+    branches = {active.id: active.branch} if active.id else {}
+    for name, enrolment in (environment.experiments or {}).items():
+        branches[name] = enrolment if isinstance(enrolment, str) else enrolment.branch
+    found = tuple([(name, branch) for name, branch in branches.items() if branch])
+    if not found:
+        return ()
+    if len(found) > MAX_EXPERIMENTS:
+        return None
+    known = all(validation.is_experiment(name) and validation.is_experiment(branch) for name, branch in found)
+    return found if known else None

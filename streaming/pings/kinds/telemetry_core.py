@@ -1,0 +1,65 @@
+"""The core ping (schema core.10) of Firefox for Android: for how long it was used, not when.
+
+Its application, version, build id and channel stand in `metadata.uri` alone: nothing can stand in for a build id.
+"""
+
+from msgspec.structs import astuple
+
+from streaming.contract import Reason
+from streaming.pings.envelope import Envelope, Enveloped
+from streaming.pings.kinds.kind import Counts, Events, Kind, Sender, usage_seconds
+from streaming.pings.record import Text
+
+# ruff: noqa: N815 (the schema's names)
+
+
+class CorePing(Enveloped, frozen=True):
+    """What is read of a core ping."""
+
+    v: int | None = None
+    os: Text = ""
+    osversion: Text = ""
+    arch: Text = ""
+    displayVersion: Text = ""
+    durations: int | None = None
+
+
+def describe(document: CorePing, envelope: Envelope) -> Sender:
+    """What the path that it was posted to says of the program, and the ping of a system, which is Android."""
+    uri = document.metadata.uri
+    return Sender(
+        document.normalized_app_name or uri.app_name,
+        document.normalized_channel or envelope.channel or uri.app_update_channel,
+        uri.app_version,
+        document.displayVersion,
+        "",
+        uri.app_build_id,
+        document.arch,
+        document.os if document.os == "Android" else "",
+        document.osversion,
+    )
+
+
+def count(document: CorePing, events: Events) -> Counts | str:
+    """The length of use. It does not say when that was, so it tells nothing about reporting delays."""
+    if not any(astuple(document.metadata.uri)):
+        return "uri_missing"
+    seconds = usage_seconds(document.durations)
+    return seconds if isinstance(seconds, str) else Counts(seconds, events)
+
+
+KIND = Kind(
+    "telemetry",
+    "core",
+    CorePing,
+    describe,
+    count,
+    reasons=(
+        Reason(
+            "uri_missing",
+            "A core ping without metadata.uri: its application, build and channel stand nowhere else.",
+            before="version",
+        ),
+    ),
+    bare_keys=("v", "arch", "os", "osversion"),
+)

@@ -1,0 +1,103 @@
+"""The main ping (schema main.4): how long a session was used, and counts from its histograms.
+
+Histograms are those of the parent process; those under `payload.processes` are read only where a measure names them.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, field
+
+from streaming.contract import Reason
+from streaming.pings import validation
+from streaming.pings.kinds.environment import Described, describe, enrolments
+from streaming.pings.kinds.kind import Counts, Events, Kind, usage_seconds
+from streaming.pings.record import Record, Text
+from streaming.pings.text import as_decodable
+
+# ruff: noqa: N815 (the schema's names)
+
+
+class Info(Record, frozen=True):
+    """`payload.info`; the length of use in seconds."""
+
+    subsessionLength: int | None = None
+    subsessionStartDate: Text = ""
+
+
+class Payload(Record, frozen=True):
+    """`payload`."""
+
+    info: Info = Info()
+
+
+class MainPing(Described, frozen=True):
+    """What is read of a main ping."""
+
+    payload: Payload = Payload()
+
+
+def count(document: MainPing, events: Events) -> Counts | str:
+    """The length of use, when that was, and the events of measures."""
+    info = document.payload.info
+    seconds = usage_seconds(info.subsessionLength)
+    if isinstance(seconds, str):
+        return seconds
+    used_at_us = None
+    if info.subsessionStartDate:
+        started_us = validation.microseconds(info.subsessionStartDate)
+        if started_us is None:
+            return "use_time"
+        used_at_us = started_us + (info.subsessionLength or 0) * 1_000_000
+    return Counts(seconds, events, used_at_us)
+
+
+Bucket = Annotated[int, Meta(ge=0)]  # within JSON's text; a text with a pattern would take four times as long
+
+
+class AnyHistogram(Record, frozen=True):
+    """Any histogram: events by bucket."""
+
+    values: dict[Bucket, int] = field(default_factory=dict)
+
+
+class AllHistograms(Record, frozen=True):
+    """All histograms of a main ping."""
+
+    histograms: dict[str, AnyHistogram] = field(default_factory=dict)
+    keyedHistograms: dict[str, dict[str, AnyHistogram]] = field(default_factory=dict)
+
+
+class PingOfHistograms(Record, frozen=True):
+    """A main ping as far as its histograms."""
+
+    payload: AllHistograms = AllHistograms()
+
+
+_HISTOGRAMS_DECODER = msgspec.json.Decoder(PingOfHistograms)
+
+
+def explain(document: bytes) -> str | None:
+    """`histogram` where a histogram is not sound by schema, also one that is not counted.
+
+    Asked of pings that are rejected anyway, to name what is wrong at its root: reading all histograms of every ping
+    would take several times as long.
+    """
+    try:
+        _HISTOGRAMS_DECODER.decode(as_decodable(document).decode(errors="replace"))  # the names need not be UTF-8
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return "histogram"
+    return None
+
+
+KIND = Kind(
+    "telemetry",
+    "main",
+    MainPing,
+    describe,
+    count,
+    enrolments,
+    required={"payload": "nothing_to_count"},
+    reasons=(Reason("histogram", "A histogram's values are not counts by bucket.", before="count_negative"),),
+    explain=explain,
+)

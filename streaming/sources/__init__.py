@@ -1,0 +1,1 @@
+"""Where pings come from: files and topics, cut into micro-batches."""

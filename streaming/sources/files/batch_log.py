@@ -1,0 +1,80 @@
+"""Which files belong to which micro-batch, kept in the checkpoint."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from streaming.sources.base import damaged
+from streaming.storage.durability import sync_folder
+from streaming.storage.listing import Listed
+
+LISTED = "listed:"  # before the path of a list of files
+
+
+class FileLog:
+    """The files of each micro-batch, one line of JSON each, in a local file that only grows.
+
+    Line n, counted from 1, is what lies between offset n - 1 and offset n. A line that a crash cut short was seen by
+    nobody and is cut off. One process writes at a time.
+
+    Raises MissionControlError for a log that is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._starts = [0]
+        self.seen: set[str] = set()
+        path.touch()
+        sync_folder(path.parent)
+        self.refresh()
+        os.truncate(path, self._starts[-1])
+
+    def __len__(self) -> int:
+        """The number of micro-batches; the last offset."""
+        return len(self._starts) - 1
+
+    def refresh(self) -> None:
+        """Take note of lines that another process has written."""
+        with self._path.open("rb") as log:
+            log.seek(self._starts[-1])
+            for line in log:
+                if line.endswith(b"\n"):
+                    self._remember(line)
+
+    def append(self, files: Sequence[Listed]) -> None:
+        """Make the files the next micro-batch; on disk when this returns."""
+        line = json.dumps(files, separators=(",", ":")).encode() + b"\n"
+        with self._path.open("ab") as log:
+            log.write(line)
+            log.flush()
+            os.fsync(log.fileno())
+        self._remember(line)
+
+    def files(self, start: int, end: int) -> list[Listed]:
+        """The files between two offsets."""
+        with self._path.open("rb") as log:
+            log.seek(self._starts[start])
+            return [file for _ in range(start, end) for file in files_of(log.readline(), self._path)]
+
+    def _remember(self, line: bytes) -> None:
+        files = files_of(line, self._path)
+        self._starts.append(self._starts[-1] + len(line))
+        self.seen.update(name for file in files for name in file.names)
+
+
+def files_of(line: bytes, path: Path) -> list[Listed]:
+    """The files of a micro-batch, of a line of `files.log`. Raises MissionControlError for a line that is damaged."""
+    try:
+        found = json.loads(line)
+        files = [Listed(*file) for file in found]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(path) from error
+    if not isinstance(found, list) or not files or not all(map(_is_sound, files)):
+        raise damaged(path)
+    return files
+
+
+def _is_sound(file: Listed) -> bool:
+    """Whether all that is said of a file has its type."""
+    return [type(value) for value in file] == [str, int, int, str] and bool(file.path)

@@ -1,0 +1,114 @@
+"""A source of files, as the job sees it."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from pyspark.sql.datasource import DataSource
+
+from streaming.sources.base import DENSITY, Density, Read
+from streaming.sources.files.batch_log import FileLog
+from streaming.sources.files.data_source import PingFiles
+from streaming.sources.files.listing import check_source, list_files
+from streaming.sources.files.splits import have_few_rows
+from streaming.storage.listing import Listed, PassedOver
+from streaming.storage.locations import is_remote
+from streaming.storage.retry import NO_PATIENCE, START_SECONDS, Notes, Patience
+
+
+@dataclass
+class FileSource:
+    """A file, a folder, a glob or a URL; url: as normal_url gives it. Whom it tells what, it knows once checked."""
+
+    url: str
+    max_batch_bytes: int
+    patience: Patience = NO_PATIENCE
+    notes: Notes | None = None
+    data_source: ClassVar[type[DataSource]] = PingFiles
+
+    @property
+    def identity(self) -> str:
+        """The URL."""
+        return self.url
+
+    def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
+        """Raises MissionControlError when there is no such source or it holds no pings by its name.
+
+        An object store that does not answer is waited for half a minute.
+        """
+        self.patience = Patience.saying(say, stop)
+        check_source(self.url, replace(self.patience, seconds=START_SECONDS))
+
+    def trouble(self) -> str | None:
+        """That an object store does not answer, where that is so."""
+        return self.notes.read() if self.notes else None
+
+    def plan(self, checkpoint: Path) -> "FilePlan":
+        """The plan in a checkpoint's folder."""
+        folder = checkpoint / "scratch" / "waiting"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.notes = Notes(folder) if is_remote(self.url) else None
+        return FilePlan(self.url, checkpoint / "files.log", folder, self.max_batch_bytes, self.patience)
+
+
+class FilePlan:
+    """Which files are in which micro-batch: the log, and what is there now."""
+
+    def __init__(self, source: str, log: Path, notes: Path, max_bytes: int, patience: Patience) -> None:
+        self._source, self._path, self._notes, self._max_bytes = source, log, notes, max_bytes
+        self._patience = patience
+        self._log = FileLog(log)
+        self._newest = (0, 0)  # how many micro-batches there were, and the bytes of the last
+        self.passed_over = PassedOver()
+
+    def __len__(self) -> int:
+        return len(self._log)
+
+    def has_pings(self) -> bool:
+        """Whether there is or was a file to read."""
+        return bool(len(self._log) or self._list())
+
+    def look(self) -> PassedOver:
+        """The files that are ignored now."""
+        self._list()
+        return self.passed_over
+
+    def _list(self) -> list[Listed]:
+        self.passed_over = PassedOver()
+        return list_files(self._source, self._patience, self.passed_over)
+
+    def options(self) -> dict[str, str]:
+        """What PingFiles takes."""
+        paths = {"log": str(self._path), "notes": str(self._notes), "density": str(self._path.with_name(DENSITY))}
+        return {"source": self._source, "max_bytes": str(self._max_bytes), **paths}
+
+    def unread_bytes(self, committed: int) -> int:
+        """The sizes of the files that are not in the micro-batches before that number."""
+        unfinished = self._log.files(min(committed, len(self._log)), len(self._log))
+        new = [file for file in self._list() if not file.is_among(self._log.seen)]
+        return sum(max(file.size, 0) for file in [*unfinished, *new])
+
+    def read(self, number: int, document_bytes: int) -> Read:
+        """The files of a micro-batch."""
+        self._log.refresh()
+        files = self._log.files(number, number + 1)
+        return Read(sum(max(file.size, 0) for file in files), len(files))
+
+    def newest_bytes(self) -> int:
+        """The sizes of the newest micro-batch's files, of those that the log has read in: another thread reads on."""
+        count = len(self._log)
+        if self._newest[0] != count:
+            files = self._log.files(count - 1, count)
+            self._newest = count, sum(max(file.size, 0) for file in files)
+        return self._newest[1]
+
+    def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
+        """Notes how many rows the files of a micro-batch made."""
+        Density(self._path.with_name(DENSITY)).note(rows, self.read(number, document_bytes).bytes)
+
+    def has_few_rows(self, number: int, cores: int) -> bool:
+        """Whether its files are few bytes, unpacked, or the last ones made few rows."""
+        self._log.refresh()
+        return have_few_rows(self._log.files(number, number + 1), cores, Density(self._path.with_name(DENSITY)))

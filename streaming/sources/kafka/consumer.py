@@ -1,0 +1,153 @@
+"""Reading ranges of messages from a topic's partitions."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from streaming.errors import MissionControlError
+from streaming.sources.kafka import topic as kafka_topic
+from streaming.sources.kafka.topic import Topic, is_final, open_consumer
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message
+
+TAKEN_AT_ONCE = 50  # messages: a consumer holds as many beside its queue, whatever their size
+SAMPLED_MESSAGES = 200  # to learn how large messages are
+SAMPLED_FOR_SECONDS = 2.0
+
+
+class Range(NamedTuple):
+    """Messages of a partition from start to before end. lost: how many before start are gone for good."""
+
+    partition: int
+    start: int
+    end: int
+    lost: int = 0
+
+
+def read_messages(
+    topic: Topic, ranges: Sequence[Range], on_lost: Callable[[int, int], None]
+) -> Iterator["list[Message]"]:
+    """The messages of ranges, some at a time, one after another within a partition. An absent broker is waited for.
+
+    on_lost: told a partition and how many messages of its range are gone. Raises MissionControlError where the topic
+    cannot be read.
+    """
+    from confluent_kafka import TopicPartition
+
+    consumer = open_consumer(topic)
+    consumer.assign([TopicPartition(topic.name, each.partition, each.start) for each in ranges])
+    try:
+        yield from _Reading(topic, consumer, ranges, on_lost).messages()
+    finally:
+        consumer.unassign()
+
+
+class _Reading:
+    """Ranges on their way through a consumer: what of them is still to come."""
+
+    def __init__(
+        self, topic: Topic, consumer: "Consumer", ranges: Sequence[Range], on_lost: Callable[[int, int], None]
+    ) -> None:
+        self._topic, self._consumer, self._on_lost = topic, consumer, on_lost
+        self._places = {each.partition: each.start for each in ranges}
+        self._ends = {each.partition: each.end for each in ranges}
+        self._stuck_since: dict[int, float] = {}
+
+    def messages(self) -> Iterator["list[Message]"]:
+        """All there are."""
+        while self._ends:
+            yield self._wanted(take(self._consumer, 1.0))
+            for partition in [each for each in self._stuck_since if self._is_stuck(each)]:
+                self._skip_lost(partition)
+
+    def _wanted(self, messages: "list[Message]") -> "list[Message]":
+        """Those of messages that are in the ranges."""
+        wanted = []
+        for message in messages:
+            partition: int = message.partition()  # type: ignore[assignment]
+            end = self._ends.get(partition)
+            if end is None:
+                continue
+            if message.error() is not None:
+                self._heed(message)
+                continue
+            place: int = message.offset() + 1  # type: ignore[operator]
+            if place <= end:
+                wanted.append(message)
+            if place < end and not self._stuck_since:
+                self._places[partition] = place
+            else:
+                self._come_to(partition, place)
+        return wanted
+
+    def _is_stuck(self, partition: int) -> bool:
+        return time.monotonic() - self._stuck_since.get(partition, math.inf) > kafka_topic.PATIENCE_SECONDS
+
+    def _come_to(self, partition: int, place: int) -> None:
+        from confluent_kafka import TopicPartition
+
+        self._places[partition] = place
+        self._stuck_since.pop(partition, None)
+        if place >= self._ends[partition]:
+            del self._ends[partition]
+            self._consumer.incremental_unassign([TopicPartition(self._topic.name, partition)])
+
+    def _heed(self, message: "Message") -> None:
+        """Takes a message that is none: a partition's end, messages that are gone, a broker that cannot be read."""
+        from confluent_kafka import KafkaError
+
+        partition, error = message.partition(), message.error()
+        assert error
+        assert partition is not None
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._skip_lost(partition)
+            return
+        if is_final(error) or (error.code() != KafkaError._PARTITION_EOF and self._is_stuck(partition)):
+            raise MissionControlError(f"cannot read partition {partition} of {self._topic.url!r}: {error.str()}")
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._come_to(partition, message.offset() or 0)
+        if partition in self._ends:  # a partition may end early for a moment after its broker has come up
+            self._stuck_since.setdefault(partition, time.monotonic())
+
+    def _skip_lost(self, partition: int) -> None:
+        """Goes on at the first message that the partition still has, or at the end of the range where it has none."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        place, end = self._places[partition], self._ends[partition]
+        where = TopicPartition(self._topic.name, partition)
+        try:
+            first, after = self._consumer.get_watermark_offsets(where, timeout=kafka_topic.ANSWER_SECONDS)
+        except KafkaException:
+            first, after = place, end  # the broker is away: try that place once more
+        kept = max(first, place) if after > place else end
+        if kept > place:
+            self._on_lost(partition, min(kept, end) - place)
+        self._come_to(partition, min(kept, end))
+        if kept < end:
+            self._consumer.incremental_unassign([where])
+            self._consumer.incremental_assign([TopicPartition(self._topic.name, partition, kept)])
+
+
+def mean_bytes(topic: Topic, places: Mapping[int, int]) -> float:
+    """The mean size of some messages from an offset of each partition on, bytes; 0 where none comes."""
+    from confluent_kafka import TopicPartition
+
+    consumer = open_consumer(topic)
+    consumer.assign([TopicPartition(topic.name, partition, offset) for partition, offset in places.items()])
+    sizes: list[int] = []
+    give_up = time.monotonic() + SAMPLED_FOR_SECONDS
+    while len(sizes) < SAMPLED_MESSAGES and time.monotonic() < give_up:
+        messages = take(consumer, 0.2)
+        sizes += [len(message.value() or b"") for message in messages if message.error() is None]
+        if not messages and sizes:
+            break
+    consumer.unassign()
+    return sum(sizes) / len(sizes) if sizes else 0.0
+
+
+def take(consumer: "Consumer", seconds: float) -> "list[Message]":
+    """Some messages, as soon as there is one. `consume` alone would wait until there are as many as it may take."""
+    first = consumer.poll(seconds)
+    return [] if first is None else [first, *consumer.consume(TAKEN_AT_ONCE - 1, timeout=0)]

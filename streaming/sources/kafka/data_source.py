@@ -1,0 +1,367 @@
+"""A Kafka topic of pings as Spark's data source."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
+from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxBytes, SupportsTriggerAvailableNow
+from pyspark.sql.types import StructType
+
+from streaming.aggregation.counter import Counter, Delivery
+from streaming.aggregation.receipt import RECEIVED, SETTLE_MS, Cut, Receipts, cut, settled
+from streaming.aggregation.spill import BATCH_ROWS, batch_rows, room_of, spilled
+from streaming.errors import MissionControlError
+from streaming.sources.base import Density
+from streaming.sources.kafka.consumer import Range, mean_bytes, read_messages
+from streaming.sources.kafka.offsets import as_json, by_partition, first_offsets, utc_now_ms
+from streaming.sources.kafka.topic import PATIENCE_SECONDS, Away, NoSuchTopicError, Topic, patiently
+from streaming.sources.spark_source import PartialSums, by_delivery, counter_of
+from streaming.spark.python_start import spare_pandas
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from confluent_kafka import Message
+
+MAX_BATCH_BYTES = 4 << 30
+MAX_DEDUPING_BATCH_BYTES = 1 << 30  # where a row is a message, and a task holds all that it reads
+SLOW_BATCH_BYTES = 1 << 30  # more only where it is read within PACE_SECONDS
+PACE_SECONDS = 10.0
+FEW_MESSAGES = 300_000  # in few experiments each; can be held even if no two sum up, where a shuffle helps little
+SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
+FLUSH_ROWS = 50_000  # without those of delays, as many again at most where a row is a delivery
+UNKNOWN_BYTES = 32_768.0  # of a message, as long as none was seen: a main ping
+SAMPLE_SECONDS = 30.0  # how long a sample of messages' sizes is trusted
+_Result = TypeVar("_Result")
+
+
+@dataclass
+class RangesPartition(InputPartition):
+    """What one task reads. since_ms, until_ms: bounds of the times of receipt, see `receipt.Receipts`."""
+
+    ranges: list[Range]
+    since_ms: int = 0
+    until_ms: int | None = None
+    room: int = BATCH_ROWS
+
+
+class PingTopic(PartialSums):
+    """Partial sums of the pings in a topic. Options: TopicPlan's, cores, channel, country, submitted_at."""
+
+    @classmethod
+    def name(cls) -> str:
+        """What spark.readStream.format takes."""
+        return "missioncontrol_ping_topic"
+
+    def streamReader(self, schema: StructType) -> "PingTopicReader":  # noqa: N802 (Spark's name)
+        """The reader of a stream."""
+        return PingTopicReader(dict(self.options))
+
+
+class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
+    """Offset: the topic's id and, by partition, the message to read next.
+
+    By delivery also the time that no later message is received before: micro-batches are cut by the time of receipt.
+    """
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = {name.lower(): value for name, value in options.items()}
+        config = json.loads(self._options["config"])
+        self._topic = Topic(self._options["brokers"], self._options["topic"], config)
+        self._frozen: dict[str, Any] | None = None
+        self._mean_bytes, self._sampled_at = 0.0, -SAMPLE_SECONDS
+        self._planned = (time.monotonic(), 0)
+        self._missing_since: float | None = None
+
+    def initialOffset(self) -> dict[str, Any]:  # noqa: N802
+        """Where the checkpoint begins."""
+        return first_offsets(Path(self._options["begins"]))
+
+    def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
+        """As many bytes as a micro-batch may have."""
+        return ReadMaxBytes(int(self._options["max_bytes"]))
+
+    def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
+        """From now on, what is there now is all there is."""
+        given = self._options.get("ends")
+        self._frozen = patiently(lambda: self._all_there(json.loads(given) if given else None), self._topic.brokers)
+
+    def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
+        """One micro-batch on from start, as large as the limit; start when there is nothing, or no broker answers."""
+        try:
+            return self._next(start, limit)
+        except Away:
+            return start
+
+    def _next(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:
+        ends = self._frozen or (self._settled() if self._is_by_delivery else self._ends())
+        begin = self._begin(start, ends)
+        counts = unread(begin, ends)
+        if not counts:
+            return start
+        share = 1.0
+        if isinstance(limit, ReadMaxBytes):
+            mean = self._mean(begin, counts)
+            room = round(room_for(limit.max_bytes, mean * self._pace()))
+            if "density" in self._options:
+                room = Density.of(self._options).room(room)
+            share = min(1.0, room / (mean * sum(counts.values())))
+        planned = {place: math.ceil(count * share) for place, count in counts.items()}
+        if self._is_by_delivery:
+            return self._cut(start, begin, ends, sum(planned.values()))
+        self._planned = (time.monotonic(), sum(planned.values()))
+        return {"topic": ends["topic"], **begin, **{place: begin.get(place, 0) + planned[place] for place in planned}}
+
+    def _cut(
+        self, start: Mapping[str, Any], begin: dict[str, int], ends: Mapping[str, Any], room: int
+    ) -> dict[str, Any]:
+        """The end of a micro-batch of at most so many messages, cut by their time of receipt. Raises Away."""
+        since_ms = start.get(RECEIVED, 0)
+        last = {place: max(end, begin.get(place, 0)) for place, end in by_partition(ends).items()}
+        all_ = Cut(max(ends[RECEIVED], since_ms), last)
+        end = cut(begin, since_ms, all_, room, partial(self._offsets_at, last))
+        self._planned = (time.monotonic(), sum(unread(begin, end.offsets).values()))
+        return {"topic": ends["topic"], **begin, **end.offsets, RECEIVED: end.received_ms}
+
+    def _pace(self) -> float:
+        """Messages a second of the micro-batch before, which is done when the next one is asked for."""
+        planned_at, messages = self._planned
+        return messages / max(time.monotonic() - planned_at, 1e-3)
+
+    def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> Sequence[InputPartition]:
+        """A partition for each task; an absent broker is waited for.
+
+        Raises MissionControlError where messages are gone and that is not to be borne.
+        """
+        spark = os.getppid()
+
+        def plan() -> list[Range]:
+            if os.getppid() != spark:
+                raise MissionControlError("Spark has ended while its brokers were waited for")
+            return self._while_there(lambda: self._ranges(start, end), bears_loss=False)
+
+        ranges = patiently(plan, self._topic.brokers, seconds=math.inf)
+        messages = sum(each.end - each.start for each in ranges)
+        cores = int(self._options["cores"])
+        tasks = cores if messages * self._mean_bytes > SMALL_BATCH_BYTES or not self._mean_bytes else 1
+        if self._is_by_delivery:
+            since_ms, until_ms = start.get(RECEIVED, 0), end.get(RECEIVED)
+            return [RangesPartition(share, since_ms, until_ms) for share in share_out_whole(ranges, tasks)]
+        shares = share_out(ranges, tasks)
+        # Of many messages Spark sums up the rows, on disk where need be.
+        room = room_of(batch_rows(self._options), len(shares) if messages <= FEW_MESSAGES else 2)
+        return [RangesPartition(share, room=room) for share in shares]
+
+    def read(self, partition: InputPartition) -> Iterator["pa.RecordBatch"]:
+        """The partial sums of a partition."""
+        spare_pandas()
+        assert isinstance(partition, RangesPartition)
+        counter = counter_of(self._options)
+        receipts = Receipts(partition.since_ms, partition.until_ms)
+        counted = count_ranges(self._topic, partition.ranges, counter, self._bears_loss, receipts)
+        yield from spilled(counted, self._options.get("spill_to"), partition.room)
+
+    def commit(self, end: dict[str, Any]) -> None:
+        """Nothing: Spark's checkpoint keeps the offsets."""
+
+    def unread_bytes(self, start: dict[str, Any]) -> int:
+        """About how much there is to read from there on. Raises MissionControlError where no broker answers."""
+
+        def ask() -> int:
+            ends = self._ends()
+            begin = self._begin(start, ends)
+            counts = unread(begin, ends)
+            return round(self._mean(begin, counts) * sum(counts.values())) if counts else 0
+
+        return patiently(ask, self._topic.brokers)
+
+    def _ends(self) -> dict[str, Any]:
+        """The offsets after the last messages, as Spark keeps them. Raises Away."""
+        topic_id, offsets = self._while_there(self._topic.ends, bears_loss=self._bears_loss)
+        return {"topic": topic_id, **as_json(offsets)}
+
+    def _offsets_at(self, partitions: Iterable[str], received_ms: int) -> dict[str, int]:
+        """The first messages that were received at a time or later. Raises Away."""
+        return self._while_there(lambda: self._topic.offsets_at(partitions, received_ms), bears_loss=self._bears_loss)
+
+    def _newest_ms(self, partitions: Iterable[str]) -> int:
+        return self._while_there(lambda: self._topic.newest_ms(partitions), bears_loss=self._bears_loss)
+
+    def _settled(self) -> dict[str, Any]:
+        """Where messages end that are followed by none that was received earlier, as Spark keeps it. Raises Away."""
+        ends = self._ends()
+        places = by_partition(ends)
+        end = settled(places, self._newest_ms(places), utc_now_ms(), partial(self._offsets_at, places))
+        return {"topic": ends["topic"], RECEIVED: end.received_ms, **end.offsets}
+
+    def _all_there(self, given: dict[str, Any] | None) -> dict[str, Any]:
+        """Where the topic ends now, or where it is said to, as Spark keeps it. Raises Away.
+
+        By delivery, messages that are on their way are waited for.
+        """
+        ends, now_ms = given or self._ends(), utc_now_ms()
+        if not self._is_by_delivery or RECEIVED in ends:
+            return ends
+        places = by_partition(ends)
+        newest_ms = self._newest_ms(places)
+        if given is None and newest_ms > now_ms - SETTLE_MS:
+            time.sleep(SETTLE_MS / 1000)
+            later, found = self._ends(), self._offsets_at(places, now_ms + 1)
+            places = {place: max(end, min(found[place], later[place])) for place, end in places.items()}
+        return {"topic": ends["topic"], RECEIVED: min(newest_ms, now_ms), **places}
+
+    def _while_there(self, ask: Callable[[], _Result], *, bears_loss: bool) -> _Result:
+        """What brokers answer. Raises Away, also where they say that there is no such topic.
+
+        Raises NoSuchTopicError where they do for half a minute, unless that loss is to be borne.
+        """
+        try:
+            answer = ask()
+        except NoSuchTopicError as error:
+            self._missing_since = self._missing_since or time.monotonic()
+            if bears_loss or time.monotonic() - self._missing_since < PATIENCE_SECONDS:
+                raise Away(str(error)) from error  # a cluster may be coming up, or the topic be made anew
+            raise
+        except Away:
+            self._missing_since = None
+            raise
+        self._missing_since = None
+        return answer
+
+    @property
+    def _is_by_delivery(self) -> bool:
+        return by_delivery(self._options)
+
+    @property
+    def _bears_loss(self) -> bool:
+        return self._options["on_data_loss"] == "count"
+
+    def _begin(self, start: dict[str, Any], ends: dict[str, Any]) -> dict[str, int]:
+        """Where to go on: of a topic made anew, and of a partition that is new, at its first message."""
+        if start["topic"] == ends["topic"]:
+            return by_partition(start)
+        if not self._bears_loss:
+            self._refuse_new_topic()
+        return {}
+
+    def _refuse_new_topic(self) -> NoReturn:
+        raise MissionControlError(
+            f"the topic {self._topic.url!r} was deleted and made anew since the checkpoint was written: what of the "
+            "old one was not read is lost. To go on with the new one and count the loss: --on-data-loss count"
+        )
+
+    def _ranges(self, start: dict[str, Any], end: dict[str, Any]) -> list[Range]:
+        from confluent_kafka.admin import OffsetSpec
+
+        begin = self._begin(start, end)
+        topic_id, _ = self._topic.describe()
+        if topic_id != end["topic"]:  # what was planned before a kill went with the topic
+            planned = sum(unread(begin, end).values())
+            return [Range(-1, 0, 0, lost=planned)] if self._bears_loss else self._refuse_new_topic()
+        wanted = {int(place): offset for place, offset in by_partition(end).items()}
+        firsts = self._topic.offsets(list(wanted), OffsetSpec.earliest())
+        ranges = []
+        for partition, stop in sorted(wanted.items()):
+            first = begin.get(str(partition), 0)
+            lost = min(max(firsts[partition] - first, 0), stop - first)
+            if lost > 0 and str(partition) in begin and not self._bears_loss:
+                raise _loss(self._topic, partition, lost)
+            if stop > first:
+                ranges.append(Range(partition, first + lost, stop, lost if str(partition) in begin else 0))
+        if start["topic"] != end["topic"]:
+            ranges.append(Range(-1, 0, 0, lost=1))  # nobody can say how many
+        return ranges
+
+    def _mean(self, begin: Mapping[str, int], counts: Mapping[str, int]) -> float:
+        """The mean size of some of the next messages, bytes."""
+        if time.monotonic() - self._sampled_at > SAMPLE_SECONDS:
+            places = {int(place): begin.get(place, 0) for place in counts}
+            self._mean_bytes = mean_bytes(self._topic, places) or self._mean_bytes or UNKNOWN_BYTES
+            self._sampled_at = time.monotonic()
+        return self._mean_bytes
+
+
+def unread(begin: Mapping[str, Any], ends: Mapping[str, Any]) -> dict[str, int]:
+    """Messages by partition, of those that have any."""
+    counts = {place: end - begin.get(place, 0) for place, end in by_partition(ends).items()}
+    return {place: count for place, count in counts.items() if count > 0}
+
+
+def room_for(max_bytes: int, bytes_a_second: float) -> float:
+    """How large a micro-batch may be, bytes: large only where that is soon done, for pages wait, kills repeat it."""
+    return min(max_bytes, max(SLOW_BATCH_BYTES, bytes_a_second * PACE_SECONDS))
+
+
+def share_out(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:
+    """The ranges, cut where need be, for as many tasks with as many messages each; the same at each call."""
+    quota = max(1, -(-sum(each.end - each.start for each in ranges) // tasks))
+    shares: list[list[Range]] = [[]]
+    room = quota
+    for partition, start, end, lost in ranges:
+        first = start
+        while first < end or lost:
+            if not room:
+                shares.append([])
+                room = quota
+            stop = min(end, first + room)
+            shares[-1].append(Range(partition, first, stop, lost))
+            room -= stop - first
+            first, lost = stop, 0
+    return shares
+
+
+def share_out_whole(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:
+    """The ranges, each in one piece, for as many tasks; the same at each call."""
+    shares: list[list[Range]] = [[] for _ in range(min(tasks, len(ranges)))]
+    for each in sorted(ranges, key=lambda each: (each.start - each.end, each.partition)):
+        min(shares, key=lambda share: sum(each.end - each.start for each in share)).append(each)
+    return shares
+
+
+def _loss(topic: Topic, partition: int, lost: int) -> MissionControlError:
+    return MissionControlError(
+        f"{lost:,} messages of partition {partition} of {topic.url!r} fell off the topic's retention before they were "
+        "read. To go on without them and count the loss: --on-data-loss count"
+    )
+
+
+def count_ranges(
+    topic: Topic, ranges: Sequence[Range], counter: Counter, bears_loss: bool, receipts: Receipts | None = None
+) -> Iterator["pa.RecordBatch"]:
+    """Reads, decodes and sums; batches of contract.partial_schema(). A message without a value is rejected as empty.
+
+    receipts: of a counter by delivery.
+    Raises MissionControlError where messages are gone since the ranges were planned, and that is not to be borne.
+    """
+
+    def lose(partition: int, count: int) -> None:
+        if not bears_loss:
+            raise _loss(topic, partition, count)
+        counter.reject("messages_lost", time.time_ns() // 1000, pings=count)
+
+    for each in ranges:
+        if each.lost:
+            lose(each.partition, each.lost)
+    for messages in read_messages(topic, [each for each in ranges if each.end > each.start], lose):
+        counter.add_all(
+            [message.value() or b"" for message in messages],
+            [message.timestamp()[1] * 1000 for message in messages],
+            [_delivery(message, receipts) for message in messages] if receipts and counter.by_delivery else None,
+        )
+        del messages  # before the next ones come: they may be large
+        if len(counter) > FLUSH_ROWS:
+            yield counter.partial_sums()
+    if len(counter):
+        yield counter.partial_sums()
+
+
+def _delivery(message: "Message", receipts: Receipts) -> Delivery:
+    """A message's number, by which they are in the order of partitions, then of offsets, and when it was received."""
+    partition, offset = message.partition() or 0, message.offset() or 0
+    return Delivery((partition << 48) + offset, receipts.received_us(partition, message.timestamp()[1]))

@@ -1,0 +1,54 @@
+"""Where in a topic micro-batches begin and end, as Spark's checkpoint says."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from streaming.aggregation.receipt import RECEIVED
+from streaming.sources.base import damaged, read_json
+
+
+def as_json(offsets: Mapping[int, int]) -> dict[str, int]:
+    """Offsets by partition as a checkpoint keeps them."""
+    return {str(partition): offset for partition, offset in sorted(offsets.items())}
+
+
+def utc_now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+BROKERS = "brokers.json"  # where the topic was last reached, for who asks beside the job
+
+
+def offsets_before(folder: Path, number: int) -> dict[str, Any]:
+    """Where in a topic the micro-batch of a number begins, as Spark keeps it."""
+    path = folder / "spark" / "offsets" / str(number - 1)
+    if number and path.is_file():
+        try:
+            return json.loads(path.read_text().splitlines()[-1])
+        except (ValueError, IndexError, RecursionError) as error:
+            raise damaged(path) from error
+    return first_offsets(folder / "topic.json")
+
+
+def first_offsets(path: Path) -> dict[str, Any]:
+    """Where in a topic the first micro-batch begins: what `topic.json` in a checkpoint says."""
+    begins = read_json(path)
+    try:
+        time = {RECEIVED: begins[RECEIVED]} if RECEIVED in begins else {}
+        return {"topic": begins["topic_id"], **begins["start"], **time}
+    except (TypeError, KeyError) as error:
+        raise damaged(path) from error
+
+
+def by_partition(offsets: Mapping[str, Any]) -> dict[str, int]:
+    """Of offsets as Spark keeps them those of the partitions alone."""
+    return {place: offset for place, offset in offsets.items() if place.isdigit()}
+
+
+def brokers_note(folder: Path) -> Path:
+    """The file in a checkpoint that says where the topic was last reached."""
+    return folder / BROKERS

@@ -1,0 +1,334 @@
+"""A Kafka topic and its brokers: what is asked of them, and how long."""
+
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, KafkaError, Producer
+    from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo
+
+SCHEME = "kafka://"
+ANSWER_SECONDS = 10.0
+HEAR_SECONDS = 0.2  # how often to hear whether brokers refuse us, while an answer is awaited
+PATIENCE_SECONDS = 30.0  # how long brokers that do not answer are waited for
+LARGEST_MESSAGE = 16 << 20
+NAMED_TOPICS = 8
+# Of librdkafka's defaults the first costs a factor of fifteen.
+TUNED = {
+    "fetch.queue.backoff.ms": 2,
+    "queued.max.messages.kbytes": 32768,
+    "fetch.message.max.bytes": 1 << 20,  # larger messages come too; larger fetches leave the caches of processors
+    "fetch.max.bytes": 64 << 20,
+    "reconnect.backoff.max.ms": 1000,
+    "topic.metadata.refresh.interval.ms": 10_000,
+}
+# A value of --kafka-config for one of these would have no effect.
+_SET_BY_US = {
+    **dict.fromkeys(("bootstrap.servers", "metadata.broker.list"), "the URL of the topic names the brokers"),
+    **dict.fromkeys(
+        ("group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof", "isolation.level"),
+        "exact counts need the value that Mission Control sets",
+    ),
+    "auto.offset.reset": "--starting-offsets says where a new checkpoint begins",
+}
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+_BROKER = re.compile(rf"[^:\s][^\s]*:({_PORT})")
+_Client = TypeVar("_Client")
+_Result = TypeVar("_Result")
+
+
+class Away(Exception):  # noqa: N818 (a state that passes)
+    """No broker answers, or none lets us in. is_refusal: the latter."""
+
+    def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
+        super().__init__(reason)
+        self.is_refusal = is_refusal
+
+
+class NoSuchTopicError(MissionControlError):
+    """There is none of that name; so a cluster that has just come up may say for a moment of one that it has."""
+
+
+def is_topic(source: str) -> bool:
+    """Whether a source is a topic of Kafka's."""
+    return source[: len(SCHEME)].lower() == SCHEME
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic and how its brokers are reached."""
+
+    brokers: str
+    name: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, url: str, config: Mapping[str, str]) -> "Topic":
+        """The topic of `kafka://HOST:PORT[,...]/TOPIC`.
+
+        Raises MissionControlError for a URL that is none, and for a setting that would have no effect.
+        """
+        brokers, _, name = url[len(SCHEME) if is_topic(url) else 0 :].partition("/")
+        hosts = brokers.split(",")
+        if not name or "/" in name or not all(map(_BROKER.fullmatch, hosts)):
+            raise MissionControlError(f"expected kafka://HOST:PORT[,HOST:PORT...]/TOPIC; got {url!r}")
+        for setting in config:
+            if setting in _SET_BY_US:
+                raise MissionControlError(
+                    f"{setting} in --kafka-config would have no effect: {_SET_BY_US[setting]}. Remove that line"
+                )
+        return cls(brokers, name, config)
+
+    @property
+    def url(self) -> str:
+        """How the topic was named."""
+        return f"{SCHEME}{self.brokers}/{self.name}"
+
+    @cached_property
+    def _admin(self) -> "AdminClient":
+        from confluent_kafka.admin import AdminClient
+
+        return self._client(AdminClient, {**self.config, "error_cb": self._hear})
+
+    @cached_property
+    def _heard(self) -> "_Heard":
+        return _Heard()
+
+    def _hear(self, error: "KafkaError") -> None:
+        from confluent_kafka import KafkaError
+
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._heard.is_down = True
+        elif error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            self._heard.refusal = error.str()
+        elif error.code() in (KafkaError._RESOLVE, KafkaError._TRANSPORT):
+            self._heard.trouble = error.str()
+
+    def away(self) -> Away | None:
+        """Whether the connection to all brokers was lost and none has answered since, and why."""
+        self._admin.poll(0)
+        if self._heard.is_down:
+            try:
+                self.cluster_id(timeout=1.0)
+            except Away as away:
+                return away
+            self._heard.is_down = False
+        return None
+
+    def consumer(self) -> "Consumer":
+        """A consumer that belongs to no group and commits nothing."""
+        from confluent_kafka import Consumer
+
+        needed = {
+            "group.id": "missioncontrol",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+        }
+        return self._client(Consumer, {**TUNED, **self.config, **needed})
+
+    def producer(self) -> "Producer":
+        """A producer that sends each message once and takes those of 10 MB."""
+        from confluent_kafka import Producer
+
+        ours = {"message.max.bytes": LARGEST_MESSAGE, "enable.idempotence": True, "linger.ms": 5}
+        return self._client(Producer, {**ours, "message.timeout.ms": 0, **self.config})
+
+    def require(self) -> None:
+        """Raises MissionControlError where there is no such topic, or no broker answers for half a minute."""
+        patiently(self.named, self.brokers, bears_refusal=False)
+
+    def named(self) -> tuple[str, int]:
+        """The same as `describe`, for a person: where there is no such topic, those that there are are named."""
+        try:
+            return self.describe()
+        except NoSuchTopicError as error:
+            raise NoSuchTopicError(f"{error}{self._others()}") from error
+
+    def _others(self) -> str:
+        """Names of topics that there are, those near this one's first; nothing where brokers do not list them."""
+        from confluent_kafka import KafkaException
+
+        try:
+            listed = self._admin.list_topics(timeout=ANSWER_SECONDS).topics
+        except KafkaException:
+            return ""
+        names = sorted(name for name in listed if not name.startswith("__"))
+        near = get_close_matches(self.name, names, NAMED_TOPICS, cutoff=0)
+        more = f" and {len(names) - len(near):,} more" if len(names) > len(near) else ""
+        return f"; the brokers have {', '.join(near)}{more}" if near else "; the brokers have none"
+
+    def _client(self, kind: Callable[[dict[str, Any]], _Client], settings: Mapping[str, Any]) -> _Client:
+        """A client of Kafka's, quiet. Raises MissionControlError where it does not take a setting."""
+        from confluent_kafka import KafkaException
+
+        quiet = {"error_cb": lambda error: None, "log_level": 0}
+        try:
+            return kind({**quiet, **settings, "bootstrap.servers": self.brokers})
+        except KafkaException as error:
+            raise MissionControlError(f"Kafka's client does not take --kafka-config: {error.args[0].str()}") from error
+        except (TypeError, ValueError) as error:  # a setting that takes a function, such as error_cb
+            raise MissionControlError(f"Kafka's client does not take --kafka-config: {error}") from error
+
+    def cluster_id(self, timeout: float = ANSWER_SECONDS) -> str:
+        """What the brokers call their cluster. Raises Away where none answers in so many seconds."""
+        return self._answer(self._admin.describe_cluster(request_timeout=timeout)).cluster_id
+
+    def describe(self) -> tuple[str, int]:
+        """The topic's id, another one when it is made anew, and the number of its partitions.
+
+        Raises Away where no broker answers, NoSuchTopicError where there is none.
+        """
+        from confluent_kafka import TopicCollection
+
+        described = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=ANSWER_SECONDS)
+        found = self._answer(described[self.name])
+        return str(found.topic_id), len(found.partitions)
+
+    def ends(self) -> tuple[str, dict[int, int]]:
+        """The topic's id, and the offset after the last message of each partition. Raises Away."""
+        from confluent_kafka.admin import OffsetSpec
+
+        topic_id, count = self.describe()
+        return topic_id, self.offsets(range(count), OffsetSpec.latest())
+
+    def firsts(self, partitions: Sequence[int]) -> dict[int, int]:
+        """The offset of the first message that each partition still has. Raises Away."""
+        from confluent_kafka.admin import OffsetSpec
+
+        return self.offsets(partitions, OffsetSpec.earliest())
+
+    def offsets(self, partitions: Sequence[int], at: Any) -> dict[int, int]:
+        """The offset of each partition at an OffsetSpec; -1 where no message is that new. Raises Away."""
+        return {place: found.offset for place, found in self._list(partitions, at).items()}
+
+    def offsets_at(self, partitions: Iterable[str], received_ms: int) -> dict[str, int]:
+        """By partition, the first message whose timestamp is a time or later, milliseconds since 1970. Raises Away.
+
+        A number above all offsets where there is none.
+        """
+        from confluent_kafka.admin import OffsetSpec
+
+        found = self.offsets([int(place) for place in partitions], OffsetSpec.for_timestamp(received_ms))
+        return {str(place): offset if offset >= 0 else sys.maxsize for place, offset in found.items()}
+
+    def newest_ms(self, partitions: Iterable[str]) -> int:
+        """The greatest timestamp in some partitions, milliseconds since 1970; 0 where there is none. Raises Away."""
+        from confluent_kafka.admin import OffsetSpec
+
+        found = self._list([int(place) for place in partitions], OffsetSpec.max_timestamp())
+        return max((each.timestamp for each in found.values() if each.offset >= 0), default=0)
+
+    def _list(self, partitions: Sequence[int], at: Any) -> "dict[int, ListOffsetsResultInfo]":
+        from confluent_kafka import IsolationLevel, TopicPartition
+
+        if not partitions:
+            return {}
+        wanted = {TopicPartition(self.name, partition): at for partition in partitions}
+        asked = self._admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
+        )
+        return {place.partition: self._answer(answer) for place, answer in asked.items()}
+
+    def _answer(self, future: Any) -> Any:
+        """What a broker answers. Raises Away where none does, NoSuchTopicError where there is no such topic.
+
+        Of a broker that goes down or comes up anything may be heard, so only what will stay so is an error.
+        """
+        from confluent_kafka import KafkaError, KafkaException
+
+        try:
+            while not future.done() and self._heard.refusal is None:
+                wait([future], timeout=HEAR_SECONDS)
+                self._admin.poll(0)
+            answer = future.result(timeout=0)
+        except TimeoutError as error:
+            raise self._away("no answer") from error
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+                raise NoSuchTopicError(f"no such topic: {self.url!r}") from error
+            if is_final(reason):
+                raise MissionControlError(f"cannot read {self.url!r}: {reason.str()}") from error
+            raise self._away(reason.str()) from error
+        self._heard.refusal = self._heard.trouble = None
+        return answer
+
+    def _away(self, reason: str) -> Away:
+        refusal, self._heard.refusal = self._heard.refusal, None
+        return Away(refusal or self._heard.trouble or reason, is_refusal=refusal is not None)
+
+
+@dataclass
+class _Heard:
+    """What a client says of its connections since an answer came."""
+
+    is_down: bool = False
+    refusal: str | None = None
+    trouble: str | None = None
+
+
+def is_final(error: "KafkaError") -> bool:
+    """Whether asking once more would give the same."""
+    from confluent_kafka import KafkaError
+
+    return error.code() in (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION, KafkaError._INVALID_ARG,
+    )  # fmt: skip
+
+
+def patiently(
+    ask: Callable[[], _Result],
+    brokers: str,
+    stop: threading.Event | None = None,
+    say: Callable[[str], None] = lambda notice: None,
+    *,
+    seconds: float | None = None,
+    bears_refusal: bool = True,
+) -> _Result:
+    """What brokers answer, which are waited for, half a minute unless told otherwise; that they are is said once.
+
+    Raises MissionControlError where none answers in time, or none has when stop is set, or, unless that is to be
+    borne, where they let nobody in.
+    """
+    stop, has_said = stop or threading.Event(), False
+    give_up = time.monotonic() + (PATIENCE_SECONDS if seconds is None else seconds)
+    while True:
+        try:
+            return ask()
+        except Away as away:
+            if away.is_refusal and not bears_refusal:
+                raise MissionControlError(
+                    f"the brokers at {brokers} refuse the connection: {away}. A file named with --kafka-config says "
+                    "how to connect"
+                ) from away
+            if not has_said:
+                say(f"no broker answers at {brokers} yet: waiting")
+                has_said = True
+            if time.monotonic() > give_up or stop.wait(0.5):
+                raise MissionControlError(f"no broker answers at {brokers}: {away}") from away
+
+
+_consumers: dict[str, "Consumer"] = {}
+
+
+def open_consumer(topic: Topic) -> "Consumer":
+    """The consumer of this process: Spark's Python workers live on from task to task, and so does the connection."""
+    key = json.dumps([topic.brokers, dict(topic.config)])
+    if key not in _consumers:
+        _consumers[key] = topic.consumer()
+    return _consumers[key]

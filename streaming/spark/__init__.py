@@ -1,0 +1,1 @@
+"""Spark itself: Java, sessions, clusters, what its processes start with."""

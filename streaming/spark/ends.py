@@ -1,0 +1,129 @@
+"""How Spark's Java ended, and a watch that ends one that is out of memory."""
+
+import math
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streaming.errors import MissionControlError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+MEMORY, DRIVER_MEMORY = "spark.driver.memory", "1g"
+# With what Java ends by itself: -XX:+ExitOnOutOfMemoryError, and Spark's SparkExitCode.
+_OUT_OF_MEMORY_CODES, _UNCAUGHT_CODES = (3, 52), (50, 51)
+_UNCAUGHT = re.compile(r"Uncaught exception in thread Thread\[([^\],]*).*\n(?:\s*(\S.*))?")
+WATCH_SECONDS, CHOKED_SECONDS, CHOKED_SHARE = 5.0, 30.0, 0.95
+EXIT_SECONDS = 60
+DEATH_SECONDS = 2.0  # from a lost connection to the end of the process behind it
+# Such settings may hold keys and stay off a command line, which everybody can read.
+UNSPOKEN = re.compile(r"spark\.executorEnv\.|.*(secret|password|token|credential|access\.?key)", re.IGNORECASE)
+
+
+class SparkEndedError(MissionControlError):
+    """Spark's Java ended by itself, or somebody ended it."""
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether it is what Py4J raises when Java does not answer any more."""
+    return isinstance(error, ConnectionError | EOFError) or "py4j" in type(error).__module__
+
+
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process ends within DEATH_SECONDS."""
+    try:
+        process.wait(DEATH_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def how_ended(code: int, log: Path, memory: str) -> str:
+    """With which exit code or signal Java ended, and what that means."""
+    if code < 0:
+        return f"by signal {-code} ({signal.strsignal(-code)}): was it killed, or was there too little memory?"
+    if code in _OUT_OF_MEMORY_CODES:
+        return f"with exit code {code}: out of memory. {more_memory(memory)}"
+    found = list(_UNCAUGHT.finditer(log.read_text(errors="replace"))) if code in _UNCAUGHT_CODES else []
+    if found:
+        thread, said = found[-1].groups()
+        return f"with exit code {code}: an error in its thread {thread!r} that nothing caught: {said or 'unknown'}"
+    return f"with exit code {code}"
+
+
+def bytes_of(memory: str) -> int:
+    """What Spark spells as 1g, 512m or a number of MiB, in bytes. Raises MissionControlError where it is neither."""
+    said = re.fullmatch(r"(\d+)\s*([bkmgtp]?)b?", memory.strip().lower())
+    if said is None:
+        raise MissionControlError(f"expected {MEMORY} as Spark takes it, such as 2g; got {memory!r}")
+    return int(said[1]) << 10 * "bkmgtp".index(said[2] or "m")
+
+
+def more_memory(now: str) -> str:
+    """What to do where Spark's Java has too little memory. now: how much it has, as Spark spells it."""
+    return f"It has {now}: give it more by a line such as {MEMORY} = 2g in a file that --spark-config names"
+
+
+def end_with_any_thread(spark: "SparkSession") -> None:
+    """Makes Java end when an error ends one of its threads, for which the others would wait for ever."""
+    jvm = spark._jvm
+    assert jvm is not None
+    handler = jvm.org.apache.spark.util.SparkUncaughtExceptionHandler(True)
+    jvm.java.lang.Thread.setDefaultUncaughtExceptionHandler(handler)
+
+
+class MemoryWatch:
+    """Ends a Java that does nothing but collect garbage: it is out of memory, and may take hours to say so.
+
+    now, collected_seconds: the time, and how long garbage was collected until then, for tests.
+    """
+
+    def __init__(
+        self,
+        spark: "SparkSession",
+        *,
+        now: Callable[[], float] = time.monotonic,
+        collected_seconds: Callable[[], float] | None = None,
+    ) -> None:
+        # A session that somebody else started has none.
+        self._process: subprocess.Popen[bytes] | None = getattr(spark.sparkContext._gateway, "proc", None)
+        self._memory = spark.sparkContext.getConf().get(MEMORY, DRIVER_MEMORY)
+        self._jvm, self._now = spark._jvm, now
+        self._collected_seconds = collected_seconds or self._ask
+        self._seen = (now(), math.inf)
+        self.has_ended = False  # Java, by this
+        self._choked_since: float | None = None
+
+    def look(self) -> None:
+        """Looks every WATCH_SECONDS. Raises SparkEndedError once Java has been ended for that."""
+        (then, before), now = self._seen, self._now()
+        if now - then < WATCH_SECONDS:
+            return
+        collected = self._collected_seconds()
+        now = self._now()
+        self._seen = (now, collected)
+        if collected - before < CHOKED_SHARE * (now - then):
+            self._choked_since = None
+            return
+        self._choked_since = self._choked_since or then
+        if now - self._choked_since >= CHOKED_SECONDS:
+            if self._process is not None:
+                self._process.kill()
+                self.has_ended = True
+            raise SparkEndedError(f"Spark's Java was ended: out of memory. {more_memory(str(self._memory))}")
+
+    def _ask(self) -> float:
+        beans = self._jvm.java.lang.management.ManagementFactory.getGarbageCollectorMXBeans()  # type: ignore[union-attr]
+        return sum(bean.getCollectionTime() for bean in beans) / 1000
+
+
+def last_words(log: Path) -> str:
+    """The line of Spark's log that says best what went wrong."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"exception|error", line, re.IGNORECASE)]
+    return re.sub(r'^Exception in thread "\w+" [\w.$]+: ', "", (telling or lines[-1:] or [""])[0])

