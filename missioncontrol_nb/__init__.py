@@ -1,7 +1,4 @@
-"""Mission Control for data scientists: load the grouped dataset, rate it, chart it, watch releases.
-
-Nothing is imported before it is used; pyspark never is.
-"""
+"""The public API for data scientists: load the grouped dataset, compute rates, draw charts and monitor releases."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -28,6 +25,7 @@ __all__ = [
     "releases",
 ]
 
+# Modules are imported on first use. pyspark is never imported.
 _MODULES = ("dashboard", "monitor", "releases")
 _HOMES = {
     "Aggregator": "missioncontrol_nb.aggregator",

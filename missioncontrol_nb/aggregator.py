@@ -1,4 +1,4 @@
-"""The Spark job of `missioncontrol aggregate --follow`, started, watched and stopped from Python."""
+"""Control from Python of the Spark job of `missioncontrol aggregate --follow`: start, monitor and stop it."""
 
 import os
 from datetime import datetime
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Aggregator(AggregatorProcess):
-    """Follows a source into a dataset in a process of its own.
+    """Runs `missioncontrol aggregate --follow` for a source and a dataset in a child process.
 
-    source, dataset: paths or URLs. options: those of the command, spelled as Python does: `trigger=0.5`,
-    `recount=True`, `checkpoint="state"`, several values of one as a list; None and, of a flag, False leave one out.
-    Raises MissionControlError for an option that the command does not have, and for a value that is none.
+    source, dataset: paths or URLs. options: the command's options with Python names: `trigger=0.5`, `recount=True`,
+    `checkpoint="state"`, several values of one option as a list. None omits an option, and False omits a flag.
+    Raises MissionControlError for an option that the command does not have, and for an invalid value.
 
     >>> with Aggregator("pings/", "data/") as aggregator:  # doctest: +SKIP
     ...     print(aggregator.progress)
@@ -49,7 +49,7 @@ def _as_arguments(options: dict[str, object]) -> list[str]:
 
 
 def _options() -> dict[str, "click.Option"]:
-    """The options of the command by their names in Python; those that are given otherwise left out."""
+    """The command's options by Python name, without dataset, follow and help, which are not given as options here."""
     import click
 
     from missioncontrol_nb.commands.aggregate import command

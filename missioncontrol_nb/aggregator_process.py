@@ -1,4 +1,4 @@
-"""`missioncontrol aggregate --follow` in a process of its own: started, watched and stopped."""
+"""A child process that runs `missioncontrol aggregate --follow`: start, monitor and stop it."""
 
 import signal
 import sys
@@ -16,9 +16,10 @@ _LINES_KEPT = 200
 
 
 class AggregatorProcess:
-    """Follows a source into a dataset in a process of its own, with options as a command line has them.
+    """Runs `missioncontrol aggregate --follow` for a source and a dataset in a child process.
 
-    progress: the newest line of its output; log: its newest lines, those on standard error among them.
+    options: command-line arguments; progress: the newest line of standard output; log: the newest lines of standard
+    output and standard error.
     """
 
     def __init__(self, source: str, dataset: str, options: Sequence[str] = ()) -> None:
@@ -28,7 +29,7 @@ class AggregatorProcess:
         self.log: deque[str] = deque(maxlen=_LINES_KEPT)
 
     def start(self) -> None:
-        """Start the process; it takes some seconds until it counts. Raises MissionControlError when it runs already."""
+        """Start the process, which counts after some seconds. Raises MissionControlError when it is already running."""
         if self.running:
             raise MissionControlError("the aggregator runs already: stop it first")
         self.progress = "starting"
@@ -36,18 +37,18 @@ class AggregatorProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._process is not None and self._process.is_running
 
     @property
     def pid(self) -> int | None:
-        """The process's id, None before the start."""
+        """The process id, None before the start."""
         return self._process.pid if self._process else None
 
     def stop(self) -> int:
-        """End the process after the micro-batch that it is at; its exit code. To stop twice does no harm.
+        """Stop the process after its current micro-batch and return its exit code; stopping twice is harmless.
 
-        Raises MissionControlError with the process's last words when it had failed.
+        Raises MissionControlError with the last line of the log when the process had failed.
         """
         if self._process is None:
             return 0

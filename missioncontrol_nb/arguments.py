@@ -1,4 +1,4 @@
-"""Arguments of the library's functions: each kind of argument is checked, and put into one form, in one place here."""
+"""Validation and normalisation of the arguments of the library's functions, with one function for each kind."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,16 +19,16 @@ Time = str | date | datetime | None
 Values = str | Iterable[str] | None
 Kind = TypeVar("Kind")
 
-TOO_MANY = 2.0**63  # for a column of 64-bit integers
-LONGEST_PLACE = 4096  # bytes of a path in Linux
-_LONGEST_SHOWN = 60  # characters of a value in a message
+TOO_MANY = 2.0**63  # the smallest count that a column of 64-bit integers cannot hold
+LONGEST_PLACE = 4096  # maximum length of a Linux path, in bytes
+_LONGEST_SHOWN = 60  # maximum length of a value in a message, in characters
 
 
 def names(argument: str, values: Any) -> tuple[str, ...]:
-    """One name, or several in a list, tuple, set, array, Index or Series, as a tuple in which each stands once.
+    """One name, or several in a list, tuple, set, array, Index or Series, as a tuple without duplicates.
 
-    A set is sorted, for it has no order. Raises MissionControlError for what holds anything but text, and for text
-    that UTF-8 cannot hold.
+    A set is sorted, because it has no order. Raises MissionControlError for values that are not text, and for text
+    that UTF-8 cannot encode.
     """
     if isinstance(values, str):
         return (utf8(argument, values),)
@@ -48,7 +48,7 @@ def _no_names(argument: str, value: Any) -> MissionControlError:
 
 
 def utf8(argument: str, text: str) -> str:
-    """The text itself. Raises MissionControlError for half of a surrogate pair, which no file and no query holds."""
+    """The text unchanged. Raises MissionControlError for a lone surrogate, which no file or query can hold."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -57,7 +57,7 @@ def utf8(argument: str, text: str) -> str:
 
 
 def choice(kind: str, value: Any, known: Iterable[str]) -> str:
-    """One of the known names. Raises MissionControlError, with the near names, for anything else."""
+    """One of the known names. Raises MissionControlError, with similar names, for anything else."""
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
         raise unknown_name(kind, value if isinstance(value, str) else brief(value), known)
@@ -65,7 +65,7 @@ def choice(kind: str, value: Any, known: Iterable[str]) -> str:
 
 
 def text(argument: str, value: Any) -> str:
-    """Text that is not empty. Raises MissionControlError for anything else, and for text that UTF-8 cannot hold."""
+    """Text that is not empty. Raises MissionControlError for anything else, and for text that UTF-8 cannot encode."""
     if not isinstance(value, str) or not value:
         raise MissionControlError(f"{argument} takes text, not {brief(value)}")
     return utf8(argument, value)
@@ -74,8 +74,8 @@ def text(argument: str, value: Any) -> str:
 def place(argument: str, value: Any) -> str:
     """A path or URL, given as text or as a Path, as text.
 
-    Raises MissionControlError for anything else, and for more than LONGEST_PLACE bytes. The name of a file that is
-    not UTF-8 passes, as Python spells it.
+    Raises MissionControlError for anything else, and for more than LONGEST_PLACE bytes. A file name that is not UTF-8
+    is accepted in the form that Python gives it (surrogateescape).
     """
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
@@ -92,7 +92,7 @@ def place(argument: str, value: Any) -> str:
 
 
 def instance(argument: str, value: Any, kind: type[Kind], example: str) -> Kind:
-    """A value of a class. Raises MissionControlError, with an example of one, for anything else."""
+    """The value if it is an instance of kind. Raises MissionControlError, with the example, for anything else."""
     if not isinstance(value, kind):
         raise MissionControlError(f"{argument} takes {example}, not {brief(value)}")
     return value
@@ -107,15 +107,15 @@ def flag(argument: str, value: Any) -> bool:
 
 
 def as_utc(argument: str, moment: Any) -> datetime | None:
-    """A time in UTC, which is what one without an offset is in; to the microsecond, whatever class it is given in.
+    """A time in UTC with microseconds, whatever its class; a time without an offset is taken as UTC.
 
-    Raises MissionControlError for what is no time, or not in the years 1 to 9999, UTC.
+    Raises MissionControlError for anything that is not a time in the years 1 to 9999, UTC.
     """
     if moment is None:
         return None
     try:
         utc = _in_utc(moment)
-    except (ValueError, OverflowError) as error:  # a year that a datetime does not have
+    except (ValueError, OverflowError) as error:  # a year that datetime does not support
         raise _no_time(argument, moment) from error
     if utc is None:
         raise _no_time(argument, moment)
@@ -123,18 +123,18 @@ def as_utc(argument: str, moment: Any) -> datetime | None:
 
 
 def _in_utc(moment: Any) -> datetime | None:
-    """A time in UTC; None for what is none. Raises ValueError or OverflowError where a datetime has no such year."""
+    """A time in UTC, None for other values. Raises ValueError or OverflowError for a year that datetime lacks."""
     if isinstance(moment, str):
         moment = validation.moment(moment.strip())
     elif isinstance(moment, date) and not isinstance(moment, datetime):
         moment = datetime.combine(moment, time())
-    elif type(moment).__name__ == "datetime64":  # numpy's, which is not imported for this
+    elif type(moment).__name__ == "datetime64":  # recognised by name, so that numpy is not imported
         import pandas as pd
 
         moment = pd.Timestamp(moment)
-    if not isinstance(moment, datetime) or moment != moment:  # NaT is a datetime that equals nothing
+    if not isinstance(moment, datetime) or moment != moment:  # NaT is a datetime that is not equal to itself
         return None
-    if hasattr(moment, "to_pydatetime"):  # pandas' own, whose sums and differences have narrower bounds
+    if hasattr(moment, "to_pydatetime"):  # a pandas Timestamp, whose arithmetic has a narrower range
         moment = moment.to_pydatetime(warn=False)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -146,14 +146,14 @@ def _no_time(argument: str, moment: Any) -> MissionControlError:
 
 
 def times(argument: str, moments: Any) -> "pd.DatetimeIndex":
-    """One time or several, each as as_utc takes them, as an index in UTC and microseconds.
+    """One time or several, in any form that as_utc accepts, as an index in UTC and microseconds.
 
-    Raises MissionControlError for what is no time, a masked one among them, or not in the years 1 to 9999.
+    Raises MissionControlError for anything that is not a time in the years 1 to 9999, including masked values.
     """
     import numpy as np
     import pandas as pd
 
-    if getattr(getattr(moments, "dtype", None), "kind", None) == "M":  # pandas or numpy holds times: the quick way
+    if getattr(getattr(moments, "dtype", None), "kind", None) == "M":  # fast path: pandas or numpy times
         return _index_of(argument, moments)
     is_one = isinstance(moments, (str, date)) or not isinstance(moments, Iterable) or getattr(moments, "ndim", 1) == 0
     each = [_time(argument, moment).replace(tzinfo=None) for moment in ([moments] if is_one else moments)]
@@ -161,7 +161,7 @@ def times(argument: str, moments: Any) -> "pd.DatetimeIndex":
 
 
 def _index_of(argument: str, moments: Any) -> "pd.DatetimeIndex":
-    """The same of what numpy or pandas holds as times."""
+    """The same as times(), for times that are held by numpy or pandas."""
     import numpy as np
     import pandas as pd
 
@@ -173,7 +173,7 @@ def _index_of(argument: str, moments: Any) -> "pd.DatetimeIndex":
     try:
         index = pd.DatetimeIndex(held)
         index = (index.tz_convert(UTC) if index.tz else index.tz_localize(UTC)).as_unit("us")
-    except (TypeError, ValueError, OverflowError) as error:  # NaT without a unit, or a year beyond 64 bits
+    except (TypeError, ValueError, OverflowError) as error:  # NaT without a unit, or a year that overflows 64 bits
         raise _no_time(argument, moments) from error
     if index.isna().any():
         raise _no_time(argument, pd.NaT)
@@ -193,10 +193,10 @@ def _time(argument: str, moment: Any) -> datetime:
 
 
 def numbers(argument: str, values: Any, *, may_be_infinite: bool = False) -> "npt.NDArray[np.float64]":
-    """Numbers of 0 or more, none of them missing or infinite, as an array of their shape.
+    """Numbers of 0 or more, none of them missing or infinite, as an array of the same shape.
 
-    Raises MissionControlError for others, for masked ones, which are missing, and for text, truth values and times,
-    which numpy would turn into numbers. may_be_infinite: whether infinity is one of them.
+    may_be_infinite: whether infinity is accepted. Raises MissionControlError for other numbers, for masked values,
+    which count as missing, and for text, booleans and times, which numpy would convert to numbers.
     """
     import numpy as np
 
@@ -205,14 +205,14 @@ def numbers(argument: str, values: Any, *, may_be_infinite: bool = False) -> "np
         raise MissionControlError(f"{expected}; got one that is masked, and so missing")
     try:
         array = np.asarray(values)
-    except ValueError as error:  # lists of several lengths
+    except ValueError as error:  # nested lists of different lengths
         raise MissionControlError(f"{expected}; got {brief(values)}") from error
     if array.dtype.kind not in "iuf":
         strange = [each for each in array.flat if not _is_number(each)]
         if array.dtype.kind != "O" or strange:
             raise MissionControlError(f"{expected}; got {brief(strange[0] if strange else values)}")
     try:
-        with np.errstate(over="ignore"):  # of a longer float, which is infinite then
+        with np.errstate(over="ignore"):  # a longer float that overflows becomes infinite
             array = array.astype(float)
     except (TypeError, ValueError, OverflowError) as error:
         raise MissionControlError(f"{expected}; got {brief(values)}") from error
@@ -223,7 +223,7 @@ def numbers(argument: str, values: Any, *, may_be_infinite: bool = False) -> "np
 
 
 def _has_masked(values: Any) -> bool:
-    """Whether a value of a masked array, or in a list, is masked: numpy would take what the mask hides."""
+    """Whether any value of a masked array or a list is masked: numpy would use the value behind the mask."""
     import numpy as np
 
     return np.ma.is_masked(values) or (
@@ -232,14 +232,14 @@ def _has_masked(values: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether an object is a real number. numpy counts its spans of time among the whole numbers."""
+    """Whether an object is a real number. numpy.timedelta64 is excluded, which numpy classes as an integer."""
     import numpy as np
 
     return isinstance(value, (Real, Decimal)) and not isinstance(value, (bool, np.bool_, np.timedelta64))
 
 
 def counts(argument: str, values: Any) -> "npt.NDArray[np.float64]":
-    """Whole numbers of 0 or more. Raises MissionControlError for others: half an event has no Poisson interval."""
+    """Whole numbers of 0 or more. Raises MissionControlError for others, which have no Poisson interval."""
     array = numbers(argument, values)
     bad = (array % 1 != 0) | (array >= TOO_MANY)
     if bad.any():
@@ -262,7 +262,7 @@ def check_shapes(arrays: Mapping[str, "npt.NDArray[np.float64]"]) -> None:
 
 
 def frame(argument: str, value: Any, columns: Sequence[str] = ()) -> "pd.DataFrame":
-    """A pandas frame that has some columns, and each column once. Raises MissionControlError for anything else."""
+    """A pandas DataFrame with the given columns and unique names. Raises MissionControlError for anything else."""
     import pandas as pd
 
     checked = instance(argument, value, pd.DataFrame, "a pandas DataFrame")
@@ -278,21 +278,21 @@ def frame(argument: str, value: Any, columns: Sequence[str] = ()) -> "pd.DataFra
 
 
 def column_of_times(argument: str, column: "pd.Series") -> "pd.Series":
-    """A frame's column as times in UTC. Raises MissionControlError for what is no time, or missing."""
+    """A frame's column as times in UTC. Raises MissionControlError for cells that are missing or not times."""
     import pandas as pd
 
     return pd.Series(times(argument, column), index=column.index)
 
 
 def column_of_text(argument: str, column: "pd.Series") -> "pd.Series":
-    """A frame's column whose cells are all text. Raises MissionControlError for others and for missing ones."""
+    """A frame's column of text. Raises MissionControlError for cells that are missing or not text."""
     for value in column.array if column.dtype == object else column.unique():
         instance(argument, value, str, "text in each cell")
     return column
 
 
 def column_of_numbers(argument: str, column: "pd.Series") -> "pd.Series":
-    """A frame's column as floats, NaN where one is missing. Raises MissionControlError for others, or infinite ones."""
+    """A frame's column as floats, NaN for missing cells. Raises MissionControlError for infinity and non-numbers."""
     import numpy as np
 
     given = column.dropna()
@@ -301,7 +301,7 @@ def column_of_numbers(argument: str, column: "pd.Series") -> "pd.Series":
         if strange:
             raise MissionControlError(f"expected numbers as {argument}; got {brief(strange[0])}")
     array = np.full(len(column), np.nan)
-    with np.errstate(over="ignore"):  # of a longer float, which is infinite then
+    with np.errstate(over="ignore"):  # a longer float that overflows becomes infinite
         array[column.notna()] = given.astype(float)
     if np.isinf(array).any():
         raise MissionControlError(f"expected finite numbers as {argument}; got {float(array[np.isinf(array)][0])!r}")
@@ -309,9 +309,9 @@ def column_of_numbers(argument: str, column: "pd.Series") -> "pd.Series":
 
 
 def brief(value: Any) -> str:
-    """What a message says of a value: its repr where that is short, else its class."""
+    """A value as messages show it: its repr if that is short, otherwise its class."""
     try:
         shown = repr(value)
-    except (ValueError, ArithmeticError):  # whole numbers of more than 4,300 digits, frames with a signalling NaN
+    except (ValueError, ArithmeticError):  # integers of more than 4,300 digits, frames with a signalling NaN
         shown = ""
     return shown if 0 < len(shown) <= _LONGEST_SHOWN and "\n" not in shown else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""The `missioncontrol` command; each subcommand lives in `missioncontrol_nb.commands`, imported when asked for."""
+"""The `missioncontrol` command, which imports each subcommand from `missioncontrol_nb.commands` on demand."""
 
 import sys
 
@@ -10,7 +10,7 @@ try:
 
     from missioncontrol_nb.failures import open_streams, run_to_exit_code
     from streaming.errors import unknown_name
-except KeyboardInterrupt:  # before `main` could take it; these imports take 0.1 s
+except KeyboardInterrupt:  # before `main` can handle Ctrl-C; these imports take 0.1 s
     print("missioncontrol: interrupted", file=sys.stderr)
     sys.exit(130)
 
@@ -31,14 +31,14 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name and help, and imports one only to run it."""
+    """Holds the names and help texts of its commands, and imports a command only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the help."""
+        """The command names, in the order of the help text."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command of that name, imported now."""
+        """The command with this name, imported on demand."""
         if name not in COMMANDS:
             return None
         return import_module(f"missioncontrol_nb.commands.{name}").command
@@ -46,13 +46,13 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first argument names; an unknown one is told with those near it."""
+        """The command that the first argument names; the error for an unknown name lists similar names."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             ctx.fail(str(unknown_name("command", args[0], COMMANDS)))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list without importing a command."""
+        """Writes the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -64,7 +64,7 @@ def group() -> None:
 
 
 def main() -> None:
-    """Runs the command line and ends the process with its exit code; no error but one sentence on stderr."""
+    """Runs the command line and exits with its exit code; an error is reported as one sentence on stderr."""
     sys.exit(run_to_exit_code(_run))
 
 

@@ -1,4 +1,4 @@
-"""What the command line says of an error that nothing below it has turned into a sentence, and its exit code."""
+"""The message and the exit code of the command line for an error that no code below it has handled."""
 
 import errno
 import io
@@ -11,8 +11,8 @@ from typing import Any
 
 from streaming.errors import MissionControlError, printable
 
-INTERRUPTED = 130  # exit code, as a shell says of what Ctrl-C ended
-_LONGEST = 600  # characters of a library's message
+INTERRUPTED = 130  # exit code that a shell reports after Ctrl-C
+_LONGEST = 600  # maximum length of a library's message, in characters
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there and start it again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "see to the permissions, or name another place"),
@@ -27,12 +27,12 @@ _OURS = ("builtins", "missioncontrol_nb", "streaming")
 
 
 class _Output(io.FileIO):
-    """Standard output, which remembers why it could not be written."""
+    """Standard output that keeps the error of a failed write."""
 
     failure: OSError | None = None
 
     def write(self, content: Any) -> int:
-        """Writes what fits. Raises OSError, and keeps it."""
+        """Writes as much as possible. Keeps and raises any OSError."""
         try:
             return super().write(content)
         except OSError as error:
@@ -41,9 +41,9 @@ class _Output(io.FileIO):
 
 
 def run_to_exit_code(command: Callable[[], int | None]) -> int:
-    """Runs a command and gives its exit code; whatever it raises is one sentence on stderr, and 1.
+    """Runs a command and returns its exit code; any exception is reported as one sentence on stderr, with code 1.
 
-    130 where Ctrl-C ended it, before or after the part of it that takes Ctrl-C itself.
+    The code is 130 where Ctrl-C ended the command before or after the part that handles Ctrl-C itself.
     """
     code, sentence = 0, ""
     try:
@@ -93,7 +93,7 @@ def _first_words(error: BaseException) -> str:
 
 
 def _kept(error: BaseException) -> str:
-    """Where the traceback is: in a file, or, where none can be written, the line that raised it."""
+    """The location of the traceback: a file or, if no file can be written, the line that raised the error."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="missioncontrol-traceback-", suffix=".txt", delete=False, errors="backslashreplace"
@@ -110,11 +110,11 @@ def _say(sentence: str) -> None:
     try:
         print(f"missioncontrol: {sentence}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
-        return  # nobody is left to tell; the exit code says it
+        return  # stderr cannot be written; the exit code reports the error
 
 
 def _drop_unwritten() -> None:
-    """Keeps Python from trying again at its end, in vain and with a message of its own."""
+    """Discards unwritten output, so that Python does not retry at exit, fail and print a message of its own."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -125,14 +125,14 @@ def _drop_unwritten() -> None:
 
 
 def open_streams() -> None:
-    """Opens what a caller has closed of the standard streams, and lets them take any character.
+    """Opens standard streams that the caller has closed, and makes standard output accept any character.
 
-    A file that is opened later would get their numbers, and what is meant for people. Raises MissionControlError where
-    standard output is closed: nobody would hear what was asked for.
+    Otherwise a file that is opened later would get their descriptors, and the messages meant for people. Raises
+    MissionControlError where standard output is closed, because nobody would see the requested output.
     """
     closed = [number for number in range(3) if not _is_open(number)]
     for number in closed:
-        os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
         if number == 1:
             sys.stdout = os.fdopen(1, "w", closefd=False)
         if number == 2:

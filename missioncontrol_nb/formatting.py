@@ -1,4 +1,4 @@
-"""Figures and moments as people read them, and what channels and platforms are called; plain text."""
+"""Plain-text formatting of numbers, times and measure names for people."""
 
 import math
 from datetime import datetime, timedelta
@@ -6,27 +6,27 @@ from datetime import datetime, timedelta
 from streaming import contract
 
 NARROW_SPACE = "\u202f"  # between thousands
-FIXED_SPACE = "\u00a0"  # between a figure and its unit
+FIXED_SPACE = "\u00a0"  # between a number and its unit
 MINUS = "\u2212"
 DASH = "–"
 MEASURE_LABELS = {measure.name: measure.label for measure in contract.MEASURES}
 
 
 def measure_label(name: str) -> str:
-    """ "Content crashes"; a measure that is not declared, as of older files, by its name"""
+    """The label, such as "Content crashes"; an undeclared measure, as in older files, is labelled by its name."""
     return MEASURE_LABELS.get(name, name.replace("_", " ").capitalize())
 
 
-# ---------- figures ----------
+# ---------- numbers ----------
 def grouped(number: float, decimals: int = 0) -> str:
-    """1190400 -> "1 190 400" with narrow spaces; a true minus."""
+    """1190400 -> "1 190 400" with narrow spaces; negative numbers get a true minus sign."""
     return f"{number:,.{decimals}f}".replace(",", NARROW_SPACE).replace("-", MINUS)
 
 
 def decimals_of(value: float, lower: float, upper: float) -> int:
-    """How many decimals a figure deserves: its interval's half width is 3 to 30 units of the last one.
+    """How many decimals to show: half the width of the interval is 3 to 30 units of the last decimal.
 
-    Never more than three significant digits, never more than four decimals.
+    At most three significant digits, and at most four decimals.
     """
     half = (upper - lower) / 2
     if not (math.isfinite(half) and half > 0):
@@ -37,7 +37,7 @@ def decimals_of(value: float, lower: float, upper: float) -> int:
 
 
 def rate_and_interval(value: float, lower: float, upper: float, decimals: int | None = None) -> tuple[str, str]:
-    """("5.91", "5.76 to 6.06"); a dash for what is not finite. decimals: None is as many as the interval allows."""
+    """("5.91", "5.76 to 6.06"); a dash if the value is not finite. decimals: None is as many as the interval allows."""
     if not math.isfinite(value):
         return DASH, ""
     if decimals is None:
@@ -46,16 +46,17 @@ def rate_and_interval(value: float, lower: float, upper: float, decimals: int | 
 
 
 def signed(percent: float, decimals: int = 0) -> str:
-    """38 -> "+38", -2 -> a true minus and 2, 0 -> "±0"."""
+    """38 -> "+38", -2 -> "2" after a true minus sign, 0 -> "±0"."""
     rounded = round(percent, decimals)
     sign = "+" if rounded > 0 else MINUS if rounded < 0 else "±"
     return sign + grouped(abs(rounded), decimals)
 
 
 def change_decimals(lower: float, upper: float) -> int:
-    """How many decimals a change in percent deserves; lower, upper: fractions.
+    """How many decimals to show of a change in percent; lower, upper: fractions.
 
-    One when it is known to better than ±1.5 %, else none; more where an interval that excludes none would seem not to.
+    One when the change is known to better than ±1.5 %, otherwise none; more where an interval that excludes 0 would
+    be rounded so that it seems to include 0.
     """
     decimals = 1 if (upper - lower) / 2 < 0.015 else 0
     if lower > 0 or upper < 0:
@@ -65,14 +66,14 @@ def change_decimals(lower: float, upper: float) -> int:
 
 
 def percent_change(value: float, lower: float, upper: float) -> str:
-    """0.38 -> "+38 %"; without a finite value (nothing before) a dash."""
+    """0.38 -> "+38 %"; a dash if the value is not finite (nothing to compare with)."""
     if not math.isfinite(value):
         return DASH
     return signed(100 * value, change_decimals(lower, upper)) + FIXED_SPACE + "%"
 
 
 def percent_interval(lower: float, upper: float) -> str:
-    """(0.31, 0.45) -> "+31 to +45 %"; an open end is said so."""
+    """(0.31, 0.45) -> "+31 to +45 %"; without an upper limit "+31 % or more"."""
     decimals = change_decimals(lower, upper)
     low = signed(100 * lower, decimals)
     if not math.isfinite(upper):
@@ -81,7 +82,7 @@ def percent_interval(lower: float, upper: float) -> str:
 
 
 def percent(share: float) -> str:
-    """0.34 -> "34 %"; a share above none that would round to it is "< 1 %"."""
+    """0.34 -> "34 %"; a share above 0 that would round to 0 is "< 1 %"."""
     if 0 < share < 0.005:
         return f"<{FIXED_SPACE}1{FIXED_SPACE}%"
     return f"{100 * share:.0f}{FIXED_SPACE}%"

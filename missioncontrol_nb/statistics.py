@@ -1,4 +1,4 @@
-"""Rates per 1000 usage hours with exact intervals, changes between releases, and how complete an hour is."""
+"""Rates per 1000 usage hours with exact intervals, changes between releases, and the completeness of an hour."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,21 +17,22 @@ Numbers = npt.ArrayLike
 Array = npt.NDArray[np.float64]
 PER_HOURS = 1000
 HOUR = np.timedelta64(1, "h")
-# The last delay bucket is open: what is in it is taken to arrive evenly until twice its lower edge.
+# The last delay bucket has no upper edge: its usage is assumed to arrive evenly until twice its lower edge.
 OPEN_BUCKET_FACTOR = 2
 RATE_COLUMNS = ("measure", "events", "rate_per_1k_hours", "rate_lower", "rate_upper")
 
 
 def rates(frame: "pd.DataFrame", confidence: float = 0.95, measures: Values = None) -> "pd.DataFrame":
-    """Rates of a frame of sums such as `load` returns: one row per row and measure.
+    """Rates of a frame of sums such as `load` returns: one row per input row and measure.
 
-    frame: `usage_hours`, measures (all numbers but `count` and `usage_hours`, unless `measures` names one or
-    several), and the keys, all other columns. Sum first, rate last: a rate is a ratio of sums.
+    frame: `usage_hours`, measures (all numeric columns but `count` and `usage_hours`, unless `measures` names one or
+    several), and the keys, which are all other columns. Sum before computing rates: a rate is a ratio of sums.
 
-    Columns out: the keys, `measure`, `events` (int), `usage_hours`, and `rate_per_1k_hours`, `rate_lower`,
+    Output columns: the keys, `measure`, `events` (int), `usage_hours`, and `rate_per_1k_hours`, `rate_lower`,
     `rate_upper` (events per 1000 usage hours, exact Poisson interval); NaN without usage. Rows where a measure is
-    missing (NaN) are left out: missing is not zero. Raises MissionControlError for columns that are not there or come
-    twice, for events that are no whole numbers of 0 or more, for usage hours that are missing, negative or infinite.
+    missing (NaN) are left out, because missing is not zero. Raises MissionControlError for columns that are missing or
+    duplicated, for events that are not whole numbers of 0 or more, and for usage hours that are missing, negative or
+    infinite.
     """
     import pandas as pd
 
@@ -88,7 +89,7 @@ def _tail(confidence: float) -> float:
 
 
 def _checked(**values: Numbers) -> tuple[Array, ...]:
-    """Arrays of one shape, or that can be broadcast to one: whole numbers where they are events, by their name."""
+    """Checked arrays that can be broadcast to one shape; arrays whose names begin with `events` hold whole numbers."""
     arrays = {
         name: (arguments.counts if name.startswith("events") else arguments.numbers)(name.replace("_", " "), each)
         for name, each in values.items()
@@ -98,7 +99,7 @@ def _checked(**values: Numbers) -> tuple[Array, ...]:
 
 
 def _strata(**values: Numbers) -> tuple[Array, ...]:
-    """The same of strata: arrays of one dimension and length; weights sum to 1, and all strata have usage."""
+    """The same for strata: arrays of one dimension and one length; weights sum to 1, and all strata have usage."""
     arrays = _checked(**values)
     if {array.shape for array in arrays} != {(arrays[0].size,)} or not arrays[0].size:
         raise MissionControlError(f"expected as many of {', '.join(values)}, one for each of the strata")
@@ -115,10 +116,10 @@ def _strata(**values: Numbers) -> tuple[Array, ...]:
 def rate_interval(events: Numbers, usage_hours: Numbers, confidence: float = 0.95) -> tuple[Array, Array]:
     """The exact interval of a Poisson rate, per 1000 usage hours: (lower, upper), each of the broadcast shape.
 
-    events: whole numbers of 0 or more, or MissionControlError is raised: the interval is that of counts. A masked value
-    is a missing one, and is refused like NaN. The limits are those of Garwood (1936): chi2.ppf(a/2, 2k) / 2 and
-    chi2.ppf(1 - a/2, 2k + 2) / 2 for k events, written as inverse incomplete gamma functions. The lower one is 0 for
-    no events; both are NaN without usage.
+    events: whole numbers of 0 or more, because the interval is one of counts. Raises MissionControlError for others. A
+    masked value counts as missing and is refused like NaN. The limits are those of Garwood (1936):
+    chi2.ppf(a/2, 2k) / 2 and chi2.ppf(1 - a/2, 2k + 2) / 2 for k events, written as inverse incomplete gamma
+    functions. The lower limit is 0 for no events; both limits are NaN without usage.
     """
     from scipy.special import gammainccinv, gammaincinv
 
@@ -135,13 +136,13 @@ def change(
     usage_hours_before: Numbers,
     confidence: float = 0.95,
 ) -> tuple[Array, Array, Array]:
-    """The change of a rate against the one before, with its exact interval: (change, lower, upper), vectorised.
+    """The change of a rate against an earlier rate, with its exact interval: (change, lower, upper), vectorised.
 
-    Fractions: 0.38 is 38 % more. Given the sum of both counts, the first is binomial, and its Clopper-Pearson
-    interval is turned into one of the ratio of rates (Przyborowski and Wilenski 1940). NaN says "cannot be said":
-    all three without usage on either side or without any event; without events before, the change and the upper
-    limit, which has no bound, while the lower one stands. Raises MissionControlError for the events and hours that
-    rate_interval refuses, masked ones among them.
+    The results are fractions: 0.38 is 38 % more. Given the sum of both counts, the first count is binomial; its
+    Clopper-Pearson interval is converted to an interval of the ratio of rates (Przyborowski and Wilenski 1940). NaN
+    means that a value cannot be determined. All three are NaN without usage on either side or without any event.
+    Without events before, the change and the upper limit, which has no bound, are NaN, and the lower limit is valid.
+    Raises MissionControlError for the events and hours that rate_interval refuses, including masked values.
     """
     from scipy.special import betainccinv, betaincinv
 
@@ -162,11 +163,11 @@ def change(
 def standardised_rate(
     events: Numbers, usage_hours: Numbers, weights: Numbers, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """The weighted mean of the rates of some strata, per 1000 usage hours, with its interval: (rate, lower, upper).
+    """The weighted mean of the rates of several strata, per 1000 usage hours, and its interval: (rate, lower, upper).
 
-    weights: of the strata, summing to 1. All strata need usage. The interval is the gamma interval of Fay and Feuer
-    (1997) for directly standardised rates; with one stratum it is that of rate_interval. All NaN where a rate is
-    larger than a float.
+    weights: one for each stratum, summing to 1. All strata need usage. The interval is the gamma interval of Fay and
+    Feuer (1997) for directly standardised rates; with one stratum it is the interval of rate_interval. All three are
+    NaN where a rate is larger than a float.
     """
     from scipy.special import gammainccinv, gammaincinv
 
@@ -175,7 +176,8 @@ def standardised_rate(
     with np.errstate(over="ignore", invalid="ignore"):
         share = PER_HOURS * weight / hours
         most, rate = share.max(), share @ count
-        # Sums in units of a large share, for the square of 1e-200 is 0: of the largest with an event, then of all.
+        # The sums are in units of a large share, because the square of 1e-200 is 0: first the largest share with an
+        # event, then the largest of all shares.
         unit, mean, variance = _weighed(share, count)
         lower = unit * (variance / mean) * gammaincinv(mean**2 / variance, tail) if mean else 0.0
         ratio = unit / most
@@ -185,14 +187,14 @@ def standardised_rate(
 
 
 def _finite_or_nan(value: float, lower: float, upper: float) -> tuple[float, float, float]:
-    """The three, or NaN three times where one is infinite or NaN."""
+    """The three values, or three NaNs if one of them is infinite or NaN."""
     return (value, lower, upper) if np.isfinite([value, lower, upper]).all() else (np.nan, np.nan, np.nan)
 
 
 def _weighed(shares: Array, events: Array) -> tuple[float, float, float]:
-    """The largest share of strata that have an event, and the sums of shares and of squared shares in its units.
+    """The largest share of strata with an event, and the sums over events of shares and squared shares in its units.
 
-    All 0 without an event. In these units both sums are 1 or more, where there is one.
+    All three are 0 without an event. Otherwise both sums are 1 or more in these units.
     """
     unit = float(shares[events > 0].max(initial=0.0))
     if not unit:
@@ -209,10 +211,10 @@ def standardised_change(
     weights: Numbers,
     confidence: float = 0.95,
 ) -> tuple[float, float, float]:
-    """The change of a standardised rate against the one before: (change, lower, upper), fractions.
+    """The change of a standardised rate against an earlier one, as fractions: (change, lower, upper).
 
-    The interval is that of the logarithm of the ratio, normal by the delta method; all NaN where either side has no
-    event, or the change or a limit is larger than a float.
+    The interval is that of the logarithm of the ratio, normal by the delta method. All three are NaN where either side
+    has no event, or where the change or a limit is larger than a float.
     """
     from scipy.special import ndtri
 
@@ -238,14 +240,14 @@ def standardised_change(
 
 
 def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now: Time) -> Array:
-    """The share of the usage of stretches of time that can be expected to have arrived by now, each in [0, 1].
+    """The share of the usage in windows of time that can be expected to have arrived by now, each in [0, 1].
 
     delays: rows of `reporting_delays` (`delay_hours`, the upper edge of the bucket of submission minus use;
-    `usage_hours`), of whatever channels and platforms it is to hold for. window_start, window_end: when it was used
-    (scalars or arrays, UTC). Use at a moment u has arrived with probability F(now - u), F being the share of usage
-    hours with at most that delay, linear within a bucket; a stretch is the mean of that over its moments. 0 for
-    what has not begun; NaN where nothing is known of delays. Raises MissionControlError for what is no time, or not in
-    the years 1 to 9999, and for delays that are no bucket's.
+    `usage_hours`), of the channels and platforms that the result is for. window_start, window_end: the time of use
+    (scalars or arrays, UTC). Use at a moment u has arrived with probability F(now - u), where F is the share of usage
+    hours with at most that delay, linear within a bucket. The result for a window is the mean of this probability over
+    its moments. It is 0 for a window that has not begun, and NaN where no delays are known. Raises MissionControlError
+    for anything that is not a time in the years 1 to 9999, and for delays that are not the edge of a bucket.
     """
     arguments.frame("delays", delays, ["delay_hours", "usage_hours"])
     at = arguments.as_utc("now", now)
@@ -267,13 +269,13 @@ def _hours_since(name: str, moments: Any, now: datetime) -> Array:
 
 
 def _arrived_by(delays: "pd.DataFrame") -> tuple[Array, Array]:
-    """Delays in hours, from 0 on, and the share of usage hours that has arrived by each."""
+    """Delays in hours, starting at 0, and the share of usage hours that has arrived by each delay."""
     from streaming.contract import DELAY_BUCKET_EDGES_HOURS
 
     delay_hours = arguments.numbers("delay_hours", delays["delay_hours"], may_be_infinite=True)
     usage_hours = arguments.numbers("usage_hours", delays["usage_hours"])
     edges = np.array(DELAY_BUCKET_EDGES_HOURS)
-    buckets = np.searchsorted(edges, delay_hours)  # the last edge is infinity, so each has one
+    buckets = np.searchsorted(edges, delay_hours)  # the last edge is infinity, so each delay has a bucket
     unknown = delay_hours[edges[buckets] != delay_hours]
     if len(unknown):
         known = ", ".join(f"{edge:g}" for edge in edges)
@@ -281,7 +283,7 @@ def _arrived_by(delays: "pd.DataFrame") -> tuple[Array, Array]:
             f"expected delay_hours among the buckets' edges, {known}; got {float(unknown.min())!r}"
         )
     most = usage_hours.max(initial=0.0)
-    hours = np.bincount(buckets, usage_hours / most if most else usage_hours, len(edges))  # a sum of 1e308 has no float
+    hours = np.bincount(buckets, usage_hours / most if most else usage_hours, len(edges))  # sums of 1e308 overflow
     total = hours.sum()
     shares = np.cumsum(hours) / total if total > 0 else np.full(len(hours), np.nan)
     edges[-1] = edges[-2] * OPEN_BUCKET_FACTOR
@@ -289,7 +291,7 @@ def _arrived_by(delays: "pd.DataFrame") -> tuple[Array, Array]:
 
 
 def _integral(until: Array, edges: Array, shares: Array) -> Array:
-    """The area under the broken line through (edges, shares), 1 beyond it, from 0 to each of `until`; 0 before 0."""
+    """The area from 0 to each `until` under the polyline (edges, shares), which continues at 1; 0 before 0."""
     widths, middles = np.diff(edges), (shares[1:] + shares[:-1]) / 2
     areas = np.concatenate([[0.0], np.cumsum(widths * middles)])
     inside = np.clip(until, 0.0, edges[-1])

@@ -1,4 +1,4 @@
-"""What the commands share: numbers within bounds, words for counts, and how signals stop what runs."""
+"""Helpers that the commands share: numbers within bounds, plurals, and events that are set by stop signals."""
 
 import math
 import signal
@@ -13,10 +13,10 @@ MAX_SEED = (1 << 63) - 1
 
 
 class NumberRange(click.FloatRange):
-    """A number within bounds, neither `nan` nor infinite, both of which click lets pass."""
+    """A finite number within bounds; click itself also accepts `nan` and infinity."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number that a text says."""
+        """Converts text to a number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -24,24 +24,24 @@ class NumberRange(click.FloatRange):
 
 
 class Stop(threading.Event):
-    """Set when a signal came that asks to stop. signal_number: the first one; None before."""
+    """An event that is set by a stop signal. signal_number: the first such signal, None before."""
 
     signal_number: int | None = None
 
     def hear(self, number: int, _frame: object = None) -> None:
-        """Takes a signal."""
+        """Handles a signal."""
         self.signal_number = self.signal_number or number
         self.set()
 
     @property
     def exit_code(self) -> int:
-        """What a shell says of what that signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
+        """The exit code that a shell reports for this signal: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + (self.signal_number or signal.SIGINT)
 
 
 @contextmanager
 def stopped_by_signals(*numbers: signal.Signals) -> Iterator[Stop]:
-    """An event that Ctrl-C and SIGTERM set, and further signals that are named; main thread only."""
+    """An event that Ctrl-C, SIGTERM and the given further signals set; main thread only."""
     stop = Stop()
     before = {number: signal.signal(number, stop.hear) for number in (signal.SIGINT, signal.SIGTERM, *numbers)}
     try:

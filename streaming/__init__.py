@@ -1,1 +1,1 @@
-"""Pings in, grouped dataset out."""
+"""Aggregates pings into a grouped dataset."""

@@ -1,4 +1,4 @@
-"""A program in a process of its own, whose lines are read as they come, and its orderly end."""
+"""Runs a program in a child process, reads its output line by line, and ends it in an orderly way."""
 
 import subprocess
 import threading
@@ -9,12 +9,12 @@ from typing import IO
 
 
 class ChildProcess:
-    """A running program, in a session of its own: Ctrl-C reaches only the process that started it.
+    """A running program in a session of its own: Ctrl-C reaches only the process that started it.
 
-    on_line: called from another thread with each line of standard output, without its end. on_error_line: the same for
-    standard error. error_log: a file that takes standard error instead; with neither, both are one stream. has_input:
-    whether the program can read from this process, and so notices its end; otherwise its input is empty.
-    Raises OSError where the program cannot be started.
+    on_line: called from another thread with each line of standard output, without its line end; on_error_line: the same
+    for standard error; error_log: a file that standard error is written to instead; with neither, standard error is
+    part of standard output; has_input: whether standard input is a pipe from this process, so that the program notices
+    when this process ends; otherwise its input is empty. Raises OSError where the program cannot be started.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class ChildProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def wait(self) -> int:
-        """The exit code, once the process has ended and all its lines were read."""
+        """Wait until the process has ended and all its lines are read; its exit code."""
         for reader in self._readers:
             reader.join()
         code = self._process.wait()
@@ -70,12 +70,12 @@ class ChildProcess:
         return code
 
     def close_input(self) -> None:
-        """End the program's standard input."""
+        """Close the program's standard input."""
         if self._process.stdin:
             self._process.stdin.close()
 
     def end(self, by: Signals, seconds: float) -> int:
-        """Ask the program to end by a signal, and kill it when it has not within some seconds; its exit code."""
+        """Send the program a signal, and kill it if it has not ended within so many seconds; its exit code."""
         if self.is_running:
             self._process.send_signal(by)
         try:
@@ -85,7 +85,7 @@ class ChildProcess:
             return self._process.wait()
 
     def kill(self) -> None:
-        """End the program at once; one that has ended stays as it is."""
+        """Kill the program at once; does nothing if it has ended."""
         self._process.kill()
 
 

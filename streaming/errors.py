@@ -1,19 +1,19 @@
-"""The one error for what its reader can fix."""
+"""The error for problems that a user can fix, helpers for its message, and checks that raise it."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-_LONGEST_TEXT, _BEGINNING = 200, 60  # characters of a text in a message, and of one that is longer
+_LONGEST_TEXT, _BEGINNING = 200, 60  # characters: the longest text shown whole, and what is shown of a longer one
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class MissionControlError(Exception):
-    """What was expected, what came, what to do: one sentence a person can act on."""
+    """An error that a user can fix; its message is one sentence: what was expected, what was found, what to do."""
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> MissionControlError:
-    """The error for a name that is none of the known ones; it lists the near ones, else all."""
+    """The error for an unknown name; it lists the similar known names, or all of them if none is similar."""
     known = sorted(known)
     said = shortened(name) if isinstance(name, str) else name
     near = get_close_matches(str(said), known, n=3, cutoff=0.5) or known
@@ -21,14 +21,15 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> MissionContro
 
 
 def shortened(text: str) -> str:
-    """What a message says of text that it must say, such as a path: all of it, or how it begins where it is long."""
+    """A text to quote in a message, such as a path: the whole text, or only its beginning where it is long."""
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_BEGINNING]}..."
 
 
 def printable(text: str) -> str:
-    """Text in which nothing moves a terminal's cursor or begins a line: such characters escaped, as repr() does.
+    """The text with characters that could move a terminal's cursor or begin a line escaped, as repr() does.
 
-    A file's name may hold any: ESC and newlines would fake lines, and half a surrogate pair cannot be written.
+    A file's name may hold any character: ESC and newlines would fake lines, and half a surrogate pair cannot be
+    written.
     """
     if text.isprintable():
         return text
@@ -43,16 +44,16 @@ def _escape(character: str) -> str:
 
 
 def require_place(text: str, what: str = "a path or a URL") -> str:
-    """The text itself. Raises MissionControlError for an empty one, which would be the current folder."""
+    """The text unchanged. Raises MissionControlError for an empty text, which would mean the current folder."""
     if not text.strip() or "\0" in text:
         raise MissionControlError(f"expected {what}; got {text!r}. Is a variable empty that should name it?")
     return text
 
 
 def require_replaceable(path: Path) -> None:
-    """Raises MissionControlError where a file that is written whole, and renamed, would replace what is no file.
+    """Raises MissionControlError where renaming a finished file to a path would replace something other than a file.
 
-    A device or a pipe would be gone for everybody on the machine.
+    A replaced device or pipe would be lost for every user of the machine.
     """
     if path.exists() and not path.is_file():
         raise MissionControlError(

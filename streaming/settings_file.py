@@ -1,4 +1,4 @@
-"""Files of settings for what we start or call: Kafka's client, Spark."""
+"""Reads files of settings for Kafka's client and for Spark."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streaming.errors import MissionControlError
 
-PIPE_SECONDS = 10.0  # until something must be written into a pipe
+PIPE_SECONDS = 10.0  # timeout for a process to open a pipe for writing
 LARGEST_FILE_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$/:*-]*", re.ASCII)
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -18,8 +18,8 @@ _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 def read_config(path: str | Path, option: str) -> dict[str, str]:
     """The settings in a file of `name = value` lines, UTF-8; a line that begins with `#` or `!` is a comment.
 
-    Every other line is a setting: what is not one is refused, so that no setting is lost unseen.
-    option: which named the file. Raises MissionControlError, with the number of the line, where it cannot be read.
+    Every other line must be a setting: a malformed line is refused, so that no setting is lost silently.
+    option: the option that named the file. Raises MissionControlError, with the line's number, where it cannot be read.
     """
     settings: dict[str, str] = {}
     first_lines: dict[str, int] = {}
@@ -40,7 +40,7 @@ def read_config(path: str | Path, option: str) -> dict[str, str]:
             raise refuse(number, "has a control character in it")
         name, equals, value = (part.strip() for part in line.partition("="))
         if not equals:
-            # Not the line itself: a password that was broken into two lines should not reach a log.
+            # The message leaves out the line: a password that was broken into two lines should not reach a log.
             raise refuse(number, "has no =: write name = value, in one line, or # before a comment")
         if not _NAME.fullmatch(name):
             raise refuse(number, f"has a name that no setting has, {name[:60]!r}")
@@ -51,7 +51,7 @@ def read_config(path: str | Path, option: str) -> dict[str, str]:
 
 
 def read_spark_config(path: str | Path) -> dict[str, str]:
-    """The settings in a file for Spark. Raises MissionControlError where it cannot be read or a name is not Spark's."""
+    """Spark's settings in a file. Raises MissionControlError if it cannot be read or a name in it is not Spark's."""
     config = read_config(path, "--spark-config")
     foreign = [name for name in config if not name.startswith("spark.")]
     if foreign:
@@ -66,9 +66,9 @@ def read_spark_config(path: str | Path) -> dict[str, str]:
 
 
 def _lines(path: str | Path, option: str) -> list[str]:
-    """The lines of a file, without line ends and a byte order mark at its start."""
+    """The lines of a file, without line ends and without a byte order mark at its start."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:  # Path takes no opener
+        with open(path, "rb", opener=_open_at_once) as file:  # Path.open takes no opener
             mode = os.fstat(file.fileno()).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
                 raise MissionControlError(f"expected a file as {option}; got {str(path)!r}, which is a device")
@@ -95,9 +95,10 @@ def _lines(path: str | Path, option: str) -> list[str]:
 
 
 def _first_of_pipe(pipe: int) -> bytes | None:
-    """The first byte that is there once a process writes into a pipe, such as a shell's `<(command)`; None without one.
+    """The first byte that a process writes into a pipe, such as a shell's `<(command)`; None if no process opens it.
 
-    Empty where the process takes its time, to ask for a password for example. pipe: of which reading does not block.
+    Empty where a process has the pipe open but writes later, for example because it asks for a password.
+    pipe: a non-blocking file descriptor.
     """
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
@@ -105,14 +106,14 @@ def _first_of_pipe(pipe: int) -> bytes | None:
     while time.monotonic() < deadline:
         try:
             first = os.read(pipe, 1)
-        except BlockingIOError:  # nothing yet, of a process that is there
+        except BlockingIOError:  # a process has the pipe open and has written nothing yet
             return b""
-        if first or poll.poll(0):  # or it has closed the pipe
+        if first or poll.poll(0):  # a byte, or the process has closed the pipe
             return first
         poll.poll(50)
     return None
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Opens a file; a pipe too, which without O_NONBLOCK would be waited for until another process writes into it."""
+    """Opens a file or a pipe; without O_NONBLOCK, opening a pipe would wait until another process opens it to write."""
     return os.open(path, flags | os.O_NONBLOCK)

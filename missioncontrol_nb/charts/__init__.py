@@ -1,4 +1,4 @@
-"""The charts: a frame or a summary in, an Altair chart out, and beside each the words that say what it shows."""
+"""The Altair charts of a frame or a detail, and the texts that describe them."""
 
 from missioncontrol_nb.charts.captions import readout, summary
 from missioncontrol_nb.charts.detail import detail_chart

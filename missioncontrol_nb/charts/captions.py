@@ -1,4 +1,4 @@
-"""What a detail's chart says in words: the line above it, its text alternative."""
+"""The texts of a detail's chart: the readout line above it and its text alternative."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -22,7 +22,7 @@ from missioncontrol_nb.monitor import Detail, Line, Rate
 
 
 def readout(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = ()) -> dict[str, Any]:
-    """What fills the line above the chart (`VegaChart.readout`): what is read out, and HTML while nothing is."""
+    """The readout line above the chart, as for `VegaChart.readout`; quiet: its HTML while nothing is read out."""
     check_detail(detail, show, time)
     lines = shown_lines(detail.lines, hidden)
     return {
@@ -58,7 +58,7 @@ def _arrived(shares: pd.Series) -> str:
 
 
 def summary(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = ()) -> str:
-    """The chart in one sentence with figures: its text alternative."""
+    """The chart's text alternative: one sentence with figures."""
     check_detail(detail, show, time)
     lines = shown_lines(detail.lines, hidden)
     measure = measure_label(detail.row.measure)

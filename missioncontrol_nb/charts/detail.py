@@ -1,8 +1,8 @@
-"""The detail's chart: a specification that holds no figure of its data.
+"""The detail's chart: a specification that contains no values of its data.
 
-What moves with the data comes from named data sets, so a refresh leaves the specification equal and the page updates
-its drawing in place. Times are epoch milliseconds, stacks are summed beforehand, colours are the style sheet's
-variables.
+Everything that depends on the data comes from named data sets. A refresh therefore leaves the specification equal, and
+the page updates the drawing in place. Times are epoch milliseconds, stacks are summed in advance, and colours are the
+style sheet's variables.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,8 +35,8 @@ def detail_chart(
     """One measure's lines over time, or since each line's release, with usage hours below on the same x axis.
 
     show: events per 1000 usage hours with 95 % bands of the newest two lines, or events per window. hidden: see
-    `shown_lines`. narrow: a phone. The chart's widths and colours are the page's (`VegaChart`). Raises
-    MissionControlError where a column of the windows is missing.
+    `shown_lines`. narrow: whether the screen is a phone. The page sets the chart's widths and colours (`VegaChart`).
+    Raises MissionControlError where a column of the windows is missing.
     """
     check_detail(detail, show, time)
     dense = (detail.until - detail.since) / detail.every > DENSE_WINDOWS / (4 if narrow else 1)
@@ -47,15 +47,15 @@ def detail_chart(
     return copy
 
 
-DENSE_WINDOWS = 500  # in the interval: lines are thinner then
+DENSE_WINDOWS = 500  # Intervals with more windows than this are drawn with thinner lines
 EXTENT = "data('extent')[0]"
-PLAIN_NUMBER = "format(datum.value, '~r')"  # an axis' own format would round to the digits its steps need
-HERE = "hover.x && datum.x === hover.x[0]"  # the row under the pointer
+PLAIN_NUMBER = "format(datum.value, '~r')"  # The axis' default format would round to the digits its steps need
+HERE = "hover.x && datum.x === hover.x[0]"  # The row under the pointer
 
 
 @cache
 def _detail_drawing(show: Show, time: Time, narrow: bool, dense: bool) -> alt.VConcatChart:
-    """The chart without its data: the same for all data."""
+    """The chart without its data; it is the same for all data."""
     x = _detail_x(time, narrow)
     style = _stroke_style(DENSE_WIDTHS if dense else WIDTHS)
     above = _rate_layers(x, style, bands=show == "rate")
@@ -76,7 +76,7 @@ def _extent(name: str) -> alt.ExprRef:
 
 
 def _detail_x(time: Time, narrow: bool) -> alt.X:
-    """The x axis. Times are plain numbers, for Vega-Lite would copy every row of a temporal column."""
+    """The x axis; times are plain numbers because Vega-Lite would copy every row of a temporal column."""
     ticks = f"sequence(ceil({EXTENT}.x / {EXTENT}.tick) * {EXTENT}.tick, {EXTENT}.x2 + 1e-6, {EXTENT}.tick)"
     day = f"utcFormat(datum.value, '{'%d %b' if narrow else '%a %d %b'}')"
     words = f"{EXTENT}.tick >= {24 * HOUR_MS} || utchours(datum.value) === 0 ? {day} : utcFormat(datum.value, '%H:%M')"
@@ -112,10 +112,10 @@ def _stroke_style(widths: Sequence[float]) -> dict[str, Any]:
 
 
 def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart]:
-    """From back to front: bands, hatching, lines, the release, labels, what the pointer shows."""
+    """The layers from back to front: bands, lines, hatching, the release, labels, the rule and dots at the pointer."""
     y = alt.Y("y:Q", scale=alt.Scale(domain=[0, _extent("top")], nice=False),
               axis=alt.Axis(values=alt.ExprRef(f"sequence(0, {EXTENT}.top * 1.001, {EXTENT}.step)"),
-                            tickCount=99,  # with fewer Vega leaves out every other of the values
+                            tickCount=99,  # With fewer, Vega drops every other value
                             labelExpr=PLAIN_NUMBER))  # fmt: skip
     windows, strokes = alt.Chart(alt.NamedData("windows")), alt.Chart(alt.NamedData("strokes"))
     late = alt.Opacity("late:O", scale=alt.Scale(type="ordinal", domain=[0, 1], range=[1, LATE_OPACITY]), legend=None)
@@ -124,7 +124,7 @@ def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart
     dots = windows.transform_filter(HERE).mark_point(
         filled=True, size=44, stroke=variable("surface"), strokeWidth=1.5, opacity=1, clip=True
     )
-    extent = alt.Chart(alt.NamedData("extent")).mark_rule(opacity=0)  # expressions see only data that something draws
+    extent = alt.Chart(alt.NamedData("extent")).mark_rule(opacity=0)  # Expressions see only data sets in use by a mark
     return [
         extent.encode(x=x),
         *([band.encode(x=x, y=on_axis(y, "lower"), y2="upper:Q", detail="stretch:N", color=_shade_colour())] * bands),
@@ -164,7 +164,7 @@ def _end_labels(x: alt.X, y: alt.Y) -> alt.Chart:
 
 
 def _pointer(x: alt.X, height: int) -> list[alt.Chart]:
-    """A rule through the time stamp under the pointer, and the points that are looked through for it."""
+    """A rule at the timestamp nearest to the pointer, and the invisible points that are searched for it."""
     times = alt.Chart(alt.NamedData("times"))
     found = times.properties(name="pointer").mark_point(opacity=0).encode(x=x, y=alt.YValue(height / 2))
     rule = times.transform_filter(HERE).mark_rule(color=variable("text-2"), strokeWidth=1, strokeDash=[1, 2])
@@ -172,7 +172,7 @@ def _pointer(x: alt.X, height: int) -> list[alt.Chart]:
 
 
 def _hover(views: Sequence[str]) -> alt.TopLevelSelectionParameter:
-    """The time stamp nearest to the pointer; what a finger touched stays until the next touch."""
+    """The selection of the timestamp nearest to the pointer; a selection by touch stays until the next touch."""
     select = alt.PointSelectionConfig(
         type="point",
         on="pointermove, pointerdown",

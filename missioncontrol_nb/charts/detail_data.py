@@ -1,4 +1,4 @@
-"""The data sets of a detail's chart: windows placed, thinned and stacked; where axes end and labels stand."""
+"""The data sets of a detail's chart: windows (placed, thinned, stacked), axis extents and label positions."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -17,15 +17,15 @@ Show = Literal["rate", "count"]
 Time = Literal["latest", "since_release"]
 Array = npt.NDArray[np.float64]
 
-PLOT_WIDTH, NARROW_PLOT_WIDTH = 1100, 260  # pixels, about: for hatching and for where words fit
-MOST_STAMPS = 1200  # more than the screen has pixels for
-USAGE_STAMPS = 400  # usage is smooth: means of that many stretches show it
-LABEL_GAP = 15  # pixels between the labels at the lines' ends
-HATCH_STEP = 9  # pixels
-GAP_WINDOWS = 2  # a line bridges no more than this
-ENOUGH_USAGE = 0.25  # of a line's busy windows: below it a rate says too little to set the scale
-BAND_SHARE = 0.05  # of the busiest line's usage at that time: a line that fewer use has no band there
-LEAST_USAGE = 0.02  # of the busiest line's usual usage: lines below it do not set the scale
+PLOT_WIDTH, NARROW_PLOT_WIDTH = 1100, 260  # Approximate pixels, to space the hatching and fit labels
+MOST_STAMPS = 1200  # More than the screen has pixels
+USAGE_STAMPS = 400  # Usage is smooth, so means over this many stretches are enough
+LABEL_GAP = 15  # Pixels between the labels at the lines' ends
+HATCH_STEP = 9  # Pixels
+GAP_WINDOWS = 2  # Lines are broken at longer gaps
+ENOUGH_USAGE = 0.25  # Share of a line's usual usage; rates of windows with less do not set the scale
+BAND_SHARE = 0.05  # Share of the busiest line's usage at the same time; a line with less has no band there
+LEAST_USAGE = 0.02  # Share of the busiest line's usual usage; lines with less do not set the scale
 HOUR_MS = 3_600_000
 
 DETAIL_COLUMNS = ("line", "window_start", "age_hours", "events", "usage_hours", "rate", "lower", "upper", "arrived",
@@ -33,7 +33,7 @@ DETAIL_COLUMNS = ("line", "window_start", "age_hours", "events", "usage_hours", 
 
 
 def shown_lines(lines: Iterable[Line], hidden: str | Iterable[str]) -> list[Line]:
-    """The lines that are switched on, newest first. hidden: names of lines, "older" for all after the third."""
+    """The lines that are switched on, newest first; hidden: names of lines, "older" for all after the third."""
     off = arguments.names("hidden", hidden)
     newest_first = sorted(lines, key=lambda line: line.rank)
     return [line for number, line in enumerate(newest_first) if (line.name if number < 3 else OLDER) not in off]
@@ -42,12 +42,12 @@ def shown_lines(lines: Iterable[Line], hidden: str | Iterable[str]) -> list[Line
 def detail_data(
     detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = (), narrow: bool = False
 ) -> dict[str, pd.DataFrame]:
-    """The data sets of `detail_chart` by name; x is epoch milliseconds, for time "since_release" hours of age.
+    """The data sets of `detail_chart` by name; x is epoch milliseconds, or hours of age for time "since_release".
 
     windows: a row per line and window (series: the line's place among the shown ones; y, lower, upper as drawn).
-    strokes: what lines are drawn through, stretch by stretch. times: the time stamps. usage: hours below, stacked
-    from y0 to y1. hatch, usage_hatch: diagonals over windows that still arrive. ends: labels at the lines' ends.
-    releases: the newest version's release. extent: one row with the axes' ends, steps and title.
+    strokes: the points that lines are drawn through, by stretch. times: the timestamps. usage: hours of the lower
+    chart, stacked from y0 to y1. hatch, usage_hatch: diagonals over windows whose data is still arriving. ends: labels
+    at the lines' ends. releases: the newest version's release. extent: one row with the axes' ends, steps and title.
     """
     check_detail(detail, show, time)
     lines = shown_lines(detail.lines, hidden)
@@ -79,7 +79,7 @@ def detail_data(
 
 
 def check_detail(detail: Detail, show: Show, time: Time) -> None:
-    """Raises MissionControlError for what is no detail or lacks a column, and for an unknown way of showing it."""
+    """Raises MissionControlError where detail is no Detail or lacks a column, and where show or time is unknown."""
     arguments.instance("detail", detail, Detail, "what Monitor.detail gives where there is a release")
     arguments.frame("detail.windows", detail.windows, DETAIL_COLUMNS)
     arguments.choice("show", show, get_args(Show))
@@ -99,7 +99,7 @@ def _every(detail: Detail, time: Time) -> float:
 
 
 def x_extent(detail: Detail, lines: Sequence[Line], time: Time) -> tuple[float, float]:
-    """The ends of the x axis; since release: as far as the newest shown line goes, a day at least."""
+    """The ends of the x axis; since release: from 0 to the age of the newest shown line, at least a day."""
     if time == "latest":
         start, end = milliseconds([detail.since, detail.until])
         return start, end
@@ -109,14 +109,14 @@ def x_extent(detail: Detail, lines: Sequence[Line], time: Time) -> tuple[float, 
 
 
 def placed_windows(detail: Detail, lines: Sequence[Line], time: Time, start: float, end: float) -> pd.DataFrame:
-    """The shown lines' windows with their place on the x axis, newest line first, then by time."""
+    """The shown lines' windows with their position on the x axis, ordered by line (newest first), then by time."""
     number = {line.name: place for place, line in enumerate(lines)}
     shade = {line.name: min(line.rank, len(SHADES) - 1) for line in lines}
     windows = detail.windows[detail.windows["line"].isin(list(number))]
     every = _every(detail, time)
     if time == "latest":
         x = milliseconds(windows["window_start"])
-    else:  # whole windows since release, so that lines share their stamps whatever the hour they went out at
+    else:  # Rounded up to whole windows, so that lines have the same timestamps whatever their release hour
         x = np.ceil(np.round(windows["age_hours"].to_numpy(float) / every, 6)) * every
     placed = windows.assign(
         x=x,
@@ -131,17 +131,17 @@ def placed_windows(detail: Detail, lines: Sequence[Line], time: Time, start: flo
 
 
 def stretches(windows: pd.DataFrame, every: float) -> Array:
-    """A number for each stretch of a line without a gap: a longer gap than two windows is never bridged."""
+    """The number of each window's stretch; a gap longer than two windows starts a new stretch of the line."""
     gap = windows["x"].diff() > every * (GAP_WINDOWS + 0.01)
     return (gap | (windows["series"].diff() != 0)).cumsum().to_numpy(float)
 
 
 def _kept_stamps(windows: pd.DataFrame) -> Array:
-    """The time stamps that are drawn: of each bucket those where the newest line is lowest and highest.
+    """The timestamps that are drawn: for each bucket, those of the newest line's lowest and highest value.
 
-    Stamps of windows that still arrive and the last ones are always kept.
+    The first, the last three, and those of windows whose data is still arriving are always kept.
     """
-    first = windows.drop_duplicates("x").set_index("x")["y"].sort_index()  # the newest line that has that stamp
+    first = windows.drop_duplicates("x").set_index("x")["y"].sort_index()  # Of the newest line that has the timestamp
     if len(first) <= MOST_STAMPS:
         return first.index.to_numpy(float)
     bucket = np.arange(len(first)) * (MOST_STAMPS // 2) // len(first)
@@ -153,9 +153,9 @@ def _kept_stamps(windows: pd.DataFrame) -> Array:
 
 
 def _enough_usage(windows: pd.DataFrame) -> pd.DataFrame:
-    """The complete windows that had a fair share of their line's usual usage, of lines that are used at all.
+    """The complete windows with at least ENOUGH_USAGE of their line's usual usage, of lines above LEAST_USAGE.
 
-    All windows where there are none.
+    All windows with a rate where there are none.
     """
     complete = windows[(windows["complete"] == 1) & windows["rate"].notna()]
     usual = complete.groupby("series")["usage_hours"].transform(lambda hours: hours.quantile(0.9))
@@ -165,10 +165,10 @@ def _enough_usage(windows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_used(windows: pd.DataFrame) -> pd.Series:
-    """Which windows may have a band: one of hardly any usage would cover all others.
+    """Which windows may have a band; the band of a window with little usage would cover all others.
 
-    Of lines that are used at all, from the first to the last complete window with BAND_SHARE of the busiest line's
-    usage at that time; windows that still arrive go with the last complete one.
+    For lines above LEAST_USAGE: from the first to the last complete window with BAND_SHARE of the busiest line's usage
+    at the same time. Later windows, whose data is still arriving, have a band if the last complete window has one.
     """
     complete = windows[windows["complete"] == 1]
     busiest = complete.groupby("x")["usage_hours"].transform("max")
@@ -182,9 +182,9 @@ def _is_used(windows: pd.DataFrame) -> pd.Series:
 
 
 def rate_top(windows: pd.DataFrame) -> float:
-    """The highest rate to make room for: what is sure anywhere, usual rates, and most of the bands.
+    """The highest rate that the axis must show: all lower bounds, the usual rates, and most of the bands.
 
-    A release's first windows have hardly any usage; their rates and bands may leave the chart.
+    A release's first windows have little usage; their rates and bands may be cut off.
     """
     enough = _enough_usage(windows)
     bands = enough[enough["shade"] < 2]
@@ -204,16 +204,17 @@ def nice_top(highest: float, most_steps: int = 5) -> tuple[float, float]:
 
 
 def _tick(length: float, time: Time, narrow: bool) -> float:
-    """The distance of the x axis' ticks for that length of it."""
+    """The distance of the x axis' ticks; length: of the axis, in its unit."""
     hour = HOUR_MS if time == "latest" else 1
     steps = [hours * hour for hours in (1, 3, 6, 12, 24, 48, 96, 168, 336, 672, 1344)]
     return float(next((step for step in steps if length / step <= (4 if narrow else 9)), steps[-1]))
 
 
 def _strokes(windows: pd.DataFrame, every: float) -> pd.DataFrame:
-    """The points lines are drawn through: windows that still arrive are strokes of their own, tied to their neighbours.
+    """The points lines are drawn through; windows whose data is still arriving form separate strokes.
 
-    A window on its own gets a second point, so that it is seen as a dot.
+    Such a stroke also contains the neighbouring points of its stretch, so that it joins the other strokes. A stroke of
+    one window gets a second point, so that it is visible as a dot.
     """
     late = windows["complete"] == 0
     same = windows["stretch"].diff() == 0
@@ -232,9 +233,9 @@ def _strokes(windows: pd.DataFrame, every: float) -> pd.DataFrame:
 def _usage(
     windows: pd.DataFrame, stamps: Array, every: float, end: float, length: timedelta, stacked: bool
 ) -> tuple[pd.DataFrame, float, str]:
-    """(usage hours by line and stamp from y0 to y1 in the title's unit, top of the axis, title).
+    """(usage hours by line and timestamp from y0 to y1 in the title's unit, top of the axis, title).
 
-    No usage where a line or everything has a gap. Steps, so each line ends with a stamp at its last window's end.
+    Usage is 0 in the gaps of a line. The chart has steps, so each line ends with a timestamp at its last window's end.
     """
     moments = np.unique(windows["x"])
     gaps = moments[:-1][np.diff(moments) > 1.01 * every] + every
@@ -257,7 +258,7 @@ def _usage(
 
 
 def _mean_usage(windows: pd.DataFrame, grid: Array, every: float) -> pd.DataFrame:
-    """Usage hours per window by place on the grid and series: the mean from each place to the next, 0 at the last."""
+    """Usage hours per window by grid point and series: the mean from each point to the next, 0 at the last."""
     place = np.searchsorted(grid, windows["x"], side="right") - 1
     sums = windows["usage_hours"].groupby([place, windows["series"]]).sum().unstack()
     count = np.append(np.round(np.diff(grid) / every).clip(min=1), 1)
@@ -273,7 +274,7 @@ def _usage_unit(highest: float) -> tuple[float, str]:
 
 
 def _late_spans(windows: pd.DataFrame, every: float, end: float) -> list[tuple[float, float]]:
-    """The stretches of the x axis in which some shown line's usage still arrives."""
+    """The spans of the x axis in which usage of at least one shown line is still arriving."""
     stamps = np.unique(windows.loc[windows["complete"] == 0, "x"])
     if not len(stamps):
         return []
@@ -282,7 +283,7 @@ def _late_spans(windows: pd.DataFrame, every: float, end: float) -> list[tuple[f
 
 
 def _hatch(spans: Sequence[tuple[float, float]], pixel: float, height: int, top: float) -> pd.DataFrame:
-    """Diagonals over the spans, clipped to the plot. pixel: its width in units of x; y: 0 to top."""
+    """Diagonals over the spans, clipped to the plot; pixel: its width in units of x; y goes from 0 to top."""
     parts = []
     for left, right in spans:
         width = max((right - left) / pixel, 1.0)
@@ -300,7 +301,7 @@ def _hatch(spans: Sequence[tuple[float, float]], pixel: float, height: int, top:
 def _ends(
     windows: pd.DataFrame, lines: Sequence[Line], top: float, every: float, end: float, narrow: bool
 ) -> pd.DataFrame:
-    """The labels at the lines' ends: where the last complete windows are, moved apart to be read."""
+    """The labels at the lines' ends: at the level of the last complete windows, moved apart to be readable."""
     drawn = windows[windows["y"].notna()]
     last = drawn.drop_duplicates("series", keep="last").set_index("series")
     settled = drawn[drawn["complete"] == 1].groupby("series")["y"].agg(lambda values: values.tail(3).mean())
@@ -316,7 +317,7 @@ def _short(label: str) -> str:
 
 
 def _dodge(levels: Array, gap: float, top: float) -> Array:
-    """The levels moved apart to at least gap, their mean kept where they fit between 0 and top."""
+    """The levels moved apart to at least gap; their mean is kept where they fit between 0 and top."""
     order = np.argsort(levels, kind="stable")
     steps = gap * np.arange(len(levels))
     apart = np.maximum.accumulate(levels[order] - steps) + steps
@@ -329,9 +330,9 @@ def _dodge(levels: Array, gap: float, top: float) -> Array:
 
 
 def _releases(lines: Sequence[Line], start: float, end: float, pixel: float, narrow: bool) -> pd.DataFrame:
-    """The newest line's release as a rule with words, where it lies in the shown interval.
+    """The newest line's release as a labelled rule, if it lies in the shown interval.
 
-    right: whether the words end at the rule, which they do where there is room left of it.
+    right: whether the label stands left of the rule and ends at it, which it does where there is room.
     """
     newest = [line for line in lines if line.rank == 0]
     x = milliseconds([line.released for line in newest])

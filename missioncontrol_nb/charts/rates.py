@@ -22,10 +22,10 @@ RATE_COLUMNS = ("window_start", "measure", *NUMBERS)
 def rate_chart(rates: pd.DataFrame, *, color: str | None = None, title: str | None = None) -> alt.VConcatChart:
     """Rates over time with 95 % bands, a line per value of a key, a row per measure, usage hours below.
 
-    rates: what `rates` makes of a loaded frame: `window_start`, `measure`, `events`, `usage_hours`,
-    `rate_per_1k_hours`, `rate_lower`, `rate_upper` and its keys. color: the key whose values are lines; the only one
-    unless named. Pointing at a window shows its figures. Raises MissionControlError for a column that is not there,
-    for keys that are left over (sum over them first), and where a line has two rates of a measure at one time.
+    rates: the result of `rates` for a loaded frame: `window_start`, `measure`, `events`, `usage_hours`,
+    `rate_per_1k_hours`, `rate_lower`, `rate_upper` and its keys. color: the key whose values are lines; by default the
+    only key. Pointing at a window shows its figures. Raises MissionControlError where a column is missing, where the
+    frame has further keys (sum over them first), and where a line has two rates of a measure at one time.
     """
     arguments.frame("rates", rates, RATE_COLUMNS)
     if title is not None:
@@ -49,7 +49,7 @@ def rate_chart(rates: pd.DataFrame, *, color: str | None = None, title: str | No
 
 
 def rate_data(rates: pd.DataFrame, key: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(the rates with `line`, the key's value, and `stretch`; usage hours by line and window stacked from y0 to y1)."""
+    """(rates with `line`, the key's value, and `stretch`; usage hours by line and window, stacked from y0 to y1)."""
     rates = _checked(rates, *([key] if key else []))
     lines = rates.assign(line=rates[key].astype(str) if key else "all")
     order = {name: place for place, name in enumerate(_values_of(lines["line"]))}
@@ -72,7 +72,7 @@ def rate_data(rates: pd.DataFrame, key: str | None) -> tuple[pd.DataFrame, pd.Da
 
 
 def _checked(rates: pd.DataFrame, *keys: str) -> pd.DataFrame:
-    """The rates, each column as what it holds. Raises MissionControlError where one lacks, or holds something else."""
+    """The rates with each column in its type; raises MissionControlError where one is missing or has a wrong type."""
     arguments.frame("rates", rates, [*RATE_COLUMNS, *keys])
     named = {name: f"rates[{name!r}]" for name in RATE_COLUMNS}
     numbers = {name: arguments.column_of_numbers(named[name], rates[name]) for name in NUMBERS}
@@ -100,7 +100,7 @@ def _key(rates: pd.DataFrame, color: str | None) -> str | None:
 
 
 def _values_of(lines: pd.Series) -> list[str]:
-    """A key's values in the order of the legend: versions newest first, all else by name."""
+    """A key's values in the order of the legend: versions newest first, other values by name."""
     values = [str(value) for value in lines.unique()]
     if all(is_version(value) for value in values):
         return sorted(values, key=version_key, reverse=True)
@@ -108,7 +108,7 @@ def _values_of(lines: pd.Series) -> list[str]:
 
 
 def _line_style(key: str | None, values: Sequence[str]) -> dict[str, Any]:
-    """Colours by line: versions as in the dashboard, all else by Vega's palette for categories."""
+    """Colours by line, for versions also dashes: versions as in the dashboard, other keys by Vega's palette."""
     legend = alt.Legend(title=key.replace("_", " ")) if key else None
     versions = key is not None and all(is_version(value) for value in values)
     colours = [light(SHADES[min(place, len(SHADES) - 1)]) for place in range(len(values))]
@@ -123,8 +123,8 @@ def _line_style(key: str | None, values: Sequence[str]) -> dict[str, Any]:
     return style
 
 
-# As an expression of its own: Vega-Lite's says "undefined" for text and gives times of the reader's zone. Where the
-# nearest point is looked for, the row is the datum of the datum.
+# A custom tooltip expression: Vega-Lite's default shows "undefined" for text and times in the reader's time zone.
+# With selection of the nearest point, the row is `datum.datum`.
 POINTED = (
     "{'window': utcFormat(datum.window_start, '%a %d %b %H:%M') + ' UTC', 'line': datum.line, "
     "'per 1000 usage hours': isNumber(datum.rate) ? format(datum.rate, '.3~r') + ' (' + format(datum.lower, '.3~r') + "
@@ -134,7 +134,7 @@ POINTED = (
 
 
 def _rate_row(lines: pd.DataFrame, measure: str, x: alt.X, style: Mapping[str, Any]) -> Any:
-    """One measure's lines over their bands, its figures under the pointer."""
+    """One measure's lines over their bands, with a tooltip of its figures."""
     known = lines.rename(columns={"rate_per_1k_hours": "rate", "rate_lower": "lower", "rate_upper": "upper"})
     top, _ = nice_top(rate_top(known.assign(complete=1, series=known["line"], shade=0)))
     y = alt.Y("rate:Q", scale=alt.Scale(domain=[0, top], nice=False))

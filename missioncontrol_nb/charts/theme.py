@@ -1,4 +1,4 @@
-"""The one look of all charts: colours and strokes by rank, and Vega-Lite's configuration."""
+"""The common style of all charts: colours and strokes by rank, and Vega-Lite's configuration."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ import pandas as pd
 
 from missioncontrol_nb import arguments
 
-SHADES = ("v0", "v1", "v2", "v-old")  # by rank; the last is for all older ones
+SHADES = ("v0", "v1", "v2", "v-old")  # By rank; the last is for all older lines
 WIDTHS = (2.75, 1.75, 1.25, 1.25)
-DENSE_WIDTHS = (1.25, 1.0, 0.75, 0.75)  # where a line has more windows than every other pixel
+DENSE_WIDTHS = (1.25, 1.0, 0.75, 0.75)  # For lines with more than one window per two pixels
 DASHES: tuple[list[int], ...] = ([], [], [5, 3], [1, 3])
 BAND_OPACITY = 0.18
 LATE_OPACITY = 0.45
@@ -21,19 +21,19 @@ RATE_HEIGHT, USAGE_HEIGHT = 320, 72
 
 
 def variable(token: str) -> str:
-    """A colour as the style sheet's variable, which the page resolves for light and dark."""
+    """A colour as a variable of the style sheet, which the page resolves for the light and dark style."""
     return f"var(--mc-{token})"
 
 
 @cache
 def _light_tokens() -> Mapping[str, str]:
-    """The style sheet's colours of the light look."""
+    """The style sheet's colours of the light style."""
     sheet = (Path(__file__).parents[1] / "style" / "dashboard.css").read_text(encoding="utf-8")
     return dict(re.findall(r"--mc-([\w-]+): (#[0-9a-f]{6});", sheet.split("@media")[0]))
 
 
 def light(token: str) -> str:
-    """A colour of the light look, for charts that no page resolves variables for.
+    """A colour of the light style, for charts outside the page, where variables are not resolved.
 
     Raises MissionControlError for a name that the style sheet does not have.
     """
@@ -41,7 +41,7 @@ def light(token: str) -> str:
 
 
 def theme(colour: Callable[[str], str] = variable) -> dict[str, Any]:
-    """The one Vega-Lite configuration of all charts. colour: a token's colour, see `variable` and `light`."""
+    """The common Vega-Lite configuration of all charts; colour: gives a token's colour (`variable` or `light`)."""
     return {
         "background": "transparent",
         "font": '-apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, Inter, "Noto Sans", "Liberation Sans", Arial, '
@@ -88,22 +88,22 @@ def theme(colour: Callable[[str], str] = variable) -> dict[str, Any]:
 
 
 class Rows(alt.InlineDataset):
-    """A frame as a chart's named data set: it becomes rows only where somebody asks for the whole specification."""
+    """A chart's named data set from a frame; it is converted to rows only when the whole specification is requested."""
 
     _class_is_valid_at_instantiation = False
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The rows as they were given."""
+        """The frame that was given."""
         return self._args[0]
 
     def to_dict(self, *_: Any, **__: Any) -> Any:
-        """The rows as Vega-Lite takes them, missing values as null."""
+        """The rows in Vega-Lite's form, with missing values as null."""
         return self.frame.astype(object).where(self.frame.notna(), None).to_dict("records")
 
 
 def on_axis(y: alt.Y, field: str) -> alt.Y:
-    """The same axis for another column."""
+    """The same y channel for another column."""
     other = y.copy(deep=False)
     other.shorthand = f"{field}:Q"
     return other

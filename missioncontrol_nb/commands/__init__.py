@@ -1,1 +1,1 @@
-"""The subcommands of `missioncontrol`, one module each, every one with a click command named `command`."""
+"""The subcommands of `missioncontrol`: each module holds one, as a click command named `command`."""

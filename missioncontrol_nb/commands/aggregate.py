@@ -1,4 +1,4 @@
-"""`missioncontrol aggregate`: pings in, grouped dataset out."""
+"""`missioncontrol aggregate`: sums pings into the grouped dataset."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streaming.job.settings import AggregateSettings, Batch, Progress, Summary, WriteFrom
     from streaming.sources.kafka.source import OnDataLoss
 
-_BAD_FILES_SHOWN = 10  # of a micro-batch
+_BAD_FILES_SHOWN = 10  # per micro-batch
 _EXAMPLES = """
 \b
 Examples:
@@ -174,7 +174,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 class _Output:
-    """Says what happens: a progress bar, or a line per micro-batch; and what is wrong with which file."""
+    """Reports progress, as a bar or as a line per micro-batch, and the reasons for rejected pings by file."""
 
     def __init__(self, as_json: bool, follow: bool) -> None:
         self._lines_to = sys.stderr if as_json else sys.stdout
@@ -256,7 +256,7 @@ def _as_record(summary: "Summary") -> dict[str, object]:
 
 
 def _as_text(summary: "Summary", *, reads_files: bool) -> str:
-    """The run in a few lines; rates leave out Spark's start."""
+    """A summary of the run in a few lines; the rates exclude Spark's start."""
     from streaming.pings.kinds import REASONS
 
     reading = max(summary.seconds - summary.start_seconds, 1e-9)

@@ -1,4 +1,4 @@
-"""`missioncontrol backfill`: whole days of a dataset, counted anew."""
+"""`missioncontrol backfill`: replaces whole days of a dataset by pings that are counted again."""
 
 import json
 import sys
@@ -197,7 +197,7 @@ def _as_record(changes: "Sequence[Change]", dry_run: bool, finished: bool = True
 
 
 def _as_text(changes: "Sequence[Change]", dry_run: bool) -> str:
-    """What changed, by day and table, and the outcome."""
+    """The changes by day and table, and the outcome."""
     if not changes:
         return "Nothing was changed: neither the source nor the dataset has pings that were submitted on these days"
     lines: list[str] = []
@@ -211,7 +211,7 @@ _WIDTH = max(len(table.name) for table in contract.TABLES)
 
 
 def _said(change: "Change") -> str:
-    """`pings 1,200 -> 1,250, usage hours 830.50 as before`: always the first two, measures where they differ."""
+    """`pings 1,200 -> 1,250, usage hours 830.50 as before`: always these two, and measures that differ."""
     if not change.is_changed:
         return "as before"
     names = [name for name in ("count", "usage_hours") if name in change.after]

@@ -1,4 +1,4 @@
-"""The class of all commands: an empty value is refused, and so is an option that has no effect beside the others."""
+"""The class of all commands, which refuses empty values and options that have no effect beside the others."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 
 class Need(NamedTuple):
-    """What an option needs to have an effect. says: in words; is_met: given the values of all parameters, by name."""
+    """The condition for an option to have an effect. says: in words; is_met: takes all parameter values by name."""
 
     says: str
     is_met: Callable[[Mapping[str, Any]], bool]
@@ -29,14 +29,14 @@ BAD = Need("--bad", lambda given: given["bad"] is not None)
 
 
 class Command(click.Command):
-    """A command that takes no empty value and no option without effect. needs: by parameter, what it needs."""
+    """A command that refuses empty values and options without effect. needs: the conditions by parameter name."""
 
     def __init__(self, *arguments: Any, needs: Mapping[str, Need] | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.needs = needs or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Reads the command line. Raises click.UsageError where it says something without meaning."""
+        """Parses the command line. Raises click.UsageError for an empty value or an option without effect."""
         if not ctx.resilient_parsing:
             self._refuse_empty(ctx, args)
         rest = super().parse_args(ctx, args)
@@ -45,7 +45,7 @@ class Command(click.Command):
         return rest
 
     def _refuse_empty(self, ctx: click.Context, args: list[str]) -> None:
-        """An empty path would be the current folder: a script whose variable is not set would name it unseen."""
+        """Refuses empty values: an empty path, as from a script's unset variable, would mean the current folder."""
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
         for parameter in self.params:
             values = given.get(parameter.name or "")

@@ -1,4 +1,4 @@
-"""`missioncontrol dashboard`: publish the dashboard of a dataset, read-only."""
+"""`missioncontrol dashboard`: publishes the dashboard of a dataset, read-only."""
 
 import re
 
@@ -72,7 +72,7 @@ def command(
         raise MissionControlError(
             f"expected --most-pages-each at most as large as --most-pages; got {most_pages_each} and {most_pages}"
         )
-    Dataset(dataset).tables()  # which need not be there yet, but must be within reach
+    Dataset(dataset).tables()  # the tables may not exist yet, but the storage must be reachable
     releases = releases or calendar_beside(dataset)
     if releases:
         load_calendar(releases)

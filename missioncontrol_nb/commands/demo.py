@@ -1,4 +1,4 @@
-"""`missioncontrol demo`: watch a release go wrong while pings stream in."""
+"""`missioncontrol demo`: shows how a simulated release starts to crash more while pings stream in."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`missioncontrol environment`: what a cluster's workers need, in one archive."""
+"""`missioncontrol environment`: packs what the workers of a Spark cluster need into one archive."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`missioncontrol maintain`: few files, no more history than wanted, a short log."""
+"""`missioncontrol maintain`: compacts a dataset's files, removes old history and shortens Delta's log."""
 
 import json
 import sys
@@ -103,7 +103,7 @@ def _once(dataset: str, settings: "MaintainSettings", stop: "Event", as_json: bo
             bar.refresh()
 
         def say(done: "Upkeep") -> None:
-            with tqdm.external_write_mode(), suppress(BrokenPipeError):  # whoever reads may go, the tables stay
+            with tqdm.external_write_mode(), suppress(BrokenPipeError):  # maintenance continues if the reader exits
                 _say(done, as_json)
 
         maintain(dataset, settings, stop=stop, on_progress=show, on_table=say)
@@ -139,7 +139,7 @@ def _as_text(upkeep: "Upkeep") -> str:
 
 
 def _left(upkeep: "Upkeep") -> str:
-    """That there are files which no commit names."""
+    """A note about files that no commit names; empty without such files."""
     unnamed = upkeep.unnamed
     if not unnamed or not unnamed.oldest:
         return ""

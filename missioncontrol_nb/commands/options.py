@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ def _read_spark_config(_: click.Context, __: click.Parameter, path: str | None) 
     return read_spark_config(path)
 
 
-# Of the whole process, so the command itself is not told.
+# Applies to the whole process, so the value is not passed to the command.
 endpoint_url = click.option(
     "--endpoint-url", metavar="URL", expose_value=False, callback=_use_endpoint,
     help="Where s3:// is, unless it is Amazon's.  [default: AWS_ENDPOINT_URL]",
@@ -43,7 +43,7 @@ kafka_config = click.option(
 
 
 def cluster(command: _Command) -> _Command:
-    """--master, --environment and --spark-config: where Spark computes."""
+    """Adds --master, --environment and --spark-config, which choose where Spark runs."""
     config = click.option(
         "--spark-config", metavar="FILE", callback=_read_spark_config,
         help="Lines of name = value for Spark, such as spark.cores.max = 8.",
@@ -59,7 +59,7 @@ def cluster(command: _Command) -> _Command:
 
 
 def stands_in(command: _Command) -> _Command:
-    """--channel and --country, for pings without an envelope."""
+    """Adds --channel and --country, the values for pings without an envelope."""
     country = click.option("--country", help="For pings that do not say theirs: a code such as DE.")
     channel = click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
     return channel(country(command))

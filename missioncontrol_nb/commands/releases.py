@@ -1,4 +1,4 @@
-"""`missioncontrol releases`: show the release calendar, refresh its snapshot."""
+"""`missioncontrol releases`: shows the release calendar and refreshes its snapshot."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,7 +86,7 @@ def update(source: str, target: Path | None, allow_missing_versions: bool) -> No
 
 
 def _check_complete(calendar: calendar_module.Calendar, source: str, target: Path | None) -> None:
-    """Raises MissionControlError where a calendar lacks what the one that it would replace has."""
+    """Raises MissionControlError where a calendar lacks releases of the calendar that it would replace."""
     flag = "give --allow-missing-versions to write it all the same"
     try:
         present = sources.load_calendar(target)

@@ -1,4 +1,4 @@
-"""`missioncontrol simulate`: months of grouped rows, or live pings, of a fleet that behaves like the real one."""
+"""`missioncontrol simulate`: writes months of grouped rows, or live pings, of a realistic simulated fleet."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ from missioncontrol_nb.terminal import MAX_SEED, NumberRange, Stop, stopped_by_s
 from streaming import contract
 from streaming.errors import MissionControlError, require_replaceable
 
-DEFAULT_RATE = 40.0  # that of missioncontrol_nb.simulator.fleet, which is not imported only to show help
+DEFAULT_RATE = 40.0  # as in missioncontrol_nb.simulator.fleet, which is not imported just to show help texts
 DEFAULT_DAYS = 60
 _UNITS = {"min": "minutes", "h": "hours", "d": "days"}
 _YEARS = range(1970, 2201)
@@ -24,9 +24,9 @@ _AGO = re.compile(r"-(\d+(?:\.\d+)?)(min|h|d)")
 
 
 def moment_of(name: str, text: str | None, now: datetime) -> datetime:
-    """The moment that a time says, ISO 8601 or relative to now as in -12h; now without one.
+    """The moment that a text gives, in ISO 8601 or relative to now such as -12h; now if there is no text.
 
-    Raises MissionControlError, with the option's name, for what is neither.
+    Raises MissionControlError, with the option's name, for other text.
     """
     from missioncontrol_nb.arguments import as_utc
 
@@ -166,14 +166,14 @@ def command(
 
 
 def _folders(*places: str | None) -> list[Path]:
-    """The folders of this machine among the places that are given."""
+    """The places that are local folders."""
     from streaming.storage.locations import is_remote, normal_url
 
     return [Path(normal_url(place)) for place in places if place is not None and not is_remote(place)]
 
 
 def _calendar_target(given: Path | None, dataset: str | None, folders: list[Path]) -> Path | None:
-    """Where the shifted calendar goes; None for nowhere. Raises MissionControlError where it could not be written."""
+    """The file for the shifted calendar, or None. Raises MissionControlError where the file could not be written."""
     from missioncontrol_nb.releases.calendar import require_writable
 
     if given is None:
@@ -189,16 +189,16 @@ def _calendar_target(given: Path | None, dataset: str | None, folders: list[Path
 
 @contextmanager
 def _without_empty_folders(folders: list[Path]) -> Iterator[None]:
-    """Removes, where what is done within is broken off, those of these folders and their parents that it left empty.
+    """Removes these folders and their parents when the block fails, as far as they are empty.
 
-    Those that were there before stay.
+    Folders that existed before are kept.
     """
     new = [each for folder in folders for each in (folder, *folder.parents) if not each.exists()]
     try:
         yield
     except BaseException:
         for each in new:
-            with suppress(OSError):  # not made yet, or not empty
+            with suppress(OSError):  # not created yet, or not empty
                 each.rmdir()
         raise
 
@@ -224,7 +224,7 @@ def _write_history(fleet: Any, dataset: str, until: datetime, days: int, stop: S
             if stop.is_set():
                 what = "is not whole: remove it" if is_remote(dataset) else "was not whole and is removed"
                 click.echo(f"\nStopped: the history in {dataset} {what}", err=True)
-                sys.exit(stop.exit_code)  # new_dataset removes a folder's
+                sys.exit(stop.exit_code)  # new_dataset removes a local dataset
 
         written = write_history(fleet, dataset, until, days, on_progress)
     click.echo(
@@ -264,7 +264,7 @@ def _write_live(fleet: Any, sink: Any, to: str, now: datetime, is_fast: bool, **
 
 
 def _progress_line(began: float) -> Callable[[Any], None]:
-    """Writes how it goes: over and over into one line of a terminal, else every ten seconds."""
+    """A callback that reports progress: it rewrites one line of a terminal, or adds a line every ten seconds."""
     is_terminal = sys.stderr.isatty()
     told = began
 

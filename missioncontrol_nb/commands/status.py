@@ -1,4 +1,4 @@
-"""`missioncontrol status`: how a dataset is doing."""
+"""`missioncontrol status`: reports a dataset's freshness, lag, rejected pings and maintenance."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from missioncontrol_nb.terminal import NumberRange, stopped_by_signals
 from streaming.errors import MissionControlError
 
 LAST_PORT = 65_535
-STALE = 3  # exit code: 2 is that of a command line that is wrong
+STALE = 3  # exit code; 2 is the code for an invalid command line
 _EXAMPLES = """
 \b
 Examples:

@@ -10,12 +10,11 @@ __all__ = ["show"]
 
 
 def show(dataset: str | Path | None = None, releases: str | Path | None = None) -> "Box":
-    """The dashboard of a dataset as a widget, kept up to date while it is looked at.
+    """The dashboard of a dataset as a widget, kept up to date while it has a visitor.
 
-    dataset: folder or `s3://` URL; releases: a release calendar, None is that in the
-    dataset, else the snapshot. Without a dataset, both come
-    from the environment, where `missioncontrol dashboard` put them. Raises MissionControlError where one that is named
-    here cannot be opened.
+    dataset: folder or `s3://` URL; releases: a release calendar, None is the calendar in the dataset, or the snapshot
+    if there is none. Without a dataset, both come from environment variables, which `missioncontrol dashboard` sets.
+    Raises MissionControlError where a dataset or calendar named here cannot be opened.
     """
     from missioncontrol_nb import arguments
     from missioncontrol_nb.dashboard.app import start

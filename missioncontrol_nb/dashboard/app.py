@@ -1,4 +1,4 @@
-"""Joins state, views and a reader of data into one page, keeps it fresh, and says so when it cannot."""
+"""Joins state, views and a data reader into one page, keeps it up to date, and reports failures to do so."""
 
 import asyncio
 import logging
@@ -26,15 +26,15 @@ from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
 from streaming import contract
 from streaming.errors import MissionControlError
 
-PHONE_WIDTH = 640  # CSS pixels; the style sheet's limit
-PATIENCE_SECONDS = 0.3  # a slower answer is announced
-CONTACT_SECONDS = 90.0  # without a heartbeat for so long there is no visitor: nothing is read or sent
-REST_FACTOR = 5  # a page whose data take long to read rests five times as long
-FIRST_SIGHT_SECONDS = 1.0  # so long the first page waits for the newest data
-ANSWER_SECONDS = 8.0  # a dataset that has not answered for so long is out of reach, until it does
-# A request to S3 is given up sooner than by itself (after 180 s): it is made again every few seconds.
+PHONE_WIDTH = 640  # CSS pixels; the limit in the style sheet
+PATIENCE_SECONDS = 0.3  # a loading notice is shown for slower reads
+CONTACT_SECONDS = 90.0  # without a heartbeat for this long there is no visitor: nothing is read or sent
+REST_FACTOR = 5  # new data is read only after a pause of five times the duration of the last read
+FIRST_SIGHT_SECONDS = 1.0  # how long the first page (the prerender) waits for the newest data
+ANSWER_SECONDS = 8.0  # a dataset that has not answered for this long counts as unreachable until it answers
+# S3 requests time out earlier than by default (180 s), because they are repeated every few seconds.
 RETRIES = {"max_retries": "3", "retry_timeout": "10s"}
-GLANCE_SECONDS = 1.0  # how often to look whether there is something to do
+GLANCE_SECONDS = 1.0  # how often to check whether there is something to do
 
 log = logging.getLogger(__name__)
 
@@ -43,23 +43,23 @@ Summary = Overview | ChannelTable | Detail | NoRelease
 
 
 class Reader(Protocol):
-    """Where a page's data come from."""
+    """The source of a page's data."""
 
     def refresh(self) -> bool:
-        """Looks for new data; whether there are any."""
+        """Looks for new data; returns whether there are any."""
 
     def read(self, query: Query) -> Summary:
-        """The summary that the query's view shows, or that there is no release."""
+        """The summary that the query's view shows, or NoRelease."""
 
     def products(self) -> contract.Products:
-        """The products that can be asked for."""
+        """The products that a query can name."""
 
 
 class App:
     """One visitor's page: the state, the widgets, and the task that keeps them up to date.
 
-    Reading happens in a thread, one at a time; what arrives for a query that is no longer asked for is thrown
-    away. The first page is read before the constructor returns, so a preheated kernel holds a complete one.
+    Reading happens in a thread, one read at a time. The result for a query that is no longer current is discarded.
+    The first page is read before the constructor returns, so a preheated kernel holds a complete page.
     """
 
     def __init__(self, reader: Reader, page: Page, settings: Settings) -> None:
@@ -72,7 +72,7 @@ class App:
         self._fetched: dict[widgets.Widget, dict[str, object]] = {}
         self._adopting = self._has_failed = self._is_asked = False
         self._has_news = False
-        self._is_waiting = False  # for what was never shown
+        self._is_waiting = False  # for the first answer to a query
         self._read_seconds, self._read_at = 0.0, -math.inf
         self._logged_failure = ""
         self._wake = asyncio.Event()
@@ -82,7 +82,7 @@ class App:
         self.state.set(read_search(settings.search))
         outcome = self._read(self.state.query)
         self._asked = ""
-        asked = read_search(settings.search, products=self._products)  # of a product that only now is known
+        asked = read_search(settings.search, products=self._products)  # may name a product that is known only now
         if asked.product != self.state.product:
             self.state.set(asked)
             outcome = self._read(asked)
@@ -100,44 +100,47 @@ class App:
 
     # ---------- the URL ----------
     def _adopt(self, search: str) -> None:
-        """Takes over what the visitor's URL says, and writes it back the way it is understood."""
+        """Takes over the query of the visitor's URL, and writes it back in its normal form."""
         self._adopting = True
         try:
             self.state.set(read_search(search, narrow=self._is_narrow, products=self._products))
         finally:
             self._adopting = False
         if product_asked(search, self._products) is None:
-            self._asked = search  # a product that may have been declared since: reading tells
+            self._asked = search  # the product may have been declared since; the next read will show
             self._ask()
         elif search and self.state.query.search != search:
             self._page.replace(self.state.query.search)
 
     def _resize(self, before: int, now: int) -> None:
-        """A chart of a phone is drawn anew on a wide window, and the other way."""
+        """Redraws when the window changes between phone width and a wider one, because their charts differ."""
         if (before <= PHONE_WIDTH) != (now <= PHONE_WIDTH):
             self._ask()
 
     def _open(self) -> None:
-        """A visitor came to a page that may have been ready for long: looks for new data at once."""
+        """Looks for new data at once when a visitor opens the page, which may have been made long ago."""
         self._send_missed()
         self._refreshed = self._read_at = -math.inf
         self._call()
 
     def _note_fetch(self) -> None:
-        """A browser fetches all widgets and makes its own of them one by one: those not made yet miss what changes."""
+        """Records the state of all widgets when a browser fetches it.
+
+        The browser creates its widgets one by one, and those that are not created yet miss changes.
+        """
         if not self._fetched:
             self._fetched = {each: {name: getattr(each, name) for name in each.keys} for each in self._widgets()}
             self._fetched[self._page] = {"title": self._page.title}
 
     def _send_missed(self) -> None:
-        """Sends again what has changed since a browser fetched it."""
+        """Sends again the traits that have changed since a browser fetched them."""
         for each, fetched in self._fetched.items():
             if changed := [name for name, value in fetched.items() if getattr(each, name) is not value]:
                 each.send_state(changed)
         self._fetched = {}
 
     def _widgets(self) -> Iterator[widgets.Widget]:
-        """All that have something to show, now or in another view."""
+        """All widgets with something to show, now or in another view."""
         met: set[widgets.Widget] = set()
         waiting: list[widgets.Widget] = [self._top, self._main, self._headline, self._instead]
         for view in self._views.values():
@@ -151,7 +154,7 @@ class App:
             yield each
 
     def _ask(self) -> None:
-        """What is shown is no longer what is asked for."""
+        """Requests an update, because the page no longer shows what its query or window asks for."""
         self._is_asked = True
         self._call()
 
@@ -160,7 +163,7 @@ class App:
         self._wake.set()
 
     def warm(self) -> None:
-        """Draws a chart for nobody: the first takes ten times as long as the next, which a visitor waits for."""
+        """Draws an unused chart: the first takes ten times as long as the next, for which a visitor waits."""
         query = replace(self.state.query, view="detail")
         outcome = self._read(query)
         if isinstance(outcome, Detail):
@@ -170,9 +173,9 @@ class App:
                 log.exception("a chart could not be drawn")
 
     async def first_sight(self, search: str, viewport: int) -> str:
-        """Shows what a visitor's URL asks for, with the newest data; the page as HTML, before his browser is connected.
+        """Prerenders the page of a visitor's URL with the newest data: its HTML, before the browser is connected.
 
-        Empty where reading takes long: another page than the URL's would mislead.
+        Empty where reading takes long: a page other than the URL's would be misleading.
         """
         self._page.greet(search, viewport)
         self._open()
@@ -181,17 +184,17 @@ class App:
                 await self._is_settled.wait()
         if self._shown != self.state.query or (self._has_failed and not self._is_settled.is_set()):
             return ""
-        self._show_frame(self._shown)  # data may have stopped while the page waited for its visitor
+        self._show_frame(self._shown)  # the data may have become stale while the page waited for its visitor
         return prerender.page(self.widget)
 
     def _follow(self) -> None:
-        """A control or the URL changed the query: the URL says it, and what it asks for is read."""
+        """Handles a query that a control or the URL changed: updates the URL and requests a read."""
         if not self._adopting:
             self._page.push(self.state.query.search)
         self._ask()
 
     def _act(self, action: str) -> None:
-        """A button that the browser does not answer alone: one of the page that is shown."""
+        """Handles a button of the shown page that the browser does not handle alone."""
         shown = self._shown or self.state.query
         file = self._views[shown.view].export(action)
         if file is not None:
@@ -201,9 +204,9 @@ class App:
     def _is_narrow(self) -> bool:
         return self._page.viewport <= PHONE_WIDTH
 
-    # ---------- keeping up ----------
+    # ---------- updates ----------
     async def run(self) -> None:
-        """Answers changes of the query and looks for new data, for as long as there is a visitor; never ends."""
+        """Handles query changes, and looks for new data while there is a visitor; never ends."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GLANCE_SECONDS):
@@ -237,7 +240,7 @@ class App:
         return time.monotonic() - self._read_at >= REST_FACTOR * self._read_seconds
 
     async def _look(self) -> None:
-        """Looks for new data, also where reading them must wait; a dataset that is gone is said at once."""
+        """Looks for new data, even while reading them has to wait; reports an unreachable dataset at once."""
         self._refreshed = time.monotonic()
         query = self.state.query
         try:
@@ -270,7 +273,7 @@ class App:
 
     @contextmanager
     def _impatient(self, query: Query) -> Iterator[None]:
-        """Says that the dataset does not answer, where it does not for long; an answer is still waited for."""
+        """Reports a dataset that does not answer within ANSWER_SECONDS, and still waits for its answer."""
         error = MissionControlError(f"no answer for {ANSWER_SECONDS:.0f} s")
         so_far = f"The dataset has not answered for {ANSWER_SECONDS:.0f} s; it is still being read."
 
@@ -290,7 +293,7 @@ class App:
             complaint.cancel()
 
     def _read(self, query: Query) -> Summary | Exception:
-        """The summary of the query, or the error in its place."""
+        """The summary of the query, or the error that reading raised."""
         try:
             summary = self._reader.read(query)
             self._products = self._reader.products()
@@ -301,7 +304,7 @@ class App:
             return error
 
     def _log_failure(self, error: Exception) -> None:
-        """The reason, once: it is read again every few seconds."""
+        """Logs a reason only once, because the data is read again every few seconds."""
         if str(error) == self._logged_failure:
             return
         self._logged_failure = str(error)
@@ -312,14 +315,14 @@ class App:
 
     # ---------- showing ----------
     def _announce(self, query: Query) -> None:
-        """Says that what is asked for is being read, in the place where it will be."""
+        """Shows a loading notice in place of a view that is being read."""
         if self._shown is not None and query.view != self._shown.view:
             self._instead.value = layout.loading(query.view)
             self._show_frame(query)
             self._arrange(self._views[query.view].controls, (self._instead,))
 
     def _show(self, query: Query, outcome: Summary | Exception) -> None:
-        """Shows a summary, or a sentence in its place; controls stay."""
+        """Shows a summary, or a message in its place; controls stay."""
         view = self._views[query.view]
         view.name(query)
         content = (self._instead,)
@@ -341,7 +344,7 @@ class App:
         self._shown = query
 
     def _draw(self, view: View, summary: Summary, query: Query) -> bool:
-        """Whether a view could show a summary."""
+        """Shows a summary in a view; returns whether that succeeded."""
         try:
             self._headline.value = view.show(summary, query, self._is_narrow)
         except Exception as error:
@@ -367,15 +370,15 @@ class App:
 
 
 class Latest:
-    """The page made last in this process: in a kernel of the dashboard's server, the only one."""
+    """The page created last in this process; a kernel of the dashboard's server has only one."""
 
     app: App | None = None
 
 
 def start(settings: Settings, *, must_exist: bool = False) -> App:
-    """The page of a dataset, with the task that keeps it up to date running in this kernel's loop.
+    """The page of a dataset, with the task that keeps it up to date running in this kernel's event loop.
 
-    must_exist: a dataset or calendar that cannot be opened is an error here, not a page that says so and tries again.
+    must_exist: a dataset or calendar that cannot be opened raises an error here; else the page reports it and retries.
     """
     from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader
     from missioncontrol_nb.loading.dataset import Dataset
@@ -393,14 +396,14 @@ def start(settings: Settings, *, must_exist: bool = False) -> App:
     if settings.is_preheated:
         app.warm()
     task = asyncio.get_running_loop().create_task(app.run())
-    app.widget.mc_task = task  # the loop itself keeps tasks only weakly
+    app.widget.mc_task = task  # the event loop keeps only weak references to tasks
     Latest.app = app
     return app
 
 
 @dataclass(frozen=True)
 class Html:
-    """Text that the kernel's answers bear as HTML."""
+    """Text that the kernel's replies contain as HTML."""
 
     text: str
 
@@ -409,5 +412,8 @@ class Html:
 
 
 async def first_sight(search: str, viewport: int) -> Html:
-    """What the server asks for when it hands out a page: the URL's query, the window's likely width in CSS pixels."""
+    """The prerendered page, which the server requests when it hands out a page.
+
+    search: the URL's query; viewport: the window's likely width in CSS pixels.
+    """
     return Html(await Latest.app.first_sight(search, viewport) if Latest.app else "")

@@ -20,17 +20,17 @@ TIMES: Options = [("Latest", "latest"), ("Since release", "since_release")]
 WINDOWS: Options = [("5 min", "5min"), ("Hour", "1h"), ("Day", "1d")]
 LINES: Options = [("Version", "version"), ("Build", "build")]
 BUILDS: Options = [("Official", True), ("All", False)]
-MOST_SWITCHES = 4  # three lines by name, and all older ones together
+MOST_SWITCHES = 4  # three lines by name, and one switch for all older lines
 
 
 @cache
 def plain_layout() -> widgets.Layout:
-    """The layout that all controls share which need no other."""
+    """The layout shared by all controls that need no layout of their own."""
     return widgets.Layout()
 
 
 def html(css: str = "") -> Markup:
-    """A place for a page's own HTML."""
+    """A widget for a page's own HTML."""
     return Markup(layout=plain_layout(), _dom_classes=css.split())
 
 
@@ -41,12 +41,12 @@ def box(*children: widgets.Widget, css: str = "", across: bool = False) -> widge
 
 
 def dropdown(state: HasTraits, name: str, label: str, options: Options) -> widgets.Dropdown:
-    """A list to choose one from, linked to the state's choice of that name."""
+    """A dropdown list, linked to the state's choice of that name."""
     return _linked(widgets.Dropdown, state, name, label, options)
 
 
 class ProductDropdown:
-    """A list to choose a channel, platform or measure from, whose choices are those of the state's product."""
+    """A dropdown list of channels, platforms or measures, with the choices of the state's product."""
 
     def __init__(self, state: State, name: str, label: str) -> None:
         self._state, self._name = state, name
@@ -80,17 +80,17 @@ class ProductDropdown:
 
 
 def channel_and_platform(state: State) -> tuple[widgets.Dropdown, widgets.Dropdown]:
-    """The lists of the product's channels and platforms."""
+    """The dropdown lists of the product's channels and platforms."""
     return ProductDropdown(state, "channel", "Channel").widget, ProductDropdown(state, "os_name", "Platform").widget
 
 
 def measures(state: State) -> widgets.Dropdown:
-    """The list of the product's measures."""
+    """The dropdown list of the product's measures."""
     return ProductDropdown(state, "measure", "Measure").widget
 
 
 def toggles(state: HasTraits, name: str, label: str, options: Options) -> widgets.ToggleButtons:
-    """Buttons side by side, one of them pressed, linked to the state's choice of that name."""
+    """Toggle buttons, one of them pressed, linked to the state's choice of that name."""
     return _linked(widgets.ToggleButtons, state, name, label, options)
 
 
@@ -101,7 +101,7 @@ def _linked(kind: type, state: HasTraits, name: str, label: str, options: Option
 
 
 class Controls:
-    """Rows of controls; on a phone one button that names their setting opens and closes them."""
+    """Rows of controls; on a phone, a button with the current settings opens and closes them."""
 
     def __init__(self, *rows: widgets.Box) -> None:
         self._more = widgets.Button(layout=plain_layout(), _dom_classes=["mc-more"])
@@ -109,7 +109,7 @@ class Controls:
         self._more.on_click(self._toggle)
 
     def name(self, setting: str) -> None:
-        """Says on the button what is set."""
+        """Shows the current settings on the button."""
         self._more.description = setting
 
     def _toggle(self, _button: widgets.Button) -> None:
@@ -118,10 +118,10 @@ class Controls:
 
 
 class Switches:
-    """A checkbox a line of the chart: they are its legend.
+    """A checkbox for each line of the chart; the checkboxes are also its legend.
 
-    All checkboxes are made at once, before a browser connects: a widget made while the browser fetches the others
-    refers to models that the browser does not know yet, and stays an error on that page for good.
+    All checkboxes are created at once, before a browser connects. A widget created while the browser fetches the
+    others refers to models that the browser does not know yet, and remains an error on that page.
     """
 
     def __init__(self, state: State) -> None:
@@ -133,7 +133,10 @@ class Switches:
         state.observe(lambda _: self._take_over(), "hidden")
 
     def show(self, lines: Sequence[tuple[str, str, str]]) -> None:
-        """lines: (name, label, class), at most MOST_SWITCHES; a box is checked unless the state hides its name."""
+        """Shows a checkbox for each line.
+
+        lines: (name, label, class), at most MOST_SWITCHES; a box is checked unless the state hides its name.
+        """
         self._showing = True
         self._names = [name for name, _, _ in lines]
         for checkbox, (name, label, css) in zip(self._pool, lines, strict=False):

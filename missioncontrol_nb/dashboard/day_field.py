@@ -1,4 +1,4 @@
-"""A field for a day, written as 2017-09-29 whatever the browser's language, in step with the state."""
+"""A field for a day, linked to the state and written as 2017-09-29 in every browser language."""
 
 import re
 from datetime import date
@@ -14,7 +14,7 @@ INVALID = tag("span", "Write a day as YYYY-MM-DD", css="mc-small mc-complaint", 
 
 
 def read_day(text: str) -> date | None:
-    """The day that a text says as 2017-09-29; None for any other text."""
+    """The day of a text in the form 2017-09-29; None for any other text."""
     try:
         return date.fromisoformat(text.strip()) if _DAY.fullmatch(text.strip()) else None
     except ValueError:
@@ -22,7 +22,7 @@ def read_day(text: str) -> date | None:
 
 
 class DayField:
-    """A day of the state, to be read and typed. What is no day is said beneath and changes nothing."""
+    """An editable day of the state; an invalid text is reported below the field and changes nothing."""
 
     def __init__(self, state: HasTraits, name: str, label: str, layout: widgets.Layout) -> None:
         self._state, self._name = state, name
@@ -33,9 +33,7 @@ class DayField:
         self.widget = widgets.VBox((self.field, self._complaint), layout=layout)
         self._show()
         self.field.observe(lambda change: self._take(change.new), "value")
-        state.observe(
-            lambda _: self._show(), ["query", name]
-        )  # any change of the page takes what was not understood back
+        state.observe(lambda _: self._show(), ["query", name])  # any change of the page resets an invalid text
 
     def _show(self) -> None:
         day = getattr(self._state, self._name)
@@ -52,7 +50,7 @@ class DayField:
             self._show()
         else:
             setattr(self._state, self._name, day)
-            self._show()  # the state may have settled on another one
+            self._show()  # the state may have adjusted the day
 
     def _complain(self, is_wrong: bool) -> None:
         self._complaint.value = INVALID if is_wrong else ""

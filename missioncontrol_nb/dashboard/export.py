@@ -1,4 +1,4 @@
-"""What a visitor takes along of a page: its figures as a frame, as CSV or Parquet."""
+"""Downloads of a page: its figures as a frame, as CSV or Parquet."""
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a cell begins with that spreadsheets run."""
+"""A cell that starts with one of these is run as a formula by spreadsheets."""
 
 FORMATS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
@@ -30,7 +30,7 @@ def filename(query: Query, format_: str) -> str:
 
 
 def as_bytes(frame: "pd.DataFrame", format_: str) -> bytes:
-    """A frame as a file's content; format_: a key of FORMATS."""
+    """A frame as the content of a file; format_: a key of FORMATS."""
     if format_ == "csv":
         return frame.assign(**_texts(frame)).to_csv(index=False).encode()
     buffer = BytesIO()
@@ -39,7 +39,7 @@ def as_bytes(frame: "pd.DataFrame", format_: str) -> bytes:
 
 
 def _texts(frame: "pd.DataFrame") -> "dict[str, pd.Series]":
-    """The columns of text, with a ' before what a spreadsheet would take for a formula."""
+    """The text columns, with a ' before each cell that a spreadsheet would run as a formula."""
     import pandas as pd
 
     texts = {str(name): column for name, column in frame.items() if not pd.api.types.is_numeric_dtype(column.dtype)}
@@ -51,7 +51,7 @@ def _texts(frame: "pd.DataFrame") -> "dict[str, pd.Series]":
 
 
 def detail_frame(detail: Detail) -> "pd.DataFrame":
-    """The windows of the detail's chart, with what they are of."""
+    """The windows of the detail's chart, with the line's label, channel, platform and measure."""
     labels = {line.name: line.label for line in detail.lines}
     windows = detail.windows.rename(columns={"rate": "rate_per_1k_hours", "lower": "rate_lower", "upper": "rate_upper"})
     windows.insert(1, "label", windows["line"].map(labels))
@@ -60,7 +60,7 @@ def detail_frame(detail: Detail) -> "pd.DataFrame":
 
 
 def table_frame(table: ChannelTable) -> "pd.DataFrame":
-    """A row per measure and version, columns TABLE_COLUMNS: sums, rate with interval; the newest one's change."""
+    """A row per measure and version, columns TABLE_COLUMNS: sums, rate with interval, the newest version's change."""
     import pandas as pd
 
     rows = [row for measure in table.rows for row in _rows(table, measure)]

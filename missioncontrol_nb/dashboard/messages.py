@@ -1,7 +1,6 @@
-"""The sentences of the pages: what changed, where, by how much, how sure; plain text, no HTML.
+"""The sentences of the pages: what changed, where, by how much, how sure; plain text, no HTML."""
 
-No verdicts: these words say what was counted and how sure that is, not whether it is acceptable.
-"""
+# The texts give no verdicts: they state what was counted and how sure that is, not whether it is acceptable.
 
 import math
 from collections.abc import Sequence
@@ -36,18 +35,18 @@ from streaming.errors import MissionControlError
 
 
 def measure_words(name: str) -> str:
-    """The label inside a sentence: "content crashes", but "GPU crashes"."""
+    """A measure's label inside a sentence: "content crashes", but "GPU crashes"."""
     label = measure_label(name)
     return label if label[:2].isupper() else label[0].lower() + label[1:]
 
 
 def measure_short(name: str) -> str:
-    """The label where there is little room: "content"."""
+    """A measure's label where there is little room: "content"."""
     return measure_words(name).removesuffix(" crashes")
 
 
 def channel_words(where: Query | ChannelSummary | ChannelTable | Detail) -> str:
-    """The channel inside a sentence: "release", "ESR"."""
+    """The channel's label inside a sentence: "release", "ESR"."""
     return where.product.channel(where.channel).in_sentence
 
 
@@ -71,14 +70,17 @@ def measures_words(names: Sequence[str], joined: str = "and") -> str:
 
 # ---------- changes ----------
 def direction_of(change: Change) -> str:
-    """up or down for a change whose interval excludes none, level for one that includes it."""
+    """up or down for a change whose interval excludes "no change", level for one whose interval includes it."""
     if not change.excludes_none:
         return "level"
     return "up" if change.lower > 0 else "down"
 
 
 def direction(row: MeasureSummary) -> str:
-    """As direction_of; early: too little usage to say; none: not measured, or nothing to compare with."""
+    """The direction of a measure's change, as direction_of, or early or none.
+
+    early: too little usage for a comparison; none: not measured, or nothing to compare with.
+    """
     if row.state == "too_little_usage":
         return "early"
     if row.state == "not_measured" or row.change is None:
@@ -87,38 +89,38 @@ def direction(row: MeasureSummary) -> str:
 
 
 def percent_of(change: Change | None) -> str:
-    """ "+38 %", a dash where nothing can be compared"""
+    """ "+38 %", a dash where there is nothing to compare"""
     return DASH if change is None else percent_change(change.value, change.lower, change.upper)
 
 
 def sureness(change: Change | None) -> str:
-    """ "+31 to +45 %", nothing where nothing can be compared"""
+    """ "+31 to +45 %", empty where there is nothing to compare"""
     return "" if change is None else percent_interval(change.lower, change.upper)
 
 
 def change_and_interval(row: MeasureSummary) -> tuple[str, str]:
-    """("+38 %", "+31 to +45 %"), a dash where nothing can be compared."""
+    """("+38 %", "+31 to +45 %"), a dash where there is nothing to compare."""
     return percent_of(row.change), sureness(row.change)
 
 
 def size_in_list(change: Change | None) -> str:
-    """ "+38 %"; where there was none before, what is sure: "+120 % or more" """
+    """ "+38 %"; the interval where there were no events before: "+120 % or more" """
     return sureness(change) if change is not None and not math.isfinite(change.value) else percent_of(change)
 
 
 def size_and_interval(change: Change | None) -> str:
-    """ "+38 % (+31 to +45 %)"; where there was none before "+120 % or more" """
+    """ "+38 % (+31 to +45 %)"; "+120 % or more" where there were no events before"""
     said, sure = size_in_list(change), sureness(change)
     return said if said == sure or not sure else f"{said} ({sure})"
 
 
 def size_on_chip(row: MeasureSummary) -> str:
-    """ "+38 %"; "More" where there was none before"""
+    """ "+38 %"; "More" where there were no events before"""
     return "More" if row.change is not None and not math.isfinite(row.change.value) else percent_of(row.change)
 
 
 def size(change: Change | None) -> str:
-    """ "38 % more", "12 % fewer"; "more" alone where there was none before"""
+    """ "38 % more", "12 % fewer"; only "more" where there were no events before"""
     if change is None:
         return "another number of"
     word = "fewer" if change.value < 0 else "more"
@@ -126,19 +128,19 @@ def size(change: Change | None) -> str:
 
 
 def figure(rate: Rate | None) -> str:
-    """A rate with as many digits as it deserves, or a dash."""
+    """A rate with as many digits as its interval justifies, or a dash."""
     return DASH if rate is None else rate_and_interval(rate.value, rate.lower, rate.upper)[0]
 
 
 # ---------- versions that the calendar lacks ----------
 def not_listed(version: Version | Line) -> str:
-    """ "not on the release calendar of 2024-05-14"; nothing for a version that is on it"""
+    """ "not on the release calendar of 2024-05-14"; empty for a version that is on it"""
     day = version.not_listed_on
     return f"not on the release calendar of {day.isoformat()}" if day else ""
 
 
 def versions_not_listed(*versions: Version | Line | None) -> str:
-    """ "57.0 and 56.0 are not on the release calendar of 2017-10-05."; nothing where all are on it"""
+    """ "57.0 and 56.0 are not on the release calendar of 2017-10-05."; empty where all are on it"""
     lacking = [each for each in versions if each is not None and each.not_listed_on]
     if not lacking:
         return ""
@@ -157,7 +159,7 @@ def _with_listing(said: Headline, *versions: Version | None) -> Headline:
 
 
 def no_release_headline(product: contract.Product, channel: str, os_name: str | None = None) -> Headline:
-    """A channel, or a platform of it, of which nothing is out or nothing has come."""
+    """The headline of a channel, or of one of its platforms, without a release or without pings."""
     where = f"the {product.channel(channel).in_sentence} channel"
     where += f", {product.platform(os_name).label}," if os_name else ""
     line = "This page fills by itself when pings of the channel arrive."
@@ -165,13 +167,13 @@ def no_release_headline(product: contract.Product, channel: str, os_name: str | 
 
 
 def overview_headline(overview: Overview, channel: str) -> Headline:
-    """The headline of the front page with one channel chosen."""
+    """The headline of the front page for the chosen channel."""
     chosen = next((each for each in overview.channels if each.channel == channel), None)
     return no_release_headline(overview.product, channel) if chosen is None else channel_headline(chosen)
 
 
 def channel_headline(channel: ChannelSummary) -> Headline:
-    """The largest change of a channel's newest version on any platform."""
+    """The headline of a channel: the largest change of its newest version on any platform."""
     return _with_listing(_channel_headline(channel), channel.newest, channel.previous)
 
 
@@ -202,7 +204,7 @@ def _channel_headline(channel: ChannelSummary) -> Headline:
 
 
 def _last_day(row: MeasureSummary) -> list[str]:
-    """How the last 24 hours compare with all since release: a change may be new, and larger than it seems by now."""
+    """The rates of the last 24 hours and since release, because a recent change may be larger than the total shows."""
     if row.last_24h is None or row.newest is None or not math.isfinite(row.last_24h.value):
         return []
     return [f"In the last 24 h {figure(row.last_24h)} per 1000 usage hours, since release {figure(row.newest)}."]
@@ -235,7 +237,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def table_headline(table: ChannelTable) -> Headline:
-    """The largest change of one channel and platform."""
+    """The headline of a table: the largest change of one channel and platform."""
     return _with_listing(_table_headline(table), table.newest, table.previous)
 
 
@@ -267,7 +269,7 @@ def _summary_line(table: ChannelTable, others: Sequence[MeasureSummary]) -> str:
 
 
 def arrived(version: str, adoption: float | None, completeness: Sequence[tuple[datetime, float]]) -> list[str]:
-    """How widely a version is used and how much of the newest hours has come."""
+    """The version's share of usage, and how much of the newest hours has arrived."""
     parts = [f"{version} is {percent(adoption)} of usage"] if adoption is not None else []
     if completeness:
         share = sum(share for _, share in completeness) / len(completeness)
@@ -321,7 +323,7 @@ def sentence_to_copy(channel: ChannelSummary, now: datetime) -> str:
     return " ".join([said, *_too_little(channel)])
 
 
-# ---------- settings in few words ----------
+# ---------- short names of settings ----------
 SETTINGS = {
     "rate": "rate",
     "count": "count",
@@ -341,7 +343,7 @@ SETTINGS = {
 
 
 def setting(query: Query) -> str:
-    """What a phone's button says: "7 d, latest, hour, version, rate: change"."""
+    """The label of a phone's button: "7 d, latest, hour, version, rate: change"."""
     if query.view == "table":
         names = [query.product.channel(query.channel).label, platform_label(query), query.show, query.period]
     else:
@@ -364,7 +366,7 @@ def page_title(query: Query) -> str:
 
 # ---------- detail ----------
 def detail_headline(detail: Detail) -> Headline:
-    """The change of one measure on one platform."""
+    """The headline of a detail: the change of one measure on one platform."""
     return _with_listing(_detail_headline(detail), detail.newest, detail.previous)
 
 
@@ -403,13 +405,16 @@ def chart_title(query: Query) -> str:
     return f"{measure_label(query.measure)}{unit}, {EVERY_WORDS[query.window]}{since}"
 
 
-# ---------- failing ----------
+# ---------- failures ----------
 class StillReadingError(MissionControlError):
-    """What is asked for takes long to read; the message says so, to the visitor."""
+    """Reading the requested data takes long; the message is shown to the visitor."""
 
 
 def failure(error: Exception, again_after_seconds: float) -> tuple[str, str]:
-    """A title and a sentence for what could not be read or drawn. The reason names paths: it is for the log alone."""
+    """A title and a sentence for data that could not be read or a view that could not be drawn.
+
+    The reason contains paths, so only the log shows it.
+    """
     again = f"It is tried again every {again_after_seconds:.0f} s."
     if isinstance(error, StillReadingError):
         return "Still reading", str(error)

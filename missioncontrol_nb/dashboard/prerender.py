@@ -1,8 +1,7 @@
-"""A page's widgets as HTML that stands by itself: what a visitor sees until the widgets themselves have come.
+"""Prerenders a page's widgets as static HTML, which a visitor sees until the widgets themselves are loaded."""
 
-Elements and classes are those that ipywidgets makes, so the style sheet is one and nothing moves when they take over.
-Controls are inert; charts carry their specification and columns, which `hydrate.js` draws.
-"""
+# Elements and classes are the same as those of ipywidgets, so one style sheet serves both and nothing moves at
+# hydration. Controls are inert; charts contain their specification and columns, which `hydrate.js` draws.
 
 import json
 from base64 import b64encode
@@ -22,7 +21,7 @@ LOOK = HERE.parent / "style" / "dashboard.css"
 
 
 def page(widget: widgets.Widget) -> str:
-    """The widget and all in it as they are now, with style sheet and script: to be put into a page's body."""
+    """The widget and its children in their current state, with style sheet and script, as HTML for a page's body."""
     style = tag("style", LOOK.read_text(encoding="utf-8"))
     code = "\n".join(part.read_text(encoding="utf-8") for part in PARTS)
     return tag("div", style, still(widget), id="mc-still") + f'<script type="module" async>{code}</script>'
@@ -30,7 +29,7 @@ def page(widget: widgets.Widget) -> str:
 
 @singledispatch
 def still(widget: widgets.Widget) -> str:
-    """One widget with its children; one that nobody sees is an empty element."""
+    """The HTML of one widget with its children; an invisible widget is an empty element."""
     return tag("div", css=_classes(widget))
 
 

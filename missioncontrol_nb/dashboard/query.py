@@ -1,4 +1,4 @@
-"""What a URL asks for: views and their settings."""
+"""The query of a page's URL: the view and its settings."""
 
 import re
 from collections.abc import Mapping
@@ -16,21 +16,21 @@ VIEWS = ("overview", "table", "detail")
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,39}")  # a version, a build id, "older"
 _DATE = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}")
 _MOST_HIDDEN = 60
-NO_LINE = "none"  # where a URL names lines that are switched off
+NO_LINE = "none"  # in a URL in place of names, when no line is hidden
 LONGEST_INTERVAL = timedelta(days=366)
 
 
 def words(*allowed: str) -> Mapping[str, str]:
-    """Choices whose word in the URL is the value itself."""
+    """Choices whose word in the URL is equal to the value."""
     return {word: word for word in allowed}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One setting: its name in the URL, the words it takes there with their values, the views it belongs to.
+    """One setting: its name in the URL, the words allowed there with their values, the views it belongs to.
 
-    A word that is not among them means the default: whatever comes in a URL is a stranger's. An `explicit`
-    choice is written even where it is the default, because the default depends on the screen.
+    An unknown word means the default, because a URL is untrusted input. An `explicit` choice is written even where it
+    is the default, because the default depends on the screen.
     """
 
     parameter: str
@@ -39,7 +39,7 @@ class Choice:
     explicit: bool = False
 
     def read(self, word: str | None, default: object) -> object:
-        """The value of a word, else the default."""
+        """The value of a word; the default for an unknown word or None."""
         return self.words.get(word, default) if word is not None else default
 
     def write(self, value: object) -> str:
@@ -49,7 +49,7 @@ class Choice:
 
 TABLE_AND_DETAIL, TABLE, DETAIL = ("table", "detail"), ("table",), ("detail",)
 _VIEW = {"view": Choice("view", words(*VIEWS))}
-# Those that are the same for all products.
+# The choices that are the same for all products.
 CHOICES: Mapping[str, Choice] = MappingProxyType(
     {
         "show": Choice("show", words("rate", "count"), TABLE_AND_DETAIL),
@@ -68,7 +68,7 @@ CHOICES: Mapping[str, Choice] = MappingProxyType(
 
 @lru_cache(64)
 def choices_of(product: contract.Product) -> Mapping[str, Choice]:
-    """All choices about a product: its words of the URL and what the dataset says for them."""
+    """All choices for a product: its words in the URL and the dataset's values for them."""
     of_product = {
         "channel": Choice("channel", words(*product.channel_names)),
         "os_name": Choice(
@@ -81,10 +81,10 @@ def choices_of(product: contract.Product) -> Mapping[str, Choice]:
 
 @dataclass(frozen=True)
 class Query:
-    """All choices at once. `since` and `until` are the first and the last day, UTC, of a custom interval.
+    """All choices at once.
 
-    hidden: names of versions or builds that are switched off, "older" for all before the third.
-    behind: whether the table behind the chart is open.
+    since, until: first and last day, UTC, of a custom interval; hidden: names of versions or builds that are switched
+    off, "older" for all lines after the third; behind: whether the table behind the chart is open.
     """
 
     view: str = "overview"
@@ -108,7 +108,7 @@ class Query:
 
     @property
     def search(self) -> str:
-        """The query of this state's URL, "?" first: only what belongs to the view and differs from the default."""
+        """The query of this state's URL, with "?": only choices that belong to the view and differ from the default."""
         default = default_of(self.product)
         pairs = [("product", self.product.word)] if self.product != DEFAULT.product else []
         pairs += [
@@ -129,7 +129,10 @@ class Query:
         return pairs
 
     def link(self, **changes: Any) -> str:
-        """The URL query of this state with some choices changed; a detail link leaves the interval to the screen."""
+        """The URL query of this state with some choices changed.
+
+        A link from another view to a detail names no interval, because the default depends on the screen.
+        """
         there = replace(self, **changes)
         if there.view == "detail" and self.view != "detail" and "interval" not in changes:
             return re.sub(r"&interval=[0-9a-z]+", "", there.search)
@@ -141,7 +144,7 @@ DEFAULT = Query()
 
 @lru_cache(64)
 def default_of(product: contract.Product) -> Query:
-    """What a URL means that names a product and no more."""
+    """The query of a URL that names only a product."""
     channel, os_name, measure = product.channel_names[0], product.os_names[0], product.cards[0]
     return Query(product=product, channel=channel, os_name=os_name, measure=measure)
 
@@ -149,9 +152,9 @@ def default_of(product: contract.Product) -> Query:
 def read_search(search: str, narrow: bool = False, products: contract.Products = contract.PACKAGED_PRODUCTS) -> Query:
     """The state that a URL's query asks for; never raises.
 
-    search: "?channel=beta&view=detail", from anyone. Unknown parameters are left out, unknown values mean the
-    default. narrow: a phone, where a detail URL that names no interval means 48 hours instead of 7 days. products:
-    those that the dataset knows.
+    search: "?channel=beta&view=detail", untrusted input; unknown parameters are ignored, unknown values mean the
+    default; narrow: whether the screen is a phone's, where a detail URL without an interval means 48 hours instead of
+    7 days; products: the products of the dataset.
     """
     try:
         given = dict(parse_qsl(search.lstrip("?")[:2000], max_num_fields=50))
@@ -176,7 +179,7 @@ def read_search(search: str, narrow: bool = False, products: contract.Products =
 
 
 def product_asked(search: str, products: contract.Products) -> contract.Product | None:
-    """The product that a URL's query names; None where it names one that is not known. Never raises."""
+    """The product that a URL's query names; None for an unknown product; never raises."""
     try:
         word = dict(parse_qsl(search.lstrip("?")[:2000], max_num_fields=50)).get("product", DEFAULT.product.word)
     except ValueError:
@@ -185,7 +188,7 @@ def product_asked(search: str, products: contract.Products) -> contract.Product 
 
 
 def _read_days(given: Mapping[str, str]) -> tuple[date, date] | None:
-    """First and last day of a custom interval, in order and not absurdly far apart, else None."""
+    """First and last day of a custom interval, in order; None if invalid or longer than LONGEST_INTERVAL."""
     texts = given.get("since", ""), given.get("until", "")
     if not all(_DATE.fullmatch(text) for text in texts):
         return None
@@ -202,7 +205,7 @@ def _read_names(text: str) -> tuple[str, ...]:
 
 
 def _of_view(query: Query) -> Query:
-    """The query with the choices that its view does not have set back to the default."""
+    """The query, with all choices that its view does not have reset to the default."""
     others = {name for name, choice in choices_of(query.product).items() if query.view not in choice.views}
     if query.view != "detail":
         others |= {"since", "until", "hidden"}

@@ -1,4 +1,4 @@
-"""What a page shows, read from a dataset: a query in, a summary out."""
+"""Reads the data of a page from a dataset: turns a query into a summary."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
@@ -20,20 +20,23 @@ DAY = timedelta(days=1)
 
 
 class OpeningReader:
-    """A reader that is opened when it is first asked, and as often as that fails: its dataset may be away for now."""
+    """A reader that is opened on first use.
+
+    If opening fails, each later use retries, because the dataset may be unavailable only for now.
+    """
 
     def __init__(self, open_reader: "Callable[[], DatasetReader]") -> None:
         self._open_reader = open_reader
         self._reader: DatasetReader | None = None
 
     def open(self) -> "DatasetReader":
-        """The reader; raises MissionControlError where there is no dataset, or no calendar."""
+        """The opened reader; raises MissionControlError where there is no dataset, or no calendar."""
         if self._reader is None:
             self._reader = self._open_reader()
         return self._reader
 
     def refresh(self) -> bool:
-        """Looks for new data; whether there are any."""
+        """Looks for new data; returns whether there are any."""
         return self.open().refresh()
 
     def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
@@ -46,18 +49,21 @@ class OpeningReader:
 
 
 class DatasetReader:
-    """Reads summaries from a dataset: of official builds, or of all."""
+    """Reads summaries from a dataset, of official builds or of all builds."""
 
     def __init__(self, dataset: Dataset, calendar: Calendar) -> None:
         self._dataset, self._calendar = dataset, calendar
         self._monitors: dict[tuple[contract.Product, bool], Monitor] = {}
 
     def refresh(self) -> bool:
-        """Looks for new data; whether there are any. Raises MissionControlError where the dataset is out of reach."""
+        """Looks for new data; returns whether there are any.
+
+        Raises MissionControlError where the dataset is unreachable.
+        """
         try:
             return self._dataset.refresh()
         except MissionControlError:
-            self._monitors.clear()  # what comes in its place may be another dataset
+            self._monitors.clear()  # a dataset that replaces it may be a different one
             raise
 
     def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
@@ -77,13 +83,13 @@ class DatasetReader:
         key = product, official
         if key not in self._monitors:
             for other in [other for other in self._monitors if other[0].name == product.name != other[0]]:
-                del self._monitors[other]  # as it was declared before
+                del self._monitors[other]  # the product as it was declared before
             self._monitors[key] = Monitor(self._dataset, self._calendar, official, product.name)
         return self._monitors[key]
 
 
 def detail_request(query: Query) -> DetailRequest:
-    """What a query asks of a measure's detail; the last day of a custom interval is within it."""
+    """The request for a measure's detail that a query makes; the last day of a custom interval is included."""
     since = until = None
     if query.interval == "custom" and query.since and query.until:
         since = datetime.combine(query.since, time(), UTC)

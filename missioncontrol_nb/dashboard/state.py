@@ -1,4 +1,4 @@
-"""The state of a page: its query, as traits that controls are linked to."""
+"""The state of a page: its query as traits that controls are linked to."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -11,11 +11,11 @@ from streaming import contract
 
 
 class State(HasTraits):
-    """The choices as traits to link controls to, and the one frozen `query` that views observe.
+    """The choices as traits to link controls to, and the frozen `query` that views observe.
 
-    `query` is derived: however many choices change together, it changes once. A value outside the declared
-    ones raises TraitError, as the page may send anything. today: the current day, UTC, for a custom interval
-    that has no days yet.
+    `query` is derived: it changes once, even if several choices change together. A value that is not declared raises
+    TraitError, because the page may send anything. today: returns the current day, UTC, for a custom interval that has
+    no days yet.
     """
 
     view = Enum(VIEWS, DEFAULT.view)
@@ -49,14 +49,14 @@ class State(HasTraits):
 
     @validate("channel", "os_name", "measure")
     def _check_known(self, proposal: Bunch) -> object:
-        """A channel, system or measure of the product; the page may send anything."""
+        """Allows only a channel, platform or measure of the product, because the page may send anything."""
         name, value = proposal.trait.name, proposal.value
         if value not in choices_of(self.product)[name].words.values():
             raise TraitError(f"{name} {value!r} is none of {self.product.label}'s")
         return value
 
     def set(self, query: Query) -> None:
-        """Takes over all choices of a query; observers of `query` hear of it once."""
+        """Takes over all choices of a query; observers of `query` are notified once."""
         self._taking_over = True
         try:
             with self.hold_trait_notifications():
@@ -76,7 +76,10 @@ class State(HasTraits):
 
 
 def _settle(query: Query, before: Query, today: date) -> Query:
-    """What one changed control brings with it: days for a custom interval, all lines for other lines."""
+    """The query with the choices that depend on a changed control.
+
+    A custom interval gets days, other intervals none; when the lines change, `hidden` is reset to the default.
+    """
     if query.interval == "custom":
         since, until = sorted((query.since or today - timedelta(days=6), query.until or today))
         query = replace(query, since=max(since, until - LONGEST_INTERVAL), until=until)
@@ -88,5 +91,5 @@ def _settle(query: Query, before: Query, today: date) -> Query:
 
 
 def _of_lines(query: Query) -> tuple[object, ...]:
-    """What lines depend on."""
+    """The choices that determine the lines of the chart."""
     return query.product, query.channel, query.os_name, query.line

@@ -40,27 +40,27 @@ from missioncontrol_nb.dashboard.widgets.vega_chart import VegaChart
 from missioncontrol_nb.monitor import OLDER, ChannelTable, Detail, Overview
 
 File = tuple[str, bytes, str]
-"""Name, content and type of a download."""
+"""Name, content and MIME type of a download."""
 
 
 class View(Protocol):
-    """One kind of page. controls stay while data are read or fail to be; content shows the data."""
+    """One kind of page; controls stay while data are read or reading fails, content shows the data."""
 
     controls: tuple[widgets.Widget, ...]
     content: tuple[widgets.Widget, ...]
 
     def name(self, query: Query) -> None:
-        """Says on a phone's button what the controls are set to, whether there is something to show or not."""
+        """Shows the current settings on a phone's button, whether or not there is data to show."""
 
     def show(self, summary: Any, query: Query, narrow: bool) -> str:
         """Shows a summary; returns the page's headline. narrow: on a phone."""
 
     def export(self, format_: str) -> File | None:
-        """What is shown, as a file to download; None where there is nothing of that format."""
+        """The shown data as a file to download; None where there is no such format."""
 
 
 class OverviewView:
-    """Channels by platforms, a card a platform; all of it HTML, its links change the state."""
+    """Channels by platforms and a card for each platform, all of it HTML; its links change the state."""
 
     def __init__(self) -> None:
         self._body = html("mc-body")
@@ -76,7 +76,7 @@ class OverviewView:
         return headline(*messages.overview_headline(summary, query.channel))
 
     def export(self, format_: str) -> File | None:
-        """Nothing: figures are taken along from the pages below."""
+        """Nothing: figures are downloaded from the table and detail pages."""
         return None
 
 
@@ -99,7 +99,7 @@ class TableView:
         self.content: tuple[widgets.Widget, ...] = (self._body,)
 
     def name(self, query: Query) -> None:
-        """Says on a phone's button what is set."""
+        """Shows the current settings on a phone's button."""
         self._controls.name(messages.setting(query))
 
     def show(self, summary: ChannelTable, query: Query, narrow: bool) -> str:
@@ -162,7 +162,7 @@ class DetailView:
         (self._days.remove_class if shown else self._days.add_class)("mc-gone")
 
     def name(self, query: Query) -> None:
-        """Says on a phone's button what is set."""
+        """Shows the current settings on a phone's button."""
         self._controls.name(messages.setting(query))
 
     def show(self, summary: Detail, query: Query, narrow: bool) -> str:
@@ -193,7 +193,7 @@ class DetailView:
 
 
 def drawing(detail: Detail, query: Query, narrow: bool) -> dict[str, Any]:
-    """What a `VegaChart` shows of a measure, by trait."""
+    """The traits of a `VegaChart` that shows a measure, by name."""
     from missioncontrol_nb import charts
 
     chart = charts.detail_chart(detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow)
@@ -204,7 +204,7 @@ def drawing(detail: Detail, query: Query, narrow: bool) -> dict[str, Any]:
 
 
 def lines(detail: Detail) -> list[tuple[str, str, str]]:
-    """(name, label, class) of every line that can be switched; those after the third go together."""
+    """(name, label, class) of every line that can be switched; lines after the third share one switch."""
     own, others = detail.lines[: MOST_SWITCHES - 1], detail.lines[MOST_SWITCHES - 1 :]
     found = [(line.name, line.label, f"mc-v{line.rank}" if line.rank < 3 else "mc-v-old") for line in own]
     if others:

@@ -1,1 +1,1 @@
-"""The whole of Mission Control on one machine: a simulated fleet, the Spark job, the dashboard, and an orderly end."""
+"""A demo of Mission Control on one machine: a simulated fleet, the Spark job, the dashboard, an orderly shutdown."""

@@ -1,4 +1,4 @@
-"""The parts of a demo that run beside its main thread: live pings and the dashboard; and how all processes end."""
+"""The background parts of a demo (live pings and the dashboard) and the shutdown of all its processes."""
 
 import signal
 import threading
@@ -22,7 +22,7 @@ STOP_SECONDS = 15.0
 
 
 class Live:
-    """The fleet's pings, written by a thread into files or a topic. error: what ended it before its time."""
+    """A thread that writes the fleet's pings into files or a topic. error: the exception that ended it early."""
 
     def __init__(self, fleet: "Fleet", to: str, start: datetime) -> None:
         from missioncontrol_nb.simulator.live import Sent
@@ -34,7 +34,7 @@ class Live:
         self.error: Exception | None = None
 
     def start(self) -> None:
-        """Begin, with what came in since the start that was named."""
+        """Start the thread, which begins with the pings since the given start."""
         self._thread.start()
 
     def _write(self) -> None:
@@ -42,17 +42,17 @@ class Live:
 
         try:
             write_live(self._fleet, sink_of(self._to), self._from, stop=self._stop, sent=self.sent)
-        except Exception as error:  # whatever it is: the main thread tells it
+        except Exception as error:  # of any kind: the main thread reports it
             self.error = error
 
     def end(self) -> None:
-        """Write the file at hand, and no more."""
+        """Finish the current file and stop."""
         self._stop.set()
         self._thread.join()
 
 
 class Server:
-    """The dashboard, in a process of its own. url: once the first page is ready."""
+    """The dashboard in a child process. url: set when the first page is ready."""
 
     def __init__(self, dataset: Path, folder: Path, port: int) -> None:
         self._log = folder / "dashboard.log"
@@ -70,38 +70,38 @@ class Server:
 
     @property
     def is_running(self) -> bool:
-        """Whether its process lives."""
+        """Whether the process is running."""
         return self._process.is_running
 
     def last_lines(self, number: int = 15) -> list[str]:
-        """The end of its log."""
+        """The last lines of the dashboard's log."""
         return self._log.read_text(errors="replace").splitlines()[-number:]
 
     def page_visits(self) -> int:
-        """How many pages it handed out."""
+        """The number of pages that the dashboard served."""
         lines = self._log.read_text(errors="replace").splitlines()
         return sum("Page handed out" in line for line in lines)
 
     def end(self) -> None:
-        """End it and its kernels."""
+        """Stop the dashboard and its kernels."""
         self._process.end(signal.SIGINT, STOP_SECONDS)
 
 
 def end_aggregator(aggregator: AggregatorProcess) -> None:
-    """End the Spark job after the micro-batch that it is at."""
-    with suppress(MissionControlError):  # it had failed, which is told already
+    """Stop the Spark job after its current micro-batch."""
+    with suppress(MissionControlError):  # the job had failed, which is reported already
         aggregator.stop()
 
 
 def descendants() -> "list[psutil.Process]":
-    """The processes that this one started, and those that they did."""
+    """All direct and indirect child processes of this process."""
     import psutil
 
     return psutil.Process().children(recursive=True)
 
 
 def kill(processes: "Sequence[psutil.Process]") -> None:
-    """Kill those that are still there, of these and what they started meanwhile."""
+    """Kill these processes, and all current descendants of this process, if they still run."""
     import psutil
 
     for process in {*processes, *descendants()}:

@@ -1,4 +1,4 @@
-"""The whole of Mission Control on one machine: a simulated fleet, the Spark job, the dashboard, and an orderly end."""
+"""The run of a demo: a simulated fleet, the Spark job and the dashboard on one machine, and an orderly shutdown."""
 
 import signal
 import threading
@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 HISTORY_DAYS = 60
 BAD_VERSION, BAD_OS, BAD_MEASURE = "56.0", "Windows_NT", "content_crashes"
 BAD_FOR = timedelta(hours=12)
-# On the rate since the release. Pages show less: 55.0.3, not throttled, had more early adopters at that age.
+# Relative increase of the rate since the release. Pages show a smaller increase: 55.0.3, which was not throttled, had
+# more early adopters at that age.
 BAD_EFFECT = 0.5
-WORST_FACTOR = 9.0  # which an old release may need for the effect
+WORST_FACTOR = 9.0  # upper limit; an old release may need this much for BAD_EFFECT
 KEPT_PINGS = timedelta(minutes=10)
-CATCH_UP_SECONDS = 20.0  # without any progress of the job, at the end
+CATCH_UP_SECONDS = 20.0  # timeout at the end, since the last progress of the job
 TOLD_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """port: 0 is any free one; minutes: from the first live ping on, None is until it is stopped.
+    """The settings of a demo.
 
-    folder: None is one that goes away at the end. topic: `kafka://HOST:PORT/TOPIC` that live pings go through; None is
-    files.
+    port: 0 is any free port; minutes: counted from the first live ping, None runs until the demo is stopped; folder:
+    None is a temporary folder; topic: `kafka://HOST:PORT/TOPIC` for the live pings, None uses files.
     """
 
     port: int = 8866
@@ -49,15 +50,15 @@ class Settings:
 
 
 class Stopped(Exception):  # noqa: N818 (no error)
-    """Somebody stopped the demo before it was under way."""
+    """The demo was stopped before the first page was ready."""
 
 
 def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
     """Run the demo until SIGINT, SIGTERM, SIGHUP or the end of its minutes; then end every process it started.
 
-    tell: told what happens, line by line, one of them the URL. To be called in the main thread. Raises
-    MissionControlError where the port is taken, the topic is not there or the folder is somebody else's, before
-    anything is started, and when a part of the demo fails.
+    tell: called with each line of the report, one of which is the URL. This function must run in the main thread.
+    Raises MissionControlError before it starts anything if the port is in use, the topic does not exist or the folder
+    is not a demo's; and later if a part of the demo fails.
     """
     check_port(settings.port)
     if settings.topic is not None:
@@ -75,9 +76,9 @@ def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
 
 
 def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
-    """56.0 on Windows, going wrong since some hours so that its rate since the release is BAD_EFFECT higher.
+    """56.0 on Windows, which crashes more since some hours, so that its rate since the release is BAD_EFFECT higher.
 
-    The older it is the less do the last hours count in that, and the worse it must get to show.
+    The older the release, the less weight the last hours have in that rate, and the larger the factor must be.
     """
     from missioncontrol_nb.simulator import Bad
     from missioncontrol_nb.simulator.fleet import WINDOW_SECONDS, window_of
@@ -112,7 +113,7 @@ class Demo:
         self._began = monotonic()
 
     def start(self) -> None:
-        """Start everything, and tell the URL when the first page is ready. Raises Stopped when told to stop before."""
+        """Start everything, and report the URL when the first page is ready. Raises Stopped if stopped before that."""
         self._pings.mkdir()
         now = datetime.now(UTC)
         source = self._settings.topic or str(self._pings)
@@ -164,7 +165,7 @@ class Demo:
         return server.url
 
     def watch(self) -> None:
-        """Tell how it goes until the end. Raises MissionControlError when a part fails."""
+        """Report progress until the end. Raises MissionControlError when a part fails."""
         assert self._live is not None
         minutes, ends = self._settings.minutes, None
         told = monotonic()
@@ -195,7 +196,7 @@ class Demo:
         return f"{sent.pings:,} pings in, {sent.bytes / 1e6:,.0f} MB; {self._aggregator.progress}"
 
     def _prune(self) -> None:
-        """Remove pings that were counted some time ago, unless the folder is to stay."""
+        """Remove ping files that were counted some time ago, unless the folder is kept at the end."""
         if self._settings.folder is not None:
             return
         up_to = _data_up_to(self._dataset)
@@ -205,7 +206,7 @@ class Demo:
                 path.unlink()
 
     def end(self) -> None:
-        """Tell what went in and what was shown, and end every process that was started, whatever happens."""
+        """Report the pings sent and the pages shown, and end every process that was started, even after an error."""
         started = descendants()
         with ExitStack() as stack:
             stack.callback(kill, started)
@@ -221,7 +222,7 @@ class Demo:
     def _summary(self, sent: "Sent", written: "Written", server: "Server") -> str:
         assert self._aggregator is not None
         self._await_counted(sent, written)
-        end_aggregator(self._aggregator)  # it counts the micro-batch that it is at
+        end_aggregator(self._aggregator)  # the job still counts its current micro-batch
         counted, rejected = self._counted(written)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(rejected.items(), key=lambda r: -r[1]))
         all_rejected = sum(rejected.values())
@@ -231,7 +232,7 @@ class Demo:
         return f"{sent.pings:,} pings in ({what}{left}), {plural(server.page_visits(), 'page visit')}"
 
     def _await_counted(self, sent: "Sent", written: "Written") -> None:
-        """Waits until the job has counted all live pings, for as long as it goes on counting some."""
+        """Waits until the job has counted all live pings, or has made no progress for CATCH_UP_SECONDS."""
         assert self._aggregator is not None
         before, since = -1, monotonic()
         while self._aggregator.running:
@@ -244,14 +245,14 @@ class Demo:
             threading.Event().wait(0.2)
 
     def _counted(self, written: "Written") -> tuple[int, dict[str, int]]:
-        """How many live pings the dataset holds, and how many rejected ones by reason."""
+        """The number of live pings in the dataset, and of rejected live pings by reason."""
         counted, all_rejected = _counts(self._dataset)
         rejected = {reason: count - written.rejected.get(reason, 0) for reason, count in all_rejected.items()}
         return counted - written.pings, {reason: count for reason, count in rejected.items() if count}
 
 
 def _counts(dataset: Path) -> tuple[int, dict[str, int]]:
-    """How many pings a dataset holds, and how many rejected ones by reason."""
+    """The number of pings in a dataset, and of rejected pings by reason."""
     from missioncontrol_nb.loading.dataset import Dataset
 
     opened = Dataset(dataset)

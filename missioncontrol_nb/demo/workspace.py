@@ -1,4 +1,4 @@
-"""Where a demo runs: a port that is free, a folder that is its own."""
+"""Checks of a demo's port and topic, and the folder that a demo owns."""
 
 import fcntl
 import shutil
@@ -17,7 +17,7 @@ OWN_NAMES = (MARKER, "pings", "dataset", "releases.json", "dashboard.log")
 
 
 def check_port(port: int) -> None:
-    """Raises MissionControlError when nobody can listen on a port of this machine; 0 is any free one."""
+    """Raises MissionControlError when a port of this machine cannot be bound; 0 is any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -29,9 +29,9 @@ def check_port(port: int) -> None:
 
 
 def check_topic(url: str, tell: Callable[[str], None]) -> None:
-    """Raises MissionControlError where a demo cannot send pings through a topic: it must be there, and be reached.
+    """Raises MissionControlError where a demo cannot use a topic: the topic must exist and be reachable.
 
-    tell: told before the brokers are asked, which may take half a minute where none answers.
+    tell: called before the brokers are contacted, which may take half a minute if none answers.
     """
     from streaming.sources.kafka.topic import Topic, is_topic
 
@@ -44,7 +44,7 @@ def check_topic(url: str, tell: Callable[[str], None]) -> None:
 
 @contextmanager
 def own_folder(folder: Path | None) -> Iterator[Path]:
-    """The demo's folder, empty and locked: the one that is named, which stays, or one that goes away."""
+    """The demo's folder, empty and locked: the given folder, which is kept, or a temporary folder."""
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="missioncontrol-", ignore_cleanup_errors=True) as name:
             yield Path(name)
@@ -62,7 +62,7 @@ def own_folder(folder: Path | None) -> Iterator[Path]:
 
 
 def _marker(folder: Path) -> IO[str]:
-    """The file that makes a folder a demo's, open; the folder is made if need be."""
+    """The open marker file that identifies a demo's folder; the folder is created if necessary."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return (folder / MARKER).open("a")

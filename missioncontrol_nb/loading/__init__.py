@@ -1,1 +1,1 @@
-"""Loading the dataset: what is asked for, the SQL that it becomes, rows as a frame."""
+"""Loading the dataset: the checked request, its SQL, and the resulting rows as a frame."""

@@ -1,4 +1,4 @@
-"""The grouped dataset as pandas frames: filters and columns pushed down to its files, sums made where they are read."""
+"""The grouped dataset as pandas frames; filters and columns are pushed down to its files, the query engine sums."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,18 +66,18 @@ if TYPE_CHECKING:
 
 DELAY_COLUMNS = ("application", "channel", "os_name", "submission_hour", "delay_hours", "usage_hours")
 BUILD_COLUMNS = ("channel", "version", "display_version", "build_id")
-# Columns whose values a sender can invent: at worst a new value with each ping.
+# Columns whose values a sender can invent; in the worst case each ping has a new value.
 MADE_UP = (
     *("experiment_id", "experiment_branch", "build_id", "version", "display_version", "os_version"),
     *contract.ADDED_DIMENSIONS,
 )
-MANY_ROWS = 5_000_000  # of a table, in the days that are asked for
+MANY_ROWS = 5_000_000  # Of a table, in the requested days; up to this many rows, groups are not counted
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-MOST_GROUPS = 10_000_000  # rows of a sum, 0.2 kB each and more while they are made
+MOST_GROUPS = 10_000_000  # Rows of a result; each takes 0.2 kB, and more during the query
 
 
 def _with_filters(function: _Function) -> _Function:
-    """The function, whose signature names the filters that it takes, for help and completion."""
+    """The function with a signature that names its filters, for help and completion."""
     said = inspect.signature(function)
     *others, _ = said.parameters.values()
     filters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in FILTERS]
@@ -101,20 +101,20 @@ def load(
     """The sums of a dataset: one row per window and combination of the `by` columns, sorted by them.
 
     dataset: a folder or `s3://` URL with the dataset's tables (credentials from AWS_* variables or
-    storage_options), or a Parquet file, or folder of them, of the older layout (see `legacy_parquet`).
-    since, until: windows that start in [since, until); ISO text or datetimes, UTC unless they say otherwise.
-    filters: values of dimensions, such as channel="beta"; no values keep no rows. Filters, measures and by take one
-    name or several, as a list, tuple, set, array, Index or Series. measures: None is all. by: dimensions to keep apart.
-    every: `5min`, `1h`, `1d`, or None for one sum over the whole interval. official: only builds that this calendar
-    knows as official.
+    storage_options), or a Parquet file of the older layout, or a folder of such files (see `legacy_parquet`).
+    since, until: windows that start in [since, until); ISO text or datetimes, UTC unless they have another time zone.
+    filters: values of dimensions, such as channel="beta"; an empty list of values keeps no rows. Filters, measures and
+    by take one name or several, as a list, tuple, set, array, Index or Series. measures: None means all. by: dimensions
+    to group by. every: `5min`, `1h`, `1d`, or None for one sum over the whole interval. official: only builds that
+    this calendar knows as official.
     Filtering or grouping by `experiment_id` or `experiment_branch` counts a ping once per experiment it is in.
 
     Columns: `window_start` (datetime64[us, UTC]; absent for every=None), the `by` columns, `count` (pings, int),
-    `usage_hours` (hours, float), the measures (events, int). A window in which there is nothing is absent. Where no
-    row of a sum counted a measure, as before it was declared, it is missing (NaN), which is not zero; a sum over that
-    moment is of the rows that did, so begin with `since` behind it. Raises MissionControlError for unknown names,
-    channels, systems and applications, where there is no dataset, and where rows of several products would be summed:
-    Firefox and Fennec, which is Firefox for Android, are one; an application that no product declares is another.
+    `usage_hours` (hours, float), the measures (events, int). A window without pings is absent. A measure is missing
+    (NaN), which is not zero, where no summed row counted it, as before it was declared. A sum across its declaration
+    contains only the rows that counted it, so choose a later `since`. Raises MissionControlError for unknown names,
+    channels, systems and applications, where there is no dataset, and where rows of several products would be summed.
+    Firefox and Fennec (Firefox for Android) are one product; an application that no product declares is another one.
     """
     from missioncontrol_nb.loading import legacy_parquet
 
@@ -128,41 +128,41 @@ def load(
         return legacy_parquet.load_older(dataset, selection, official)
     opened = Dataset(dataset, storage_options)
     rows = opened.load_selection(selection, official)
-    if rows.empty and not opened.tables():  # asked last, for it opens all tables, and a load takes one or two
+    if rows.empty and not opened.tables():  # Checked last: it opens all tables, a load one or two
         raise no_dataset(str(dataset))
     return rows
 
 
 class Dataset:
-    """A grouped dataset, its tables held open: what a dashboard queries again and again.
+    """A grouped dataset whose tables stay open, for repeated queries such as those of a dashboard.
 
-    A table that is not there yet is empty, and is looked for at each `refresh`. What is loaded is the state of
-    the last refresh, unless its files were removed since. Safe for the threads of one process.
+    A table that does not exist yet counts as empty; each `refresh` looks for it again. Loads return the state of the
+    last refresh, unless its files were removed since. Safe for the threads of one process.
     """
 
     def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
-        """url: folder or `s3://` URL. Raises MissionControlError where there is no folder, or no credentials."""
+        """url: folder or `s3://` URL. Raises MissionControlError where the folder or the credentials are missing."""
         self.url = dataset_url(arguments.place("dataset", url))
         check_storage_options(storage_options)
         check_credentials(self.url, storage_options)
         self._options = all_options(self.url, storage_options)
         self._tables: dict[str, DeltaTable] = {}
-        self._known: set[str] = set()  # the tables that were there at any time
+        self._known: set[str] = set()  # The tables that have existed at any time
         self._data_up_to: tuple[int, datetime | None] | None = None
-        self._whole: DeltaTable | None = None  # the handle of a table that holds all of the one it sums
-        self._is_reopened = False  # since the last refresh, because files were gone
-        self._applications: tuple[int, set[str]] = (-2, set())  # of a version of a table
+        self._whole: DeltaTable | None = None  # The handle of a table that has all rows of its source table
+        self._is_reopened = False  # Since the last refresh, because files were gone
+        self._applications: tuple[int, set[str]] = (-2, set())  # (table version, its applications)
         self._lock = RLock()
         with _told_by_the_system(self.url):
             check_folder(self.url)
 
     @property
     def products(self) -> contract.Products:
-        """The products that the dataset knows: those of the package and those that were declared to it."""
+        """The products that the dataset knows: those of the package and those declared to the dataset."""
         return known_products(self._open(contract.ERROR_AGGREGATES))
 
     def tables(self) -> tuple[str, ...]:
-        """The names of the tables that are there now."""
+        """The names of the tables that exist now."""
         return tuple(table.name for table in contract.TABLES if self._open(table) is not None)
 
     def load(
@@ -176,13 +176,13 @@ class Dataset:
         official: "Calendar | None" = None,
         **filters: Values,
     ) -> "pd.DataFrame":
-        """The sums, as `missioncontrol_nb.load` of this dataset gives them, with its arguments."""
+        """The sums of this dataset; arguments and result as for `missioncontrol_nb.load`."""
         check_unknown(name for name in filters if name not in FILTERS)
         selection = select(since, until, filters, by=by, measures=measures, every=every)
         return self.load_selection(selection, official)
 
     def load_selection(self, selection: Selection, official: "Calendar | None" = None) -> "pd.DataFrame":
-        """The sums of a request that has been put into one form."""
+        """The sums of a request in the form that `select` returns."""
         check_official(official)
         fine = contract.EXPERIMENT_ERROR_AGGREGATES if selection.is_about_experiments else contract.ERROR_AGGREGATES
         check_dimensions(selection, fine, official)
@@ -198,10 +198,10 @@ class Dataset:
         return summed_again(only_official(rows, official, self.products), sum_schema(selection, measures)).to_pandas()
 
     def load_delays(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
-        """How late usage hours came, by submission hour in [since, until): what `statistics.completeness` takes.
+        """The delays of usage hours by submission hour in [since, until), as input of `statistics.completeness`.
 
-        filters: `application`, `channel`, `os_name`. Columns: those, `submission_hour`, `delay_hours` (upper edge
-        of the bucket, the last one infinite), `usage_hours`.
+        filters: `application`, `channel`, `os_name`. Columns: these three, `submission_hour`, `delay_hours` (upper
+        edge of the bucket, infinite for the last one), `usage_hours`.
         """
         selection = select(since, until, filters)
         selection.check_dimensions(DELAY_COLUMNS[:3])
@@ -215,7 +215,7 @@ class Dataset:
             return self._rows(contract.REPORTING_DELAYS, query, arrow_schema(DELAY_COLUMNS)).to_pandas()
 
     def load_rejected(self, since: Time = None, until: Time = None) -> "pd.DataFrame":
-        """What was not counted, in windows of [since, until): columns `document_type`, `reason`, `count`."""
+        """The rejected pings in windows of [since, until): columns `document_type`, `reason`, `count`."""
         selection = select(since, until)
         query = (
             f"SELECT document_type, reason, sum(count) AS count FROM data WHERE {all_of(conditions_of(selection))} "
@@ -229,7 +229,7 @@ class Dataset:
     def versions(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
         """The builds in use: `channel`, `version`, `display_version`, `build_id`, `first_window`, `last_window`
         (starts of windows, UTC), `count` (pings), `usage_hours`. filters: as for `load`. Raises MissionControlError
-        where builds of several products are among them.
+        where the builds are of several products.
         """
         import pyarrow as pa
 
@@ -260,7 +260,7 @@ class Dataset:
         return rows.select(schema.names).to_pandas()
 
     def applications(self) -> set[str]:
-        """The applications that have any pings."""
+        """The applications that have at least one ping."""
         with self._lock:
             table = self._smallest(contract.ERROR_AGGREGATES, ["application"])
             handle = self._open(table)
@@ -271,7 +271,7 @@ class Dataset:
             return self._applications[1]
 
     def data_up_to(self) -> datetime | None:
-        """The newest submission in what is loaded (UTC): what the newest commit that says so says; None without."""
+        """The newest submission in the loaded state (UTC), from the newest commit that names one; None if none does."""
         with self._lock:
             table = self._open(contract.ERROR_AGGREGATES)
             if table is None:
@@ -284,7 +284,7 @@ class Dataset:
             return self._data_up_to[1]
 
     def files_by_day(self) -> dict[date, int]:
-        """The days that hold pings and, for each, a number that changes when its files do. Takes 20 µs a file."""
+        """The days with pings and, for each, a number that changes when its files change; takes 20 µs per file."""
         import pyarrow as pa
 
         with self._lock:
@@ -300,13 +300,13 @@ class Dataset:
         return {day: hash(frozenset(of_day)) for day, of_day in paths.items()}
 
     def handle(self, table: contract.Table) -> "DeltaTable | None":
-        """The table as of the last refresh; None when it is not there yet."""
+        """The table as of the last refresh; None where it does not exist yet."""
         return self._open(table)
 
     def refresh(self) -> bool:
-        """Turns to the newest commits; True if there is one that was not known yet. Takes milliseconds.
+        """Updates all tables to their newest commits; True if any commit is new; takes milliseconds.
 
-        Raises MissionControlError where the dataset is gone, or one of its tables that was there, or out of reach.
+        Raises MissionControlError where the dataset, or a table that existed before, is gone or unavailable.
         """
         with self._lock:
             self._check_present()
@@ -315,18 +315,18 @@ class Dataset:
         return is_reopened or any(newer)
 
     def _check_present(self) -> None:
-        """Raises MissionControlError where there is no folder any more, or a table that was opened has no log.
+        """Raises MissionControlError where the folder is gone, or a table that was opened has no log.
 
-        deltalake says nothing of it: the newest commit of a log that is gone is the one known last.
+        deltalake does not report this: for a log that is gone it keeps the last known commit as the newest.
         """
         try:
             check_folder(self.url)
             for table in contract.TABLES:
-                # one request, of the table that all others sum: each page of each visitor asks every few seconds
+                # One request, for the table that all others are summed from: each open page polls every few seconds
                 if table.name in self._known and (table is contract.ERROR_AGGREGATES or not is_remote(self.url)):
                     self._check_log(table)
         except MissionControlError:
-            self._tables.clear()  # whatever comes in its place is opened anew
+            self._tables.clear()  # A dataset that replaces it is opened anew
             self._whole, self._data_up_to = None, None
             raise
 
@@ -338,7 +338,7 @@ class Dataset:
             self._check_not_gone(table)
 
     def _is_newer(self, table: contract.Table) -> bool:
-        """Whether the newest commit of a table, which is now turned to, was not known yet."""
+        """Updates a table to its newest commit; whether that commit is new."""
         handle = self._tables.get(table.name)
         if handle is None:
             return self._open(table) is not None
@@ -346,13 +346,13 @@ class Dataset:
         try:
             handle.update_incremental()
             show_days(table_url(self.url, table))
-        except _delta_errors():  # a table that was made anew under the handle
+        except _delta_errors():  # The table was recreated while the handle was open
             self._tables.pop(table.name)
             return self._open(table) is not None
         return handle.version() != version
 
     def _open(self, table: contract.Table) -> "DeltaTable | None":
-        """The handle of a table; None when it is not there yet. Raises MissionControlError when it is there no more."""
+        """The handle of a table; None where it does not exist yet. Raises MissionControlError where it is gone."""
         from deltalake.exceptions import TableNotFoundError
 
         with self._lock:
@@ -379,20 +379,20 @@ class Dataset:
             return self._tables.get(table.name)
 
     def _check_not_gone(self, table: contract.Table) -> None:
-        """Raises MissionControlError where a table without a log was there before: it is not to be read as empty."""
+        """Raises MissionControlError where a table without a log existed before; it must not be read as empty."""
         if table.name in self._known:
             location = table_url(self.url, table)
             raise MissionControlError(f"{location} is gone: it was there before, and has no log now")
 
     def _smallest(self, table: contract.Table, dimensions: Iterable[str]) -> contract.Table:
-        """A table that sums this one, where it has the dimensions and all of the rows; else this one."""
+        """A coarser table of this one if it has the dimensions and the sums of all rows; else this one."""
         for coarse in contract.TABLES:
             if coarse.of is table and set(dimensions) <= set(coarse.keys) and self._is_whole(coarse):
                 return coarse
         return table
 
     def _is_whole(self, table: contract.Table) -> bool:
-        """Whether a table says so; the newest commits say it where the log was shortened under the handle."""
+        """Whether a table's log states that it has all rows; reopens a table whose log was shortened meanwhile."""
         handle = self._open(table)
         if handle is None or handle is self._whole:
             return handle is not None
@@ -409,7 +409,7 @@ class Dataset:
         return known is not None
 
     def _measures_of(self, table: contract.Table) -> tuple[str, ...]:
-        """The measures that a table has: a dataset made before one was declared lacks it."""
+        """The measures that a table has; a dataset made before a measure was declared lacks it."""
         handle = self._open(table)
         if handle is None:
             return contract.MEASURE_NAMES
@@ -417,12 +417,12 @@ class Dataset:
         return tuple(name for name in contract.MEASURE_NAMES if name in columns)
 
     def _lacking(self, table: contract.Table) -> set[str]:
-        """The dimensions that a table was made without, by another version."""
+        """The dimensions that a table lacks because another version made it."""
         handle = self._open(table)
         return set() if handle is None else set(table.keys) - {field.name for field in handle.schema().fields}
 
     def _sums(self, table: contract.Table, selection: Selection, measures: Sequence[str]) -> "pa.Table":
-        """The sums of a request. Raises MissionControlError where they would be over several products."""
+        """The sums of a request. Raises MissionControlError where they would include several products."""
         schema = sum_schema(selection, measures)
         if not selection.may_mix(self.products):
             return self._rows(table, sum_query(selection, measures, lacking=self._lacking(table)), schema)
@@ -441,7 +441,8 @@ class Dataset:
     def _check_groups(self, table: contract.Table, selection: Selection) -> None:
         """Raises MissionControlError where a sum would have more rows than memory holds.
 
-        Only names that strangers make up can be so many. They are counted, about, where a table has many rows at all.
+        Only columns from untrusted input (MADE_UP) can have that many values. The groups are counted approximately, and
+        only where a table has more than MANY_ROWS rows.
         """
         handle = self._open(table)
         made_up = [name for name in selection.by if name in MADE_UP and name not in selection.filters]
@@ -464,7 +465,7 @@ class Dataset:
             )
 
     def _rows(self, table: contract.Table, query: str, schema: "pa.Schema") -> "pa.Table":
-        """What a query of a table, named `data` there, gives; read again once when its files were compacted away."""
+        """The result of a query of a table, named `data` in it; retried once if compaction has removed files."""
         if self._open(table) is None:
             return schema.empty_table()
         try:
@@ -476,7 +477,7 @@ class Dataset:
         return result.select(schema.names).cast(schema)
 
     def _run(self, table: contract.Table, query: str) -> "pa.Table":
-        """The rows of a query, by the engine that deltalake brings: summing there moves no row to Python."""
+        """The rows of a query, run by deltalake's query engine so that the summed rows are not copied to Python."""
         import pyarrow as pa
         from deltalake import QueryBuilder
 
@@ -488,7 +489,7 @@ class Dataset:
 
 
 def _row_count(handle: "DeltaTable", selection: Selection) -> int:
-    """How many rows a table has of the days of a selection, by its log."""
+    """The number of a table's rows in the days of a selection, according to its log."""
     import pyarrow as pa
 
     actions = pa.table(handle.get_add_actions(flatten=True))
@@ -501,7 +502,7 @@ def _row_count(handle: "DeltaTable", selection: Selection) -> int:
 
 
 def _delta_errors() -> tuple[type[Exception], ...]:
-    """What deltalake raises when it cannot read."""
+    """The exceptions that deltalake raises when it cannot read."""
     from deltalake.exceptions import DeltaError
 
     return (DeltaError, OSError)
@@ -509,11 +510,11 @@ def _delta_errors() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def _said_as(what: str) -> Iterator[None]:
-    """Says a failure to read in one line."""
+    """Reports a failure to read in one line."""
     try:
         yield
     except Exception as error:
-        # A file that is gone while its rows are read is a bare Exception; subclasses of it are bugs of ours.
+        # A file that disappears during a read raises a plain Exception; its subclasses are bugs in this code.
         if not isinstance(error, _delta_errors()) and type(error) is not Exception:
             raise
         raise MissionControlError(f"{what}: {reason_of(error)}") from error
@@ -521,7 +522,7 @@ def _said_as(what: str) -> Iterator[None]:
 
 @contextmanager
 def _told_by_the_system(dataset: str) -> Iterator[None]:
-    """Says in one line why the system cannot tell what is at a path: its name is too long, or nobody may look there."""
+    """Reports in one line why the system cannot access a path: its name is too long, or access is denied."""
     try:
         yield
     except OSError as error:

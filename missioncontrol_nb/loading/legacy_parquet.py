@@ -1,9 +1,9 @@
 """Parquet files of the older layout of the grouped dataset: one table for totals and experiments together.
 
-A row whose `experiment_id` is null is a total; the others count the same pings once more, by experiment. Windows are
-`window_start` without a time zone (UTC). Text and boolean columns are dimensions, among them some that are no longer
-kept (`e10s_cohort`); numbers are sums, and a null in one is a 0: no ping reported any. `usage_hours` are hours.
-A measure that the files do not have is not loaded, and an error when asked for: absent is not zero.
+A row whose `experiment_id` is null is a total; the other rows count the same pings again, by experiment. `window_start`
+is the window, without a time zone (UTC). Text and boolean columns are dimensions, including some that newer datasets
+do not have (`e10s_cohort`). Number columns are sums; a null is 0, because no ping reported an event. `usage_hours` are
+hours. A measure that the files lack is not loaded; a request for it is an error, because absent is not zero.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from missioncontrol_nb.releases.calendar import Calendar
 
 TIME_COLUMNS = ("window_start", "window_end", "submission_date", "submission_date_s3", "timestamp")
-# The files' timestamps went through floating point: 00:59:59.999999744 is 01:00:00.
+# The files' timestamps have floating-point errors: 00:59:59.999999744 is 01:00:00.
 _TIME_SLACK = timedelta(seconds=1)
 
 
 def is_older(source: str | Path) -> bool:
-    """Whether a source is a file of the older layout, or a local folder of such files, rather than a dataset."""
+    """Whether a source is a file of the older layout or a local folder of such files, not a dataset."""
     if str(source).endswith(".parquet"):
         return True
     if is_remote(str(source)):
@@ -40,10 +40,10 @@ def is_older(source: str | Path) -> bool:
 
 
 def load_older(source: str | Path, selection: Selection, official: "Calendar | None" = None) -> "pd.DataFrame":
-    """The sums of a request from files of the older layout; a frame as `missioncontrol_nb.load` gives.
+    """The sums of a request from files of the older layout; a frame like that of `missioncontrol_nb.load`.
 
-    By an experiment: sums of the pings that are in one. Official builds are told by `version`, which these files have
-    instead of a display version. Raises MissionControlError for unknown names and for what cannot be read.
+    A request by experiment sums only pings that are in one. Official builds are recognised by `version`, which these
+    files have instead of a display version. Raises MissionControlError for unknown names and unreadable files.
     """
     import pandas as pd
 
@@ -73,7 +73,7 @@ def _files(source: str | Path) -> list[str]:
 
 
 def _open(file: str) -> Any:
-    """What pyarrow reads: an opened file, for it would read a URL, or a folder's columns, in a path."""
+    """An opened file for pyarrow, which would parse a path as a URL or for partition columns in folder names."""
     import fsspec
 
     return fsspec.open(file, "rb").open() if is_remote(file) else Path(file).open("rb")
@@ -112,7 +112,7 @@ def _is_text(kind: "pa.DataType") -> bool:
 
 
 def _sums(schemas: Sequence["pa.Schema"]) -> list[str]:
-    """The measures that any of the files has."""
+    """The measures that at least one of the files has."""
     import pyarrow.types as types
 
     numbers = [f.name for schema in schemas for f in schema if types.is_integer(f.type) or types.is_floating(f.type)]
@@ -126,7 +126,7 @@ def _read(
     measures: Sequence[str],
     official: "Calendar | None",
 ) -> "pd.DataFrame":
-    """The rows of a file that a request is about, with its columns only; nulls in sums are 0, absent sums NaN."""
+    """The rows and columns of a file that a request needs; nulls in sums become 0, absent sums NaN."""
     import pyarrow.parquet as pq
 
     here = [name for name in (*ALWAYS_LOADED, *measures) if name in schema.names]
@@ -143,14 +143,14 @@ def _read(
         rows = rows[
             [official.is_official(v, c, b) for c, v, b in zip(*(rows[name] for name in of_builds), strict=True)]
         ]
-        if application:  # the calendar is that of one product
+        if application:  # The calendar is of one product
             rows = rows[rows["application"].isin(contract.FIREFOX.applications)]
     kept = dict.fromkeys(["window_start", *selection.by, *application, *ALWAYS_LOADED, *measures])
     return rows.reindex(columns=list(kept))
 
 
 def _filters(schema: "pa.Schema", selection: Selection) -> Any:
-    """What is pushed down to the file: dimensions, whether rows are totals, and times as far as they are exact."""
+    """The filter pushed down to the file: dimensions, totals or experiments, and times to within _TIME_SLACK."""
     import pyarrow.compute as pc
 
     expression = pc.scalar(True)
@@ -183,7 +183,7 @@ def _is_within(starts: "pd.Series", selection: Selection) -> "pd.Series":
 
 
 def _summed(rows: "pd.DataFrame", selection: Selection, measures: Sequence[str]) -> "pd.DataFrame":
-    """The sums by window and the `by` columns. min_count: a measure that no file of a group has stays missing."""
+    """The sums by window and the `by` columns; min_count keeps a measure missing that no file of a group has."""
     keys = list(selection.by)
     if selection.every:
         rows = rows.assign(window_start=rows["window_start"].dt.floor(EVERY[selection.every]))

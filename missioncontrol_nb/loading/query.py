@@ -1,4 +1,4 @@
-"""What to load: the names, values and times of a request, checked and in one form."""
+"""A request to load: its names, values and times, checked and in one form."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ ALWAYS_LOADED = ("count", "usage_hours")
 
 @dataclass(frozen=True)
 class Selection:
-    """A request: windows that start in [since, until), rows whose dimensions are among `filters`, summed by `by`.
+    """A request: windows that start in [since, until), rows whose dimensions match `filters`, summed by `by`.
 
-    measures: None means all there are. every: a key of EVERY, or None for one sum over the whole interval.
+    measures: None means all. every: a key of EVERY, or None for one sum over the whole interval.
     """
 
     since: datetime | None
@@ -38,30 +38,30 @@ class Selection:
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """The dimensions it names, each once."""
+        """The dimensions that the request names, each once."""
         return tuple(dict.fromkeys((*self.by, *self.filters)))
 
     @property
     def is_about_experiments(self) -> bool:
-        """Whether it asks for the sums of pings in experiments rather than of all pings."""
+        """Whether the request is for sums of pings in experiments, not of all pings."""
         return not set(contract.EXPERIMENT_NAMES).isdisjoint(self.dimensions)
 
     def may_mix(self, products: contract.Products) -> bool:
-        """Whether rows of several products, whose counts are not to be summed, may be among what it asks for."""
+        """Whether the request may include rows of several products, whose counts must not be summed."""
         applications = self.filters.get("application")
         return "application" not in self.by and (
             applications is None or len(set(map(products.name_of, applications))) > 1
         )
 
     def measures_among(self, known: Collection[str]) -> tuple[str, ...]:
-        """The measures to load from what has those of `known`. Raises MissionControlError for another one."""
+        """The measures to load; known: those that the data has. Raises MissionControlError for another one."""
         for name in self.measures or ():
             if name not in known:
                 raise unknown_name("measure", name, known)
         return tuple(known) if self.measures is None else self.measures
 
     def check_dimensions(self, known: Collection[str]) -> None:
-        """Raises MissionControlError for a dimension that is not one of the known."""
+        """Raises MissionControlError for a dimension that is not among the known ones."""
         for name in self.dimensions:
             if name not in known:
                 raise unknown_name("dimension", name, known)
@@ -80,7 +80,7 @@ class Selection:
 
 
 def check_one_product(names: Iterable[str], products: contract.Products) -> None:
-    """Raises MissionControlError where rows that are to be summed are of several products."""
+    """Raises MissionControlError where rows to be summed are of several products."""
     found = sorted(set(names))
     if len(found) > 1:
         known = next((application for application in products.by_application if application in found), found[0])
@@ -99,10 +99,10 @@ def select(
     measures: str | Iterable[str] | None = None,
     every: str | None = None,
 ) -> Selection:
-    """A request from what a person writes: one name or several, times as ISO text, dates or datetimes (UTC).
+    """A request from a user's arguments: one name or several, times as ISO text, dates or datetimes (UTC).
 
-    Raises MissionControlError for what is neither, for an unknown `every`, and for an interval that ends before
-    it starts.
+    Raises MissionControlError for arguments of another kind, for an unknown `every`, and for an interval that ends
+    before it starts.
     """
     if every is not None:
         choice("every", every, EVERY)
@@ -121,13 +121,16 @@ def select(
 
 
 def check_unknown(filters: Iterable[str]) -> None:
-    """Raises MissionControlError for a filter that there is not."""
+    """Raises MissionControlError where any filter is given; filters: names that are no filters."""
     for name in filters:
         raise unknown_name("filter", name, (*FILTERS, *ARGUMENTS))
 
 
 def check_official(official: Any) -> None:
-    """Raises MissionControlError for what is no calendar. Whoever has one has imported its module."""
+    """Raises MissionControlError where official is no Calendar.
+
+    The import is local; a caller that has a Calendar has already imported its module.
+    """
     if official is None:
         return
     from missioncontrol_nb.releases.calendar import Calendar
@@ -136,7 +139,7 @@ def check_official(official: Any) -> None:
 
 
 def check_storage_options(storage_options: Any) -> None:
-    """Raises MissionControlError for what is no mapping of text to text that UTF-8 can hold."""
+    """Raises MissionControlError where storage_options is no mapping of text to text that UTF-8 can encode."""
     if storage_options is None:
         return
     options = arguments.instance("storage_options", storage_options, Mapping, "a dict of text to text")  # type: ignore[type-abstract]

@@ -1,8 +1,9 @@
-"""Sums of a dataset turned into what a page says: channels, platforms and measures, version against version.
+"""Summaries of a dataset's sums for pages: channels, platforms and measures, version against version.
 
-Two versions are compared at the same age: the previous one's sums from its release on, as long as the newest is out
-now. Sums are by submission, so both had as much of their usage still in the post at that age. No judgement is made
-here: whether a change is acceptable is not said, only whether its interval excludes none.
+Two versions are compared at the same age: the previous version's sums start at its release and cover the same length
+of time as the newest version has been out. Sums are by submission, so at that age both versions had the same share of
+their usage not yet reported. The summaries make no judgement: they report only whether a change's interval excludes
+zero, not whether the change is acceptable.
 """
 
 from missioncontrol_nb.monitor.detail import DetailRequest

@@ -1,4 +1,4 @@
-"""How much of the usage of some stretch of time has arrived by now, by channel and system."""
+"""The share of the usage of a time span that has arrived by now, by channel and system."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 DELAYS_OF = timedelta(days=14)
 NEWEST_HOURS = 3
-INCOMPLETE_BELOW = 2 / 3  # a window of whose usage less has arrived is shown as incomplete
+INCOMPLETE_BELOW = 2 / 3  # Windows with a smaller share of arrived usage are shown as incomplete
 
 
 class Arrivals:
-    """What the delays of the last two weeks say of the newest hours.
+    """The completeness of the newest hours, estimated from the delays of the last two weeks.
 
-    The delays are read anew each hour, and until there are any whenever data have come: those of a new dataset may be
-    appended a moment after its sums.
+    The delays are reloaded each hour. While there are none, they are reloaded whenever new data arrives, because a new
+    dataset's delays may be appended a moment after its sums.
     """
 
     def __init__(self, dataset: Dataset, product: contract.Product = contract.FIREFOX) -> None:
@@ -37,7 +37,7 @@ class Arrivals:
     def shares(
         self, channel: str, os_name: str, starts: "Sequence[datetime] | pd.Series", length: timedelta, now: datetime
     ) -> Array:
-        """The share of the usage of windows of one length that has arrived; NaN where nothing is known of delays."""
+        """The share of usage that has arrived, by window; all windows have one length; NaN where delays are unknown."""
         import pandas as pd
 
         delays = self._delays_as_of(now).get((channel, os_name))
@@ -47,11 +47,11 @@ class Arrivals:
         return completeness(delays, first, first + length, now) if len(first) else np.zeros(0)
 
     def are_complete(self, shares: Array, ends: "pd.Series", now: datetime) -> Array:
-        """Whether windows are over and most of their usage has arrived, or nothing is known of that."""
+        """Whether windows are over and most of their usage has arrived; an unknown share counts as arrived."""
         return np.asarray(ends <= now) & ~(shares < INCOMPLETE_BELOW)
 
     def of_newest_hours(self, channel: str, os_name: str, now: datetime) -> Completeness:
-        """The newest three hours, the one at hand among them; empty where nothing is known of delays."""
+        """The newest three hours, including the current one, and their shares; empty where delays are unknown."""
         starts = [hour_of(now) - number * HOUR for number in reversed(range(NEWEST_HOURS))]
         shares = self.shares(channel, os_name, starts, HOUR, now)
         return () if np.isnan(shares).any() else tuple(zip(starts, map(float, shares), strict=True))
@@ -61,7 +61,8 @@ class Arrivals:
         if self._read_at != read_at:
             delays = self._dataset.load_delays(since=now - DELAYS_OF, application=self._product.applications)
             delays = of_product(delays, self._product)
-            delays = delays[delays["delay_hours"].isin(contract.DELAY_BUCKET_EDGES_HOURS)]  # others: of another version
+            # Rows with other bucket edges were written by another version.
+            delays = delays[delays["delay_hours"].isin(contract.DELAY_BUCKET_EDGES_HOURS)]
             sums = delays.groupby(["channel", "os_name", "delay_hours"], as_index=False)["usage_hours"].sum()
             self._delays = {
                 (str(place[0]), str(place[1])): rows for place, rows in sums.groupby(["channel", "os_name"])

@@ -1,4 +1,4 @@
-"""The windows of one measure, line by line: a line is a version or a build."""
+"""The windows of one measure by line; a line is a version or a build."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,11 +30,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class DetailRequest:
-    """What to show of a measure.
+    """The options of a detail of one measure.
 
-    since, until: an interval, UTC, in any form that `load` takes; None ends it now and begins it `length` before.
-    every: `5min`, `1h`, `1d`. time: `since_release` shows as much of each line's life, from its release on, as the
-    interval is long. cut: the percent of a line's complete windows, those with the highest rates, that are left out.
+    since, until: an interval, UTC, in any form that `load` takes; by default it ends now and begins `length` before.
+    every: `5min`, `1h`, `1d`. time: `since_release` shows each line from its own release on, for the length of the
+    interval. cut: the percentage of a line's complete windows, those with the highest rates, that are left out.
     """
 
     length: timedelta = timedelta(days=7)
@@ -68,7 +68,7 @@ class DetailRequest:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read for a request; see Detail."""
+    """The data that was read for a request; see Detail."""
 
     lines: tuple[Line, ...]
     windows: "pd.DataFrame"
@@ -79,7 +79,7 @@ class Read:
 
 
 def read_detail(place: Segment, measure: str, request: DetailRequest) -> Read:
-    """The lines and windows of a place that a request asks for."""
+    """The lines and windows of a segment for a request."""
     every = EVERY[request.every]
     since, until = _interval(request, place.now, every)
     lines = _build_lines(place) if request.line == "build" else _version_lines(place)
@@ -93,7 +93,7 @@ def read_detail(place: Segment, measure: str, request: DetailRequest) -> Read:
 def _interval(request: DetailRequest, now: datetime, every: timedelta) -> tuple[datetime, datetime]:
     """The interval, from the start of a window to the end of one.
 
-    Raises MissionControlError where it begins after now and has no end: nothing of it can have come.
+    Raises MissionControlError where it begins after now and has no end, so that no data for it can have arrived.
     """
     since, until = request.interval
     until = until or now
@@ -105,7 +105,7 @@ def _interval(request: DetailRequest, now: datetime, every: timedelta) -> tuple[
 
 
 def _before(moment: datetime, length: timedelta) -> datetime:
-    """The moment that lies so much earlier; the first one that there is where that has no year."""
+    """The moment `length` earlier, or the earliest possible datetime where that would be before the year 1."""
     return moment - length if length < moment - _FIRST else _FIRST
 
 
@@ -131,7 +131,7 @@ def _build_lines(place: Segment) -> tuple[Line, ...]:
         if place.sums.official is None
         or place.sums.official.is_official(build.display_version, place.channel, build.build_id)
     ]
-    once: dict[str, tuple[str, str, datetime]] = {}  # what a build's pings say of its version can differ
+    once: dict[str, tuple[str, str, datetime]] = {}  # Pings of one build can report different versions
     for row in sorted(rows, key=lambda row: (version_key(row[0]), row[1]), reverse=True):
         once.setdefault(row[1], row)
     return tuple(
@@ -146,12 +146,12 @@ def _build_line(version: Version, build_id: str, rank: int, first: datetime) -> 
 
 
 def _build_time(build_id: str) -> str:
-    """When a build was made: "26 Sep 19:08"."""
+    """The time at which a build was made: "26 Sep 19:08"."""
     try:
         built = datetime.strptime(build_id, "%Y%m%d%H%M%S")
-    except ValueError:  # of a product whose builds do not say it; or of one that nobody vouches for
+    except ValueError:  # The product's build ids contain no time, or the build is unverified
         return build_id
-    if len(build_id) != 14:  # strptime takes fewer digits
+    if len(build_id) != 14:  # strptime accepts fewer digits
         return build_id
     return f"{built.day} {built:%b %H:%M}"
 
@@ -159,7 +159,7 @@ def _build_time(build_id: str) -> str:
 def _load(
     place: Segment, measure: str, request: DetailRequest, lines: tuple[Line, ...], since: datetime, until: datetime
 ) -> "pd.DataFrame":
-    """Sums by `line` and `window_start`: of all lines in the interval, or of each from its own release on."""
+    """Sums by `line` and `window_start`: for all lines in the interval, or for each line from its own release on."""
     import pandas as pd
 
     if request.time == "latest":
@@ -175,7 +175,7 @@ def _load(
 
 
 def _no_sums() -> "pd.DataFrame":
-    """What `_load` gives of a measure that is not measured: nothing, rather than windows with zeros."""
+    """The result of `_load` for a measure that is not measured: no rows, instead of windows with zeros."""
     import pandas as pd
 
     moments = pd.DatetimeIndex([], tz="UTC").as_unit("us")
@@ -200,7 +200,7 @@ def _load_lines(
         os_name=place.os_name,
         **{name: [line.name for line in lines]},
     )
-    sums = sums[sums[measure].notna()].astype({measure: int})  # others are of before the measure was declared
+    sums = sums[sums[measure].notna()].astype({measure: int})  # Other rows are from before the measure was declared
     return sums.rename(columns={name: "line", measure: "events"})[["line", "window_start", "events", "usage_hours"]]
 
 
@@ -225,9 +225,9 @@ def _rated(place: Segment, sums: "pd.DataFrame", lines: tuple[Line, ...], every:
 
 
 def _cut(windows: "pd.DataFrame", percent: float) -> tuple["pd.DataFrame", int]:
-    """Takes the highest rates out, a percentage of each line's complete windows; the windows stay, with their usage.
+    """Removes the highest rates, a percentage of each line's complete windows; windows and usage stay.
 
-    Rates equal to the highest that is kept are kept, so a line is never emptied.
+    Rates equal to the highest kept rate are kept, so a line never loses all of its rates.
     """
     if not percent or windows.empty:
         return windows, 0

@@ -1,4 +1,4 @@
-"""The sums of a whole dataset by hour, kept in memory and kept up to date: what summaries are made of."""
+"""The sums of a whole dataset by hour, cached in memory and kept up to date, as the basis of summaries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,14 +25,15 @@ from streaming import contract
 if TYPE_CHECKING:
     import pandas as pd
 
-DAYS_AT_A_TIME = 7  # two months at once take 130 MB more and are no faster
+DAYS_AT_A_TIME = 7  # Two months in one read take 130 MB more and are no faster
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Sums over some stretch of time: usage hours, and events by measure.
+    """Sums over a time span: usage hours, and events by measure.
 
-    counted_hours: the usage hours of measures that were not counted in all of it, as before they were declared.
+    counted_hours: the usage hours in which a measure was counted, for each measure that was not counted in the whole
+    span, as before it was declared.
     """
 
     usage_hours: float
@@ -55,8 +56,8 @@ class Counts:
 class Day:
     """A day's sums by hour, channel, system and display version.
 
-    listed: of the builds that count and the versions that the calendar has. unlisted: of versions that it lacks, all
-    builds. usage: `usage_hours` of everything, by `channel` and `window_start`.
+    listed: sums of versions in the calendar, of the builds that count. unlisted: sums of versions that the calendar
+    lacks, of all builds. usage: `usage_hours` of all rows, by `channel` and `window_start`.
     """
 
     listed: "pd.DataFrame"
@@ -65,12 +66,13 @@ class Day:
 
 
 class HourlySums:
-    """Sums by hour, channel, system and display version. A day is read again only when its files have changed.
+    """Sums by hour, channel, system and display version; a day is reloaded only when its files have changed.
 
-    Of one product, by the application that it is on each system; others, and others' builds, are left out.
-    is_official: only builds that the calendar knows as official, and all of versions that it does not have but that
-    are used (see `unlisted`). official: what says which builds count, None: all. measures: those that the dataset has;
-    one made before a measure was declared lacks it. Two months of a busy fleet are 110,000 rows, 15 MB.
+    The sums are of one product, identified by its application on each system; other products and others' builds are
+    left out. is_official: only builds that the calendar knows as official, and all builds of versions that the calendar
+    lacks but that are used (see `unlisted`). official: the calendar that decides which builds count; None: all count.
+    measures: those that the dataset has; a dataset made before a measure was declared lacks it. Two months of a busy
+    fleet are 110,000 rows, 15 MB.
     """
 
     KEYS = ("application", "channel", "os_name", "display_version")
@@ -89,7 +91,7 @@ class HourlySums:
         self._part_of_hour = lru_cache(256)(self._load_part_of_hour)
 
     def refresh(self) -> None:
-        """Reads what changed since the last call."""
+        """Loads the days whose files changed since the last call."""
         files = self.dataset.files_by_day()
         stale = sorted(day for day, known in files.items() if self._files.get(day) != known)
         gone = set(self._days) - set(files)
@@ -139,11 +141,11 @@ class HourlySums:
             self._by_platform.setdefault(channel, {})[os_name] = rows
 
     def channels(self) -> tuple[str, ...]:
-        """The channels that have any ping."""
+        """The channels that have at least one ping."""
         return tuple(self._by_platform)
 
     def platforms(self, channel: str) -> tuple[str, ...]:
-        """The systems from which a channel has any ping."""
+        """The systems from which a channel has at least one ping."""
         return tuple(self._by_platform.get(channel, {}))
 
     def counts(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> Counts:
@@ -173,13 +175,13 @@ class HourlySums:
     def _load_part_of_hour(
         self, _files: int, channel: str, os_name: str, version: str, since: datetime, until: datetime
     ) -> Counts:
-        """Kept for as long as the files of the day are the same."""
+        """Sums of a version in part of an hour; _files: part of the cache key, changes with the files of the day."""
         place = {"channel": channel, "os_name": os_name, "display_version": version}
         place["application"] = self.product.platform(os_name).application
         return self._sum(self.dataset.load(since, until, every=None, official=self.official, **place))
 
     def adoption(self, channel: str, os_name: str, version: str, now: datetime) -> float | None:
-        """The share of a version in the usage hours of the last 24 hours and the one at hand; None without usage."""
+        """A version's share of the usage hours of the last 24 hours and the current hour; None without usage."""
         rows = self._by_platform[channel][os_name]
         starts = rows["window_start"]
         recent = rows[(starts >= hour_of(now) - DAY) & (starts <= now)]
@@ -188,19 +190,19 @@ class HourlySums:
         return float(on_version / usage) if usage > 0 else None
 
     def first_hour(self) -> datetime | None:
-        """The start of the first hour in which there is a ping."""
+        """The start of the first hour that has a ping."""
         starts = [rows["window_start"].min() for channel in self._by_platform.values() for rows in channel.values()]
         return min(starts).to_pydatetime() if starts else None
 
     def newest_hour(self) -> datetime | None:
-        """The start of the newest hour in which there is a ping."""
+        """The start of the newest hour that has a ping."""
         starts = [rows["window_start"].max() for channel in self._by_platform.values() for rows in channel.values()]
         return max(starts).to_pydatetime() if starts else None
 
     def versions(self, channel: str, at: datetime) -> tuple[Version, ...]:
         """The versions of a channel that were out at a moment and that have pings, highest first.
 
-        Those of the calendar, and those that it lacks from the first hour in which they were used enough.
+        They include versions that the calendar lacks, from the first hour in which they had enough usage.
         """
         if channel not in self._by_platform:
             return ()
@@ -219,7 +221,7 @@ class HourlySums:
         return sorted(found, key=lambda version: version_key(version.version), reverse=True)
 
     def _pings_by_hour(self, channel: str, at: datetime) -> "pd.DataFrame":
-        """The pings of a channel up to a moment: a row an hour, a column a version."""
+        """The number of pings of a channel up to a moment: a row per hour, a column per version."""
         import pandas as pd
 
         parts = [rows[["window_start", "display_version", "count"]] for rows in self._by_platform[channel].values()]
@@ -231,14 +233,14 @@ class HourlySums:
 
 
 def of_product(rows: "pd.DataFrame", product: contract.Product) -> "pd.DataFrame":
-    """The rows whose application is the product on its system, without the application: there is one on each."""
+    """The product's rows, without the application column: the product has one application on each system."""
     on_system = {platform.os_name: platform.application for platform in product.platforms}
     is_product = rows["application"] == rows["os_name"].map(on_system)
     return rows[is_product].drop(columns="application")
 
 
 def _of_all_builds(sums: "pd.DataFrame") -> "pd.DataFrame":
-    """Sums by build, without telling builds apart. What no build counted stays missing."""
+    """Sums over all builds, from sums by build; a measure that no build counted stays missing."""
     keys = ["window_start", "channel", "os_name", "display_version"]
     return sums.drop(columns="build_id").groupby(keys, as_index=False).sum(min_count=1)
 
@@ -249,7 +251,7 @@ def _of_day(sums: "pd.DataFrame", day: date) -> "pd.DataFrame":
 
 
 def _added(one: Counts, other: Counts) -> Counts:
-    """The sums of both."""
+    """The sums of both counts."""
     partly = {*one.counted_hours, *other.counted_hours}
     return Counts(
         one.usage_hours + other.usage_hours,
@@ -259,7 +261,7 @@ def _added(one: Counts, other: Counts) -> Counts:
 
 
 def _runs(days: list[date]) -> list[tuple[date, date]]:
-    """Neighbouring days as (first, last), DAYS_AT_A_TIME at most."""
+    """Runs of consecutive days as (first, last), each of at most DAYS_AT_A_TIME days."""
     runs: list[tuple[date, date]] = []
     for day in days:
         if runs and day - runs[-1][1] == DAY and day - runs[-1][0] < DAYS_AT_A_TIME * DAY:

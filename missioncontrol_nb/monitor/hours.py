@@ -1,4 +1,4 @@
-"""Hours and days, as times are counted in here."""
+"""The time units of this package: hours and days."""
 
 from datetime import datetime, timedelta
 
@@ -7,5 +7,5 @@ DAY = timedelta(days=1)
 
 
 def hour_of(moment: datetime) -> datetime:
-    """The start of the hour that holds a moment."""
+    """The start of the hour that contains a moment."""
     return moment.replace(minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""Summaries of a dataset as of its newest ping: overview, table of a channel and system, one measure in detail."""
+"""Summaries of a dataset as of its newest ping: overview, table of a channel and system, detail of one measure."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,15 +25,15 @@ from missioncontrol_nb.releases.calendar import Calendar
 from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
 from streaming import contract
 
-OLDER_VERSIONS = 3  # below the previous one
+OLDER_VERSIONS = 3  # Below the previous version
 
 
 class Monitor:
-    """What a dataset says, as of its newest ping. Reads what has changed since the last call, and no more.
+    """Summaries of a dataset as of its newest ping; each call loads only data that changed since the last call.
 
-    calendar: None is that in the dataset, else the snapshot; a product that has none takes none. official: only builds
-    that the calendar knows as official. product: one that the dataset knows. Call `refresh` to turn to the newest
-    commits. Raises MissionControlError for an unknown product.
+    calendar: None means the calendar in the dataset, else the snapshot; ignored for a product without a calendar.
+    official: only builds that the calendar knows as official. product: one that the dataset knows. Call `refresh` to
+    update to the newest commits. Raises MissionControlError for an unknown product.
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class Monitor:
         return given or load_calendar(calendar_beside(self.dataset.url))
 
     def refresh(self) -> bool:
-        """Turns to the newest commits; whether there is one that was not known yet."""
+        """Updates the dataset to its newest commits; whether any commit is new."""
         return self.dataset.refresh()
 
     def overview(self) -> Overview:
-        """All channels that have pings, with main and content crashes of their newest versions by system."""
+        """All channels with pings, with main and content crashes of their newest versions by system."""
         now = self._now()
         names = [channel for channel in self.product.channel_names if self._sums.versions(channel, now)]
         channels = tuple(self._channel(channel, now) for channel in names)
         return Overview(channels, self.dataset.data_up_to(), now, self.product, self._products())
 
     def table(self, channel: str, os_name: str, period: Period = "since_release") -> ChannelTable | NoRelease:
-        """All measures of a channel and system. Raises MissionControlError for an unknown one, or an unknown period."""
+        """All measures of a channel and system. Raises MissionControlError where one of the arguments is unknown."""
         self._check(channel, os_name)
         arguments.choice("period", period, PERIODS)
         place = self._place(channel, os_name, self._now(), 2 + OLDER_VERSIONS)
@@ -123,7 +123,7 @@ class Monitor:
         )
 
     def _products(self) -> tuple[contract.Product, ...]:
-        """The products that have pings, this one among them."""
+        """The products that have pings; always includes this one."""
         known = self.dataset.products.all
         if len(known) == 1:
             return known
@@ -131,15 +131,15 @@ class Monitor:
         return tuple(each for each in known if each == self.product or there.intersection(each.applications))
 
     def _now(self) -> datetime:
-        """The moment up to which data are in, after turning to what has changed.
+        """The moment up to which data has arrived, after loading changed data.
 
-        Rows of later windows, from pings whose clock is ahead, wait until their time has come.
+        Rows of later windows, from pings whose clock is ahead, are not used until that time is reached.
         """
         self._sums.refresh()
         up_to, newest_hour = self.dataset.data_up_to(), self._sums.newest_hour()
         if up_to is not None:
             return up_to
-        # Nobody says how far the newest hour goes. It is summed whole, so the previous version's is too.
+        # No commit records the end of the data. The newest hour is summed whole, so the previous version's is too.
         ends = newest_hour + HOUR - timedelta(microseconds=1) if newest_hour else datetime.now(UTC)
         return min(ends, datetime.now(UTC))
 

@@ -1,4 +1,4 @@
-"""A channel's one number: the events of its product's score per 1000 usage hours, over all its systems."""
+"""A channel's score: the events of its product's score measures per 1000 usage hours, over all its systems."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from missioncontrol_nb.statistics import standardised_change, standardised_rate
 
 @dataclass(frozen=True)
 class _Strata:
-    """Events, usage hours and weights of the systems that count, each an array."""
+    """Events, usage hours and weights of the systems that count, each as an array."""
 
     events: np.ndarray
     usage_hours: np.ndarray
@@ -25,11 +25,11 @@ class _Strata:
 
 
 def with_score(summary: ChannelSummary, places: Sequence[Segment]) -> ChannelSummary:
-    """The summary with its score: systems weighted by the previous version's usage at the same age.
+    """The summary with its score, with systems weighted by the previous version's usage at the same age.
 
-    Weighted alike for both versions, so that one that reaches Windows first is not called better or worse for it.
-    Systems on which either has no usage, or some that a measure was not counted in yet, are left out. Without a
-    previous version there is no score.
+    Both versions have the same weights, so that a version that reaches Windows first is not rated better or worse for
+    it. Systems are left out where either version has no usage, or has usage in which a measure was not counted yet.
+    Without a previous version there is no score.
     """
     newest, previous = summary.newest, summary.previous
     if previous is None:
@@ -54,7 +54,7 @@ def with_score(summary: ChannelSummary, places: Sequence[Segment]) -> ChannelSum
 
 
 def _is_counted(place: Segment, version: Version) -> bool:
-    """Whether a measure of the score is measured there, and each that is was counted in all of a version's usage."""
+    """Whether a system has a measure of the score, and each one was counted in all of the version's usage."""
     counts = place.counts(version)
     measured = [name for name in place.product.score if place.has_measure(name)]
     return bool(measured) and all(counts.hours_of(name) == counts.usage_hours for name in measured)

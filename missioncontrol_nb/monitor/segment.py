@@ -1,4 +1,4 @@
-"""One channel on one system: its newest version measured, and compared with the previous one at the same age."""
+"""One channel on one system: measures of its newest version, compared with the previous one at the same age."""
 
 import math
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from streaming import contract
 
 Period = Literal["since_release", "last_24h"]
 Steps = tuple[float | None, ...]
-LEAST_STEPS, MOST_STEPS = 8, 72  # of the small drawing
-SPARK_EVENTS = 12  # in a step, so that chance moves it by a third at most
-# A change known to no better than 100 points between its limits, none among them, says nothing yet.
+LEAST_STEPS, MOST_STEPS = 8, 72  # Of the sparkline
+SPARK_EVENTS = 12  # Per step, so that chance changes its rate by a third at most
+# A change whose interval is wider than 100 percentage points and includes zero counts as too little usage.
 WIDEST_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A channel and system as of a moment. versions: newest first, the newest, the previous one, older ones."""
+    """A channel and system as of a moment; versions: newest first (the newest, the previous one, older ones)."""
 
     sums: HourlySums
     arrivals: Arrivals
@@ -36,7 +36,7 @@ class Segment:
 
     @property
     def product(self) -> contract.Product:
-        """The product that it is a channel of."""
+        """The product that the channel belongs to."""
         return self.sums.product
 
     @property
@@ -46,9 +46,10 @@ class Segment:
 
     @cached_property
     def comparable(self) -> tuple[Version, ...]:
-        """The newest version, and the older ones whose first hours the dataset has: without them there is no same age.
+        """The newest version, and the older versions whose first hours are in the dataset.
 
-        A higher number need not be later: 3.5.8 went out after 3.6.
+        A comparison at the same age needs these hours. A version with a higher number may have been released earlier:
+        3.5.8 went out after 3.6.
         """
         begins = self.sums.first_hour() or self.newest.released
         older = (each for each in self.versions[1:] if begins <= each.released < self.newest.released)
@@ -56,16 +57,16 @@ class Segment:
 
     @property
     def previous(self) -> Version | None:
-        """The one before, if it can be compared with."""
+        """The version before the newest, if it is comparable."""
         return next((version for version in self.comparable[1:] if version == self.versions[1]), None)
 
     @property
     def older(self) -> tuple[Version, ...]:
-        """Those before the previous one that can be compared with."""
+        """The comparable versions before the previous one."""
         return tuple(version for version in self.comparable[1:] if version != self.previous)
 
     def counts(self, version: Version, period: Period = "since_release") -> Counts:
-        """Sums of a version from its release, or of its last 24 hours, until it was as old as the newest is now."""
+        """Sums of a version from its release, or of its last 24 hours, up to the age that the newest has now."""
         return self._counts[version, period]
 
     @cached_property
@@ -73,7 +74,7 @@ class Segment:
         return {(version, period): self._sum(version, period) for version in self.comparable for period in PERIODS}
 
     def _sum(self, version: Version, period: str) -> Counts:
-        # The newest has nothing after its last window, so its last hour is taken whole.
+        # The newest version has no data after its last window, so its last hour is summed whole.
         until = hour_of(self.now) + HOUR if version == self.newest else version.released + self.age
         since = version.released
         if period == "last_24h":
@@ -82,23 +83,23 @@ class Segment:
 
     @cached_property
     def age(self) -> timedelta:
-        """How old the newest version is, up to the end of the window at hand."""
+        """The newest version's age at the end of the current window."""
         age = self.now - self.newest.released
         return (age // contract.WINDOW + 1) * contract.WINDOW
 
     @property
     def has_pings(self) -> bool:
-        """Whether any ping of the newest version has come."""
+        """Whether any ping of the newest version has arrived."""
         counts = self.counts(self.newest)
         return counts.usage_hours > 0 or any(counts.events.values())
 
     def has_measure(self, measure: str) -> bool:
-        """Whether pings of the system can hold a measure and the dataset has it."""
+        """Whether pings of the system can contain a measure and the dataset has it."""
         why_not = self.product.why_not_measured(contract.measure(measure), self.os_name)
         return why_not is None and measure in self.sums.measures
 
     def measure(self, measure: str, period: Period = "since_release") -> MeasureSummary:
-        """The newest version's rate of a measure, in a period, against the previous one's at the same age."""
+        """The newest version's rate of a measure in a period, against the previous version's at the same age."""
         newest = self.counts(self.newest, period)
         if not self.has_measure(measure) or (newest.usage_hours and not newest.hours_of(measure)):
             return MeasureSummary(measure, "not_measured")
@@ -125,7 +126,7 @@ class Segment:
             return None
         return Change(value, lower, math.inf if math.isnan(upper) else upper)
 
-    # ---------- the small drawing ----------
+    # ---------- sparkline ----------
     def _spark(self, measure: str) -> Spark | None:
         if self.previous is None:
             return None
@@ -135,7 +136,7 @@ class Segment:
         return Spark(newest, previous, self._late_steps(step, number))
 
     def _step(self, measure: str) -> timedelta:
-        """So many whole hours that a step has SPARK_EVENTS events, as far as at least LEAST_STEPS are left."""
+        """The whole hours per step that give a step SPARK_EVENTS events, within LEAST_STEPS to MOST_STEPS steps."""
         events = min(self.counts(version).events[measure] for version in self.comparable[:2])
         steps = min(max(events // SPARK_EVENTS, LEAST_STEPS), MOST_STEPS)
         return max(math.ceil(self.age / HOUR / steps), 1) * HOUR
@@ -152,7 +153,7 @@ class Segment:
         return tuple(float(rate) if math.isfinite(rate) else None for rate in rates)
 
     def _late_steps(self, step: timedelta, number: int) -> int:
-        """How many of the newest's last steps are incomplete."""
+        """How many of the newest version's last steps are incomplete."""
         import pandas as pd
 
         starts = pd.Series([self.newest.released + place * step for place in range(number)])

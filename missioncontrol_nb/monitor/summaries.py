@@ -1,4 +1,4 @@
-"""What a page says of a dataset, as plain records: channels, platforms, measures, one measure in detail."""
+"""The records of a dataset that pages show: channels, platforms, measures, the detail of one measure."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Change:
-    """A rate over another, minus one, with its 95 % interval: 0.38 is 38 % more. NaN says "cannot be said"."""
+    """A rate divided by another, minus one, with its 95 % interval: 0.38 is 38 % more. NaN where it is unknown."""
 
     value: float
     lower: float
@@ -35,16 +35,16 @@ class Change:
 
     @property
     def excludes_none(self) -> bool:
-        """Whether the interval leaves no change out."""
+        """Whether the interval excludes zero, which is no change."""
         return self.lower > 0 or self.upper < 0
 
 
 @dataclass(frozen=True)
 class Version:
-    """A display version and the moment it went out on its channel: the hour of its first pings on that day, UTC.
+    """A display version and its release time on its channel: the hour of its first pings on that day, UTC.
 
-    not_listed_on: the newest day of the release calendar where that lacks the version. It then counts from the first
-    hour in which it had 1 % of its channel's usage.
+    not_listed_on: the newest day of the release calendar, if the calendar lacks the version. The version then counts
+    from the first hour in which it had 1 % of its channel's usage.
     """
 
     version: str
@@ -54,7 +54,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Spark:
-    """Rates per step of age since release, None where there was no usage; the newest's last `incomplete` arrive yet."""
+    """Rates by step of age, None without usage; incomplete: how many of the newest's last steps are incomplete."""
 
     newest: tuple[float | None, ...]
     previous: tuple[float | None, ...]
@@ -79,15 +79,15 @@ class MeasureSummary:
 
 
 OLDER = "older"
-"""The name under which the lines of a detail after the third are switched on and off together."""
+"""The name that switches the lines of a detail after the third on and off together."""
 
 Completeness = tuple[tuple[datetime, float], ...]
-"""The newest hours and the share of their usage that has arrived, oldest first; empty where nothing is known."""
+"""The newest hours and the share of their usage that has arrived, oldest first; empty where it is unknown."""
 
 
 @dataclass(frozen=True)
 class PlatformSummary:
-    """One platform of a channel. adoption: the newest version's share of the usage hours of the last 24 h."""
+    """One platform of a channel; adoption: the newest version's share of the usage hours of the last 24 h."""
 
     os_name: str
     state: State
@@ -100,8 +100,8 @@ class PlatformSummary:
 class ChannelSummary:
     """One channel: its newest and previous version and all platforms.
 
-    Without a previous version nothing is compared. score: events of the product's score per 1000 usage hours, platforms
-    weighted by the previous version's usage.
+    Without a previous version there is no comparison. score: events of the product's score per 1000 usage hours, with
+    platforms weighted by the previous version's usage.
     """
 
     channel: str
@@ -117,9 +117,9 @@ class ChannelSummary:
 
 @dataclass(frozen=True)
 class Overview:
-    """All channels that have a release with pings. now: the moment up to which data are in.
+    """All channels that have a release with pings.
 
-    products: all that have pings in the dataset.
+    now: the moment up to which data has arrived. products: all products that have pings in the dataset.
     """
 
     channels: tuple[ChannelSummary, ...]
@@ -131,7 +131,7 @@ class Overview:
 
 @dataclass(frozen=True)
 class NoRelease:
-    """In place of a table or a detail: no version of the channel that is out has any ping on the platform."""
+    """The result instead of a table or detail if no released version of the channel has pings on the platform."""
 
     channel: str
     os_name: str
@@ -141,7 +141,7 @@ class NoRelease:
 
 @dataclass(frozen=True)
 class ChannelTable:
-    """All measures of one channel and platform. older: the versions before the previous one, highest first."""
+    """All measures of one channel and platform; older: the versions before the previous one, highest first."""
 
     channel: str
     os_name: str
@@ -158,10 +158,11 @@ class ChannelTable:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the detail's chart. name: a display version, or a build id; rank: 0 is the newest
-    of the channel, whatever is shown, so that a line looks the same in every interval.
+    """One line of the detail's chart.
 
-    label: how it is called, "56.0" or "56.0, 26 Sep 19:08" for a build. not_listed_on: as of its Version.
+    name: a display version or a build id. rank: 0 is the newest of the channel, even if it is not shown, so that a line
+    looks the same in every interval. label: the shown name, "56.0" or "56.0, 26 Sep 19:08" for a build.
+    not_listed_on: that of its Version.
     """
 
     name: str
@@ -175,12 +176,12 @@ class Line:
 class Detail:
     """One measure over time, line by line.
 
-    windows: one row per line and window in which there is a ping, by line and time. Columns: `line` (name of the
-    line), `window_start` (datetime64[us, UTC]), `age_hours` (of the window's start since the line's release),
+    windows: one row per line and window that has a ping, ordered by line and time. Columns: `line` (name of the
+    line), `window_start` (datetime64[us, UTC]), `age_hours` (from the line's release to the window's start),
     `events`, `usage_hours`, `rate`, `lower`, `upper` (per 1000 usage hours, NaN without usage), `arrived` (share of
     the usage of that time that has arrived, NaN where unknown), `complete` (bool). lines: highest version first.
-    since, until: the interval shown, UTC; for time "since_release" only its length counts. every: length of a window.
-    left_out: windows whose rate was cut. row: the measure since release.
+    since, until: the shown interval, UTC; for time "since_release" only its length matters. every: length of a window.
+    left_out: the number of windows whose rate was cut. row: the measure since release.
     """
 
     channel: str
@@ -202,14 +203,14 @@ class Detail:
 
 
 def largest_change(platform: PlatformSummary) -> MeasureSummary | None:
-    """The measure whose change is largest of those whose interval excludes none; more comes before fewer."""
+    """The measure with the largest change whose interval excludes zero; rises come before falls."""
     moved = [row for row in platform.measures.values() if row.change is not None and row.change.excludes_none]
     measured = [row for row in moved if row.state == "measured"]
     return max(measured, key=size_of_change, default=None)
 
 
 def size_of_change(row: MeasureSummary) -> tuple[bool, float]:
-    """What changes sort by: more before fewer, then by size; a rise from nothing is the largest."""
+    """The sort key of changes: rises are larger than falls, then by size; a rise from zero is the largest."""
     if row.change is None:
         return False, 0.0
     value = row.change.value if math.isfinite(row.change.value) else math.inf

@@ -1,4 +1,4 @@
-"""Versions that the release calendar does not have: from when on they count, and with which builds."""
+"""Versions in use: their release times, and the versions and builds that the release calendar lacks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,19 @@ from streaming.pings.validation import is_version
 if TYPE_CHECKING:
     import pandas as pd
 
-# A release's first pings come within hours of its day's beginning. Later than this, and the dataset began after it.
+# A release's first pings arrive within hours after the start of its day. If they are later than this, the dataset
+# began after the release.
 FIRST_PINGS_WITHIN = timedelta(hours=36)
-# Of the busiest hour of a version's first day: hours with fewer pings are of those who had it before it was out.
+# Shares of the pings in the busiest hour of a version's first day; hours with fewer pings come from users who had the
+# version before its release.
 OUT_SHARE, LONELY_SHARE = 0.001, 0.1
 
 
 def release_moment(day: date, pings: "pd.Series") -> datetime | None:
-    """When a version went out: the first hour of its day, or after, that has more than a few of its first day's pings.
+    """A version's release time: the first hour, from its release day on, with more than a few of its first day's pings.
 
-    Some run a release hours before it is offered. Its day's beginning where the dataset does not reach back to it;
-    None when it had no ping since. pings: by hour.
+    Some users run a release hours before it is offered. The result is the start of the day where the dataset does not
+    reach back to the release, and None where the version has had no ping since. pings: by hour.
     """
     midnight = datetime.combine(day, time(), UTC)
     out = pings[(pings > 0) & (pings.index >= midnight)]
@@ -37,39 +39,39 @@ def release_moment(day: date, pings: "pd.Series") -> datetime | None:
 
 
 def _first_busy_hour(pings: "pd.Series") -> datetime:
-    """The first hour with a share of the busiest one's pings; one that no ping follows within an hour needs more."""
+    """The first hour with OUT_SHARE of the busiest hour's pings, LONELY_SHARE where the next hour has no pings."""
     busiest = pings.max()
     has_next = (pings.index + HOUR).isin(pings.index) | (pings.index == pings.index[-1])
     least = np.where(has_next, OUT_SHARE, LONELY_SHARE) * busiest
     return pings[pings >= least].index[0].to_pydatetime()
 
 
-LEAST_SHARE = 0.01  # of its channel's usage hours, in the hour from which a version counts
-# Of the channel's busiest hour, below the least of a night: in an hour with less usage, a single ping of anyone would
-# be the whole channel.
+LEAST_SHARE = 0.01  # Of the channel's usage hours; a version counts from the first hour with it
+# Of the usage in the channel's busiest hour; the quietest hour of a night has more. In an hour with less usage, a
+# single ping from anyone could make up the whole channel.
 LEAST_USAGE = 0.1
 FirstHours = dict[tuple[str, str], datetime]
-"""The first hour of each (channel, version) that the calendar lacks and that is used."""
+"""The first hour of use by (channel, version), for versions that the calendar lacks and that are used."""
 
 
 @dataclass(frozen=True)
 class CalendarWithUnlisted(Calendar):
-    """A calendar that also takes all builds of some versions it does not have for official."""
+    """A calendar that also counts all builds of some versions that it lacks as official."""
 
     unlisted: frozenset[tuple[str, str]] = frozenset()
 
     def is_official(self, display_version: str, channel: str, build_id: str) -> bool:
-        """Whether a build is official, or of one of those versions."""
+        """Whether a build is official, or of one of the unlisted versions."""
         return (channel, display_version) in self.unlisted or super().is_official(display_version, channel, build_id)
 
 
 def is_unlisted(calendar: Calendar, version: str, channel: str) -> bool:
-    """Whether a text is a version that the calendar does not have on a channel; others never reach a page."""
+    """Whether a text is a version that the calendar lacks on a channel; a text that is no version is never shown."""
     return is_version(version) and not calendar.has(version, channel)
 
 
 def rows_of_unlisted(sums: "pd.DataFrame", calendar: Calendar) -> "pd.Series":
-    """Which rows of sums by channel and display version are of versions that the calendar does not have."""
+    """Which rows of sums by channel and display version are of versions that the calendar lacks."""
     return _rows_where(sums, ("channel", "display_version"), lambda each: is_unlisted(calendar, each[1], each[0]))
 
 
@@ -80,17 +82,17 @@ def rows_of_official(sums: "pd.DataFrame", calendar: Calendar) -> "pd.Series":
 
 
 def _rows_where(sums: "pd.DataFrame", keys: Sequence[str], holds: Callable[[tuple[str, ...]], bool]) -> "pd.Series":
-    """Which rows have keys for which something holds; each combination is asked about once."""
+    """Which rows have keys for which `holds` is true; it is called once per combination of keys."""
     found = sums[list(keys)].drop_duplicates()
     answers = found.assign(holds=[holds(each) for each in found.itertuples(index=False, name=None)])
     return sums[list(keys)].merge(answers, how="left", on=list(keys)).set_axis(sums.index)["holds"].astype(bool)
 
 
 def first_hours(unlisted: "pd.DataFrame", usage: "pd.DataFrame") -> FirstHours:
-    """The first hour in which each version had LEAST_SHARE of its channel's usage hours; those that never had lack.
+    """The first hour in which each version had LEAST_SHARE of its channel's usage hours; absent if it never had.
 
-    unlisted: sums of versions that the calendar does not have. usage: `usage_hours` of everything, by `channel` and
-    `window_start`. A channel's newest hour does not count while it has others: it is still coming in.
+    unlisted: sums of versions that the calendar lacks. usage: `usage_hours` of all rows, by `channel` and
+    `window_start`. A channel's newest hour is ignored if the channel has others, because its data is still arriving.
     """
     by_hour = unlisted.groupby(["channel", "window_start", "display_version"])["usage_hours"].sum()
     if by_hour.empty:

@@ -1,4 +1,4 @@
-"""The release calendar: versions and their order, which builds are official, where calendars come from."""
+"""The release calendar: versions and their order, official builds, and the sources of calendars."""
 
 from missioncontrol_nb.releases.calendar import Calendar, Release, require_writable
 from missioncontrol_nb.releases.product_details import derive

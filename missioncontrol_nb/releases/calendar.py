@@ -1,4 +1,4 @@
-"""The release calendar: what went out when, and which builds are official."""
+"""The release calendar: the releases and their days, and which builds are official."""
 
 import json
 import os
@@ -19,13 +19,13 @@ from streaming.errors import MissionControlError, require_replaceable, shortened
 from streaming.pings.validation import is_version
 
 WHAT = "the release calendar"
-# The longest from a build to its release was 11 days (50.0, built 4 November 2016); a release candidate's first
-# build is older by some more.
+# The longest time from a build to its release was 11 days (50.0, built 4 November 2016); a release candidate's first
+# build is a few days older.
 BUILT_AT_MOST = timedelta(days=14)
 CALENDAR_LATE_AT_MOST = timedelta(days=7)
 LONGEST_CYCLE = timedelta(weeks=10)
-# Between a merge and the first beta from it, or the release that came with that beta: 17 days at most (11 May 2015,
-# 39.0b1 on the 28th).
+# From a merge to the first beta from it, or to the release that came with that beta, it was 17 days at most (merge on
+# 11 May 2015, 39.0b1 on the 28th).
 MERGED_WITHIN = timedelta(weeks=3)
 
 
@@ -40,7 +40,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Calendar:
-    """All releases of all channels of a product. A release is out from the first moment, UTC, of its day."""
+    """All releases of all channels of a product; a release is out from the start of its day, UTC."""
 
     releases: tuple[Release, ...]
     product: contract.Product = contract.FIREFOX
@@ -56,11 +56,11 @@ class Calendar:
 
     @cached_property
     def newest_date(self) -> date:
-        """The newest day of the calendar, on any channel: how far it is known to be complete."""
+        """The newest day of the calendar on any channel; the calendar is known to be complete up to it."""
         return max((release.date for release in self.releases), default=date.min)
 
     def on(self, channel: str, at: Time = None) -> list[Release]:
-        """The releases of a channel that are out at a moment (None: all of the calendar), highest version first."""
+        """The releases of a channel that are out at a moment (None: all in the calendar), highest version first."""
         arguments.choice("channel", channel, self.product.channel_names)
         if at is None:
             return list(self._channels[channel])
@@ -74,41 +74,41 @@ class Calendar:
     def previous(self, version: str, channel: str) -> Release | None:
         """The highest version below `version` that was out on the channel when `version` came out.
 
-        A version that is not on the calendar counts as the newest of it.
+        A version that is not in the calendar counts as the newest one.
         """
         at, key = self.released(version, channel), version_key(version)
         return next((release for release in self.on(channel, at) if version_key(release.version) < key), None)
 
     def released(self, version: str, channel: str) -> date | None:
-        """The day a display version went out on a channel; None when it is not on the calendar."""
+        """The day a display version went out on a channel; None where it is not in the calendar."""
         arguments.text("version", version)
         arguments.choice("channel", channel, self.product.channel_names)
         return self._dates.get((channel, _display(version, channel)))
 
     def has(self, display_version: str, channel: str) -> bool:
-        """Whether a display version is on the calendar of a channel, or stands there for one that is.
+        """Whether a display version is in the calendar of a channel, or stands there for a version that is.
 
-        So does `56.0` on beta, for a release candidate, and `52.4.0` on esr, for `52.4.0esr`.
+        For example `56.0` on beta stands for a release candidate, and `52.4.0` on esr for `52.4.0esr`.
         """
         for name, said in (("display_version", display_version), ("channel", channel)):
             arguments.instance(name, said, str, "text")
         return (channel, _display(display_version, channel)) in self._meant
 
     def is_official(self, display_version: str, channel: str, build_id: str) -> bool:
-        """Whether a build is Mozilla's own, as far as the calendar and the build's day can tell.
+        """Whether a build is Mozilla's own, as far as the calendar and the build's day show.
 
-        The calendar has no build ids, so a build is official when its version is on the calendar of its channel
-        and it was made on the day it went out or in the 14 days before: distributions build the same version
-        later. (One that rebuilds within those days is not told apart.) Beyond that:
+        The calendar has no build ids. A build is official if its version is in the calendar of its channel and it was
+        made on the release day or in the 14 days before; distributions build the same version later. (A distribution
+        that rebuilds within those days cannot be distinguished.) Further rules:
 
-        - Release candidates reach the beta channel under the version they will have (56.0) and are on no
-          calendar: they are official there when they are made in that time before the release. So is `56.0` there
-          in the time of one of its betas: clients that say no display version leave the version alone.
-        - A nightly is built all its cycle long: from 14 days before the day it is on the calendar until a week
-          after the next one is.
-        - The calendar can be a week late: a version above all of its channel, of the newest or the next major
-          version, is official when it was built after the newest of its channel went out, and no later than a week
-          after the calendar's newest day.
+        - Release candidates reach the beta channel under their final version (56.0) and are in no calendar. They are
+          official there if they are made in the same 14 days before the release. `56.0` is also official there in the
+          time of one of its betas, because clients that report no display version report only the version.
+        - A nightly is built during its whole cycle, so its builds are official from 14 days before its day in the
+          calendar until a week after the day of the next nightly.
+        - The calendar can be a week late. A version above all others of its channel, of the newest or the next major
+          version, is official if it was built after the newest release of its channel, and at most a week after the
+          calendar's newest day.
         - `52.4.0` on the esr channel is `52.4.0esr`.
         """
         for name, said in (("display_version", display_version), ("channel", channel), ("build_id", build_id)):
@@ -123,7 +123,7 @@ class Calendar:
 
     @cached_property
     def _meant(self) -> dict[tuple[str, str], list[Release]]:
-        """The releases that builds of a channel with a display version can be builds of."""
+        """By (channel, display version): the releases that such a build can belong to."""
         meant: dict[tuple[str, str], list[Release]] = {}
         for release in self.releases:
             meant.setdefault((release.channel, release.version), []).append(release)
@@ -136,7 +136,7 @@ class Calendar:
         return meant
 
     def _last_build(self, release: Release) -> date:
-        """The last day on which an official build of a release can be made."""
+        """The last day on which an official build of a release can have been made."""
         if version_key(release.version)[1] != STAGES["a"]:
             return release.date
         major, rest = release.version.split(".", 1)
@@ -153,11 +153,11 @@ class Calendar:
         return is_next and newest.date <= built <= self.newest_date + CALENDAR_LATE_AT_MOST
 
     def _suits(self, version: str, channel: str) -> bool:
-        """Whether the form of a version is one that its channel gets."""
+        """Whether a version has a form that its channel gets, such as 56.0b3 on beta."""
         return version_key(version)[1] in {STAGES[stage] for stage in self.product.channel(channel).stages}
 
     def shifted(self, weeks: int) -> "Calendar":
-        """The same calendar, every day later by whole weeks. Raises MissionControlError where a day has no year."""
+        """The calendar, whole weeks later. Raises MissionControlError where a day leaves the years 1 to 9999."""
         arguments.instance("weeks", weeks, int, "a whole number of weeks")
         if isinstance(weeks, bool):
             raise MissionControlError(f"weeks takes a whole number of weeks, not {weeks!r}")
@@ -170,9 +170,9 @@ class Calendar:
             raise MissionControlError(f"weeks that lead out of the calendar's years, 1 to 9999: {shown}") from error
 
     def save(self, path: str | Path) -> None:
-        """Writes the calendar as JSON that `load_calendar` reads; whole or not at all.
+        """Writes the calendar as JSON for `load_calendar`, atomically.
 
-        Raises MissionControlError where nothing can be written.
+        Raises MissionControlError where it cannot be written.
         """
         rows = [[release.version, release.channel, release.date.isoformat()] for release in self.releases]
         lines = ",\n".join(json.dumps(row) for row in rows)
@@ -199,7 +199,7 @@ def _built(build_id: str) -> date | None:
 def require_writable(path: str | Path) -> None:
     """Raises MissionControlError where `Calendar.save` could not write; changes nothing.
 
-    To be called before work that a calendar belongs to. A disk that is full later is not foreseen.
+    Call it before work that ends with saving a calendar. It does not detect a disk that becomes full later.
     """
     target = Path(arguments.place("path", path))
     with _said_of(target):
@@ -210,7 +210,7 @@ def require_writable(path: str | Path) -> None:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # a name of 255 bytes has no room for more
+    beside = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # A name of 255 bytes has no room for a suffix
     with _said_of(path):
         require_replaceable(path)
         try:
@@ -224,7 +224,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def _said_of(path: Path) -> Iterator[None]:
-    """Says a failure to write in one sentence."""
+    """Reports a failure to write in one sentence."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""JSON documents from paths and http URLs, within bounds of bytes, seconds and nesting, whatever the server does."""
+"""JSON documents from paths and HTTP URLs, with limits on bytes, seconds and nesting that hold for any server."""
 
 import json
 import threading
@@ -13,21 +13,21 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from streaming.errors import MissionControlError
 
-MOST_BYTES = 20 << 20  # of all documents of a budget; product-details are 0.1 MB
+MOST_BYTES = 20 << 20  # For all documents of a budget; product-details are 0.1 MB
 MOST_SECONDS = 60.0
-ANSWER_SECONDS = 15  # until a server sends something
+ANSWER_SECONDS = 15  # Timeout until a server sends something
 _BLOCK_BYTES = 1 << 16
 
 
 @dataclass
 class Budget:
-    """What may yet be read, and until when: shared by all documents that belong together."""
+    """The remaining bytes and the deadline, shared by all documents that belong together."""
 
     bytes_left: int = MOST_BYTES
     ends: float = field(default_factory=lambda: monotonic() + MOST_SECONDS)
 
     def read(self, stream: IO[bytes], named: str) -> bytes:
-        """All of a stream. Raises MissionControlError where it is more than may be read, or comes too slowly."""
+        """All of a stream. Raises MissionControlError where it is too large or too slow."""
         read_some: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
         blocks = []
         while block := read_some(_BLOCK_BYTES):
@@ -41,9 +41,9 @@ class Budget:
 
 
 def read_json(location: str, what: str, budget: Budget | None = None) -> Any:
-    """The JSON document at a path or http URL.
+    """The JSON document at a path or HTTP URL.
 
-    what: names it in errors. Raises MissionControlError where it cannot be read, is not JSON, or exceeds the budget.
+    what: its name in errors. Raises MissionControlError where it cannot be read, is not JSON, or exceeds the budget.
     """
     from http.client import HTTPException
 
@@ -73,10 +73,10 @@ def _read(path: str, named: str, budget: Budget) -> bytes:
 
 
 class _SameHost(HTTPRedirectHandler):
-    """Follows redirects within a host: another one may be within the network that this machine is in."""
+    """Follows redirects within a host only; another host may be inside this machine's private network."""
 
     def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
-        """The request that a redirect leads to. Raises MissionControlError where that is of another host."""
+        """The request of a redirect. Raises MissionControlError where it goes to another host."""
         before, after = urlsplit(req.full_url), urlsplit(newurl)
         is_kept = (after.hostname, after.port) == (before.hostname, before.port) and after.scheme == before.scheme
         is_upgraded = after.hostname == before.hostname and (before.scheme, after.scheme) == ("http", "https")
@@ -89,7 +89,7 @@ class _SameHost(HTTPRedirectHandler):
 
 
 def _fetch(url: str, named: str, budget: Budget) -> bytes:
-    """What a server answers, read by a thread of its own: one that sends a byte now and then could not be left."""
+    """A server's response, read in its own thread: a read from a server that trickles bytes cannot be interrupted."""
     if not url.startswith(("https://", "http://")):
         raise MissionControlError(f"expected a path or an http URL; got {url!r}")
     outcome: list[bytes | BaseException] = []
@@ -100,7 +100,7 @@ def _fetch(url: str, named: str, budget: Budget) -> bytes:
                 outcome.append(budget.read(reply, named))
         except BaseException as error:
             if isinstance(error, HTTPError):
-                error.close()  # it holds the answer's socket
+                error.close()  # It holds the response's socket
             outcome.append(error)
 
     thread = threading.Thread(target=fetch, name="fetch", daemon=True)

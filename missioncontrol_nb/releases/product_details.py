@@ -18,15 +18,15 @@ HISTORIES = (
     "firefox_history_development_releases.json",
 )
 VERSIONS = "firefox_versions.json"
-YEARS = range(1990, 2300)  # in which a release can be, those of a simulated fleet too
-_FIRST_RAPID = 5  # since 5.0 there is a nightly of every version
-_LAST_AURORA = 54  # then Developer Edition's channel, still named aurora, has the betas
+YEARS = range(1990, 2300)  # Years of releases, including those of a simulated fleet
+_FIRST_RAPID = 5  # Since 5.0 every version has a nightly
+_LAST_AURORA = 54  # From then on Developer Edition's channel, still named aurora, gets the betas
 _FIRST_ESR = 10
 _NIGHTLY = re.compile(r"[0-9]{1,4}\.0a1", re.ASCII)
 
 
 def check_product_details(folder: str, documents: Mapping[str, Any]) -> None:
-    """Raises MissionControlError where a document of product-details is not what its name says."""
+    """Raises MissionControlError where a document of product-details does not have the content of its name."""
     for name in HISTORIES:
         document = documents[name]
         if not isinstance(document, dict) or not any(map(is_version, document)):
@@ -42,7 +42,7 @@ def check_product_details(folder: str, documents: Mapping[str, Any]) -> None:
 
 
 def check_versions(folder: str, versions: Mapping[str, Any]) -> None:
-    """Raises MissionControlError where firefox_versions.json lacks a version or a date, or has none in its place."""
+    """Raises MissionControlError where a version or date in firefox_versions.json is missing or malformed."""
     for name in ("LATEST_FIREFOX_VERSION", "FIREFOX_NIGHTLY", "FIREFOX_ESR", "FIREFOX_ESR_NEXT"):
         version = versions.get(name)
         is_optional = name.startswith("FIREFOX_ESR") and version in (None, "")
@@ -65,10 +65,10 @@ def check_versions(folder: str, versions: Mapping[str, Any]) -> None:
 def _check_nightly(folder: str, nightly: str, merged: date, history: Mapping[str, date]) -> None:
     """Raises MissionControlError where no nightly of this version can have begun with a merge on this day.
 
-    A merge takes nightly one version up and the version before it to beta; within days, the beta before that one is
+    A merge takes nightly one version up and nightly's previous version to beta; within days, the previous beta is
     released. So nightly is two above the newest release. It is three above from the merge to the release (58.0a1 from
-    21 September 2017, 56.0 on the 28th), one above where the merge is told after the release (55.0a1 beside 54.0), and
-    was one more while there was aurora.
+    21 September 2017, 56.0 on the 28th), and one above where the merge is published after the release (55.0a1 beside
+    54.0). While aurora existed it was one more.
     """
     betas = {v: day for v, day in history.items() if version_key(v)[1] in (STAGES["b"], STAGES["rc"])}
     finals = {v: day for v, day in history.items() if version_key(v)[1] == STAGES[None]}
@@ -87,7 +87,7 @@ def _check_nightly(folder: str, nightly: str, merged: date, history: Mapping[str
         when = (
             f"within {MERGED_WITHIN.days // 7} weeks of {near}, when the first {beta}.0 beta or {beta - 1}.0 went out"
         )
-    elif not near and merged <= before:  # that is the merge before, or what came of it
+    elif not near and merged <= before:  # The day of the previous merge, or of its releases
         when = f"after {before}, when the first {beta - 1}.0 beta or {newest}.0 went out"
     else:
         return
@@ -97,7 +97,7 @@ def _check_nightly(folder: str, nightly: str, merged: date, history: Mapping[str
 
 
 def date_of(text: Any) -> date:
-    """The day that a text says. Raises ValueError or TypeError for one that is none, or in no year of a release."""
+    """The day that a text names. Raises ValueError or TypeError where it is no date, or its year is not in YEARS."""
     day = date.fromisoformat(text)
     if day.year not in YEARS:
         raise ValueError(f"expected a year from {YEARS[0]} to {YEARS[-1]}; got {text!r}")
@@ -105,12 +105,12 @@ def date_of(text: Any) -> date:
 
 
 def numbers_and_dates(entries: Iterable[Any]) -> dict[str, str]:
-    """Version to date of the entries of product-details' firefox.json."""
+    """Version to date for the entries of product-details' firefox.json."""
     return {str(entry.get("version")): str(entry.get("date")) for entry in entries if isinstance(entry, dict)}
 
 
 def history_of(document: Mapping[str, Any]) -> dict[str, date]:
-    """Version to date of a product-details history; what has not the form of a version is left out."""
+    """Version to date for a product-details history; keys that are no versions are left out."""
     try:
         return {version: date_of(day) for version, day in document.items() if is_version(version)}
     except (ValueError, TypeError) as error:
@@ -120,7 +120,7 @@ def history_of(document: Mapping[str, Any]) -> dict[str, date]:
 def derive(history: Mapping[str, date], versions: Mapping[str, str]) -> tuple[Release, ...]:
     """The releases of all channels, by date, from product-details.
 
-    history: version to date, esr releases with or without their suffix; versions: firefox_versions.json, or empty.
+    history: version to date, esr releases with or without their suffix; versions: firefox_versions.json, may be empty.
     """
     betas = {v: day for v, day in history.items() if version_key(v)[1] in (STAGES["b"], STAGES["rc"])}
     finals = {v.removesuffix("esr"): day for v, day in history.items() if version_key(v)[1] >= STAGES[None]}
@@ -137,7 +137,7 @@ def derive(history: Mapping[str, date], versions: Mapping[str, str]) -> tuple[Re
 
 
 def _esr_majors(finals: Mapping[str, date], listed_esr: Iterable[str], versions: Mapping[str, str]) -> set[int]:
-    """The major versions with extended support: the first two, and those with a 24.1.0 once 25.0 is out."""
+    """The major versions with extended support: the first two, and any with a version like 24.1.0 once 25.0 is out."""
     named = [versions.get(name) or "" for name in ("FIREFOX_ESR", "FIREFOX_ESR_NEXT")]
     first_days = _first_days(finals)
     continued = [
@@ -158,9 +158,10 @@ def _first_days(history: Mapping[str, date]) -> dict[int, date]:
 
 
 def _release_and_esr(finals: Mapping[str, date], listed_esr: set[str], esr_majors: set[int]) -> Iterable[Release]:
-    """Which of the final versions went to the release channel, to esr, or to both.
+    """The final versions as releases of the release channel, of esr, or of both.
 
-    Both, until the next major version is out: 52.0.1 is of both, 52.1.0, of the day of 53.0, is esr's alone.
+    A version with extended support is on both until the next major version is out: 52.0.1 is on both; 52.1.0, released
+    on the day of 53.0, is on esr only.
     """
     first_days = _first_days(finals)
     for version, day in finals.items():
@@ -175,10 +176,10 @@ def _release_and_esr(finals: Mapping[str, date], listed_esr: set[str], esr_major
 
 
 def _nightly_and_aurora(betas: Mapping[str, date], versions: Mapping[str, str]) -> Iterable[Release]:
-    """The pre-release versions that are in no history: they begin when the version before goes one channel further.
+    """The pre-release versions that no history lists; each begins when the previous version moves to its next channel.
 
-    Nightly, aurora and beta followed each other until 54; since 55 nightly goes to beta at once, so
-    nightly 55 is two above beta 53 and nightly 56 is one above beta 55.
+    Versions went from nightly to aurora to beta until 54; since 55 nightly goes directly to beta. So nightly 55 is two
+    above beta 53, and nightly 56 is one above beta 55.
     """
     begins = {}
     for major, day in _first_days(betas).items():

@@ -1,4 +1,4 @@
-"""Where release calendars come from: product-details, saved files, the snapshot that comes along."""
+"""The sources of release calendars: product-details, saved files, the packaged snapshot."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -27,12 +27,12 @@ PACKAGED = Path(__file__).parent / "data" / "releases.json"
 
 
 def load_calendar(source: str | Path | None = None) -> Calendar:
-    """The release calendar of a source, of the snapshot without one.
+    """The release calendar of a source; without a source, that of the snapshot.
 
     source: a URL or folder of product-details with its three history files and firefox_versions.json; the URL or
     path of one such file, of its firefox.json, or of a file that `Calendar.save` wrote. None: the packaged
-    snapshot, or the one that `missioncontrol releases update` put into the user's folder when that is newer.
-    Raises MissionControlError for what cannot be read or holds no releases.
+    snapshot, or the one that `missioncontrol releases update` wrote into the user's folder if that is newer.
+    Raises MissionControlError where the source cannot be read or contains no releases.
     """
     if source is None:
         return _snapshot()
@@ -51,7 +51,7 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
 
 
 def _is_file(path: str) -> bool:
-    """Whether a path is a file's. Raises MissionControlError where the system cannot tell, as of a name too long."""
+    """Whether a path is a file. Raises MissionControlError where the system rejects it, as for a name too long."""
     try:
         return Path(path).is_file()
     except OSError as error:
@@ -60,7 +60,7 @@ def _is_file(path: str) -> bool:
 
 
 def calendar_beside(dataset: str | Path) -> str | None:
-    """The path of the calendar that lies in a local dataset, as a simulated one brings it; None without."""
+    """The path of the calendar in a local dataset, such as a simulated dataset has; None without one."""
     path = Path(arguments.place("dataset", dataset)) / "releases.json"
     return str(path) if "://" not in str(dataset) and _is_file(str(path)) else None
 
@@ -73,20 +73,20 @@ def _snapshot() -> Calendar:
 
 
 def user_snapshot() -> Path:
-    """Where a refreshed snapshot goes when the installed package cannot be written to."""
+    """The path of the refreshed snapshot if the installed package is not writable."""
     import click
 
     return Path(click.get_app_dir("missioncontrol")) / "releases.json"
 
 
 def snapshot_to_refresh() -> Path:
-    """The packaged snapshot when this user may write it, else the one in the user's folder."""
+    """The packaged snapshot if this user may write it, else the one in the user's folder."""
     writable = os.access(PACKAGED.parent, os.W_OK)
     return PACKAGED if writable else user_snapshot()
 
 
 def from_documents(documents: Iterable[Any]) -> Calendar:
-    """The calendar of saved or product-details JSON documents, told apart by their form."""
+    """The calendar of saved or product-details JSON documents, distinguished by their form."""
     saved: list[Release] = []
     history: dict[str, date] = {}
     versions: Mapping[str, str] = {}
@@ -106,7 +106,7 @@ def from_documents(documents: Iterable[Any]) -> Calendar:
 
 
 def saved_release(row: Any) -> Release:
-    """A release as `Calendar.save` wrote it. Raises MissionControlError for what is none."""
+    """A release as `Calendar.save` wrote it. Raises MissionControlError where the row is no release."""
     try:
         version, channel, day = row
         version_key(version)

@@ -11,10 +11,10 @@ VersionKey = tuple[tuple[int, ...], int, int, str]
 
 
 def version_key(text: str) -> VersionKey:
-    """What versions sort by: numbers as numbers, then alpha, beta, candidate, release, esr. A total order.
+    """The sort key of versions, a total order: numbers as numbers, then alpha, beta, candidate, release, esr.
 
-    58.0a1 < 58.0b9 < 58.0b10 < 58.0rc1 < 58.0 < 58.0esr < 58.0.1 < 100.0. Raises MissionControlError for
-    what is not a version.
+    58.0a1 < 58.0b9 < 58.0b10 < 58.0rc1 < 58.0 < 58.0esr < 58.0.1 < 100.0. Raises MissionControlError where
+    the text is not a version.
     """
     return _version_key(text if isinstance(text, str) else arguments.text("version", text))
 

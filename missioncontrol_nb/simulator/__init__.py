@@ -1,4 +1,4 @@
-"""A fleet that behaves like the real one around October 2017: months of grouped rows, or pings as they come in."""
+"""A simulated fleet that behaves like the real one around October 2017: months of grouped rows, or live pings."""
 
 from missioncontrol_nb.simulator.builds import weeks_until
 from missioncontrol_nb.simulator.fleet import Bad, Fleet

@@ -1,4 +1,4 @@
-"""The builds of the simulated fleet: what went out when on which platform, by the real calendar around October 2017."""
+"""The builds of the simulated fleet: their platforms and release times, by the real calendar around October 2017."""
 
 import re
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from streaming import contract
 
 PLAYED_VERSION = "56.0"
 PLAYED_RELEASE = datetime(2017, 9, 28, 13, tzinfo=UTC)
-YOUNGEST = timedelta(days=2)  # how old the played release is at least, and a week more at most
-LAST_DAY = date(2017, 11, 13)  # the last day that is played: 57.0 is not out yet
-OLDEST_RELEASE = timedelta(days=150)  # before 56.0: no build in use is older than the six months that count
-CHANNELS = ("release", "beta", "nightly", "esr")  # aurora ended in April 2017
-# Desktop builds as they were. Others are made up: some days before the release, at an hour that the name decides.
+YOUNGEST = timedelta(days=2)  # The played release is at least this old, and at most a week older
+LAST_DAY = date(2017, 11, 13)  # The last played day; 57.0 is not out yet
+OLDEST_RELEASE = timedelta(days=150)  # Before 56.0; no build in use is older than the six months that count
+CHANNELS = ("release", "beta", "nightly", "esr")  # Aurora ended in April 2017
+# Real desktop builds. Other build ids are generated: some days before the release, at a time derived from the name.
 BUILD_IDS = {
     "56.0": "20170926190823",
     "55.0.3": "20170824053622",
@@ -31,15 +31,15 @@ BUILD_IDS = {
 }
 LEAD_DAYS = {"release": 4, "beta": 1, "esr": 5}
 RELEASE_HOURS = {"release": 13, "beta": 6, "esr": 13}  # UTC
-NIGHTLY_HOURS = {"Android": (10,)}  # else at 10 and 22
+NIGHTLY_HOURS = {"Android": (10,)}  # Others at 10 and 22
 NIGHTLY_OUT_AFTER_HOURS = 3
 
 
 @dataclass(frozen=True)
 class Build:
-    """One build on one platform. out: seconds since 1970 from when it is used.
+    """One build on one platform; out: when its use begins, in seconds since 1970.
 
-    is_throttled: whether it was offered to a quarter of its users at first, as major releases are.
+    is_throttled: whether it was first offered to a quarter of its users only, as major releases are.
     """
 
     application: str
@@ -54,17 +54,17 @@ class Build:
 
     @property
     def name(self) -> str:
-        """What tells it from all other builds."""
+        """The unique name of the build."""
         return f"{self.channel} {self.os_name} {self.display_version} {self.build_id} {self.is_official}"
 
 
 def weeks_until(now: datetime) -> int:
-    """How many weeks later October 2017 is to be played for 56.0 to be two to nine days old at a moment."""
+    """How many weeks later October 2017 must be played so that 56.0 is two to nine days old at a moment."""
     return (now - PLAYED_RELEASE - YOUNGEST) // timedelta(weeks=1)
 
 
 def builds_of(calendar: Calendar, weeks: int) -> tuple[Build, ...]:
-    """All builds in use around October 2017, played some weeks later, oldest first within a channel and platform.
+    """All builds in use around October 2017, shifted some weeks later, oldest first within a channel and platform.
 
     calendar: the real one, not shifted.
     """
@@ -116,7 +116,7 @@ def _as_build_id(moment: datetime) -> str:
 
 
 def _rebuilt(official: Build) -> Build:
-    """The same version as a distribution or a stranger makes it: one to three days after it came out."""
+    """The same version as built by a distribution or a third party, one to three days after its release."""
     lag = timedelta(days=1, seconds=crc32(f"rebuilt {official.name}".encode()) % (2 * 86400))
     out = datetime.fromtimestamp(official.out, UTC) + lag
     build_id = _as_build_id(out - timedelta(hours=5))
@@ -124,7 +124,7 @@ def _rebuilt(official: Build) -> Build:
 
 
 def _nightlies(releases: list[Release], os_name: str) -> Iterator[Build]:
-    """Two builds a day, one on Android, from the day of a version to the day of the next."""
+    """Two builds a day (one on Android), from the day of a version to the day of the next version."""
     oldest_first = releases[::-1]
     ends = [*(release.date for release in oldest_first[1:]), LAST_DAY]
     for release, end in zip(oldest_first, ends, strict=True):

@@ -1,4 +1,4 @@
-"""The broken pings of the simulated fleet: what is wrong with them, how often, and how to break a sound one."""
+"""The broken pings of the simulated fleet: their faults, how frequent these are, and how to break a valid ping."""
 
 import json
 from collections.abc import Callable
@@ -10,9 +10,9 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """A way for a ping to be broken. reason: as the dataset names it; share: of all pings.
+    """A fault of a ping; reason: its name in the dataset; share: of all pings.
 
-    break_it: makes the bytes of a broken ping from a sound document of that kind, which it may change.
+    break_it: makes the bytes of a broken ping from a valid document of its type, which it may change.
     """
 
     reason: str

@@ -1,7 +1,7 @@
-"""The model of the simulated fleet: how much it is used, by which builds, what is reported when, and what crashes.
+"""The model of the simulated fleet: its usage by build, its reporting delays, and its crashes.
 
-History and live pings are drawn from the same numbers. Everything here is an expectation; only the small differences
-between releases are drawn, from the seed.
+History and live pings are drawn from the same numbers. Everything here is an expected value; only the small differences
+between releases are drawn at random, from the seed.
 """
 
 from collections.abc import Sequence
@@ -22,25 +22,25 @@ from streaming.errors import MissionControlError, unknown_name
 Array = np.ndarray[Any, np.dtype[Any]]
 WINDOW_SECONDS = round(contract.WINDOW.total_seconds())
 WINDOWS_A_DAY = 86400 // WINDOW_SECONDS
-DEFAULT_RATE = 40.0  # pings a second, on average over a week, of the whole fleet
-# A ping reports one subsession: gamma distributed, so that few are very short and few last all day.
+DEFAULT_RATE = 40.0  # Pings per second of the whole fleet, on average over a week
+# A ping reports one subsession. Its length is gamma distributed, so that few are very short and few last all day.
 MEAN_LENGTH_HOURS = 1.5
 LENGTH_SHAPE = 2.0
-# Use by channel and platform, percent of all.
+# Usage by channel and platform, percent of the total.
 USAGE_SHARES = {
     "release": {"Windows_NT": 58.0, "Darwin": 6.0, "Linux": 6.5, "Android": 7.5},
     "beta": {"Windows_NT": 6.3, "Darwin": 0.9, "Linux": 0.7, "Android": 1.6},
     "nightly": {"Windows_NT": 2.6, "Darwin": 0.6, "Linux": 0.8, "Android": 0.5},
     "esr": {"Windows_NT": 7.0, "Darwin": 0.4, "Linux": 0.6},
 }
-UNOFFICIAL_SHARES = {  # of the use of a channel and platform
+UNOFFICIAL_SHARES = {  # Of the usage of a channel and platform
     ("release", "Linux"): 0.78,
     ("esr", "Linux"): 0.7,
     ("release", "Windows_NT"): 0.012,
 }
 DAY_CYCLE, BUSIEST_HOUR = 0.35, 15  # UTC
 WEEKEND_USE = 0.86
-# The share of the users who run a new build by its age: some soon, most later, a few never.
+# The share of users who run a new build, by its age: some update soon, most later, a few never.
 QUICK, SLOW = 0.30, 0.65
 QUICK_DAYS, SLOW_DAYS = 0.8, 13.0
 THROTTLE, THROTTLE_DAYS = 0.25, 2.0
@@ -48,14 +48,14 @@ NIGHTLY_QUICK, NIGHTLY_SLOW = 0.80, 0.20
 NIGHTLY_QUICK_DAYS, NIGHTLY_SLOW_DAYS = 0.35, 1.6
 UPDATE_SPEED = {"Windows_NT": 1.0, "Darwin": 1.25, "Linux": 1.1, "Android": 0.6}
 BETA_SPEED = 2.0
-LEAST_SHARE = 0.005  # of a channel and platform; builds with less, after their first day, are as good as gone
-# From the end of a session to the arrival of its ping, by the buckets of `reporting_delays`: some are sent as Firefox
-# closes, most when it is started again. Within a bucket all delays are equally likely.
+LEAST_SHARE = 0.005  # Of a channel and platform; builds with less, after their first day, count as unused
+# Shares of the delay from the end of a session to the arrival of its ping, by the buckets of `reporting_delays`: some
+# pings are sent as Firefox closes, most when it is started again. Within a bucket all delays are equally likely.
 DELAY_SHARES = (0.19, 0.06, 0.10, 0.15, 0.12, 0.18, 0.11, 0.055, 0.018, 0.008, 0.006, 0.003)
 DELAY_EDGES_HOURS = (0.0, *contract.DELAY_BUCKET_EDGES_HOURS[:-1], 192.0)
-LONGEST_DELAY_WINDOWS = 208 * 12  # the longest delay and the longest rest of a session
-LEAST_HOURS = 1e-7  # below that it is rounding
-# Events per 1000 usage hours on Windows, release channel.
+LONGEST_DELAY_WINDOWS = 208 * 12  # The longest delay plus the longest rest of a session
+LEAST_HOURS = 1e-7  # Smaller values are rounding errors
+# Events per 1000 usage hours on Windows on the release channel.
 RATES = {
     "main_crashes": 2.2,
     "startup_crashes": 0.31,
@@ -71,7 +71,8 @@ RATES = {
     "slow_script_page_count": 21.5,
 }
 CRASH_MEASURES = ("main_crashes", "startup_crashes", "content_crashes", "content_shutdown_crashes")
-CRASH_PINGS = ("main_crashes", "content_crashes", "content_shutdown_crashes")  # each is a ping; startup is of main
+# Each of these crashes is a ping; a startup crash is a main crash.
+CRASH_PINGS = ("main_crashes", "content_crashes", "content_shutdown_crashes")
 PING_MEASURES = tuple(name for name in contract.MEASURE_NAMES if name not in CRASH_MEASURES)
 OS_FACTORS: dict[str, dict[str, float]] = {
     "Windows_NT": {},
@@ -86,27 +87,27 @@ OS_FACTORS: dict[str, dict[str, float]] = {
 }
 CHANNEL_FACTORS = {"release": 1.0, "beta": 1.7, "nightly": 2.2, "esr": 0.55}
 UNOFFICIAL_FACTOR = 1.25
-EARLY_EXCESS, EARLY_DAYS = 0.35, 2.0  # early adopters crash this much more, less with the age of the version
-VERSION_SPREAD, PLATFORM_SPREAD, NIGHTLY_SPREAD = 0.03, 0.015, 0.06  # standard deviations of the logarithm
-# Counts vary more than Poisson's: the shapes of gamma distributions, so that the variance is mean + mean² / shape.
-# That is of a row; the more rows a build's pings of a window make, the less their sum varies.
+EARLY_EXCESS, EARLY_DAYS = 0.35, 2.0  # Early adopters crash this much more; it decreases with the age of the version
+VERSION_SPREAD, PLATFORM_SPREAD, NIGHTLY_SPREAD = 0.03, 0.015, 0.06  # Standard deviations of the logarithm
+# Counts vary more than a Poisson distribution. These are the shapes of gamma distributions; the variance is
+# mean + mean² / shape for a row. The more rows a build's pings of a window make, the less their sum varies.
 PING_DISPERSION, CRASH_DISPERSION, EVENT_DISPERSION = 400.0, 8.0, 3.0
-# Pings of one build and window that differ in country and the like share a row: it stands for a group of them, so that
-# months are a million rows. Their shares are right over the hours, not within each window.
+# Pings of one build and window that differ in country and similar columns share a row, which stands for a group of
+# pings. This keeps months to a million rows. The shares are right over the hours, not within each window.
 PINGS_A_ROW = 800
 
 
 def usual_rate(measure: str) -> float:
-    """Events of a measure per 1000 usage hours on Windows, release channel; some for one that is not known here."""
+    """Events of a measure per 1000 usage hours on Windows on the release channel; 1 for a measure not in RATES."""
     return RATES.get(measure, 1.0)
 
 
 @dataclass(frozen=True)
 class Bad:
-    """A release that goes wrong: from a moment on, events of one measure are `factor` times as many.
+    """A release that goes wrong: from `since` on, one measure has `factor` times as many events.
 
-    version: the display version. os_name, channel: None is all. A measure from main pings goes up with the pings that
-    report it; a crash at once.
+    version: the display version. os_name, channel: None means all. A measure from main pings rises as the pings that
+    report it arrive; crashes rise at once.
     """
 
     version: str
@@ -125,7 +126,7 @@ class Bad:
             raise MissionControlError(f"expected a factor above 0, got {self.factor!r}")
 
     def hits(self, build: Build) -> bool:
-        """Whether it is about a build."""
+        """Whether a build is affected."""
         return (
             build.display_version == self.version
             and self.os_name in (None, build.os_name)
@@ -135,10 +136,10 @@ class Bad:
 
 @dataclass(frozen=True)
 class Expected:
-    """What to expect of the builds in use, window by window; arrays are of shape (builds, windows).
+    """The expected values of the builds in use by window; arrays are of shape (builds, windows).
 
-    first_window: seconds since 1970 by WINDOW_SECONDS. hours_in_use: also of the LONGEST_DELAY_WINDOWS before;
-    reported_hours: of the pings that arrive at the time, whenever it was that Firefox was in use.
+    first_window: seconds since 1970 divided by WINDOW_SECONDS. hours_in_use: by the time of use, and also for the
+    LONGEST_DELAY_WINDOWS before. reported_hours: by the arrival of the pings, whenever Firefox was in use.
     """
 
     fleet: "Fleet"
@@ -149,29 +150,29 @@ class Expected:
 
     @property
     def used_hours(self) -> Array:
-        """In use at the time, whenever that is reported."""
+        """Hours of use by the time of use, whenever they are reported."""
         return self.hours_in_use[:, LONGEST_DELAY_WINDOWS:]
 
     @cached_property
     def starts(self) -> Array:
-        """When each window starts, seconds since 1970."""
+        """The start of each window, in seconds since 1970."""
         return (self.first_window + np.arange(self.used_hours.shape[1])) * WINDOW_SECONDS
 
     @cached_property
     def rows(self) -> Array:
-        """Into how many rows of the dataset the pings of a build and window are summed."""
+        """The number of rows of the dataset that the pings of a build and window are summed into."""
         return 1 + (self.reported_hours / MEAN_LENGTH_HOURS / PINGS_A_ROW).astype(int)
 
     def rates(self, measure: str) -> Array:
-        """Events per usage hour; of crashes per used hour, of what main pings report per reported hour."""
+        """Events per usage hour: crashes per used hour, measures from main pings per reported hour."""
         rates = self._sound_rates(measure) * self._badness(measure)
-        if measure == "main_crashes":  # a startup crash is one of the main process
+        if measure == "main_crashes":  # A startup crash is a crash of the main process
             rates = rates + self._sound_rates("startup_crashes") * (self._badness("startup_crashes") - 1)
         return rates
 
     @cached_property
     def startup_share(self) -> Array:
-        """How many of the crashes of the main process are startup crashes."""
+        """The share of startup crashes in the crashes of the main process."""
         return self.rates("startup_crashes") / self.rates("main_crashes")
 
     def _sound_rates(self, measure: str) -> Array:
@@ -195,10 +196,10 @@ class Expected:
 
 
 class Fleet:
-    """The simulated fleet: October 2017 played `weeks` later. The same arguments give the same fleet.
+    """The simulated fleet: October 2017 shifted `weeks` weeks later. The same arguments give the same fleet.
 
-    calendar: the real release calendar, not shifted; rate: pings a second of the whole fleet, on average over a week.
-    Raises MissionControlError for a bad release that is not among its builds.
+    calendar: the real release calendar, not shifted; rate: pings per second of the whole fleet, on average over a week.
+    Raises MissionControlError for a bad release that is not among the fleet's builds.
     """
 
     def __init__(
@@ -225,7 +226,7 @@ class Fleet:
                 raise unknown_name("version of the simulated fleet", bad.version, versions)
 
     def generator(self, *purpose: str | int) -> np.random.Generator:
-        """Random numbers for a purpose: the same for the same seed, whatever else is drawn."""
+        """The random number generator for a purpose; its numbers depend only on the seed and the purpose."""
         return np.random.default_rng([self.seed, *(crc32(str(part).encode()) for part in purpose)])
 
     def rate(self, build: Build, measure: str) -> float:
@@ -238,7 +239,7 @@ class Fleet:
         return self._rates[key]
 
     def _difference(self, build: Build, measure: str) -> float:
-        """How much a release differs from the others, for no better reason than that releases do."""
+        """The random factor by which a release differs from the others."""
         drawn = self.generator("version", build.display_version, measure).normal(0, VERSION_SPREAD)
         drawn += self.generator("platform", build.display_version, build.os_name, measure).normal(0, PLATFORM_SPREAD)
         if build.channel == "nightly":
@@ -254,11 +255,11 @@ class Fleet:
         return outs
 
     def version_out(self, build: Build) -> float:
-        """When the first build of a build's version came out on its channel and platform, seconds since 1970."""
+        """The release time (seconds since 1970) of the first build of a build's version on its channel and platform."""
         return self._version_outs[build.channel, build.os_name, build.display_version]
 
     def expect(self, first_window: int, windows: int) -> Expected:
-        """What to expect of `windows` windows from one on, of the builds that are used or reported in them."""
+        """The expected values of `windows` windows from `first_window` on, for the builds used or reported in them."""
         start = first_window - LONGEST_DELAY_WINDOWS
         builds, used_hours = self._use(start, windows + LONGEST_DELAY_WINDOWS)
         reported_hours = _arrivals(used_hours)
@@ -267,7 +268,7 @@ class Fleet:
         return Expected(self, found, first_window, used_hours[is_there], reported_hours[is_there])
 
     def _use(self, first_window: int, windows: int) -> tuple[tuple[Build, ...], Array]:
-        """The builds in use and their hours of use, window by window."""
+        """The builds in use and their hours of use by window."""
         starts = (first_window + np.arange(windows)) * WINDOW_SECONDS
         hours = self._hours_a_window * _activity(starts)
         builds: list[Build] = []
@@ -281,7 +282,7 @@ class Fleet:
 
     @cached_property
     def _groups(self) -> tuple[tuple[tuple[Build, ...], float], ...]:
-        """The builds that follow each other on a channel and platform, with their share of all use."""
+        """The builds that succeed each other on a channel and platform, with their share of all usage."""
         groups: dict[tuple[str, str, bool], list[Build]] = {}
         for build in self.builds:
             key = (build.channel, build.os_name, build.is_official)
@@ -296,7 +297,7 @@ def _usage_share(channel: str, os_name: str, is_official: bool) -> float:
 
 
 def _activity(starts: Array) -> Array:
-    """How much the fleet is used at a moment, 1 on average over a week. starts: seconds since 1970."""
+    """The fleet's relative usage at each moment, 1 on average over a week; starts: seconds since 1970."""
     hour = starts / 3600 % 24
     of_day = 1 + DAY_CYCLE * np.cos(2 * np.pi * (hour - BUSIEST_HOUR) / 24)
     weekday = (starts // 86400 + 3) % 7  # 1 January 1970 was a Thursday
@@ -305,9 +306,9 @@ def _activity(starts: Array) -> Array:
 
 
 def _shares(builds: Sequence[Build], starts: Array) -> Array:
-    """The share of each build in the use of its channel and platform: (builds, windows), summing to 1.
+    """The share of each build in the usage of its channel and platform: (builds, windows), summing to 1.
 
-    A newer build takes its users from all older ones; the first of them has what is left.
+    A newer build takes its users from all older builds; the first build has the remaining users.
     """
     hourly = np.arange(starts[0], starts[-1] + 3600, 3600.0)
     adopted = np.array([_adopted(build, hourly) for build in builds])
@@ -325,7 +326,7 @@ def _shares(builds: Sequence[Build], starts: Array) -> Array:
 
 
 def _adopted(build: Build, moments: Array) -> Array:
-    """The share of the users who run a build or a newer one by then. moments: seconds since 1970."""
+    """The share of users who run a build or a newer one at each moment; moments: seconds since 1970."""
     age_days = np.maximum(moments - build.out, 0) / 86400 * UPDATE_SPEED[build.os_name]
     if build.channel == "nightly":
         return _updated(age_days, NIGHTLY_QUICK, NIGHTLY_QUICK_DAYS, NIGHTLY_SLOW, NIGHTLY_SLOW_DAYS)
@@ -343,14 +344,14 @@ def _updated(age_days: Array, quick: float, quick_days: float, slow: float, slow
 
 
 def _remaining_kernel() -> Array:
-    """How long, in windows, an hour of use waits for the end of its session; this is for LENGTH_SHAPE 2."""
+    """The distribution of windows from an hour of use to the end of its session; valid for LENGTH_SHAPE 2."""
     lengths = np.arange(16 * 3600 / WINDOW_SECONDS + 1) * WINDOW_SECONDS / 3600 * LENGTH_SHAPE / MEAN_LENGTH_HOURS
     is_going_on = np.exp(-lengths) * (1 + lengths / 2)
     return -np.diff(is_going_on) / (1 - is_going_on[-1])
 
 
 def _delay_kernels() -> Array:
-    """By delay bucket: how long, in windows, an hour of use takes to arrive; all of them together sum to 1."""
+    """By delay bucket: the distribution of windows until an hour of use arrives; all buckets together sum to 1."""
     kernels = np.zeros((len(DELAY_SHARES), LONGEST_DELAY_WINDOWS))
     edges = [round(hours * 3600 / WINDOW_SECONDS) for hours in DELAY_EDGES_HOURS]
     for kernel, share, lower, upper in zip(kernels, DELAY_SHARES, edges, edges[1:], strict=False):
@@ -365,7 +366,7 @@ DELAY_KERNELS = _delay_kernels()
 
 
 def _arrivals(hours_in_use: Array) -> Array:
-    """When hours of use are reported: (builds, windows), without the LONGEST_DELAY_WINDOWS that use begins with."""
+    """The hours of use by the time of their report: (builds, windows), without the first LONGEST_DELAY_WINDOWS."""
     windows = hours_in_use.shape[1]
     kernel = np.fft.rfft(DELAY_KERNELS.sum(axis=0), windows)
     arrived = np.fft.irfft(np.fft.rfft(hours_in_use, axis=1) * kernel, windows, axis=1)[:, LONGEST_DELAY_WINDOWS:]
@@ -373,9 +374,9 @@ def _arrivals(hours_in_use: Array) -> Array:
 
 
 def delay_shares(hours_in_use: Array) -> Array:
-    """How the hours that arrive are spread over the delay buckets: (buckets, windows), each window summing to 1.
+    """The shares of the delay buckets in the arriving hours: (buckets, windows), each window summing to 1.
 
-    hours_in_use: (windows,), with the LONGEST_DELAY_WINDOWS before the first window that is asked for.
+    hours_in_use: (windows,), including the LONGEST_DELAY_WINDOWS before the first window of the result.
     """
     windows = len(hours_in_use)
     kernels = np.fft.rfft(DELAY_KERNELS, windows, axis=1)
@@ -385,5 +386,5 @@ def delay_shares(hours_in_use: Array) -> Array:
 
 
 def window_of(moment: datetime) -> int:
-    """The number of the window that a moment is in."""
+    """The number of the window that contains a moment."""
     return int(moment.astimezone(UTC).timestamp() // WINDOW_SECONDS)

@@ -1,4 +1,4 @@
-"""Months of the simulated fleet, written straight into a dataset: what aggregating its pings would have given."""
+"""Months of the simulated fleet written directly into a dataset, as if its pings had been aggregated."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """What a history holds. pings: that count; rejected: those that do not, by reason; until: the moment it reaches."""
+    """The result of writing a history; pings: those that count; rejected: the others, by reason; until: its end."""
 
     rows: int
     pings: int
@@ -62,10 +62,11 @@ def write_history(
     days: int = 60,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Written:
-    """Write the days up to a moment into the tables of a dataset; what it holds already stays and adds up.
+    """Writes the days up to a moment into the tables of a dataset; existing rows stay, and counts add up.
 
-    It begins at midnight, UTC, `days` days before, and ends within the window of `until`, which holds its part.
-    on_progress: told the days done and all days. Raises MissionControlError where the dataset cannot be written.
+    The history begins at midnight, UTC, `days` days before, and ends within the window of `until`, of which it has the
+    part before `until`. on_progress: called with the days done and all days. Raises MissionControlError where the
+    dataset cannot be written.
     """
     spans = _spans(until, days)
     with ThreadPoolExecutor(2) as workers:
@@ -75,9 +76,9 @@ def write_history(
 
 @contextmanager
 def new_dataset(dataset: str) -> Iterator[None]:
-    """A dataset that is written within; of one on this machine nothing stays when that is broken off.
+    """A context that writes a new dataset; if it fails, the tables of a local dataset are removed.
 
-    Raises MissionControlError where there is a dataset already: two histories would add up.
+    Raises MissionControlError where a dataset exists already, because two histories would add up.
     """
     from missioncontrol_nb.loading.dataset import Dataset
 
@@ -87,7 +88,7 @@ def new_dataset(dataset: str) -> Iterator[None]:
         )
     places = [] if is_remote(dataset) else [Path(table_url(dataset, table)) for table in contract.TABLES]
     taken = next((place for place in places if place.exists()), None)
-    if taken:  # what is removed when the writing is broken off was made by it
+    if taken:  # Only files that this writing made may be removed if it fails
         raise MissionControlError(f"expected a folder without {taken.name}; {str(taken)!r} is there, and is no table")
     try:
         yield
@@ -98,7 +99,7 @@ def new_dataset(dataset: str) -> Iterator[None]:
 
 
 def _spans(until: datetime, days: int) -> list[tuple[int, int]]:
-    """First and last window, exclusive, of some days at a time."""
+    """(first window, last window exclusive) of spans of DAYS_AT_A_TIME days."""
     last = window_of(until) + 1
     midnight = (until.astimezone(UTC) - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
     step = DAYS_AT_A_TIME * WINDOWS_A_DAY
@@ -134,7 +135,7 @@ def _write(
 
 
 def _draw(fleet: Fleet, span: tuple[int, int], until: datetime) -> dict[contract.Table, "pa.Table"]:
-    """The rows of the windows of a span, by table."""
+    """The rows of the windows of a span by table."""
     first, last = span
     rng = fleet.generator("history", first - fleet.weeks * 7 * WINDOWS_A_DAY)
     expected = fleet.expect(first, last - first)
@@ -151,7 +152,7 @@ def _draw(fleet: Fleet, span: tuple[int, int], until: datetime) -> dict[contract
 
 
 def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) -> Columns:
-    """The columns of error_aggregates, and `build`, the number of each row's build."""
+    """The columns of error_aggregates, plus `build`, the number of each row's build."""
     build, window, pieces = _pieces(expected)
     parts = elapsed[window] / pieces
     reported = expected.reported_hours[build, window] * parts
@@ -174,19 +175,19 @@ def _crash_pings(rows: Columns) -> Array:
 
 
 def _pieces(expected: Expected) -> tuple[Array, Array, Array]:
-    """Build and window of each row to draw, and into how many rows that build's pings of the window are split."""
+    """Build and window of each row to draw, and how many rows the build's pings of the window are split into."""
     build, window = np.nonzero((expected.reported_hours > 0) | (expected.used_hours > 0))
     pieces = expected.rows[build, window]
     return np.repeat(build, pieces), np.repeat(window, pieces), np.repeat(pieces, pieces)
 
 
 def _overdispersed(rng: np.random.Generator, means: Array, shape: float) -> Array:
-    """Counts that vary more than Poisson's: negative binomial with the given means."""
+    """Counts that vary more than a Poisson distribution: negative binomial with the given means."""
     return rng.poisson(means * rng.gamma(shape, 1 / shape, len(means)))
 
 
 def _events(rng: np.random.Generator, means: Array, shape: float) -> Array:
-    """Counts of events, drawn only where there can be some."""
+    """Counts of events, drawn only where the mean is above 0."""
     events = np.zeros(len(means), np.int64)
     can_be = np.flatnonzero(means > 0)
     events[can_be] = _overdispersed(rng, means[can_be], shape)
@@ -202,7 +203,7 @@ _STEPS = {"country": 0.8191725134, "os_version": 0.6710436067, "architecture": 0
 
 
 def _people(rng: np.random.Generator, builds: Sequence[Build], rows: Columns) -> Columns:
-    """os_version, architecture and country of each row, as places in _LABELS."""
+    """os_version, architecture and country of each row, as indices into _LABELS."""
     os_names = np.array([build.os_name for build in builds])[rows["build"]]
     columns: Columns = {}
     for name, labels in _LABELS.items():
@@ -216,9 +217,10 @@ def _people(rng: np.random.Generator, builds: Sequence[Build], rows: Columns) ->
 
 
 def _choices(rng: np.random.Generator, shares: dict[str, float], number: int, step: float) -> Array:
-    """Places drawn by their shares, evenly over neighbours: rows of one window and build follow each other.
+    """Indices drawn by their shares, evenly over neighbouring rows, which are of one window and build.
 
-    step: 1 / g, 1 / g² and 1 / g³ of the plastic number's cousin g make three series that go well together.
+    step: 1 / g, 1 / g² or 1 / g³, where g is the root of g⁴ = g + 1, a relative of the plastic number; the three series
+    are evenly distributed together.
     """
     edges = np.cumsum(list(shares.values()))
     series = (rng.random() + np.arange(number) * step + rng.random(number) * 0.2) % 1
@@ -256,13 +258,13 @@ def _as_table(table: contract.Table, columns: Columns) -> "pa.Table":
 
     schema = contract.schema(table)
     rows = len(columns["submission_date"])
-    # Of dimensions that nothing here knows, the fleet's pings do not say anything.
+    # The fleet's pings do not report dimensions that the simulator does not know.
     columns = {each.name: [each.missing] * rows for each in contract.DIMENSIONS if each.at} | columns
     return pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
 
 
 def _experiment_table(rng: np.random.Generator, expected: Expected, rows: Columns) -> "pa.Table":
-    """The share of the rows' pings that is enrolled in an experiment, by branch."""
+    """The sums of the rows' pings that are enrolled in an experiment, by branch."""
     import pyarrow as pa
 
     tables = [contract.schema(contract.EXPERIMENT_ERROR_AGGREGATES).empty_table()]
@@ -282,7 +284,7 @@ def _experiment_table(rng: np.random.Generator, expected: Expected, rows: Column
 
 
 def _enrolled(rng: np.random.Generator, rows: Columns, share: float) -> Columns:
-    """What a share of the pings of each row adds up to."""
+    """The sums of a random share of each row's pings."""
     drawn = dict(rows)
     for measure in contract.MEASURE_NAMES:
         drawn[measure] = rng.binomial(rows[measure], share)
@@ -296,7 +298,7 @@ def _enrolled(rng: np.random.Generator, rows: Columns, share: float) -> Columns:
 
 
 def _delay_table(rng: np.random.Generator, expected: Expected, rows: Columns) -> "pa.Table":
-    """The hours of the rows by delay; core pings do not say when Firefox was in use, so Android has none."""
+    """The rows' usage hours by delay; core pings do not report the time of use, so Android has none."""
     import pyarrow as pa
 
     tables = [contract.schema(contract.REPORTING_DELAYS).empty_table()]
@@ -313,7 +315,7 @@ def _delay_table(rng: np.random.Generator, expected: Expected, rows: Columns) ->
 
 
 def _by_hour(shares: Array, hour: Array) -> Array:
-    """(buckets, windows) to (buckets, hours), each the mean of its windows."""
+    """Shares as (buckets, windows) converted to (buckets, hours); each hour is the mean of its windows."""
     return np.array([np.bincount(hour, of_bucket) for of_bucket in shares]) / np.bincount(hour)
 
 

@@ -1,4 +1,4 @@
-"""Live pings to files or into a Kafka topic: at the fleet's own pace, or as fast as can be."""
+"""Live pings written to files or a Kafka topic, in real time or as fast as possible."""
 
 import gzip
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from streaming.errors import MissionControlError
 
 
 class Sink(Protocol):
-    """Where pings go."""
+    """A destination of pings."""
 
     def write(self, batch: Batch, stop: Event) -> None:
-        """Takes what came in together; there for all to read when this returns, unless stop was set meanwhile."""
+        """Writes a batch; readers can see it when this returns, unless stop was set meanwhile."""
 
 
 def sink_of(to: str, is_compressed: bool = True) -> Sink:
     """The sink of a folder or of `kafka://HOST:PORT/TOPIC`.
 
-    Raises MissionControlError where it cannot be written, or is neither.
+    Raises MissionControlError where it is neither, or cannot be written.
     """
     from streaming.sources.kafka.topic import is_topic
 
@@ -42,7 +42,7 @@ def _folder(to: str | Path) -> Path:
 
 @dataclass
 class Sent:
-    """What was written so far. bytes: of the pings, before compression; files: that many times; broken: by reason."""
+    """Totals so far; bytes: of the pings before compression; files: number of batches; broken: pings by reason."""
 
     pings: int = 0
     bytes: int = 0
@@ -50,7 +50,7 @@ class Sent:
     broken: dict[str, int] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
-        """Count the pings of a batch."""
+        """Adds the pings of a batch."""
         self.pings += len(batch.documents)
         self.bytes += sum(map(len, batch.documents))
         self.files += 1
@@ -72,12 +72,12 @@ def write_live(
     sent: Sent | None = None,
     on_progress: Callable[[Sent], None] = lambda sent: None,
 ) -> Sent:
-    """Write the pings that come in from `start` on into files of a folder, or elsewhere.
+    """Writes the pings that arrive from `start` on into files of a folder, or to another sink.
 
-    to: a folder, whose files each hold what came in during `every` and appear whole; or a sink. until, at_most: when
-    to end, after how many pings, which is looked at after each batch; stop ends it too. is_paced: a batch is written
-    when its time has passed, else at once. on_progress: told what was written, after each batch; sent: adds up as
-    well, for other threads to read. Raises MissionControlError where it cannot be written.
+    to: a folder, in which each file contains the pings of one `every` and appears atomically; or a sink. until: when to
+    end. at_most: after how many pings to end, checked after each batch. stop: ends the writing too. is_paced: a batch
+    is written when its time has passed, otherwise at once. on_progress: called with the totals after each batch. sent:
+    the totals, updated for other threads to read. Raises MissionControlError where the pings cannot be written.
     """
     stop = stop or Event()
     sink = FolderSink(_folder(to), is_compressed) if isinstance(to, str | Path) else to
@@ -96,7 +96,7 @@ def write_live(
 
 
 class FolderSink:
-    """Files of a folder, which is made; one a batch, .jsonl or .jsonl.gz. A file appears whole, under its last name."""
+    """Files of a folder, which is created: one .jsonl or .jsonl.gz per batch; files appear atomically."""
 
     def __init__(self, folder: Path, is_compressed: bool = True) -> None:
         self._folder, self._is_compressed = folder, is_compressed
@@ -107,7 +107,7 @@ class FolderSink:
             raise MissionControlError(f"cannot make the folder {folder}: {reason}") from error
 
     def write(self, batch: Batch, stop: Event) -> None:
-        """Writes a file beside its place and moves it there, so that nobody reads half of it."""
+        """Writes a temporary file and renames it, so that no reader sees a partial file."""
         lines = b"\n".join(batch.documents) + b"\n" if batch.documents else b""
         packing = ".gz" if self._is_compressed else ""
         name = f"pings-{batch.start.astimezone(UTC):%Y%m%dT%H%M%S.%f}.jsonl{packing}"
@@ -120,7 +120,7 @@ class FolderSink:
 
 
 class TopicSink:
-    """A Kafka topic, a message a ping. A broker that is away is waited for."""
+    """A Kafka topic with one message per ping; waits while a broker is unavailable."""
 
     def __init__(self, url: str, config: dict[str, str] | None = None) -> None:
         from streaming.sources.kafka.topic import Topic
@@ -131,7 +131,7 @@ class TopicSink:
         self._failure: str | None = None
 
     def write(self, batch: Batch, stop: Event) -> None:
-        """Sends a batch and waits until the brokers have it. Raises MissionControlError where they refuse."""
+        """Sends a batch and waits until the brokers have it. Raises MissionControlError where they reject it."""
         for document in batch.documents:
             self._send(document, stop)
         while self._producer.flush(1.0) and not self._failure and not stop.is_set():

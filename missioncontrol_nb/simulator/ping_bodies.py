@@ -1,4 +1,4 @@
-"""What stands in a ping beside what is counted: environments and histograms of a realistic kind and size, by schema."""
+"""The parts of pings that are not counted: environments and histograms of realistic content and size, by schema."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 Document = dict[str, Any]
 FENNEC_ID, FIREFOX_ID = "{aa3c41e1-d153-4c96-a1b5-5d6b3a1c1a1e}", "{ec8030f7-c20a-464f-9b0e-13a3a9e97384}"
-_HISTOGRAMS = Path(__file__).with_name("histograms.txt").read_text().split()  # names that Firefox had in 2017
+_HISTOGRAMS = Path(__file__).with_name("histograms.txt").read_text().split()  # Names from Firefox in 2017
 _ADDONS = (
     ("aushelper@mozilla.org", "Application Update Service Helper", True),
     ("e10srollout@mozilla.org", "Multi-process staged rollout", True),
@@ -26,7 +26,7 @@ _ADDONS = (
 
 
 def build(is_mobile: bool) -> Document:
-    """`environment.build`; @@ marks what differs from ping to ping."""
+    """`environment.build`; @@ marks values that differ between pings."""
     return {
         "applicationId": FENNEC_ID if is_mobile else FIREFOX_ID,
         "applicationName": "@@application@@",
@@ -109,7 +109,7 @@ def _graphics(rng: np.random.Generator) -> Document:
 
 
 def environment(rng: np.random.Generator, os_name: str, is_full: bool) -> Document:
-    """`environment`; a full one has add-ons and preferences too. @@ marks what differs from ping to ping."""
+    """`environment`; a full one also has add-ons and plugins. @@ marks values that differ between pings."""
     document: Document = {
         "build": build(os_name == "Android"),
         "partner": dict.fromkeys(
@@ -193,7 +193,7 @@ def _addons(rng: np.random.Generator) -> Document:
 
 
 def histograms(rng: np.random.Generator, number: int) -> Document:
-    """Some histograms that nobody counts, with exponential buckets."""
+    """Some histograms that are not counted, with exponential buckets."""
     names = rng.choice(_HISTOGRAMS, size=min(number, len(_HISTOGRAMS)), replace=False)
     return {str(name): _histogram(rng) for name in sorted(names)}
 

@@ -1,7 +1,7 @@
-"""Single pings of the simulated fleet as the ingestion pipeline hands them on: envelope and client document in one.
+"""Single pings of the simulated fleet in the ingestion pipeline's output form: envelope and client document in one.
 
-Almost all of a ping is the same from ping to ping. It is written once, as a template; only what is counted, who sent
-it and when differs. That is what makes thousands of pings a second cheap.
+Almost all of a ping is the same in all pings and is written once, as a template. Only the counts, the sender and the
+time differ. This makes thousands of pings per second cheap.
 """
 
 import json
@@ -21,7 +21,7 @@ from streaming import contract
 
 PEOPLE = ("country", "os_version", "architecture")
 RANDOM_BYTES = 64
-TEMPLATES = 12  # of main pings, for each platform
+TEMPLATES = 12  # Of main pings, for each platform
 ABIS = {"Windows_NT": "msvc", "Darwin": "gcc3", "Linux": "gcc3", "Android": "gcc3"}
 LOCALES = {
     "DE": "de",
@@ -39,7 +39,7 @@ Fields = Mapping[bytes, bytes]
 _TEMPLATE_RNG_SEED = 20171003
 _MARK = re.compile(rb'"@@(\w+)@@":0|"@@#(\w+)@@"|@@(\w+)@@')
 _HISTOGRAM = b'"%s":{"range":[1,2],"bucket_count":3,"histogram_type":4,"values":{"0":%d,"1":0},"sum":%d}'
-# The name of each measure that stands in a histogram of a main ping, with the histogram's and, of a keyed one, the key.
+# The measures in histograms of main pings: the name of each, with the histogram's name and, for a keyed one, its key.
 _COUNTED = [
     (measure.name, [key.encode() for key in source.at.split("/")[3:-2]])
     for measure in contract.MEASURES
@@ -50,7 +50,7 @@ _COUNTED = [
 
 
 def main_ping(os_name: str, number: int, fields: Fields) -> bytes:
-    """A main ping of the platform; number: which of TEMPLATES."""
+    """A main ping of the platform; number: selects one of TEMPLATES."""
     return _main_template(os_name, number % TEMPLATES) % fields
 
 
@@ -65,7 +65,7 @@ def core_ping(fields: Fields) -> bytes:
 
 
 def histogram_fields(events: Mapping[str, int]) -> dict[bytes, bytes]:
-    """What a main ping says of how often measures happened."""
+    """The fields of a main ping with the counts of measures."""
     plain = b""
     keyed: dict[bytes, list[bytes]] = {}
     for measure, names in _COUNTED:
@@ -80,7 +80,7 @@ def histogram_fields(events: Mapping[str, int]) -> dict[bytes, bytes]:
 
 
 def crash_fields(measure: str, is_at_startup: bool, moment: float) -> dict[bytes, bytes]:
-    """What a crash ping says of its crash, which happened before the moment, seconds since 1970."""
+    """The fields of a crash ping about its crash, which happened before the moment (seconds since 1970)."""
     metadata = b'"StartupCrash":"1",' if is_at_startup else b'"StartupCrash":"0",'
     if measure == "content_shutdown_crashes":
         metadata = b'"ipc_channel_error":"ShutDownKill",'
@@ -95,9 +95,9 @@ def crash_fields(measure: str, is_at_startup: bool, moment: float) -> dict[bytes
 def common_fields(
     build: Build, user: Mapping[str, str], enrolment: tuple[Experiment, str] | None, moment: float, random: bytes
 ) -> dict[bytes, bytes]:
-    """What pings of all kinds say of their build, user and moment, which is in seconds since 1970.
+    """The fields of all kinds of pings about their build, user and moment (seconds since 1970).
 
-    user: values of PEOPLE; enrolment: in an experiment and its branch; random: RANDOM_BYTES bytes.
+    user: values of PEOPLE; enrolment: an experiment and the user's branch; random: RANDOM_BYTES bytes.
     """
     identity = random.hex()
     experiments, active = _experiment_fields(enrolment)
@@ -144,15 +144,15 @@ def _uuid(text: str) -> bytes:
 
 
 def time_text(moment: float, precision: str) -> bytes:
-    """A moment, seconds since 1970, as pings write it, in `milliseconds` or `microseconds`."""
+    """A moment (seconds since 1970) in the format of pings, in `milliseconds` or `microseconds`."""
     return datetime.fromtimestamp(moment, UTC).replace(tzinfo=None).isoformat(timespec=precision).encode() + b"Z"
 
 
 def _as_template(document: ping_bodies.Document) -> Template:
     """Bytes with `%(name)s` where the document has marks.
 
-    "@@name@@" is text; "@@#name@@" a JSON value; the member "@@name@@": 0, never the last one, any number of members
-    of the object, each with a comma behind it.
+    "@@name@@" stands for text, "@@#name@@" for a JSON value. The member "@@name@@": 0, which is never the last one,
+    stands for any number of members of the object, each followed by a comma.
     """
     text = json.dumps(document, separators=(",", ":")).encode().replace(b"%", b"%%")
     text = re.sub(rb'("@@\w+@@":0),', rb"\1", text)
@@ -204,7 +204,7 @@ def _client(document_type: str) -> ping_bodies.Document:
 @cache
 def _main_template(os_name: str, number: int) -> Template:
     rng = np.random.default_rng([_TEMPLATE_RNG_SEED, number, contract.FIREFOX.os_names.index(os_name)])
-    size = int(20 + 75 * number / TEMPLATES)  # histograms a process: pings of 20 to 60 kB
+    size = int(20 + 75 * number / TEMPLATES)  # Histograms per process, for pings of 20 to 60 kB
     payload: ping_bodies.Document = {
         "ver": 4,
         "info": _info(),
@@ -243,7 +243,7 @@ def _crash_template(os_name: str) -> Template:
     rng = np.random.default_rng([_TEMPLATE_RNG_SEED, contract.FIREFOX.os_names.index(os_name)])
     environment = ping_bodies.environment(rng, os_name, False)
     if os_name == "Android":
-        environment["system"]["os"]["name"] = "Linux"  # as Fennec says
+        environment["system"]["os"]["name"] = "Linux"  # As Fennec reports
     payload = {
         "version": 1,
         "crashDate": "@@crash_date@@",

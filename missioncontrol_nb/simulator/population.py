@@ -1,4 +1,4 @@
-"""Who uses the simulated fleet: operating system versions, architectures, countries and experiments."""
+"""The users of the simulated fleet: operating system versions, architectures, countries and experiments."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +11,7 @@ OS_VERSIONS = {
     "Windows_NT": {"6.1": 0.48, "10.0": 0.41, "6.3": 0.08, "6.2": 0.015, "6.0": 0.015},
     "Darwin": {"16.7.0": 0.50, "15.6.0": 0.22, "17.0.0": 0.16, "14.5.0": 0.12},
     "Linux": {"4.10.0": 0.45, "4.4.0": 0.35, "4.13.3": 0.14, "3.13.0": 0.06},
-    "Android": {"24": 0.34, "23": 0.31, "22": 0.17, "19": 0.11, "25": 0.07},  # levels of its interface
+    "Android": {"24": 0.34, "23": 0.31, "22": 0.17, "19": 0.11, "25": 0.07},  # API levels
 }
 ARCHITECTURES = {
     "Windows_NT": {"x86": 0.58, "x86-64": 0.42},
@@ -38,16 +38,16 @@ COUNTRIES = {
 
 
 def shares(dimension: str, os_name: str) -> dict[str, float]:
-    """The values of os_version, architecture or country that users of a platform have, with their shares."""
+    """The values of os_version, architecture or country on a platform, with their shares of users."""
     return {"os_version": OS_VERSIONS, "architecture": ARCHITECTURES}.get(dimension, {}).get(os_name, COUNTRIES)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment on desktop users of a channel; half of those enrolled are in each branch.
+    """An experiment on desktop users of a channel; half of the enrolled users are in each branch.
 
-    share: of the users; begins, ends: before or after the release that is played.
-    is_old_kind: reported as the one active experiment of older clients.
+    share: of the users; begins, ends: relative to the played release.
+    is_old_kind: whether it is reported as the single active experiment of older clients.
     """
 
     id: str
@@ -59,13 +59,13 @@ class Experiment:
     is_old_kind: bool = False
 
     def is_running(self, moment: Any, weeks: int) -> Any:
-        """Whether it is on at a moment, or at each of an array of them, in seconds since 1970; played weeks later."""
+        """Whether it runs at a moment or at each of an array (seconds since 1970); weeks: the fleet's shift."""
         release = PLAYED_RELEASE + timedelta(weeks=weeks)
         is_begun = moment >= (release + self.begins).timestamp()
         return is_begun & (moment < (release + self.ends).timestamp())
 
     def is_on(self, build: Build) -> bool:
-        """Whether users of a build can be in it."""
+        """Whether users of a build can be in the experiment."""
         return build.channel == self.channel and build.application == "Firefox" and build.is_official
 
 

@@ -1,4 +1,4 @@
-"""Pings of the simulated fleet drawn one by one: which build sends what, and when."""
+"""Pings of the simulated fleet drawn one by one: their builds, contents and times."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ Fields = dict[bytes, bytes]
 
 @dataclass(frozen=True)
 class Batch:
-    """The pings that came in from `start` on and before `end`, in that order. broken: how many of them, by reason."""
+    """The pings that arrived in [start, end), by time; broken: the number of broken pings, by reason."""
 
     start: datetime
     end: datetime
@@ -45,7 +45,7 @@ class Batch:
 
 
 def batches(fleet: Fleet, start: datetime, every: timedelta = DEFAULT_EVERY) -> Iterator[Batch]:
-    """The pings from a moment on, without end, so long at a time; always the same for the same arguments."""
+    """Endless batches of pings from `start` on; every: length of a batch; the same arguments give the same pings."""
     rng = fleet.generator("live", start.astimezone(UTC).isoformat())
     sender = Sender(fleet, window_of(start), rng)
     while True:
@@ -56,7 +56,7 @@ def batches(fleet: Fleet, start: datetime, every: timedelta = DEFAULT_EVERY) -> 
 
 
 class Sender:
-    """Draws the pings of some windows from a first one on."""
+    """Draws the pings of WINDOWS_AT_A_TIME windows, beginning with `first_window`."""
 
     def __init__(self, fleet: Fleet, first_window: int, rng: np.random.Generator) -> None:
         expected = fleet.expect(first_window, WINDOWS_AT_A_TIME)
@@ -67,7 +67,7 @@ class Sender:
         self._draw_means(expected)
 
     def _draw_means(self, expected: Expected) -> None:
-        """The means that pings are drawn with: over-dispersed, as history's are."""
+        """Draws the mean numbers of pings and events, over-dispersed as in the history."""
         rows = expected.rows
         self._reports = expected.reported_hours / MEAN_LENGTH_HOURS * self._gamma(PING_DISPERSION * rows)
         self._crashes = np.array(
@@ -85,11 +85,11 @@ class Sender:
         return self._rng.gamma(shapes, 1 / shapes)
 
     def covers(self, moment: datetime) -> bool:
-        """Whether a moment is in its windows."""
+        """Whether a moment is in the sender's windows."""
         return self._first_window <= window_of(moment) < self._first_window + WINDOWS_AT_A_TIME
 
     def batch(self, start: datetime, end: datetime) -> Batch:
-        """The pings between two moments, by what is expected of the first one's window."""
+        """The pings between two moments, by the expected values of the first moment's window."""
         window = window_of(start) - self._first_window
         since, seconds = start.timestamp(), (end - start).total_seconds()
         share = seconds / WINDOW_SECONDS
@@ -105,7 +105,7 @@ class Sender:
         return Batch(start, end, tuple(document for _, document in found), broken)
 
     def _draw_reports(self, places: Array, window: int, since: float, seconds: float) -> list[tuple[float, bytes]]:
-        """Main and core pings of builds, which are given by their places; each with its moment."""
+        """Main and core pings, each with its moment; places: indices of their builds."""
         rng, number = self._rng, len(places)
         moments = since + rng.random(number) * seconds
         hours = rng.gamma(LENGTH_SHAPE, MEAN_LENGTH_HOURS / LENGTH_SHAPE, number)
@@ -123,7 +123,7 @@ class Sender:
         if build.os_name == "Android":
             return ping_templates.core_ping(fields)
         delay = delay_hours * 3600
-        if moment - delay < build.out:  # nobody used it before it was out
+        if moment - delay < build.out:  # The build was not used before its release
             delay = (moment - build.out) * self._rng.random()
         fields[b"created"] = _as_text(moment - delay)
         fields[b"started"] = _as_text(moment - delay - length)
@@ -131,7 +131,7 @@ class Sender:
         return ping_templates.main_ping(build.os_name, int(self._rng.integers(ping_templates.TEMPLATES)), fields)
 
     def _crash(self, place: int, measure: str, window: int, since: float, seconds: float) -> tuple[float, bytes]:
-        """A crash ping, with its moment: it is sent within seconds of the crash."""
+        """A crash ping with its moment; it is sent within seconds of the crash."""
         build, moment = self.builds[place], since + self._rng.random() * seconds
         fields = self._fields(build, moment)
         is_at_startup = measure == "main_crashes" and self._rng.random() < self._startup_share[place, window]
@@ -141,7 +141,7 @@ class Sender:
         )
 
     def _draw_broken(self, faults: Array, window: int, since: float, seconds: float) -> list[tuple[float, bytes]]:
-        """Pings with faults, which are given by their places; each with its moment."""
+        """Broken pings, each with its moment; faults: indices into FAULTS."""
         found = []
         for fault in (FAULTS[place] for place in faults.tolist()):
             is_core = fault.document_type == "core"
@@ -156,7 +156,7 @@ class Sender:
         return found
 
     def _fields(self, build: Build, moment: float) -> Fields:
-        """What all kinds of pings say of the build, of who uses it and of the moment, in text."""
+        """The fields of all kinds of pings about the build, its user and the moment, as text."""
         user = {name: self._one_of(population.shares(name, build.os_name)) for name in ping_templates.PEOPLE}
         enrolment = self._enrolment(build, moment)
         return ping_templates.common_fields(
@@ -172,7 +172,7 @@ class Sender:
         return value
 
     def _enrolment(self, build: Build, moment: float) -> tuple[population.Experiment, str] | None:
-        """The experiment and the branch that a user of a build is in; most are in none."""
+        """The experiment and branch of a random user of a build; None for most users."""
         for experiment in population.EXPERIMENTS:
             is_eligible = experiment.is_on(build) and experiment.is_running(moment, self.fleet.weeks)
             if is_eligible and self._rng.random() < experiment.share:

@@ -1,8 +1,7 @@
-"""How a dataset is doing: how fresh, how far behind its source, what was rejected, how many files.
+"""The status of a dataset: its freshness, its lag behind the source, rejected pings and the number of files."""
 
-`collect` looks; `text`, `prometheus` and `page` say what it found to a person, to Prometheus and to a browser; `server`
-keeps looking and answers probes. Spark is not needed for any of it.
-"""
+# `collect` reads the status. `text`, `metrics` and `page` format it for people, Prometheus and browsers. `server`
+# refreshes it repeatedly and answers probes. None of these modules needs Spark.
 
 from missioncontrol_nb.status.collect import STALE_AFTER_SECONDS, Collector, Lag, Status, TableState
 

@@ -1,4 +1,4 @@
-"""What there is to know of a dataset and of the job that fills it, at one moment."""
+"""Collects the status of a dataset, and of the job that fills it, at one moment."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from deltalake import DeltaTable
 
-STALE_AFTER_SECONDS = Settings.stale_after_seconds  # as the pages say
+STALE_AFTER_SECONDS = Settings.stale_after_seconds  # as on the dashboard's pages
 SMALL_FILE_BYTES = 1 << 20
-SPARE_FILES = 200  # of a table: upkeep is due when it would leave so many fewer; beside a job it leaves less than that
+# Maintenance of a table is due when it would remove more files than this. Maintenance beside a job leaves fewer.
+SPARE_FILES = 200
 
 
 @dataclass(frozen=True)
 class TableState:
-    """A table. last_write: its newest commit, whoever made it; spare_files: what upkeep would sum up into others."""
+    """The state of a table.
+
+    last_write: the newest commit, by any writer; spare_files: files that maintenance would compact into others.
+    """
 
     name: str
     rows: int
@@ -40,13 +44,16 @@ class TableState:
 
     @property
     def is_upkeep_due(self) -> bool:
-        """Whether there are too many files."""
+        """Whether the table has too many spare files."""
         return self.spare_files > SPARE_FILES
 
 
 @dataclass(frozen=True)
 class Lag:
-    """What a job has not counted yet. by_partition: messages of a topic; files: of files; None: not known, and why."""
+    """The input that a job has not counted yet.
+
+    by_partition: messages of a topic; files: number of files; both None: not known; unknown: the reason.
+    """
 
     source: str
     by_partition: Mapping[int, int] | None = None
@@ -55,13 +62,13 @@ class Lag:
 
     @property
     def total(self) -> int | None:
-        """Messages or files."""
+        """The number of messages or files, None where it is not known."""
         return self.files if self.by_partition is None else sum(self.by_partition.values())
 
 
 @dataclass(frozen=True)
 class Pings:
-    """Pings of a stretch of submission time. rejected: by reason, most first."""
+    """Pings that were submitted in a period. rejected: counts by reason, largest first."""
 
     since: datetime
     until: datetime
@@ -70,21 +77,21 @@ class Pings:
 
     @property
     def total(self) -> int:
-        """All."""
+        """All pings, accepted and rejected."""
         return self.accepted + sum(self.rejected.values())
 
     @property
     def per_second(self) -> float:
-        """All, by the seconds."""
+        """All pings per second of the period."""
         return self.total / max((self.until - self.since).total_seconds(), 1.0)
 
 
 @dataclass(frozen=True)
 class Status:
-    """A dataset at a moment, by what was looked up then or before.
+    """The status of a dataset at a moment, from data that was collected then or earlier.
 
-    newest: the pings of the newest 5 to 10 minutes that have any. lag, is_job_running: None where no checkpoint is
-    known. products: the labels of those that the dataset knows.
+    at: the moment; looked_up: when the data was collected; newest: the pings of the newest 5 to 10 minutes that have
+    any; lag, is_job_running: None where no checkpoint is known; products: labels of the products of the dataset.
     """
 
     dataset: str
@@ -102,12 +109,12 @@ class Status:
 
     @property
     def age_seconds(self) -> float | None:
-        """How old the newest submission is."""
+        """The age of the newest submission, None where there is none."""
         return None if self.data_up_to is None else max((self.at - self.data_up_to).total_seconds(), 0.0)
 
     @property
     def is_stale(self) -> bool:
-        """Whether nothing newer has come for too long, or nothing ever."""
+        """Whether no newer ping has arrived for too long, or none has ever arrived."""
         return self.age_seconds is None or self.age_seconds > self.stale_after_seconds
 
     @property
@@ -117,13 +124,16 @@ class Status:
 
     @property
     def is_upkeep_due(self) -> bool:
-        """Whether a table has too many files."""
+        """Whether any table has too many spare files."""
         return any(table.is_upkeep_due for table in self.tables)
 
 
 @dataclass
 class Collector:
-    """Looks at a dataset again and again; its tables stay open. checkpoint: None: `_checkpoint` in a local dataset."""
+    """Collects the status of a dataset repeatedly, and keeps its tables open between calls.
+
+    checkpoint: None is `_checkpoint` in a local dataset.
+    """
 
     dataset: str
     checkpoint: str | None = None
@@ -134,11 +144,11 @@ class Collector:
         self.dataset = dataset_url(self.dataset)
         self._opened = Dataset(self.dataset)
         self._topics: dict[str, Topic] = {}
-        self._counted: tuple[int, set[str]] = (-1, set())  # the files in so many finished micro-batches
+        self._counted: tuple[int, set[str]] = (-1, set())  # number of finished micro-batches, and their files
         self._check_config()
 
     def collect(self, at: datetime | None = None) -> Status:
-        """How it is now. Raises MissionControlError where the dataset cannot be read."""
+        """The current status. Raises MissionControlError where the dataset cannot be read."""
         self._opened.refresh()
         if not self._opened.tables():
             raise no_dataset(self.dataset)
@@ -174,7 +184,7 @@ class Collector:
             )
 
     def _position(self) -> Position | None:
-        """Raises MissionControlError where there is no checkpoint although one is named."""
+        """The job's position. Raises MissionControlError if the named checkpoint is missing or of another dataset."""
         if self.checkpoint is None:
             return None if is_remote(self.dataset) else position_of(Path(self.dataset, "_checkpoint"))
         position = position_of(Path(normal_url(self.checkpoint)))
@@ -192,7 +202,7 @@ class Collector:
         return [(table, handle) for table, handle in handles if handle is not None]
 
     def _pings(self, since: datetime, until: datetime) -> Pings:
-        """Of the windows that start in a stretch of time, the first one whole."""
+        """Pings of the windows that start in a period; the first window is included as a whole."""
         first = _window_of(since)
         accepted = self._opened.load(first, until, measures=(), by="application", every=None)
         rejected = self._opened.load_rejected(first, until)
@@ -224,15 +234,15 @@ class Collector:
             return Lag(url, unknown=str(error))
         read = position.offsets()
         if read["topic"] != topic_id:
-            read = {}  # made anew: all of it is unread
+            read = {}  # the topic was recreated: all its messages are unread
         return Lag(url, by_partition=unread(read, firsts, ends))
 
 
 def unread(read: Mapping[str, Any], firsts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
-    """The messages of each partition that a topic still has and that are not counted.
+    """The number of messages in each partition that the topic still has and that are not counted.
 
-    read: by partition, as text, the message after those that were counted; nothing of a partition that was added since.
-    firsts, ends: the first message that is still kept, and the one after the last.
+    read: by partition, as text, the offset after the counted messages; a partition that was added since is absent.
+    firsts, ends: by partition, the offset of the first message that is still kept, and the offset after the last.
     """
     return {place: max(end - max(read.get(str(place), 0), firsts[place]), 0) for place, end in ends.items()}
 
@@ -257,7 +267,7 @@ def _state(dataset: str, table: contract.Table, handle: "DeltaTable", at: dateti
         files, written = Keeper(dataset, table).files_of(handle), last_write(handle, url)
     except MissionControlError:
         raise
-    except Exception as error:  # deltalake raises what it likes
+    except Exception as error:  # deltalake raises exceptions of any kind
         raise MissionControlError(f"{url} cannot be read: {reason_of(error)}") from error
     return TableState(
         table.name,

@@ -14,7 +14,7 @@ _Sample = tuple[dict[str, str], float]
 
 
 def as_metrics(status: Status) -> str:
-    """All gauges, each with its help; what is not known is left out. No sample carries a time."""
+    """All gauges, each with its help text; unknown values are left out. No sample has a timestamp."""
     return "".join(
         _family(name, told, samples, {"dataset": status.dataset})
         for name, told, samples in _families(status)
@@ -23,12 +23,12 @@ def as_metrics(status: Status) -> str:
 
 
 def write_metrics(status: Status, path: Path) -> None:
-    """Writes the gauges into a file, whole or not at all: a reader sees the old one or the new one.
+    """Writes the gauges into a file atomically: a reader sees the old file or the new file.
 
-    Raises MissionControlError where it cannot be written.
+    Raises MissionControlError where the file cannot be written.
     """
     require_replaceable(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the collector reads *.prom
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the collector reads only *.prom
     try:
         with unfinished.open("w", encoding="utf-8") as file:
             file.write(as_metrics(status))
@@ -36,7 +36,7 @@ def write_metrics(status: Status, path: Path) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        with suppress(OSError):  # where it could not be made, its name may not even be asked for
+        with suppress(OSError):  # unlinking may fail too if the file could not be created
             unfinished.unlink()
         raise MissionControlError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
@@ -97,5 +97,5 @@ def _family(name: str, told: str, samples: Iterable[_Sample], common: Mapping[st
 
 
 def _escaped(text: str) -> str:
-    """A label's value: a backslash, a quote and the end of a line are escaped, nothing else is special."""
+    """A label's value with backslashes, quotes and newlines escaped; no other character is special."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

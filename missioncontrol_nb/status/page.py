@@ -1,4 +1,4 @@
-"""A status as one HTML page that needs nothing else: no script, no picture, no other host."""
+"""A status as one self-contained HTML page: no script, no image, no other host."""
 
 from html import escape
 from importlib.resources import files
@@ -10,7 +10,7 @@ RELOAD_SECONDS = 10
 
 
 def as_page(status: Status, trouble: str = "") -> str:
-    """The page. trouble: why there is no newer status, where that is so."""
+    """The status as an HTML page. trouble: why there is no newer status; empty if the status is the newest."""
     style = files("missioncontrol_nb.status").joinpath("page.css").read_text(encoding="utf-8")
     state = "Stale" if status.is_stale else "Fresh"
     parts = [

@@ -1,4 +1,4 @@
-"""A status for probes, Prometheus and people, over HTTP: looked up again and again in one thread, answered at once."""
+"""An HTTP server for probes, Prometheus and people; one thread refreshes the status, so answers are immediate."""
 
 import re
 import threading
@@ -17,7 +17,7 @@ from missioncontrol_nb.status.page import as_page
 from streaming.errors import MissionControlError
 
 LOOK_SECONDS = 5.0
-_CLIENT_SECONDS = 10.0  # for a request to come in
+_CLIENT_SECONDS = 10.0  # timeout for receiving a request
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -27,22 +27,22 @@ _HEADERS = {
 
 
 class Board:
-    """The newest status, and why there is no newer one; its age is that of the moment it is asked for."""
+    """The newest status, and why there is no newer one; the age is computed when the status is read."""
 
     def __init__(self, collector: Collector) -> None:
-        """Looks once. Raises MissionControlError where the dataset cannot be read."""
+        """Collects the status once. Raises MissionControlError where the dataset cannot be read."""
         self._collector, self._trouble = collector, ""
         self._status = collector.collect()
 
     def look(self) -> None:
-        """Looks again; a failure is kept as the trouble."""
+        """Collects the status again; the message of an error is kept as the trouble."""
         try:
             self._status, self._trouble = self._collector.collect(), ""
-        except Exception as error:  # a probe must outlive whatever a store raises, and say it
+        except Exception as error:  # the server must survive any storage error, and report it
             self._trouble = str(error) or repr(error)
 
     def read(self) -> tuple[Status, str]:
-        """The status as it is now, and the trouble."""
+        """The status as of now, and the trouble."""
         return replace(self._status, at=datetime.now(UTC)), self._trouble
 
 
@@ -55,10 +55,10 @@ def serve(
     look_seconds: float = LOOK_SECONDS,
     names: Sequence[str] = (),
 ) -> None:
-    """Answers until stop is set. on_ready: told the URL. Raises MissionControlError where it cannot listen.
+    """Answers requests until stop is set. Raises MissionControlError where it cannot listen on the address.
 
-    names: host names that requests may be for, beside this machine's own. Without any, and on another address than
-    this machine's own, requests may be for whatever host.
+    on_ready: called with the URL; names: host names that requests may have, besides localhost and loopback addresses.
+    Without names, and on an address that is not a loopback address, requests may have any host name.
     """
     board = Board(collector)
 
@@ -97,7 +97,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: a client that went away is its own affair."""
+        """Does nothing: a client that disconnects is not an error of the server."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "missioncontrol", ""
 
     def do_GET(self) -> None:
-        """Answers one of the three paths."""
+        """Answers a request for /, /metrics or /healthz."""
         if not self._is_for_us():
             self._answer(403, "text/plain; charset=utf-8", "this host is not served here; name it with --name\n")
             return
@@ -127,14 +127,14 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _is_for_us(self) -> bool:
-        """Whether the request names a host of ours. A web page can have its own name lead to this machine."""
+        """Whether the request's host name is accepted. A web page can make its own name resolve to this machine."""
         given = self.headers.get("Host")
         host = re.fullmatch(r"(.*?)(:\d+)?", given or "", re.DOTALL)
         name = host[1].strip("[]").lower() if host else ""
         return given is None or self.any_host_ or name in self.names_ or _is_this_machine(name)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Called for what is no request, or one of another method."""
+        """Called for an invalid request, or for an unsupported method."""
         self.close_connection = True
         self._answer(code, "text/plain; charset=utf-8", f"{message or HTTPStatus(code).phrase}\n")
 
@@ -148,4 +148,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: a probe a second is no news."""
+        """Logs nothing, because probes may come every second."""

@@ -1,4 +1,4 @@
-"""A status in words and numbers for people, and the record behind `--json`."""
+"""A status as text for people, and as the record of `--json`."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ _PARTITIONS_SHOWN = 16
 
 
 def as_text(status: Status) -> str:
-    """What matters first: is it fresh, is the job at work, how far behind is it; then what was rejected, then files."""
+    """The most important lines first: freshness, whether the job runs, its lag; then rejected pings; then files."""
     lines = [("FRESH" if not status.is_stale else "STALE", freshness(status))]
     lines += [("", line) for line in (job(status), last_write(status)) if line]
     if status.lag is not None:
@@ -31,7 +31,7 @@ def as_text(status: Status) -> str:
 
 
 def freshness(status: Status) -> str:
-    """How new the newest ping is, and whether that will do."""
+    """The age of the newest ping, and whether the dataset is stale."""
     limit = duration(status.stale_after_seconds)
     if status.data_up_to is None or status.age_seconds is None:
         return "nothing was counted yet"
@@ -40,14 +40,14 @@ def freshness(status: Status) -> str:
 
 
 def job(status: Status) -> str:
-    """Whether the job is at work."""
+    """Whether the job is running."""
     if status.is_job_running is None:
         return ""
     return "the job is running" if status.is_job_running else "the job is NOT running (missioncontrol aggregate)"
 
 
 def last_write(status: Status) -> str:
-    """When anything was written."""
+    """The time of the last write to the dataset."""
     if status.last_write is None:
         return ""
     seconds = max((status.at - status.last_write).total_seconds(), 0.0)
@@ -55,7 +55,7 @@ def last_write(status: Status) -> str:
 
 
 def lag(behind: Lag) -> str:
-    """What the job has not counted yet, in all and by partition."""
+    """The input that the job has not counted yet, in total and by partition."""
     if behind.total is None:
         return f"not known: {behind.unknown}"
     if behind.by_partition is None:
@@ -68,26 +68,26 @@ def lag(behind: Lag) -> str:
 
 
 def rate(status: Status) -> str:
-    """How many pings a second came lately."""
+    """The number of pings per second in the newest minutes."""
     if status.newest is None:
         return "none yet"
     return f"{status.newest.per_second:,.1f} a second ({stretch(status.newest)}); {status.last_day.total:,} in 24 hours"
 
 
 def rejected(status: Status) -> str:
-    """How many were rejected."""
+    """The number of rejected pings."""
     return f"{_share(status.last_hour)} in the last hour, {_share(status.last_day)} in 24 hours"
 
 
 def reasons(status: Status) -> list[tuple[str, int, int, str]]:
-    """Reason, rejected in the last hour and in 24 hours, and what it means; most of the last hour first."""
+    """Reason, rejected pings in the last hour and in 24 hours, and its meaning; most in the last hour first."""
     hour, day = status.last_hour.rejected, status.last_day.rejected
     found = [(reason, hour.get(reason, 0), day.get(reason, 0), REASONS.get(reason, "")) for reason in {**hour, **day}]
     return sorted(found, key=lambda row: (-row[1], -row[2], row[0]))
 
 
 def size(status: Status) -> str:
-    """How large the dataset is."""
+    """The size of the dataset."""
     rows, files, small, size_bytes = (
         sum(getattr(table, name) for table in status.tables) for name in ("rows", "files", "small_files", "bytes")
     )
@@ -95,7 +95,7 @@ def size(status: Status) -> str:
 
 
 def upkeep(status: Status) -> str:
-    """Whether upkeep is due, and what to do."""
+    """Whether maintenance is due, and the command to run then."""
     spare = sum(table.spare_files for table in status.tables)
     if not status.is_upkeep_due:
         return "not due"
@@ -103,12 +103,12 @@ def upkeep(status: Status) -> str:
 
 
 def stretch(pings: Pings) -> str:
-    """From when to when, UTC."""
+    """The start and the end of the period, UTC."""
     return f"{pings.since:%H:%M:%S} to {pings.until:%H:%M:%S} UTC"
 
 
 def moment(at: datetime, now: datetime) -> str:
-    """A time, UTC; with its day where that is not today."""
+    """A time in UTC, with its date unless it is today."""
     at = at.astimezone(UTC)
     return f"{at:%H:%M:%S} UTC" if at.date() == now.astimezone(UTC).date() else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -134,7 +134,7 @@ def _share(pings: Pings) -> str:
 
 
 def as_record(status: Status) -> dict[str, object]:
-    """All of it as JSON takes it: times ISO 8601 UTC, ages in seconds."""
+    """The whole status as a record for JSON: times in ISO 8601 UTC, ages in seconds."""
     newest, behind = status.newest, status.lag
     return {
         "dataset": status.dataset,

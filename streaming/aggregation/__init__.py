@@ -1,1 +1,1 @@
-"""From pings to sums: counters, partial sums, duplicates, what tasks spill."""
+"""Summation of pings: counters, partial sums, deduplication, and rows that tasks write to files."""

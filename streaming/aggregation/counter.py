@@ -1,4 +1,4 @@
-"""Pings summed: documents in, one Arrow batch of partial sums for all tables of the dataset out; pure, no Spark."""
+"""Counts pings: documents in, one Arrow batch of partial sums for all tables of the dataset out; pure, no Spark."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ _WINDOW_US = round(contract.WINDOW.total_seconds() * 1e6)
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 _DELAY_EDGES_US = tuple(hours * _HOUR_US for hours in contract.DELAY_BUCKET_EDGES_HOURS)
-# The sums of a group, one list: seconds of use, pings, events by measure, then what the columns below say, and seconds
-# of use by the bucket of their delay; None where no ping fell into it.
+# The sums of a group are one list: seconds of usage, pings, events by measure, the newest submission, bytes, and
+# seconds of usage by delay bucket. A bucket is None where no ping fell into it.
 _SECONDS, _PINGS, _EVENTS = 0, 1, 2
 _NEWEST = _EVENTS + len(contract.MEASURES)
 _BYTES = _NEWEST + 1
@@ -39,7 +39,7 @@ _Groups = dict[tuple[Any, ...], list[Any]]
 
 
 class Delivery(NamedTuple):
-    """A message that brings a document. number: tells it from others; received_us: see `receipt`."""
+    """A message that delivers a document. number: identifies the message; received_us: see `receipt`."""
 
     number: int
     received_us: int
@@ -48,8 +48,9 @@ class Delivery(NamedTuple):
 class Counter:
     """Sums pings into partial sums: a row for each table and each combination of its keys.
 
-    The sums are the same in whichever order the pings come, for use is summed in whole seconds. products: those whose
-    pings count. by_delivery: rows are not summed beyond one delivery of a document, see contract.DELIVERY_COLUMNS.
+    The sums do not depend on the order of the pings, because usage is summed in whole seconds. products: the products
+    whose pings are counted. by_delivery: each row holds sums of one delivery of a document only, see
+    contract.DELIVERY_COLUMNS.
     """
 
     def __init__(
@@ -69,22 +70,22 @@ class Counter:
         self._rejects: _Groups = {}
 
     def __len__(self) -> int:
-        """Groups of pings that are held: rows that partial_sums would give now, without those of delays."""
+        """The number of groups held: the rows that partial_sums would return now, without the rows of delays."""
         return len(self._totals) + len(self._experiments) + len(self._rejects)
 
     def add(self, document: bytes, received_at_us: int, delivery: Delivery | None = None) -> str | None:
-        """Count a document that was received at a time, microseconds since 1970; the reason when it is rejected.
+        """Count a document received at a time in microseconds since 1970; returns the reason when it is rejected.
 
-        delivery: of a counter by delivery.
+        delivery: for a counter by delivery.
         """
         return self._add(decode_document(document), document, received_at_us, delivery)
 
     def add_all(
         self, documents: Sequence[bytes], received_at_us: Sequence[int], deliveries: Sequence[Delivery] | None = None
     ) -> list[str | None]:
-        """Count some documents as add does, faster: all are decoded before the first is counted.
+        """Count several documents like add, but faster: all are decoded before the first is counted.
 
-        Either is done with what the processor's caches hold of it, and each drives the other out of them.
+        Decoding and counting each need their own data in the processor's caches, and each evicts the data of the other.
         """
         records = [decode_document(document) for document in documents]
         delivered: Sequence[Delivery | None] = deliveries or [None] * len(documents)
@@ -101,9 +102,9 @@ class Counter:
     def reject(
         self, reason: str, received_at_us: int, document_type: str = "unknown", size: int = 0, pings: int = 1
     ) -> None:
-        """Count what did not even come as a document, such as a file that vanished.
+        """Count a reject for which there is no document, such as a file that vanished.
 
-        reason: a key of REASONS; received_at_us: microseconds since 1970; size: bytes; pings: how many.
+        reason: a key of REASONS; received_at_us: microseconds since 1970; size: bytes; pings: the number of pings.
         """
         self._reject(Rejected(reason, document_type, self._envelope.submitted_us), received_at_us, size, pings)
 
@@ -134,7 +135,7 @@ class Counter:
         sums = _add(self._totals, (window_us, *dimensions, *delivery), submitted_us, counts)
         sums[_BYTES] += size
         if counts.used_at_us is not None:
-            # A client whose clock is ahead has no delay, as far as can be told.
+            # A negative delay (the client's clock is ahead) counts as no delay.
             place = _DELAYS + bisect_left(_DELAY_EDGES_US, max(submitted_us - counts.used_at_us, 0))
             sums[place] = (sums[place] or 0) + counts.usage_seconds
         for experiment in ping.experiments:
@@ -148,7 +149,7 @@ class Counter:
 
 
 def _delivery(ping: Ping, delivery: Delivery | None) -> tuple[Any, ...]:
-    """What contract.DELIVERY_COLUMNS say of a ping. Its id is a stranger's, of any length: hence a hash.
+    """The values of contract.DELIVERY_COLUMNS for a ping. Its id is untrusted input of any length, so it is hashed.
 
     Pings of two kinds that share an id are two documents.
     """
@@ -159,7 +160,7 @@ def _delivery(ping: Ping, delivery: Delivery | None) -> tuple[Any, ...]:
 
 
 def _add(groups: _Groups, group: tuple[Any, ...], submitted_us: int, counts: Counts, pings: int = 1) -> list[Any]:
-    """Add a ping, or several rejected ones, to the sums of their group, which it returns."""
+    """Add a ping, or several rejected ones, to the sums of their group; returns these sums."""
     sums = groups.get(group)
     if sums is None:
         sums = groups[group] = _NOTHING.copy()
@@ -173,7 +174,7 @@ def _add(groups: _Groups, group: tuple[Any, ...], submitted_us: int, counts: Cou
 
 
 def _delays(totals: _Groups) -> _Groups:
-    """Use by how long after it it was reported: by hours and fewer dimensions than the totals that it is taken from."""
+    """Usage by reporting delay, taken from the totals: by hours and by fewer dimensions than the totals have."""
     delays: _Groups = {}
     for (window_us, *rest), sums in totals.items():
         dimensions, delivery = rest[: len(contract.DIMENSION_NAMES)], rest[len(contract.DIMENSION_NAMES) :]
@@ -185,12 +186,15 @@ def _delays(totals: _Groups) -> _Groups:
 
 
 def _columns(table: contract.Table, groups: _Groups) -> dict[str, list[Any]]:
-    """The rows of a table by column: its keys and sums, the newest submission and, once a ping, the bytes."""
+    """The rows of a table by column: its keys, its sums and the newest submission.
+
+    Only error_aggregates and rejected_pings have `bytes`, so that the bytes of each ping are counted once.
+    """
     if not groups:
         return {"table": []}
     start_us, *keys = map(list, zip(*groups, strict=True))
     names = [key for key in table.keys if key not in (*contract.WINDOW_COLUMNS, "submission_hour")]
-    names += contract.DELIVERY_COLUMNS  # where there are any
+    names += contract.DELIVERY_COLUMNS  # zip ignores them where groups have none
     columns: dict[str, list[Any]] = dict(zip(names, keys, strict=False))
     columns["table"] = [table.name] * len(groups)
     columns["submission_date"] = [start // _DAY_US for start in start_us]

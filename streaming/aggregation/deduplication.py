@@ -1,15 +1,16 @@
-"""Pings that are delivered again within an hour count once: the ids of the last hour, kept beside Spark's checkpoint.
+"""Deduplication: pings delivered again within an hour count once, by ids noted beside Spark's checkpoint.
 
 A delivery is a duplicate if the same kind of ping with the same id was received up to an hour before it, whether or not
-that one was a duplicate too. So the hour before a delivery decides about it and nothing else does: not how the pings
-are cut into micro-batches, nor where counting began. `receipt` says when a message was received.
+the earlier delivery was a duplicate too. So only the hour before a delivery decides. The boundaries of micro-batches
+and the point where counting began do not matter. `receipt` defines when a message was received.
 
-Spark brings the rows of all deliveries of an id to one task, by a bucket of its hash. That task looks each id up among
-those that earlier micro-batches noted, and notes when its own were received last, under the number of its micro-batch.
-A micro-batch that is repeated ignores the notes of its own number, so it decides the same in all tables.
+Spark sends the rows of all deliveries of an id to one task, by a bucket of the id's hash. The task looks up each id in
+the notes of earlier micro-batches, and notes when its own ids were last received, under the number of its micro-batch.
+A repeated micro-batch ignores the notes of its own number, so it decides the same for all tables.
 
-A note takes 24 bytes, in sorted files that are mapped, not read: a task searches them and holds only what is its
-micro-batch's own. Files are merged within ten minutes of receipt, and removed once no later delivery can need them.
+A note takes 24 bytes. Notes are in sorted files that are memory-mapped, not read: a task searches them and holds only
+its own micro-batch in memory. Files of the same ten minutes of receipt are merged. Files are removed once no later
+delivery can need them.
 """
 
 import os
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
 
-BUCKET_BITS = 4  # of a hash, the first: one hexadecimal digit
+BUCKET_BITS = 4  # the first bits of a hash: one hexadecimal digit
 SLICE_SECONDS = 600
-FILES_A_SLICE = 8  # more are merged
+FILES_A_SLICE = 8  # a slice with more files is merged
 SIGN = "sign.txt"
 FOLDER = "deliveries"  # in a checkpoint
 UNFINISHED_FOLDER = "deliveries.unfinished"
-OLDER_FOLDER = "documents"  # notes of versions that did not tell kinds of pings apart
-FIRST_NUMBER = 1 << 32  # of the job's micro-batch 0; lower ones read the hour before the job's first
+OLDER_FOLDER = "documents"  # notes of versions that did not distinguish kinds of pings
+FIRST_NUMBER = 1 << 32  # of the job's micro-batch 0; lower numbers are used for reading the hour before the first one
 Ids = np.ndarray[Any, np.dtype[np.uint64]]  # two rows: the first and the second half of each hash
-Times = np.ndarray[Any, np.dtype[np.int64]]  # of receipt, microseconds since 1970
+Times = np.ndarray[Any, np.dtype[np.int64]]  # times of receipt, microseconds since 1970
 _HOUR_US = HOUR_MS * 1000
 _SLICE_US = SLICE_SECONDS * 1_000_000
 _NEVER = -(1 << 62)
@@ -53,8 +54,8 @@ def drop_duplicates(
 ) -> "DataFrame":
     """Partial sums by delivery, without those of duplicates, which count as rejected pings.
 
-    number: of the micro-batch, from FIRST_NUMBER on; folder: where ids are noted, one that all tasks see.
-    dataset, room: where tasks write rows of which they have too many to pass on, as spilled takes them.
+    number: of the micro-batch, from FIRST_NUMBER on; folder: where ids are noted, visible to all tasks. dataset, room:
+    passed to spilled: where tasks write rows that exceed what they may pass on.
     """
     from pyspark.sql import functions
     from pyspark.sql.pandas.types import from_arrow_schema
@@ -66,7 +67,7 @@ def drop_duplicates(
 
 
 def leave_sign(folder: Path) -> str:
-    """Leaves a sign in the folder, by which it is known as one of notes and tasks know that they see the same."""
+    """Writes a sign file that marks a folder of notes, and by which tasks check that they see the same folder."""
     sign = str(uuid.uuid4())
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SIGN).write_text(sign)
@@ -76,7 +77,7 @@ def leave_sign(folder: Path) -> str:
 def dropping(
     number: int, folder: Path, sign: str | None = None, dataset: str | None = None, room: int = 0
 ) -> "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]":
-    """What a task does with its rows. sign: what the folder must hold, from where the job was started."""
+    """The function that a task applies to its rows. sign: what the sign file must contain, as the driver wrote it."""
 
     def drop(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
         if sign is not None and not ((folder / SIGN).is_file() and (folder / SIGN).read_text() == sign):
@@ -89,10 +90,10 @@ def dropping(
 
 
 def forget(checkpoint: Path) -> None:
-    """Removes a checkpoint's notes, when micro-batches follow that leave none; nobody else's files."""
+    """Removes a checkpoint's notes, when micro-batches that leave no notes follow; removes no other files."""
     _remove(checkpoint / UNFINISHED_FOLDER)
     if (checkpoint / FOLDER / SIGN).is_file():
-        (checkpoint / FOLDER).rename(checkpoint / UNFINISHED_FOLDER)  # what is left of them must not pass for whole
+        (checkpoint / FOLDER).rename(checkpoint / UNFINISHED_FOLDER)  # partly removed notes must not look complete
         sync_folder(checkpoint)
         _remove(checkpoint / UNFINISHED_FOLDER)
     _remove(checkpoint / OLDER_FOLDER)
@@ -108,7 +109,7 @@ def _remove(folder: Path) -> None:
 
 
 def _without_duplicates(batches: "Iterable[pa.RecordBatch]", number: int, folder: Path) -> "Iterator[pa.RecordBatch]":
-    """Reads the rows twice, for which are duplicates is known at the end; memory is that of the deliveries' ids."""
+    """Reads the rows twice, since duplicates are known only at the end; memory holds only the deliveries' ids."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -129,7 +130,7 @@ def _without_duplicates(batches: "Iterable[pa.RecordBatch]", number: int, folder
 
 
 def _deliveries(rows: "pa.Table") -> "pa.Table":
-    """Each delivery of a document that has an id, and when it was received."""
+    """Each delivery of a document that has an id, and its time of receipt."""
     import pyarrow.compute as pc
 
     named = rows.select(["document", "delivery", "received"]).filter(pc.is_valid(rows["document"]))
@@ -147,7 +148,7 @@ def _as_rejected(rows: "pa.Table") -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = rows.filter(pc.equal(rows["table"], contract.ERROR_AGGREGATES.name))  # of each delivery one
+    rows = rows.filter(pc.equal(rows["table"], contract.ERROR_AGGREGATES.name))  # one row for each delivery
     known = {
         "table": pa.repeat(contract.REJECTED_PINGS.name, len(rows)),
         "document_type": rows["kind"],
@@ -160,11 +161,11 @@ def _as_rejected(rows: "pa.Table") -> "pa.Table":
 
 
 def _note(deliveries: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Which of the deliveries are duplicates; the last of each id is noted under the number, each in its bucket."""
+    """Which deliveries are duplicates; notes the last one of each id under the number, in the bucket of the id."""
     ids, times = ids_of(deliveries["document"].to_pylist()), deliveries["received"].to_numpy()
     order = np.lexsort((deliveries["delivery"].to_numpy(), times, ids[1], ids[0]))
     ids, times = ids[:, order], times[order]
-    is_same = (ids[:, 1:] == ids[:, :-1]).all(axis=0)  # as the one before
+    is_same = (ids[:, 1:] == ids[:, :-1]).all(axis=0)  # as the delivery before
     is_first, is_last = np.append(True, ~is_same), np.append(~is_same, True)
     before = np.append(_NEVER, times[:-1])
     buckets = ids[0] >> np.uint64(64 - BUCKET_BITS)
@@ -186,7 +187,10 @@ def ids_of(hashes: list[bytes]) -> Ids:
 
 @dataclass(frozen=True)
 class _File:
-    """Ids of the micro-batches from first to last; slice_: when the newest came, in tens of minutes since 1970."""
+    """Ids of the micro-batches from first to last.
+
+    slice_: when the newest id was received, in tens of minutes since 1970.
+    """
 
     path: Path
     first: int
@@ -195,13 +199,16 @@ class _File:
 
     @classmethod
     def at(cls, path: Path) -> "_File":
-        """The file of a path."""
+        """The file at a path."""
         slice_, first, last = map(int, path.stem.split("-"))
         return cls(path, first, last, slice_)
 
 
 class Notes:
-    """When the ids of a bucket were received last, by micro-batches before one; since_us: older ones may be removed."""
+    """When the ids of a bucket were last received in earlier micro-batches.
+
+    number: of the current micro-batch; since_us: older notes may be removed.
+    """
 
     def __init__(self, folder: Path, number: int, since_us: int) -> None:
         self._folder, self._number = folder, number
@@ -215,7 +222,7 @@ class Notes:
         self._merge()
 
     def latest(self, ids: Ids) -> Times:
-        """When each of some ids was received last, microseconds since 1970; long before where none is noted."""
+        """When each of some ids was last received, microseconds since 1970; long before 1970 where none is noted."""
         latest = np.full(ids.shape[1], _NEVER)
         for file in self._files:
             *known, times = np.load(file.path, mmap_mode="r")
@@ -233,7 +240,7 @@ class Notes:
             )
 
     def _write(self, notes: Ids, file: _File) -> _File:
-        """Writes ids, a column each, and in a third row their times; of an id that comes again the last."""
+        """Writes ids, one a column, and their times in a third row; only the last time of an id that occurs again."""
         path = self._folder / f"{file.slice_}-{file.first}-{file.last}.npy"
         unfinished = path.with_suffix(".tmp")
         notes = notes[:, np.lexsort((notes[2], notes[1], notes[0]))]
@@ -243,11 +250,11 @@ class Notes:
             output.flush()
             os.fsync(output.fileno())
         unfinished.replace(path)
-        sync_folder(self._folder)  # a table that relies on the notes may survive a power cut
+        sync_folder(self._folder)  # a table that relies on the notes may survive a power cut, so they must too
         return _File(path, file.first, file.last, file.slice_)
 
     def _merge(self) -> None:
-        """Of each slice with many files one. All are of micro-batches that are done and will not come again."""
+        """Merges the files of each slice with many files. All are of finished micro-batches, which are not repeated."""
         for slice_ in {file.slice_ for file in self._files}:
             files = [file for file in self._files if file.slice_ == slice_]
             if len(files) > FILES_A_SLICE:
@@ -260,7 +267,7 @@ class Notes:
 
 
 def _whole_files(folder: Path, before: int) -> list[_File]:
-    """The files of micro-batches before one, without those that were merged into another and not yet removed."""
+    """The files of micro-batches before one, without files that were merged into another and not yet removed."""
     files = [_File.at(path) for path in folder.glob("*.npy")]
     files = [file for file in files if file.last < before]
     return [
@@ -274,7 +281,7 @@ def _whole_files(folder: Path, before: int) -> list[_File]:
 
 
 def _places_among(ids: Ids, known: Sequence[Ids]) -> "np.ndarray[Any, np.dtype[np.intp]]":
-    """Where each id stands in a sorted file; -1 where it does not."""
+    """The position of each id in a sorted file; -1 where the file lacks the id."""
     highs, lows = known
     places = np.searchsorted(highs, ids[0])
     found = np.full(ids.shape[1], -1)
@@ -282,7 +289,7 @@ def _places_among(ids: Ids, known: Sequence[Ids]) -> "np.ndarray[Any, np.dtype[n
     candidates = candidates[highs[places[candidates]] == ids[0, candidates]]
     is_it = lows[places[candidates]] == ids[1, candidates]
     found[candidates[is_it]] = places[candidates[is_it]]
-    for candidate in candidates[~is_it]:  # ids with the same first half, which chance alone hardly makes
+    for candidate in candidates[~is_it]:  # ids with the same first half: very unlikely by chance
         first, end = places[candidate], np.searchsorted(highs, ids[0, candidate], side="right")
         same = np.flatnonzero(lows[first:end] == ids[1, candidate])
         if len(same):

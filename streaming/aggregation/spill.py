@@ -1,9 +1,9 @@
-"""Rows of which a task has too many to pass on: written into the tables' folders, so that memory stays bounded.
+"""Rows beyond what a task may pass on: written into the tables' folders, so that memory stays bounded.
 
-What one task passes on goes through Spark's Java to the driver, at some 0.6 kB of memory a row. Beyond its room a task
-writes its rows as files itself and passes on what a commit says of each file. The driver commits those files with the
-rest of the micro-batch. Files of a task that failed, or of a micro-batch that a table has already, are in no commit,
-and `missioncontrol maintain` says how many there are.
+Rows that a task passes on go through Spark's JVM to the driver, at about 0.6 kB of memory a row. Beyond its room a task
+writes its rows to files itself, and passes on the data that a commit needs about each file. The driver commits these
+files with the rest of the micro-batch. Files of a task that failed, or of a micro-batch that a table has already, are
+in no commit; `missioncontrol maintain` reports how many there are.
 """
 
 import json
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake.transaction import AddAction
 
-BATCH_ROWS = 300_000  # all tasks of a micro-batch together pass on so many
-MOST_SHARES = 60  # a task passes on at least such a part of them; of a hundred tasks that is still few
-CHUNK_ROWS = 200_000  # rows that are written at once, 0.1 GB of memory
-_NOTED = ("table", "reason")  # what a run reports of written rows is told apart by
+BATCH_ROWS = 300_000  # that all tasks of a micro-batch together may pass on
+MOST_SHARES = 60  # a task may pass on at least this fraction of them; few rows even for a hundred tasks
+CHUNK_ROWS = 200_000  # rows that are written at once; 0.1 GB of memory
+_NOTED = ("table", "reason")  # a run reports written rows grouped by these columns
 
 
 def room_of(batch_rows: int, tasks: int) -> int:
-    """How many rows each of some tasks may pass on to the driver, of batch_rows that all may."""
+    """How many rows each of some tasks may pass to the driver, if all together may pass batch_rows."""
     return batch_rows // min(max(tasks, 1), MOST_SHARES)
 
 
 def batch_rows(options: Mapping[str, str]) -> int:
-    """How many rows all tasks of a micro-batch may pass on, by the options of a data source."""
+    """How many rows all tasks of a micro-batch may pass on, from the options of a data source."""
     return int(options.get("batch_rows", BATCH_ROWS))
 
 
 def spilled(batches: "Iterable[pa.RecordBatch]", dataset: str | None, room: int) -> "Iterator[pa.RecordBatch]":
-    """The rows of a task, of contract.partial_schema(), the first as they are: as many as it has room for.
+    """A task's rows of contract.partial_schema(): passed on as they are up to its room, the others written to files.
 
-    Of the others there come rows of contract.WRITTEN_FILES and, with null as their keys, what remains to be noted.
-    dataset: where files are written; None: nowhere, and all rows come as they are.
+    For the written rows it yields rows of contract.WRITTEN_FILES and, with null keys, rows with the totals that are
+    still to be noted. dataset: where files are written; None: nowhere, and all rows are passed on as they are.
     Raises MissionControlError where the dataset cannot be written.
     """
     share, passed, is_full = _Share(), 0, False
@@ -65,7 +65,7 @@ def spilled(batches: "Iterable[pa.RecordBatch]", dataset: str | None, room: int)
 
 
 class Spool:
-    """Rows that are read twice: few in memory, many in a file without a name."""
+    """Rows that are read twice: few are kept in memory, many in an unnamed temporary file."""
 
     def __init__(self, schema: "pa.Schema") -> None:
         self._schema = schema
@@ -81,7 +81,7 @@ class Spool:
             self._file.close()
 
     def add(self, batch: "pa.RecordBatch") -> None:
-        """Keeps some rows."""
+        """Adds rows."""
         import pyarrow as pa
 
         self._held.append(batch)
@@ -96,7 +96,7 @@ class Spool:
         self._held = []
 
     def chunks(self) -> "Iterator[pa.Table]":
-        """All rows that were kept, about CHUNK_ROWS at a time."""
+        """All rows that were added, about CHUNK_ROWS at a time."""
         import pyarrow as pa
 
         if self._output is not None and self._file is not None:
@@ -114,7 +114,7 @@ class Spool:
 
 
 class _Share:
-    """Rows of a task that wait to be written."""
+    """Rows of a task that are still to be written."""
 
     def __init__(self) -> None:
         self._start_anew()
@@ -124,7 +124,7 @@ class _Share:
         self._held: dict[contract.Table, list[pa.Table]] = {table: [] for table in contract.COUNTED_TABLES}
 
     def add(self, batch: "pa.RecordBatch") -> "Iterator[pa.RecordBatch]":
-        """Keeps what belongs to tables; gives the rest, and what is to be noted of the rows."""
+        """Keeps the rows of tables; yields the other rows, and the totals to note of the kept ones."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -145,7 +145,7 @@ class _Share:
                 self.rows += len(rows)
 
     def write(self, dataset: str) -> "pa.RecordBatch":
-        """Writes the rows, a file a table and day; gives what a commit says of them."""
+        """Writes the rows, one file a table and day; returns the data that a commit needs about these files."""
         import pyarrow as pa
 
         files = [
@@ -161,7 +161,7 @@ class _Share:
 
 
 def files_of(sums: "pa.Table") -> "tuple[pa.Table, dict[str, list[AddAction]]]":
-    """Sums without the rows that name written files, and those files by table."""
+    """The sums without the rows that name written files, and the written files by table."""
     import pyarrow.compute as pc
     from deltalake.transaction import AddAction
 
@@ -174,7 +174,7 @@ def files_of(sums: "pa.Table") -> "tuple[pa.Table, dict[str, list[AddAction]]]":
 
 
 def with_rows(sums: "pa.Table", files: "dict[str, list[AddAction]]", dataset: str) -> "dict[str, list[AddAction]]":
-    """The files by table, and those that are now written of the rows that tasks passed on."""
+    """Writes the rows that tasks passed on; returns the given files and the new ones, by table."""
     import pyarrow.compute as pc
     from deltalake.transaction import AddAction
 
@@ -189,7 +189,7 @@ def with_rows(sums: "pa.Table", files: "dict[str, list[AddAction]]", dataset: st
 
 
 def write_rows(rows: "pa.Table", url: str) -> Iterator[dict[str, Any]]:
-    """Writes a file for each day; gives what Delta's AddAction takes. url: of the table, as table_url gives it.
+    """Writes a file for each day; yields the arguments of Delta's AddAction. url: of the table, as from table_url.
 
     Raises MissionControlError where the folder cannot be written.
     """
@@ -213,7 +213,7 @@ def write_rows(rows: "pa.Table", url: str) -> Iterator[dict[str, Any]]:
 
 
 def _put(url: str, content: memoryview) -> None:
-    """Writes a file. A name is taken as it is written: fsspec.open would take :: in it for a chain of URLs."""
+    """Writes a file. The name is used literally: fsspec.open would read :: in it as a chain of URLs."""
     import fsspec
 
     def attempt(_: bool) -> None:
@@ -231,7 +231,7 @@ def _put(url: str, content: memoryview) -> None:
 
 
 def _statistics(rows: "pa.Table") -> dict[str, Any]:
-    """What lets a reader pass over a file: the range of each column but those of fractions, which may be infinite."""
+    """Statistics for skipping a file: the range of each column except fractions, which may be infinite."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""The grouped dataset: its tables, dimensions, measures, products, types and units; what both ends agree on."""
+"""The grouped dataset, as writers and readers share it: tables, dimensions, measures, products, types and units."""
 
 from streaming.contract.dimensions import DIMENSIONS, Dimension
 from streaming.contract.measures import MEASURE_NAMES, MEASURES, Count, Event, Measure, measure

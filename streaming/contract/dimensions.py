@@ -1,4 +1,4 @@
-"""Dimensions: by what pings are told apart. To declare one, add an entry to DIMENSIONS, after the others."""
+"""Dimensions: the properties that pings are grouped by. To declare one, add an entry at the end of DIMENSIONS."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ ERROR, COARSE, EXPERIMENTS, DELAYS = (
 
 @dataclass(frozen=True)
 class Dimension:
-    """A property of pings that rows of the dataset are told apart by.
+    """A property of pings by which rows of the dataset are grouped.
 
-    tables: those that have it; `error_aggregates` must be one. at: where pings that have it say it, a JSON pointer
-    (RFC 6901) for each kind; without any, each kind of ping describes it. is_valid: whether a text is of its form.
-    reason: what is wrong with one that is not, a sentence; "" is for those that are not rejected but counted as
-    `missing`, which is also what pings count as that do not say it.
+    tables: the tables that have it; `error_aggregates` must be one. at: where it is in pings, a JSON pointer (RFC 6901)
+    for each kind that has it; without any, each kind of ping describes it. is_valid: whether a text has a valid form.
+    reason: a sentence on what is wrong with an invalid text; "" means that a ping with an invalid text is not rejected
+    but counted as `missing`. missing: also what pings without the dimension are counted as.
     """
 
     name: str

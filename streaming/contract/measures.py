@@ -1,4 +1,4 @@
-"""Measures: what is counted, and where in pings it stands. To declare one, add an entry to MEASURES."""
+"""Measures: what is counted, and where it is in pings. To declare one, add an entry to MEASURES."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ MAIN, CRASH = "telemetry/main", "telemetry/crash"
 class Count:
     """A whole number in pings of a kind: how many events such a ping reports.
 
-    at: JSON pointer (RFC 6901). Where nothing stands there the ping reports none.
+    at: JSON pointer (RFC 6901). A ping without a value there reports none.
     """
 
     kind: str
@@ -19,9 +19,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Event:
-    """Pings of a kind that are an event each, if texts in them are among some and not among others.
+    """Pings of a kind, each of which is one event if its texts match.
 
-    where, unless: the texts by the JSON pointer of where they stand; "" is one that the ping lacks.
+    where, unless: for the JSON pointer of each text, the texts that it must be among (where) or must not be among
+    (unless); "" stands for a text that the ping lacks.
     """
 
     kind: str
@@ -30,7 +31,7 @@ class Event:
 
 
 def count_histogram(name: str, key: str | None = None) -> Count:
-    """A count histogram of main pings, or one key of a keyed one: the events stand in its only bucket."""
+    """A count histogram of main pings, or one key of a keyed one: the events are in its only bucket."""
     section = f"histograms/{name}" if key is None else f"keyedHistograms/{name}/{key}"
     return Count(MAIN, f"/payload/{section}/values/0")
 
@@ -39,9 +40,9 @@ def count_histogram(name: str, key: str | None = None) -> Count:
 class Measure:
     """A count that a ping can add to.
 
-    sources: where it stands, in one kind of ping or in several. not_on: applications whose clients do not have it, and
-    why, as a sentence for readers. in_score, on_cards: whether it counts in the score, and is on the cards, of products
-    that name no measures of their own.
+    sources: where it is found, in one kind of ping or in several. not_on: applications whose clients do not have it,
+    each with the reason as a sentence for readers. in_score, on_cards: whether it counts in the score, and is on the
+    cards, of products that name no measures of their own.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Why a ping, or a file of them, is not counted."""
+"""Reasons for which a ping, or a file of pings, is not counted."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ from streaming.contract.dimensions import DIMENSIONS
 
 @dataclass(frozen=True)
 class Reason:
-    """A reason that one kind of ping adds. before: the name of a general reason that it takes precedence of."""
+    """A reason that one kind of ping adds. before: the general reason over which it takes precedence."""
 
     name: str
     text: str
     before: str = "application"
 
 
-# In order of precedence: a ping with several faults is counted under the first of them that stands here; of
-# `wrong_type` and `too_long`, the one whose value comes first in the ping. Those without a text here are dimensions'.
+# In order of precedence: a ping with several faults is counted under the first of them in this order; of `wrong_type`
+# and `too_long`, under the one whose value comes first in the ping. Reasons without a text here are those of
+# dimensions.
 _GENERAL = {
     "file_vanished": "The file was gone when it was to be read.",
     "file_unreadable": "The file could not be opened or read.",
@@ -53,11 +54,11 @@ _GENERAL = {
     "build_too_old": "The build is more than six months older than the ping's submission.",
     "duplicate": "The same ping was received up to an hour before; only where that is looked for (--dedupe).",
 }
-_OF_NEW_DIMENSIONS = "build_in_future"  # which they take precedence of
+_OF_NEW_DIMENSIONS = "build_in_future"  # reasons of new dimensions take precedence over it
 
 
 def reasons_with(more: Iterable[Reason]) -> dict[str, str]:
-    """A sentence for each reason, in order of precedence: the general ones, dimensions' and more."""
+    """A sentence for each reason, in order of precedence: general reasons, those of dimensions, and more."""
     texts = dict(_GENERAL)
     of_dimensions = {each.name: each.reason for each in DIMENSIONS if each.reason}
     texts |= {name: text for name, text in of_dimensions.items() if name in texts}

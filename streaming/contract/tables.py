@@ -1,6 +1,6 @@
 """The tables of the grouped dataset: their keys, sums, types and units, derived from dimensions and measures.
 
-pyarrow is imported only when a schema is asked for, so that names and units cost nothing to read.
+pyarrow is imported only when a schema is requested, so that reading names and units stays cheap.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ WINDOW = timedelta(minutes=5)
 WINDOW_COLUMNS = ("submission_date", "window_start", "window_end")
 COUNTS = ("usage_hours", "count", *MEASURE_NAMES)
 
-# Upper edges, in hours, of the delay buckets of `reporting_delays`; a row carries the edge, the last one is open.
+# Upper edges, in hours, of the delay buckets of `reporting_delays`. A row holds the edge of its bucket; the last bucket
+# has no upper limit.
 DELAY_BUCKET_EDGES_HOURS = (0.25, 0.5, 1.0, 2.0, 3.0, 6.0, 12.0, 24.0, 48.0, 72.0, 168.0, float("inf"))
 
 
@@ -30,19 +31,19 @@ DIMENSION_NAMES = _dimensions_of(ERROR)
 _SINCE_EVER = sum(not dimension.at for dimension in DIMENSIONS)
 if len(DIMENSION_NAMES) < len(DIMENSIONS) or any(dimension.at for dimension in DIMENSIONS[:_SINCE_EVER]):
     raise ValueError(f"each dimension is one of {ERROR}, and those that say where they stand come last")
-# Those that a table may have been made without: its rows so far are null there, which readers take for `missing`.
+# Dimensions that an existing table may lack: they are null in its older rows, which readers treat as `missing`.
 ADDED_DIMENSIONS = tuple(dimension.name for dimension in DIMENSIONS if dimension.at)
 EXPERIMENT_NAMES = ("experiment_id", "experiment_branch")
 EXPERIMENT_DIMENSIONS = (*_dimensions_of(EXPERIMENTS), *EXPERIMENT_NAMES)
-# What an overview asks for: builds and systems, whose number does not grow with that of people.
+# The dimensions for overviews: builds and operating systems, whose number does not grow with the number of users.
 COARSE_DIMENSIONS = _dimensions_of(COARSE)
 
 
 @dataclass(frozen=True)
 class Table:
-    """One Delta table of the dataset: keys tell its rows apart, sums add up. Several rows may share a key.
+    """One Delta table of the dataset: rows are grouped by keys, sums add up. Several rows may share a key.
 
-    of: the table whose rows it sums by fewer keys; None when pings are counted into it.
+    of: the table whose rows it sums by fewer keys; None for a table into which pings are counted.
     """
 
     name: str
@@ -52,19 +53,19 @@ class Table:
 
     @property
     def time_column(self) -> str:
-        """The start of the window, or of the hour, that a row is of."""
+        """The column with the start of a row's window or hour."""
         return "window_start" if "window_start" in self.keys else "submission_hour"
 
     @property
     def step(self) -> timedelta:
-        """How long that is."""
+        """The length of a row's window or hour."""
         return WINDOW if "window_start" in self.keys else timedelta(hours=1)
 
 
 ERROR_AGGREGATES = Table(ERROR, (*WINDOW_COLUMNS, *DIMENSION_NAMES), COUNTS)
 COARSE_AGGREGATES = Table(COARSE, (*WINDOW_COLUMNS, *COARSE_DIMENSIONS), COUNTS, ERROR_AGGREGATES)
 EXPERIMENT_ERROR_AGGREGATES = Table(EXPERIMENTS, (*WINDOW_COLUMNS, *EXPERIMENT_DIMENSIONS), COUNTS)
-# submission_hour: start of the hour of submission; delay_hours: upper edge of the bucket the delay falls in.
+# submission_hour: start of the hour of submission; delay_hours: upper edge of the bucket of the delay.
 REPORTING_DELAYS = Table(
     DELAYS, ("submission_date", *_dimensions_of(DELAYS), "submission_hour", "delay_hours"), ("usage_hours",)
 )
@@ -72,13 +73,13 @@ REJECTED_PINGS = Table("rejected_pings", (*WINDOW_COLUMNS, "document_type", "rea
 TABLES = (ERROR_AGGREGATES, COARSE_AGGREGATES, EXPERIMENT_ERROR_AGGREGATES, REPORTING_DELAYS, REJECTED_PINGS)
 COUNTED_TABLES = tuple(table for table in TABLES if table.of is None)
 
-# A commit to `error_aggregates` carries the newest submission it has seen, an ISO 8601 UTC time, under this key
-# of its metadata: the "data up to" of the pages.
+# The key in the metadata of a commit to `error_aggregates` for the newest submission that the commit has seen, an ISO
+# 8601 UTC time: the "data up to" of the pages.
 DATA_UP_TO = "missioncontrol.data_up_to"
 
 
 def arrow_type(column: str) -> "pa.DataType":
-    """The Arrow type of a column, the same in whichever table it stands."""
+    """The Arrow type of a column; the same in every table."""
     import pyarrow as pa
 
     if column == "submission_date":
@@ -100,27 +101,27 @@ def schema(table: Table) -> "pa.Schema":
     return pa.schema([(column, arrow_type(column)) for column in (*table.keys, *table.sums)])
 
 
-# No tables of the dataset, see partial_schema.
+# Further values of `table` in partial sums, which are not tables of the dataset: see partial_schema.
 FILE_REJECTS = "file_rejects"
 WRITTEN_FILES = "written_files"
 PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in COUNTED_TABLES for key in table.keys))
 
 
-# What partial sums say besides where duplicates are dropped: the hash of the document's kind and id, a number that
-# tells one delivery of it from another, when that was received (microseconds since 1970, see `receipt`), the
-# kind of ping. A row is then of one delivery; those without an id lack all four.
+# Additional columns of partial sums where duplicates are dropped: the hash of the document's kind and id, a number that
+# identifies one delivery of the document, the time of receipt of this delivery (microseconds since 1970, see
+# `receipt`), and the kind of ping. A row then belongs to one delivery; all four are null for documents without an id.
 DELIVERY_COLUMNS = ("document", "delivery", "received", "kind")
 
 
 @cache
 def partial_schema(*, by_delivery: bool = False) -> "pa.Schema":
-    """The schema of partial sums: the rows of all counted tables in one, `table` naming the one a row belongs to.
+    """The schema of partial sums: the rows of all counted tables in one; `table` names the table of a row.
 
-    Keys and sums that a row's table lacks are null. Three columns go into no table: `newest_submission` is the latest
-    submission behind a row, of delays that behind their totals (the greatest counts, see DATA_UP_TO); `bytes` the size
-    of the documents behind it, each counted once; `file` names the file in rows of FILE_REJECTS, which count rejects by
-    file and reason for the log; in rows of WRITTEN_FILES it says which file a task wrote, as `spill` reads it.
-    by_delivery: with DELIVERY_COLUMNS.
+    Keys and sums that a row's table lacks are null. Three columns belong to no table. `newest_submission` is the latest
+    submission behind a row; for delays, the latest behind the totals they come from (only the greatest is used, see
+    DATA_UP_TO). `bytes` is the size of the documents behind a row, each counted once. `file` names the file in rows of
+    FILE_REJECTS, which count rejects by file and reason for the log; in rows of WRITTEN_FILES it describes a file that
+    a task wrote, in the form that `spill` reads. by_delivery: adds DELIVERY_COLUMNS.
     """
     import pyarrow as pa
 

@@ -1,6 +1,6 @@
-"""The values that countries and architectures have, as clients spell them."""
+"""The known values of countries and architectures, as clients spell them."""
 
-ARCHITECTURES = (  # desktop builds, then Android's
+ARCHITECTURES = (  # of desktop builds, then of Android builds
     *("x86", "x86-64", "arm", "aarch64", "ppc", "ppc64", "ppc64le", "s390", "s390x", "mips", "mips64", "sparc"),
     *("sparc64", "riscv64", "loongarch64"),
     *("armeabi", "armeabi-v7a", "arm64-v8a", "x86_64"),

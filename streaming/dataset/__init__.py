@@ -1,1 +1,1 @@
-"""The dataset: tables of grouped counts, how they are opened, written and maintained."""
+"""The dataset: opening, writing and maintaining its tables of grouped counts."""

@@ -1,4 +1,4 @@
-"""The columns of a table that another version of this code made: measures that it lacks, or that are not known here."""
+"""Columns of tables that another version of this code made: missing columns, and columns unknown to this version."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 
-# How the columns of a newer version are summed: whole numbers are counts of events and add up, the others tell rows
-# apart. Fractions may be either, and so may what is none of these.
+# How columns of a newer version are treated: whole numbers are counts of events and are summed, the key types
+# distinguish rows. Fractions, and columns of any other type, may be either.
 _COUNT_TYPES = ("long", "integer", "short", "byte")
 _KEY_TYPES = ("string", "boolean", "date", "timestamp", "timestamp_ntz")
 
 
 def as_found(table: contract.Table, delta: "DeltaTable") -> contract.Table:
-    """The keys and sums that a table really has, those that this version does not declare last.
+    """The table with the keys and sums that it really has; columns that this version does not declare come last.
 
-    Raises MissionControlError where rows cannot be summed without losing something.
+    Raises MissionControlError where rows cannot be summed without loss.
     """
     types = _types(delta)
     missing = [key for key in table.keys if key not in types and key not in contract.ADDED_DIMENSIONS]
@@ -57,7 +57,7 @@ def schema_of(delta: "DeltaTable") -> "pa.Schema":
 
 
 def fitted(rows: "pa.Table", delta: "DeltaTable") -> "pa.Table":
-    """Rows with the columns that a table has, in its order; null in those that the rows lack: nobody counted that.
+    """Rows with the columns of a table, in its order; null in columns that the rows lack: they were not counted.
 
     Raises MissionControlError where the rows have a column that the table lacks.
     """
@@ -80,11 +80,11 @@ def add_missing(
     properties: "Callable[[DeltaTable], CommitProperties | None]",
     after: "PostCommitHookProperties | None" = None,
 ) -> None:
-    """Adds the columns of a schema that a table lacks: null in its rows so far, which did not count them.
+    """Adds the columns of a schema that a table lacks; existing rows get null, because they did not count them.
 
-    One commit, with the properties that are asked for then; none where nothing is missing. after: what deltalake does
-    after it. It fails with Delta's
-    CommitFailedError where another writer has committed meanwhile.
+    Makes one commit, or none where no column is missing. properties: called for the properties of that commit; after:
+    what deltalake does after it. Fails with Delta's CommitFailedError where another writer has committed in the
+    meantime.
     """
     from deltalake import Field
 
@@ -95,7 +95,7 @@ def add_missing(
 
 
 def check_no_unknown_counts(table: contract.Table, delta: "DeltaTable", condition: str) -> None:
-    """Raises MissionControlError where matching rows hold counts of a measure, or values of a key, not known here."""
+    """Raises MissionControlError where matching rows hold counts of unknown measures, or values of unknown keys."""
     import pyarrow as pa
     from deltalake import QueryBuilder
 
@@ -114,5 +114,5 @@ def check_no_unknown_counts(table: contract.Table, delta: "DeltaTable", conditio
 
 
 def _types(delta: "DeltaTable") -> Mapping[str, str]:
-    """The columns of a table, in its order, and their types as Delta calls them."""
+    """The columns of a table, in its order, and Delta's names of their types."""
     return {field.name: str(getattr(field.type, "type", field.type)) for field in delta.schema().fields}

@@ -1,4 +1,4 @@
-"""Commits to Delta tables: retries, clocks, and what deltalake is told with each."""
+"""Commits to Delta tables: their time limit, and the properties and options that deltalake gets with them."""
 
 import time
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from streaming.storage.locations import is_remote
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 
-LOG_MINUTES = 10  # how long commits are kept one by one; each commit lists those that are
+LOG_MINUTES = 10  # how long the log keeps single commits; each commit lists all of them
 LONGEST_COMMIT_SECONDS = LOG_MINUTES * 60 / 4
 _CLOCKS = (getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC), time.CLOCK_REALTIME)
 
 
 def after_commit(url: str) -> "PostCommitHookProperties | None":
-    """What deltalake does after a commit: of a local table it leaves the log's old commits where they are.
+    """What deltalake does after a commit: in a local table, it does not delete old commits of the log.
 
-    It would delete them before the checkpoint that replaces them is durable.
+    By default it deletes them before the checkpoint that replaces them is durable.
     """
     from deltalake import PostCommitHookProperties
 
@@ -29,16 +29,16 @@ def after_commit(url: str) -> "PostCommitHookProperties | None":
 
 
 class HaltedError(MissionControlError):
-    """A commit may be one that nobody will ever see."""
+    """A commit took so long that readers may never see it."""
 
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """Raises HaltedError where a commit took so long that it may be one that nobody will ever see.
+    """Raises HaltedError where a commit took so long that readers may never see it.
 
-    A commit is a file of a name that must not be taken. While a process is halted between looking for the name and
-    writing the file, others may take that name and forget it again with the log's old commits. One clock goes on while
-    a machine sleeps, the other is set right after a virtual one was halted.
+    A commit is a file whose name must still be free. While a process is halted between checking the name and writing
+    the file, other writers may use that name and delete their file again with the log's old commits. Two clocks are
+    read: one continues while a machine sleeps, the other is corrected after a virtual machine was halted.
     """
     began = [time.clock_gettime(clock) for clock in _CLOCKS]
     yield
@@ -48,12 +48,12 @@ def in_time() -> Iterator[None]:
 
 
 def properties_of(table: contract.Table) -> dict[str, str]:
-    """What Delta is told of a table. Statistics of other columns than the time help nobody, and cost each commit."""
+    """A table's Delta properties. Statistics of columns other than the time help no reader and slow each commit."""
     return {"delta.dataSkippingStatsColumns": table.time_column}
 
 
 def said_again(delta: "DeltaTable") -> "CommitProperties | None":
-    """The properties of a commit that adds no pings: the newest submission once more, where the table says one."""
+    """The properties of a commit that adds no pings: they repeat the newest submission, if the table records one."""
     from deltalake import CommitProperties
 
     said = said_up_to(delta)

@@ -1,4 +1,4 @@
-"""Which spans of a table are to be summed, and which files that takes."""
+"""The compaction plan of a table: which spans are to be summed again, and which files they involve."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -8,15 +8,15 @@ from typing import NamedTuple
 from streaming import contract
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-CLOSED_AFTER = timedelta(minutes=2)  # a span that ended so long ago gets few rows more
-SMALL_ROWS = 500_000  # a file with fewer is small
-MOST_ROWS = 2_000_000  # of files that are summed at once
+CLOSED_AFTER = timedelta(minutes=2)  # few rows are added to a span that ended this long ago
+SMALL_ROWS = 500_000  # a file with fewer rows is small
+MOST_ROWS = 2_000_000  # in the files that are summed at once
 FEW_FILES = 4  # small files that a closed window, hour or day may have
-FEW_OPEN_FILES = 16  # small files that a window that is going on may have
+FEW_OPEN_FILES = 16  # small files that a current window may have
 
 
 class Span(NamedTuple):
-    """Windows, or hours, of one day that start in [start, end); files and rows of which some lie in it."""
+    """The windows, or hours, of one day that start in [start, end). files, rows: of all files that overlap the span."""
 
     start: datetime
     end: datetime
@@ -25,7 +25,7 @@ class Span(NamedTuple):
 
 
 class DataFile(NamedTuple):
-    """A file of a table, and the first and last start of its windows."""
+    """A file of a table. first, last: the earliest and the latest start of its windows."""
 
     day: date
     first: datetime
@@ -35,7 +35,7 @@ class DataFile(NamedTuple):
 
 
 def due_spans(files: Sequence[DataFile], now: datetime, step: timedelta) -> list[Span]:
-    """The spans of a table that have become too many small files; oldest first. step: the table's."""
+    """The spans of a table that consist of too many small files, oldest first. step: the table's."""
     by_day: dict[date, list[DataFile]] = {}
     for file in files:
         by_day.setdefault(file.day, []).append(file)
@@ -72,19 +72,19 @@ def _is_crumbled(files: Sequence[DataFile], few: int) -> bool:
 
 
 def _portions(files: Sequence[DataFile], start: datetime, end: datetime) -> Iterator[Span]:
-    """A span as one or, where it has too many rows to be summed at once, as several."""
+    """A span as a whole or, where it has too many rows to be summed at once, as several spans."""
     whole = span_of(files, start, end)
     windows, portions = (end - start) // contract.WINDOW, max(-(-whole.rows // MOST_ROWS), 1)
     step = max(windows // portions, 1) * contract.WINDOW
     while start < end:
         portion = span_of(files, start, min(start + step, end))
         within = [file for file in files if start <= file.last and file.first < portion.end]
-        if sum(file.rows < SMALL_ROWS for file in within) > 1:  # large files are as few as they will be
+        if sum(file.rows < SMALL_ROWS for file in within) > 1:  # summing large files again makes no fewer of them
             yield portion
         start = portion.end
 
 
 def span_of(files: Sequence[DataFile], start: datetime, end: datetime) -> Span:
-    """The span of some files, from the first of their rows to the last."""
+    """The span from start to end, with the number of the files that overlap it and the number of their rows."""
     within = [file for file in files if start <= file.last and file.first < end]
     return Span(start, end, len(within), sum(file.rows for file in within))

@@ -1,8 +1,9 @@
-"""What a day of a table adds up to: one row a combination of keys, whole numbers; added, taken apart, made rows again.
+"""Sums of a table's day, one row per combination of keys: computing, adding, subtracting, turning into rows again.
 
-A sum is null where none of its rows counted the measure, as before it was declared; null and a number add up to it.
+A sum is a whole number. It is null where none of its rows counted the measure, as before the measure was declared;
+null plus a number is that number.
 
-Use is in whole seconds, as pings report it: sums of hours differ in their last digits by the order of adding.
+Usage is in whole seconds, as pings report it: sums of hours differ in their last digits by the order of addition.
 """
 
 from dataclasses import replace
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-USAGE_SECONDS = "usage_seconds"  # for usage_hours
+USAGE_SECONDS = "usage_seconds"  # stands for usage_hours
 
 
 def columns_of(table: contract.Table) -> dict[str, str]:
-    """The columns of a table's sums, and what each is called here."""
+    """The names of a table's sum columns, and the name of each in this module."""
     return {name: USAGE_SECONDS if name == "usage_hours" else name for name in table.sums}
 
 
 def sums_schema(table: contract.Table) -> "pa.Schema":
-    """The schema of a table's sums."""
+    """The Arrow schema of a table's sums."""
     import pyarrow as pa
 
     keys = [(key, contract.arrow_type(key)) for key in table.keys]
@@ -34,15 +35,15 @@ def sums_schema(table: contract.Table) -> "pa.Schema":
 
 
 def on_day(day: date) -> str:
-    """The condition in SQL that a row is of a day of submission."""
+    """The SQL condition for rows of a day of submission."""
     return f"submission_date = DATE '{day.isoformat()}'"
 
 
 def day_sums(handle: "DeltaTable | None", table: contract.Table, day: date) -> "pa.Table":
-    """The sums of a day in a table as its handle knows it; none where there is no table.
+    """The sums of a day in the snapshot that a table's handle has; empty where there is no table.
 
-    Raises MissionControlError where the day holds counts of a measure that this version does not know: they would be
-    lost where the day is replaced.
+    Raises MissionControlError where the day holds counts of a measure that this version does not know: replacing the
+    day would lose them.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -71,7 +72,7 @@ def day_sums(handle: "DeltaTable | None", table: contract.Table, day: date) -> "
 
 
 def rows_on(handle: "DeltaTable | None", day: date) -> int:
-    """How many rows a table has of a day, by its log."""
+    """The number of rows that a table has for a day, according to its log."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -85,7 +86,7 @@ def rows_on(handle: "DeltaTable | None", day: date) -> int:
 
 
 def days_of(handle: "DeltaTable | None") -> set[date]:
-    """The days of which a table has rows."""
+    """The days for which a table has rows."""
     import pyarrow as pa
 
     if handle is None:
@@ -94,7 +95,7 @@ def days_of(handle: "DeltaTable | None") -> set[date]:
 
 
 def added(table: contract.Table, first: "pa.Table", second: "pa.Table") -> "pa.Table":
-    """The sums of both."""
+    """Two tables of sums, added up by key."""
     import pyarrow as pa
 
     names = list(columns_of(table).values())
@@ -104,7 +105,7 @@ def added(table: contract.Table, first: "pa.Table", second: "pa.Table") -> "pa.T
 
 
 def taken(table: contract.Table, sums: "pa.Table", less: "pa.Table") -> "pa.Table":
-    """Sums less others, without rows that add nothing; negative where there was not as much."""
+    """Sums minus `less`, without rows whose differences are all 0 or null; negative where `less` is greater."""
     import pyarrow.compute as pc
 
     for name in columns_of(table).values():
@@ -118,20 +119,20 @@ def taken(table: contract.Table, sums: "pa.Table", less: "pa.Table") -> "pa.Tabl
 
 
 def are_same(table: contract.Table, first: "pa.Table", second: "pa.Table") -> bool:
-    """Whether two have the same keys and the same sums; null and 0 are not the same."""
+    """Whether two tables of sums have the same keys and the same sums; null and 0 are not the same."""
     names, order = sums_schema(table).names, [(key, "ascending") for key in table.keys]
     return len(first) == len(second) and first.select(names).sort_by(order).equals(second.select(names).sort_by(order))
 
 
 def has_negative(table: contract.Table, sums: "pa.Table") -> bool:
-    """Whether more was taken than there was."""
+    """Whether any sum is negative: more was subtracted than there was."""
     import pyarrow.compute as pc
 
     return any((pc.min(sums[name]).as_py() or 0) < 0 for name in columns_of(table).values())
 
 
 def totals(table: contract.Table, sums: "pa.Table") -> dict[str, float]:
-    """The sums of all rows by column of the table; usage in hours."""
+    """The totals of all rows, by the table's column; usage in hours."""
     import pyarrow.compute as pc
 
     whole = {name: pc.sum(sums[called]).as_py() or 0 for name, called in columns_of(table).items()}

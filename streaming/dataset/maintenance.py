@@ -1,13 +1,13 @@
-"""Upkeep of a dataset beside its stream: few files, no more history than wanted, a short log.
+"""Maintenance of a dataset beside its stream: few files, no more history than wanted, a short log.
 
-Each step is one commit that is right at any moment. Rows are summed again within a span of time by an overwrite of just
-that span: Delta takes it when nothing was added to the span since its rows were read, and refuses it otherwise, so that
-a row that comes meanwhile is neither lost nor counted twice. Spans grow with their age, windows of the hour that is
-going on, hours, days, so that a row is written a few times in all. That is not only for readers: a commit takes 0.1 ms
-for each file that its table has, and 0.01 ms for each commit that its log still has.
+Each step is one commit that is correct at any moment. The rows of a time span are summed again by an overwrite of
+exactly that span. Delta accepts the overwrite when nothing was added to the span since its rows were read, and refuses
+it otherwise, so a row that arrives in the meantime is neither lost nor counted twice. Spans grow with age: windows of
+the current hour, then hours, then days, so each row is written only a few times in all. Compaction does not only help
+readers: a commit takes 0.1 ms for each file that its table has, and 0.01 ms for each commit that its log still has.
 
-Only files that the table's log named are ever removed, and only from a table that says it is ours. Writers that were
-killed leave files that no commit names; those are counted and reported, and a person removes them.
+Maintenance removes only files that the table's log named, and only from a table whose metadata identify it as ours.
+Killed writers leave files that no commit names. Such files are counted and reported, and a person removes them.
 """
 
 import math
@@ -46,12 +46,12 @@ def maintain(
     on_progress: Callable[[str, int, int], None] = lambda table, done, total: None,
     on_table: Callable[[Upkeep], None] = lambda done: None,
 ) -> list[Upkeep]:
-    """Tend all tables of a dataset once. Safe at any moment, beside streams and other maintenance.
+    """Maintain all tables of a dataset once. Safe at any moment, beside streams and other maintenance.
 
-    on_progress: told a table, the spans of it that are done, and all. on_table: told what was done to each table, as
-    soon as it was. stop: ends it after the span at hand.
+    on_progress: called with a table, the number of its finished spans and the number of all its spans; on_table: called
+    with what was done to each table, as soon as it is done; stop: ends maintenance after the current span;
     finds_orphans: also counts files that no commit ever named, and shortens the log. Raises MissionControlError where
-    there is no dataset, and, once the other tables are tended, where one cannot be or is not ours.
+    there is no dataset, and, after the other tables are maintained, where a table cannot be maintained or is not ours.
     """
     settings, stop = settings or MaintainSettings(), stop or threading.Event()
     if settings.keep_coarse_days is not None and settings.keep_coarse_days < (settings.keep_days or math.inf):
@@ -83,7 +83,7 @@ def maintain(
 
 
 def _keepers(dataset: str) -> "tuple[list[Keeper], list[str]]":
-    """Those of the tables that are there, and why others cannot be tended."""
+    """A keeper for each table that exists, and the reasons why other tables cannot be maintained."""
     keepers: list[Keeper] = []
     failures: list[str] = []
     for table in contract.TABLES:
@@ -111,9 +111,9 @@ def follow(
     on_trouble: Callable[[str], None] = lambda notice: None,
     begins_at_once: bool = False,
 ) -> None:
-    """Tend a dataset again and again until told to stop. What fails is told, once, and tried again.
+    """Maintain a dataset repeatedly until stop is set. A failure is reported once, and maintenance is tried again.
 
-    on_table: as of maintain.
+    on_table: as for maintain.
     """
     orphans_at, said = time.monotonic(), ""
     wait = 0.0 if begins_at_once else every_seconds
@@ -133,7 +133,7 @@ def follow(
 
 
 class _Tending:
-    """One table, tended once."""
+    """One round of maintenance of one table."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class _Tending:
         self._table, self._on_progress = keeper.table, on_progress
 
     def tend(self, finds_orphans: bool) -> Upkeep:
-        """Drops days, sums spans again, removes files that nobody needs."""
+        """Drops old days, sums spans again, removes files that are no longer needed."""
         began = time.monotonic()
         keep_hours = self._keeper.keep_log_short(self._settings.keep_removed_hours)
         files = self._keeper.files()
@@ -170,7 +170,7 @@ class _Tending:
         return upkeep
 
     def _drop_days(self, files: Sequence[DataFile]) -> list[date]:
-        """Days that are too old: counted from the newest day."""
+        """Removes days that are too old, counted from the newest day; returns them."""
         keep = self._settings.keep_coarse_days if self._table.of else self._settings.keep_days
         if keep is None or not files:
             return []

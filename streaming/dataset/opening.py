@@ -1,4 +1,4 @@
-"""Opening the tables of a dataset: which are there, whether they are ours, which file of a damaged log is at fault."""
+"""Opening the tables of a dataset: which exist, whether they are ours, which file of a damaged log is at fault."""
 
 import json
 import re
@@ -28,9 +28,9 @@ PARTITION = "submission_date"
 _COMMIT = re.compile(r"\d{20}\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint.*\.parquet")
 _PARQUET_ENDS = b"PAR1"
-_LEAST_COMMIT_BYTES = 100  # of a commit that says anything
-_HISTORY_STEPS = (10, 100, None)  # commits to look back
-_CLOCKS_DIFFER_BY = timedelta(days=1)  # what is later than now by more is no time of submission
+_LEAST_COMMIT_BYTES = 100  # a commit with any content is not smaller
+_HISTORY_STEPS = (10, 100, None)  # commits to look back; None: all
+_CLOCKS_DIFFER_BY = timedelta(days=1)  # a time further in the future is not a time of submission
 _Result = TypeVar("_Result")
 
 
@@ -40,7 +40,7 @@ class DamagedLogError(MissionControlError):
 
 @contextmanager
 def _without_panic() -> Iterator[None]:
-    """Makes an error of Delta's of what Rust raises where it gives up, which is no Exception."""
+    """Turns a panic of Delta's Rust code, which is not a subclass of Exception, into a DeltaError."""
     from deltalake.exceptions import DeltaError
 
     try:
@@ -54,9 +54,10 @@ def _without_panic() -> Iterator[None]:
 def open_table(
     url: str, options: Mapping[str, str] | None, make: "Callable[[str], DeltaTable] | None" = None
 ) -> "DeltaTable":
-    """The table at a URL as `table_url` gives it, at its newest commit. make: how, when not as one that is there.
+    """The table at a URL as `table_url` gives it, at its newest commit.
 
-    Raises what deltalake raises where the table cannot be read, DamagedLogError where a file of its log is the cause.
+    make: opens or makes the table; without it, an existing table is opened. Raises deltalake's errors where the table
+    cannot be read, and DamagedLogError where a file of its log is the cause.
     """
     from deltalake import DeltaTable
 
@@ -75,9 +76,12 @@ def open_table(
 
 
 def _check_commits(url: str) -> None:
-    """Raises DamagedLogError where a commit that counts is empty, which deltalake takes for a commit of nothing."""
+    """Raises DamagedLogError where a commit in use is empty, which deltalake takes for a commit without content.
+
+    In use are the newest commit and those after the newest checkpoint.
+    """
     if is_remote(url):
-        return  # an object is there whole or not at all
+        return  # objects in a store are never incomplete
     newest_checkpoint = max((path.name[:20] for path in _log_files(url, _CHECKPOINT)), default="")
     commits = _log_files(url, _COMMIT)
     for number, commit in enumerate(commits, 1):
@@ -89,12 +93,12 @@ def _check_commits(url: str) -> None:
 def _size_of(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # upkeep has forgotten it just now
+    except FileNotFoundError:  # maintenance has just deleted it
         return _LEAST_COMMIT_BYTES
 
 
 def damage_of(url: str) -> str | None:
-    """A sentence on the file of a local table's log that is damaged; None where none is."""
+    """A sentence that names the damaged file of a local table's log; None where no file is damaged."""
     if is_remote(url):
         return None
     try:
@@ -105,7 +109,7 @@ def damage_of(url: str) -> str | None:
             if damage := _fault_of_checkpoint(checkpoint):
                 return _said(url, checkpoint, damage)
         return _fault_of_hint(url)
-    except OSError:  # who may not read the log gets that said
+    except OSError:  # such as a lack of permission: the caller reports its own error
         return None
 
 
@@ -117,7 +121,7 @@ def _log_files(url: str, pattern: re.Pattern[str]) -> list[Path]:
 def _fault_of_commit(path: Path) -> str:
     try:
         lines = [line for line in path.read_bytes().splitlines() if line.strip()]
-    except FileNotFoundError:  # upkeep has forgotten it just now
+    except FileNotFoundError:  # maintenance has just deleted it
         return ""
     if not lines:
         return "is empty"
@@ -145,14 +149,14 @@ def _fault_of_checkpoint(path: Path) -> str:
 
 
 def _fault_of_hint(url: str) -> str | None:
-    """That _last_checkpoint names a checkpoint that is not there."""
+    """A sentence where _last_checkpoint names a checkpoint that does not exist; None otherwise."""
     hint = Path(url, "_delta_log", "_last_checkpoint")
     if not hint.is_file():
         return None
     try:
         version = int(json.loads(hint.read_text())["version"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None  # Delta goes on without
+        return None  # Delta continues without the hint
     if any(path.name.startswith(f"{version:020}.") for path in _log_files(url, _CHECKPOINT)):
         return None
     return _said(url, hint, f"names a checkpoint that is not there, of version {version}")
@@ -166,7 +170,7 @@ def _said(url: str, path: Path, fault: str) -> str:
 
 
 def is_there(dataset: str, table: contract.Table, options: Mapping[str, str] | None = None) -> bool:
-    """Whether a dataset has a table. options: deltalake's, of a store. Raises as has_log, or what deltalake raises."""
+    """Whether a dataset has a table. options: deltalake's storage options. Raises as has_log or deltalake does."""
     from deltalake import DeltaTable
 
     url = table_url(dataset, table)
@@ -177,16 +181,17 @@ def is_there(dataset: str, table: contract.Table, options: Mapping[str, str] | N
 
 
 def check_whole(dataset: str, options: Mapping[str, str] | None = None) -> None:
-    """Raises DamagedLogError where a dataset has tables, and not the one that is made first and sums all pings.
+    """Raises DamagedLogError where a dataset has tables, but lacks the one that is made first and sums all pings.
 
-    options: deltalake's, of a store. Raises MissionControlError for one of the tables, or what deltalake raises.
+    options: deltalake's storage options. Raises MissionControlError where `dataset` is itself one of the tables, and
+    what deltalake raises.
     """
     _check_no_table(dataset)
     first, *others = contract.TABLES
     if is_there(dataset, first, options):
         return
     left = [table.name for table in others if is_there(dataset, table, options)]
-    if left and not is_there(dataset, first, options):  # all of them may just have been made
+    if left and not is_there(dataset, first, options):  # checked again: all tables may just have been made
         raise DamagedLogError(
             f"the table {table_url(dataset, first)!r} is gone, while {', '.join(left)} of the same dataset are there: "
             "restore it from a copy of the dataset, or name another dataset"
@@ -194,13 +199,13 @@ def check_whole(dataset: str, options: Mapping[str, str] | None = None) -> None:
 
 
 def has_log(url: str) -> bool:
-    """Whether a table on this machine has a commit, or had one.
+    """Whether a table on this machine has a commit, or had one (a checkpoint remains).
 
-    Raises DamagedLogError where there are rows without a log, which is made before them: a table that is no more.
+    Raises DamagedLogError where there are rows without a log: the log is made before the rows, so it was lost.
     """
     if _has_log(url):
         return True
-    if next(Path(url).glob(f"{PARTITION}=*/*.parquet"), None) is None or _has_log(url):  # it may just have been made
+    if next(Path(url).glob(f"{PARTITION}=*/*.parquet"), None) is None or _has_log(url):  # the log may be new
         return False
     raise DamagedLogError(
         f"the table {url!r} holds rows, and its log is gone: _delta_log has no commit. Restore that folder from a copy "
@@ -213,7 +218,7 @@ def _has_log(url: str) -> bool:
 
 
 def check_folder(dataset: str) -> None:
-    """Raises MissionControlError where a dataset on this machine is no folder, or is one of the tables."""
+    """Raises MissionControlError where a dataset on this machine is not a folder, or is itself one of the tables."""
     url = dataset_url(dataset)
     if is_remote(url):
         return
@@ -230,7 +235,7 @@ def _check_no_table(url: str) -> None:
 
 
 def no_dataset(dataset: str) -> MissionControlError:
-    """The error for a folder, or a place in a bucket, without any of a dataset's tables."""
+    """The error for a folder, or a location in a bucket, without any of a dataset's tables."""
     names = ", ".join(table.name for table in contract.TABLES)
     return MissionControlError(
         f"there is no dataset at {dataset}: it holds none of a dataset's tables ({names}); "
@@ -239,7 +244,7 @@ def no_dataset(dataset: str) -> MissionControlError:
 
 
 def check_columns(delta: "DeltaTable", url: str, table: contract.Table) -> None:
-    """Raises MissionControlError for a table that has not the keys of ours: somebody else's."""
+    """Raises MissionControlError for a table that lacks our keys or has other column types: it is not ours."""
     from deltalake import Schema
 
     has = {field.name: _kind(field.type) for field in delta.schema().fields}
@@ -252,12 +257,15 @@ def check_columns(delta: "DeltaTable", url: str, table: contract.Table) -> None:
 
 
 def _kind(delta_type: object) -> str:
-    """The name of a column's type, as Delta writes it."""
+    """Delta's name of a column's type."""
     return str(getattr(delta_type, "type", delta_type))
 
 
 def check_ours(delta: "DeltaTable", url: str, table: contract.Table) -> None:
-    """Raises MissionControlError for a table that does not say that it is ours: nothing is written to it or removed."""
+    """Raises MissionControlError for a table whose metadata or columns do not identify it as ours.
+
+    Nothing is written to such a table or removed from it.
+    """
     metadata = delta.metadata()
     if metadata.name != table.name:
         raise _foreign(url, f"its name is {metadata.name!r}, not {table.name!r}")
@@ -273,9 +281,9 @@ def _foreign(url: str, why: str) -> MissionControlError:
 
 
 def said_up_to(delta: "DeltaTable") -> str | None:
-    """The newest submission that a table's newest commits name, ISO 8601, UTC; not each commit names one.
+    """The newest submission that a table's newest commits record, ISO 8601, UTC; not every commit records one.
 
-    A value that is not a time, or lies in the future, is ignored: this project never writes one.
+    A value that is not a time, or lies in the future, is ignored: this project never writes such a value.
     """
     for limit in _HISTORY_STEPS:
         commits = _history(delta, normal_url(delta.table_uri), limit)
@@ -286,9 +294,9 @@ def said_up_to(delta: "DeltaTable") -> str | None:
 
 
 def _history(delta: "DeltaTable", url: str, limit: int | None) -> list[dict[str, Any]]:
-    """What the newest commits say of themselves, newest first; older ones than a checkpoint among them.
+    """The metadata of the newest commits, newest first, including commits older than a checkpoint.
 
-    Raises DamagedLogError where one of them is damaged.
+    Raises DamagedLogError where one of these commits is damaged.
     """
     try:
         with _without_panic():
@@ -301,7 +309,7 @@ def _history(delta: "DeltaTable", url: str, limit: int | None) -> list[dict[str,
 
 
 def _moment(text: object) -> str | None:
-    """A time as text whose order is that of time; None for what is none."""
+    """A time as text that sorts by time; None for a value that is not a time or lies in the future."""
     try:
         moment = datetime.fromisoformat(str(text))
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -311,7 +319,7 @@ def _moment(text: object) -> str | None:
 
 
 def last_write(delta: "DeltaTable", url: str) -> datetime:
-    """When the newest commit was made, as it says. Raises MissionControlError where it does not."""
+    """When the newest commit was made, by its timestamp. Raises MissionControlError where it has no valid one."""
     said = next(iter(_history(delta, url, 1)), {}).get("timestamp")
     try:
         return datetime.fromtimestamp(int(said) / 1000, UTC)  # type: ignore[arg-type]
@@ -322,13 +330,13 @@ def last_write(delta: "DeltaTable", url: str) -> datetime:
 
 
 def open_all(dataset: str) -> "dict[str, DeltaTable | None]":
-    """The tables of a dataset by name; None for one that is not there."""
+    """The tables of a dataset by name; None for a table that does not exist."""
     check_whole(dataset, brisk_options(dataset))
     return {table.name: open_one(dataset, table) for table in contract.TABLES}
 
 
 def open_one(dataset: str, table: contract.Table) -> "DeltaTable | None":
-    """A table of a dataset; None where it is not there."""
+    """A table of a dataset; None where it does not exist."""
     from deltalake.exceptions import TableNotFoundError
 
     url = table_url(dataset, table)

@@ -1,4 +1,4 @@
-"""The products that a dataset knows besides those of the package: declarations kept in the properties of a table."""
+"""Products that were declared to a dataset, besides those of the package; stored in the properties of a table."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +18,9 @@ _PROPERTY = "missioncontrol.products"
 
 
 def stored_products(delta: "DeltaTable | None") -> tuple[contract.Product, ...]:
-    """The products that were declared to a dataset, out of its TABLE; none where that is not there.
+    """The products that were declared to a dataset, read from its TABLE; empty where that table does not exist.
 
-    A declaration that this version cannot read is left out.
+    A declaration that this version cannot read is ignored.
     """
     text = delta.metadata().configuration.get(_PROPERTY) if delta is not None else None
     return _read(text) if text else ()
@@ -50,9 +50,10 @@ def _with_stored(stored: tuple[contract.Product, ...]) -> contract.Products:
 
 
 def with_declared(stored: Iterable[contract.Product], declared: Sequence[contract.Product] = ()) -> contract.Products:
-    """The products of the package, stored ones and those that are declared now, which replace stored ones.
+    """The products of the package, stored ones, and declared ones, which replace stored ones that they collide with.
 
-    Raises MissionControlError where one that is declared takes the name or the pings of another one, but a stored one.
+    Raises MissionControlError where a declared product takes the name or the pings of another product. Stored products
+    are excepted.
     """
     known = list(contract.PRODUCTS)
     for product in declared:
@@ -76,9 +77,9 @@ def store_products(
     properties: "Callable[[DeltaTable], CommitProperties | None]",
     after: "PostCommitHookProperties | None" = None,
 ) -> None:
-    """Keeps declarations in a dataset's TABLE, in the place of stored ones; one commit, none where it has them.
+    """Stores declarations in a dataset's TABLE, where they replace stored ones; one commit, none if nothing changes.
 
-    It fails with Delta's CommitFailedError where another writer has committed meanwhile. Raises as with_declared.
+    Fails with Delta's CommitFailedError where another writer has committed in the meantime. Raises as with_declared.
     """
     stored = stored_products(delta)
     products = tuple(each for each in with_declared(stored, declared) if each not in contract.PRODUCTS)

@@ -1,4 +1,4 @@
-"""Maintenance of one table: summing spans, the log's checkpoints, files that nothing names."""
+"""Maintenance of one table: summing spans again, checkpoints of the log, files that no commit names."""
 
 import math
 import re
@@ -29,22 +29,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import CommitProperties, DeltaTable
 
-ROW_GROUP_ROWS = 131_072  # few enough for a reader to leave most unread, and to hold but little of the others
-ORPHANS_EVERY, ORPHANS_AFTER = DAY, DAY  # a file being written is named by a commit much sooner
-ATTEMPTS = 3  # at a span that others append to; the next round comes anyway
+ROW_GROUP_ROWS = 131_072  # small: a reader skips most row groups and holds few rows of the others
+ORPHANS_EVERY, ORPHANS_AFTER = DAY, DAY  # a commit names a newly written file much sooner
+ATTEMPTS = 3  # at a span that others append to; the next round tries again anyway
 KEEP_REMOVED_HOURS = 2
-REMOVED = "delta.deletedFileRetentionDuration"  # an hour more than that: what is forgotten cannot be vacuumed
+# Set to an hour more than removed files are kept: vacuum cannot remove files that the log has forgotten.
+REMOVED = "delta.deletedFileRetentionDuration"
 _INTERVAL = re.compile(r"interval (\d{1,6}) (second|minute|hour|day|week)s?")
 _UNIT_HOURS = {"second": 1 / 3600, "minute": 1 / 60, "hour": 1, "day": 24, "week": 168}
 _MOST_HOURS = 10 * 366 * 24
-_DATA_FILE = re.compile(r"submission_date=\d{4}-\d\d-\d\d/[^/]+\.parquet")  # what writers to our tables make
+_DATA_FILE = re.compile(r"submission_date=\d{4}-\d\d-\d\d/[^/]+\.parquet")  # the names that writers to our tables give
 
 
 @dataclass(frozen=True)
 class MaintainSettings:
-    """What to keep: days of the fine tables and of the coarse one, counted from the newest day; None is all.
+    """What to keep: days of the fine tables and of the coarse one, counted from the newest day; None: all.
 
-    keep_removed_hours: how long files stay that were replaced, for who still reads them; None: as the table says.
+    keep_removed_hours: how long replaced files stay, for readers that still use them; None: as set in the table.
     """
 
     keep_days: int | None = None
@@ -53,7 +54,7 @@ class MaintainSettings:
 
 
 class State(NamedTuple):
-    """What a table consists of."""
+    """The size of a table: its files, rows and bytes."""
 
     files: int
     rows: int
@@ -61,7 +62,7 @@ class State(NamedTuple):
 
 
 class Unnamed(NamedTuple):
-    """Data files that no commit names, left by writers that were killed: how many, and when the oldest was written."""
+    """Data files that no commit names, left by killed writers: number, size, and when the oldest was written."""
 
     files: int = 0
     bytes: int = 0
@@ -70,9 +71,9 @@ class Unnamed(NamedTuple):
 
 @dataclass
 class Upkeep:
-    """What was done to a table. spans: how many were summed again; days: those that were no longer to be kept.
+    """What maintenance did to a table. spans: how many were summed again; days: those removed as too old.
 
-    unnamed: None where they were not looked for.
+    unnamed: None where such files were not looked for.
     """
 
     table: str
@@ -86,24 +87,24 @@ class Upkeep:
 
 
 class Keeper:
-    """What upkeep does to one table of a dataset."""
+    """The operations of maintenance on one table of a dataset."""
 
     def __init__(self, dataset: str, table: contract.Table) -> None:
         self.table, self.url = table, table_url(dataset, table)
         self._files = None if is_remote(self.url) else _files_of(self.url)
 
     def open(self) -> "DeltaTable":
-        """The table as its newest commit has it. Raises MissionControlError where it does not say that it is ours."""
+        """The table at its newest commit. Raises MissionControlError where it is not identified as ours."""
         delta = open_table(self.url, brisk_options(self.url))
         check_ours(delta, self.url, self.table)
         return delta
 
     def files(self) -> list[DataFile]:
-        """The files that it consists of now."""
+        """The files that the table consists of now."""
         return self.files_of(self.open())
 
     def files_of(self, delta: "DeltaTable") -> list[DataFile]:
-        """The files of a handle of the table. One without statistics may reach through all of its day."""
+        """The files in a handle's snapshot of the table. A file without statistics is taken to cover its whole day."""
         import pyarrow as pa
 
         actions = pa.table(delta.get_add_actions(flatten=True))
@@ -120,7 +121,7 @@ class Keeper:
         return files
 
     def sum_again(self, span: Span) -> bool:
-        """Writes the rows of a span as few, in one commit; False where others keep appending to it."""
+        """Replaces the rows of a span by their sums, in one commit; False where others keep appending to the span."""
         from deltalake import WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
@@ -138,7 +139,7 @@ class Keeper:
                 self._sync(delta)
             except CommitFailedError:
                 continue
-            except DeltaError:  # such as that it took so long that the log does not tell what others added meanwhile
+            except DeltaError:  # for example, it took so long that the log no longer shows what others added
                 if attempt == ATTEMPTS:
                     raise
                 continue
@@ -147,9 +148,9 @@ class Keeper:
 
     @contextmanager
     def _sums(self, delta: "DeltaTable", span: Span) -> "Iterator[pa.Table | pa.RecordBatchReader]":
-        """The summed rows of a span; those of one with more than MOST_ROWS in slices, one after another.
+        """The summed rows of a span; for a span with more than MOST_ROWS rows in slices, one after another.
 
-        A slice has the keys whose hash says so: memory is bounded even where a window alone has more distinct rows.
+        A slice has the keys in a range of hashes: memory is bounded even where a single window has more distinct rows.
         """
         import pyarrow as pa
         from deltalake import QueryBuilder
@@ -163,7 +164,7 @@ class Keeper:
         if slices == 1:
             yield summed(self._within(span))
             return
-        # Delta's engine answers no query while it writes, so the slices wait in a file without a name.
+        # Delta's engine answers no query while it writes, so the slices wait in an unnamed temporary file.
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with tempfile.TemporaryFile() as kept:
             with pa.ipc.new_stream(kept, schema_of(delta), options=options) as output:
@@ -173,7 +174,7 @@ class Keeper:
             yield pa.ipc.open_stream(kept)
 
     def _slice(self, number: int, slices: int) -> str:
-        """The condition of one of some slices of the keys; slices: a power of two, 65,536 at most."""
+        """The SQL condition of one of several slices of the keys; slices: a power of two, 65,536 at most."""
         names = [key for key in self.table.keys if contract.arrow_type(key) == contract.arrow_type("version")]
         hashed = f"substr(md5(concat_ws(chr(31), {listed(names)})), 1, 4)"
         width = 65_536 // slices
@@ -181,7 +182,7 @@ class Keeper:
         return f"{hashed} BETWEEN '{first:04x}' AND '{last:04x}'"
 
     def drop_before(self, day: date) -> None:
-        """Removes the days before one."""
+        """Removes all days before the given one."""
         from deltalake.exceptions import CommitFailedError
 
         for attempt in range(1, ATTEMPTS + 1):
@@ -199,7 +200,7 @@ class Keeper:
                     raise
 
     def vacuum(self, after_hours: int) -> int:
-        """Removes files that commits replaced so long ago; how many. Of others, nothing is removed."""
+        """Removes files that commits replaced so many hours ago, and no others; returns how many were removed."""
         delta = self.open()
         planned = delta.vacuum(after_hours, dry_run=True, enforce_retention_duration=False)
         foreign = [path for path in planned if not _DATA_FILE.fullmatch(path)]
@@ -210,7 +211,7 @@ class Keeper:
             )
         if not planned:
             return 0
-        self._sync(delta)  # a file may go when what replaces it is durable
+        self._sync(delta)  # a file may be removed only once its replacement is durable
         removed = delta.vacuum(
             after_hours,
             dry_run=False,
@@ -221,7 +222,7 @@ class Keeper:
         return len(removed)
 
     def unnamed(self, now: datetime) -> Unnamed:
-        """The data files, older than a day, that no commit names. They are left."""
+        """The data files, older than a day, that no commit names. They are not removed."""
         delta, hours = self.open(), ORPHANS_AFTER // HOUR
         found = delta.vacuum(hours, dry_run=True, full=True, enforce_retention_duration=False)
         replaced = set(delta.vacuum(hours, dry_run=True, enforce_retention_duration=False))
@@ -234,7 +235,7 @@ class Keeper:
         return Unnamed(len(sizes), sum(size for size, _ in sizes), oldest)
 
     def _local_files(self, names: Sequence[str]) -> dict[str, tuple[int, datetime]]:
-        """The bytes of files and when they were written."""
+        """The size of each file in bytes, and when it was written."""
         there = {}
         for name in names:
             with suppress(OSError):
@@ -252,9 +253,10 @@ class Keeper:
         }
 
     def keep_log_short(self, keep_removed_hours: int | None) -> int:
-        """Sees to it that Delta forgets old commits and removed files; for how many hours those stay.
+        """Sets how long Delta keeps old commits and removed files; returns for how many hours removed files stay.
 
-        None: as long as the table says, which a stream's own upkeep leaves as it was told elsewhere.
+        keep_removed_hours: None keeps the table's setting, so a stream's maintenance does not change what was set
+        elsewhere.
         """
         delta = self.open()
         hours = keep_removed_hours or self._kept_hours(delta.metadata().configuration.get(REMOVED))
@@ -272,7 +274,7 @@ class Keeper:
         return hours
 
     def _kept_hours(self, said: str | None) -> int:
-        """How long the table's setting says that replaced files stay, an hour less."""
+        """For how many hours replaced files stay by the table's setting, minus the hour that was added to it."""
         if said is None:
             return KEEP_REMOVED_HOURS
         interval = _INTERVAL.fullmatch(said)
@@ -285,9 +287,9 @@ class Keeper:
         return max(hours - 1, 1)
 
     def clean_log(self) -> None:
-        """Forgets old commits that an earlier checkpoint tells, but for the newest moment that they name.
+        """Deletes old commits that an earlier checkpoint covers, and keeps the newest submission that they record.
 
-        Not those that only a new one does: whoever has just listed the log still reads them.
+        Commits that only a new checkpoint covers stay: a process that has just listed the log still reads them.
         """
         from deltalake import write_deltalake
 
@@ -307,13 +309,13 @@ class Keeper:
         self._sync(delta)
 
     def _sync(self, delta: "DeltaTable") -> None:
-        """Makes what is committed survive a power cut."""
+        """Makes the commits up to the handle's version survive a power cut."""
         if self._files:
             self._files.unsynced(delta.version()).sync()
             self._files.note_synced(delta.version())
 
     def _properties(self, delta: "DeltaTable") -> "CommitProperties | None":
-        """A commit of upkeep says the newest submission once more: those that said it before will be forgotten."""
+        """Commit properties that repeat the newest submission: the commits that recorded it before will be deleted."""
         return said_again(delta) if self.table is contract.ERROR_AGGREGATES else None
 
     def _within(self, span: Span) -> str:
@@ -326,18 +328,18 @@ class Keeper:
 
 @cache
 def _files_of(url: str) -> TableFiles:
-    """The files of a local table that this process has not synchronised; rounds of maintenance share it."""
+    """The files of a local table that this process has not synchronised; rounds of maintenance share this object."""
     return TableFiles(Path(url))
 
 
 def newest_day(keeper: Keeper, now: datetime) -> date:
-    """The newest day of a table that has rows, but none in the future; today when there is none."""
+    """The newest day for which a table has rows, at most today; today where it has no rows."""
     return min(max((file.day for file in keeper.files()), default=now.date()), now.date())
 
 
 @contextmanager
 def said_of(url: str) -> Iterator[None]:
-    """Says in one line what Delta raises, which is what it likes."""
+    """Turns Delta's exceptions, which may be of any type, into a MissionControlError of one line."""
     try:
         yield
     except MissionControlError:
@@ -351,11 +353,14 @@ def _column(actions: "pa.Table", name: str) -> list[Any]:
 
 
 def state_of(files: Sequence[DataFile]) -> State:
-    """How many files and rows a table has."""
+    """The number of files, rows and bytes of a table."""
     return State(len(files), sum(file.rows for file in files), sum(file.bytes for file in files))
 
 
 def _moment(moment: datetime) -> str:
-    """An SQL literal. A time as SQL writes it has nanoseconds, and Delta does not compare those with a table's."""
+    """A time as an SQL literal with microseconds.
+
+    SQL's own time literals have nanoseconds, and Delta does not compare those with a table's times.
+    """
     microseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     return f"arrow_cast({microseconds}, 'Timestamp(Microsecond, Some(\"UTC\"))')"

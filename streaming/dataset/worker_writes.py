@@ -1,7 +1,7 @@
-"""Files that a cluster's tasks write into a dataset's tables, for the driver to commit: no grouped row comes to it.
+"""Files that a cluster's tasks write into a dataset's tables; the driver commits them and receives no grouped rows.
 
-A task that runs again writes other files; only those of the run that Spark reports are committed. The others, and those
-of a job that was killed, are in no commit; `missioncontrol maintain` says how many there are.
+A task that runs again writes other files; only the files of the run that Spark reports are committed. The other files,
+and those of a killed job, are in no commit; `missioncontrol maintain` reports how many there are.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def spill_rows(partials: "DataFrame", dataset: str, room: int) -> "DataFrame":
-    """Rows of contract.partial_schema(), of which each task writes those that it has no room for, as spilled does."""
+    """Rows of contract.partial_schema(); each task writes rows that it has no room for to files, as spilled does."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     schema = from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
@@ -37,7 +37,7 @@ def _spill_share(batches: "Iterator[pa.RecordBatch]", dataset: str, room: int) -
 
 
 def check_seen(dataset: str, files: "dict[str, list[AddAction]]") -> None:
-    """Raises MissionControlError where files that tasks wrote are not in the dataset as this machine sees it."""
+    """Raises MissionControlError where files that tasks wrote are not visible in the dataset on this machine."""
     if is_remote(dataset):
         return
     unseen = [f"{table}/{each.path}" for table, added in files.items() for each in added

@@ -1,9 +1,9 @@
-"""The Delta tables of a dataset: where they are, and appends that land exactly once however often they are repeated.
+"""Writers of a dataset's Delta tables: appends that take effect exactly once however often they are repeated.
 
 A replay is safe: a commit carries its batch's number as a transaction of its writer, and a batch whose number the table
-knows already is left out. Delta does not see to that by itself: a transaction only fences against commits made after
-the snapshot of the handle that writes. Hence the order in `TableWriter.append`: look and write with one handle, and on
-any failure, a lost reply to a commit that succeeded among them, begin again with a new one.
+already knows is not appended. Delta does not ensure this by itself: a transaction only conflicts with commits made
+after the snapshot of the handle that writes. Hence the order in `TableWriter.append`: check and write with one handle,
+and after any failure, including a lost reply to a commit that succeeded, start again with a new handle.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable, PostCommitHookProperties, Transaction
     from deltalake.transaction import AddAction
 
-# Whose transaction says that a table holds all that the table it sums does: one that was made after that table had
-# rows lacks them until then.
+# The transaction of this app records that a table holds all that the table it sums holds. A table that was made after
+# the other one had rows lacks those rows until then.
 WHOLE_APP = "missioncontrol whole"
-REPLACED_APP = "missioncontrol replaced"  # whose transaction says how often rows of a table were replaced
+REPLACED_APP = "missioncontrol replaced"  # its transaction's number counts how often rows of a table were replaced
 
 
 class TableWriter:
-    """Appends to one table of a dataset; keeps it open between appends. The table is made when it is not there.
+    """Appends to one table of a dataset; keeps it open between appends. The table is made if it does not exist.
 
     Raises MissionControlError when the dataset cannot be written.
     """
@@ -49,10 +49,10 @@ class TableWriter:
         patience: Patience = Patience(),  # noqa: B008 (immutable)
         relied: Mapping[str, int] | None = None,
     ) -> None:
-        """patience: with a store that does not answer; half a minute of it at the start.
+        """patience: how long to retry when a store does not answer; at most half a minute at the start.
 
-        relied: by app, the last batch that is known to be done: damaged commits of later ones are set aside, as a power
-        cut leaves them. None: nothing is set aside.
+        relied: by app, the last batch that is known to be done; commits of later batches that a power cut damaged are
+        set aside. None: nothing is set aside.
         """
         self.table = table
         self.url = table_url(dataset, table)
@@ -73,12 +73,12 @@ class TableWriter:
         data_up_to: datetime | None = None,
         also: tuple[str, ...] = (),
     ) -> bool:
-        """Append the rows of a batch, unless the table has them; True when they were appended now.
+        """Append the rows of a batch, unless the table has them already; True when they were appended now.
 
         rows: of contract.schema(table), or files of such rows that are in the table's folder already; batch: counts up
-        from 0 for an app; app: who writes, unique among all writers of all times; data_up_to: the newest submission
-        behind the rows, UTC; also: further names that the transaction is entered under. Safe to repeat, and beside
-        other writers. A power cut may take it back until sync_tables has returned.
+        from 0 for an app; app: the name of the writer, unique among all writers ever; data_up_to: the newest submission
+        behind the rows, UTC; also: further names under which the transaction is recorded. Safe to repeat, and beside
+        other writers. A power cut may undo the append until sync_tables has returned.
         """
         from deltalake import Transaction
 
@@ -94,12 +94,13 @@ class TableWriter:
         metadata: Mapping[str, str],
         mark: str,
     ) -> bool:
-        """Replace the rows that a condition matches, in one commit; True when that was done, now or before.
+        """Replace the rows that match a condition, in one commit; True when the rows were replaced, now or before.
 
-        remake: gives the new rows from the table as it is, of contract.schema(table), or None to leave all as it is;
-        called again where matching rows were appended meanwhile. batch, app: as append takes them. metadata: of the
-        commit; how far data go is that of the table, where it says so. mark: a further transaction, whose number will
-        be that of REPLACED_APP, one more than before. What remake raises as MissionControlError is passed on.
+        remake: returns the new rows, of contract.schema(table), from the table's current state, or None to change
+        nothing; called again where matching rows were appended in the meantime. batch, app: as for append. metadata:
+        of the commit; its DATA_UP_TO is the table's, where the table records one. mark: a further transaction, which
+        gets the same number as that of REPLACED_APP, one more than before. A MissionControlError that remake raises is
+        passed on.
         """
         from deltalake import CommitProperties, Transaction, write_deltalake
 
@@ -136,7 +137,7 @@ class TableWriter:
         return is_done
 
     def keep_products(self, declared: Sequence[contract.Product]) -> contract.Products:
-        """Keep declarations of products in this table, which must be that of stored_products; all that are known then.
+        """Store declared products in this table, which must be stored_products.TABLE; returns all known products.
 
         Raises MissionControlError where one takes the name or the pings of a product of the package.
         """
@@ -153,7 +154,7 @@ class TableWriter:
         return known
 
     def transaction(self, app: str) -> int | None:
-        """The last batch that an app committed, None when it never did."""
+        """The last batch that an app committed; None when it never committed one."""
 
         def ask(again: bool) -> int | None:
             if again:
@@ -165,11 +166,11 @@ class TableWriter:
     def _persist(self, attempt: Callable[[bool], Result]) -> Result:
         try:
             return persist(attempt, self.url, self._patience)
-        except HaltedError:  # its transaction tells whether it landed
+        except HaltedError:  # its transaction shows whether the commit took effect
             return self._persist(lambda _: attempt(True))
 
     def make_whole(self, fine: "TableWriter", apps: Sequence[str]) -> None:
-        """Appends what the table that this one sums holds, once; with the last batches of some apps there."""
+        """Appends, once, the sums of all rows of the fine table; also records the last batches of some apps there."""
         from deltalake import Transaction
 
         sums = as_found(fine.table, fine._delta).sums
@@ -179,7 +180,7 @@ class TableWriter:
 
         def attempt(_: bool) -> bool:
             self._delta = self._open()
-            # Measures that only a newer version knows.
+            # Adds measures that only a newer version knows.
             add_missing(rows.schema, self._delta, said_again, self._after_commit)
             return self._append(False, rows, 0, WHOLE_APP, None, also)
 
@@ -187,22 +188,22 @@ class TableWriter:
         sync_tables([self])
 
     def unsynced(self) -> Unsynced:
-        """What a power cut may still take back of this table, local files; nothing where it is in an object store."""
+        """The local files of this table that a power cut may still damage; empty for a table in an object store."""
         return self._files.unsynced(self._delta.version()) if self._files else Unsynced()
 
     def note_synced(self) -> None:
-        """All that unsynced returned is durable: what it replaces in the log can be forgotten."""
+        """Notes that all files from unsynced are durable: commits of the log that they replace can be deleted."""
         if self._files and self._files.note_synced(self._delta.version()):
-            with suppress(Exception):  # maintenance may do so at this moment; the next checkpoint comes anyway
+            with suppress(Exception):  # maintenance may do so at this moment; the next checkpoint repeats it
                 self._delta.cleanup_metadata()
 
     @property
     def is_whole(self) -> bool:
-        """Whether a table that sums another one holds all that it does."""
+        """Whether a table that sums another one holds all that the other one holds."""
         return self.transaction(WHOLE_APP) is not None
 
     def query(self, query: str) -> "pa.Table":
-        """The rows of an SQL query of the table, named `data` there, as the table has them."""
+        """The rows of an SQL query of the table, which the query calls `data`, as the table has them."""
         import pyarrow as pa
         from deltalake import QueryBuilder
 
@@ -254,14 +255,14 @@ class TableWriter:
                     commit_properties=properties,
                     post_commithook_properties=self._after_commit,
                 )
-        is_next = self._delta.version() == before + 1  # else others committed meanwhile, and may know better
+        is_next = self._delta.version() == before + 1  # else others committed, perhaps a newer submission
         self._seen_version, self._data_up_to = self._delta.version() if is_next else -1, newest
         return True
 
     def _newest(self, data_up_to: datetime | None) -> str:
-        """The later of a moment and what the table says already, as text whose order is that of time; "" for neither.
+        """The later of a time and the newest submission that the table records, as text that sorts by time.
 
-        Each commit says it, for others are forgotten.
+        "" where neither is known. Each commit records it, because older commits are deleted.
         """
         if self._delta.version() != self._seen_version:
             self._data_up_to = max(self._data_up_to, said_up_to(self._delta) or "")
@@ -272,10 +273,10 @@ class TableWriter:
         return after_commit(self.url)
 
     def _open(self) -> "DeltaTable":
-        """The table as its newest commit has it, with all measures: those declared since it was made are added."""
+        """The table at its newest commit; measures that were declared since it was made are added."""
         delta = open_table(self.url, brisk_options(self.url))
         check_ours(delta, self.url, self.table)
-        as_found(self.table, delta)  # which raises where a key is missing: of the rows so far nobody knows its value
+        as_found(self.table, delta)  # raises where a key is missing: its value in existing rows is unknown
         add_missing(contract.schema(self.table), delta, said_again, self._after_commit)
         return delta
 
@@ -305,7 +306,7 @@ class TableWriter:
 
 
 def sync_tables(writers: Sequence[TableWriter]) -> None:
-    """Make what was committed to tables survive a power cut. Raises OSError where a disk fails."""
+    """Make the commits to tables survive a power cut. Raises OSError where a disk fails."""
     sync_all(writer.unsynced() for writer in writers)
     for writer in writers:
         writer.note_synced()
@@ -314,7 +315,7 @@ def sync_tables(writers: Sequence[TableWriter]) -> None:
 def set_aside_damage(
     url: str, table: contract.Table, relied: Mapping[str, int], tell: Callable[[str | None], None]
 ) -> None:
-    """Takes commits that a power cut has damaged out of the log of a local table, and says so."""
+    """Sets aside commits that a power cut has damaged in the log of a local table, and reports them."""
     set_aside = set_aside_damaged_commits(Path(url), table.name, relied)
     if set_aside:
         names = ", ".join(path.name for path in set_aside)
@@ -327,11 +328,11 @@ def open_writers(
     apps: Sequence[str] = (),
     relied: Mapping[str, int] | None = None,
 ) -> list[TableWriter]:
-    """A writer for each table of a dataset, in the order of contract.TABLES; those that are not there are made.
+    """A writer for each table of a dataset, in the order of contract.TABLES; tables that do not exist are made.
 
-    A table that sums another one is made to hold what that one holds already. Who appends to one appends to both: begin
-    here. apps: whose last batch may come again; what is summed now has it. relied: as TableWriter takes it. Raises
-    MissionControlError when the dataset cannot be written.
+    A table that sums another one is first filled with what the other one already holds. Code that appends to one must
+    append to both, so open writers with this function. apps: those whose last batch may be repeated; the rows summed
+    now include it. relied: as for TableWriter. Raises MissionControlError when the dataset cannot be written.
     """
     url = dataset_url(dataset)
     persist(lambda _: check_whole(url, brisk_options(url)), url, patience, at_start=True)
@@ -350,5 +351,5 @@ def append(
     app: str,
     data_up_to: datetime | None = None,
 ) -> bool:
-    """Append once, as TableWriter.append does: for who writes a single batch."""
+    """Append once, as TableWriter.append does; for callers that write a single batch."""
     return TableWriter(dataset, table).append(rows, batch, app, data_up_to)

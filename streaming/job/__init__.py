@@ -1,1 +1,1 @@
-"""The job: reads micro-batches of a source, sums them, appends them to the dataset; backfill beside it."""
+"""The job, which reads micro-batches of a source, sums them and appends them to the dataset; and the backfill."""

@@ -1,4 +1,4 @@
-"""The job: source, sum, append."""
+"""The aggregate job: reads a source, sums its pings, appends the sums to a dataset."""
 
 import threading
 import time
@@ -48,14 +48,15 @@ def aggregate(
     stop: threading.Event | None = None,
     spark: "SparkSession | None" = None,
 ) -> Summary:
-    """Sum the pings of a source into a dataset: those that are there, or with settings.follow until stop is set.
+    """Sum the pings of a source into a dataset: those that exist now, or with settings.follow until stop is set.
 
     source: a file, folder, glob or URL as `list_files` takes it, or `kafka://HOST:PORT[,...]/TOPIC`.
-    on_start: told the seconds until Spark was up; on_batch: told what is done, from another thread; on_progress: the
-    same more often, but when following, which has no end; on_commit: told each table and batch as it is appended;
-    on_notice: told in a sentence what is waited for; spark: a session to use instead of one of its own.
-    Safe to repeat: what the checkpoint knows is not read again.
-    Raises MissionControlError for what the caller can fix.
+    on_start: called with the seconds until Spark was up; on_batch: called with each finished micro-batch, from another
+    thread; on_progress: called more often with the progress, except while following, which has no end; on_commit:
+    called with each table and batch as it is appended; on_notice: called with a sentence on what the job waits for;
+    spark: a session to use instead of a new one.
+    Safe to repeat: pings that the checkpoint knows are not read again.
+    Raises MissionControlError for errors that the caller can fix.
     """
     began = time.monotonic()
     settings, stop = settings or AggregateSettings(), stop or threading.Event()
@@ -71,7 +72,7 @@ def aggregate(
     is_first_run = position_of(folder) is None
     if is_first_run:
         check_apart(pings.identity, folder)
-    if is_first_run and not settings.follow:  # before anything is made
+    if is_first_run and not settings.follow:  # before anything is created
         require_pings(pings, settings.follow, on_notice)
     with open_checkpoint(folder, pings.identity, dataset) as checkpoint:
         apps = (checkpoint.app, source_app(pings.identity))
@@ -99,13 +100,13 @@ def aggregate(
 
 
 def _check_channel_early(dataset: str, settings: AggregateSettings) -> None:
-    """Raises MissionControlError, before anything is made, for a channel that no product of a new dataset has."""
+    """Raises MissionControlError, before anything is created, for a channel that no product of a new dataset has."""
     if not is_remote(dataset) and not has_log(table_url(dataset, TABLE)):
         check_channel(settings.envelope, with_declared((), settings.products))
 
 
 def open_source(source: str, settings: AggregateSettings) -> Source:
-    """The source of a URL or path. Raises MissionControlError where it is none."""
+    """The source at a URL or path. Raises MissionControlError where the URL or path is not valid."""
     if is_topic(source):
         most = data_source.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else data_source.MAX_BATCH_BYTES
         return TopicSource.of(source, settings.topic, settings.max_batch_bytes or most)
@@ -129,7 +130,7 @@ def _session(
 
 @contextmanager
 def _ends_with_spark(stop: threading.Event) -> Iterator[None]:
-    """Bears the end of Spark's Java where whoever ended it wants this job to end too."""
+    """Treats Spark's exit as normal when a stop is requested before it or up to STOP_SECONDS later."""
     try:
         yield
     except SparkEndedError:
@@ -140,12 +141,12 @@ def _ends_with_spark(stop: threading.Event) -> Iterator[None]:
 def _upkeep(
     dataset: str, settings: AggregateSettings, on_notice: Callable[[str], None]
 ) -> AbstractContextManager[None]:
-    """Tends the dataset beside a job that follows."""
+    """Maintains the dataset beside a job that follows its source, unless settings.maintains is False."""
     return tended(dataset, on_notice) if settings.follow and settings.maintains else nullcontext()
 
 
 def checkpoint_folder(dataset: str, settings: AggregateSettings) -> Path:
-    """Where the checkpoint of a dataset's job is. Raises MissionControlError where that must be said."""
+    """The checkpoint folder of a dataset's job. Raises MissionControlError where a local one must be named."""
     if settings.checkpoint is None:
         if is_remote(dataset):
             raise MissionControlError(

@@ -1,10 +1,12 @@
-"""Whole days of a dataset, counted anew from a source and replaced; beside a running stream nothing is lost.
+"""Backfill: whole days of a dataset are counted anew from a source and replaced, without loss beside a running stream.
 
-Counts add up, so they can be taken apart too: a day becomes what the source says, and whatever was added to it since
-the backfill began. That holds however others arrange the rows meanwhile, and needs no knowledge of who appends them.
+Counts can be added and subtracted: a day becomes the counts of the source plus everything that was added to the day
+since the backfill began. This holds however other processes rearrange the rows in the meantime, and does not depend on
+which process appends them.
 
-A replacement is one commit a table and day, and either happens or does not; it is entered as a transaction, so that one
-whose reply was lost is not made twice. Tables are replaced one after another. docs/adr/0005-backfill.md says why.
+A replacement is one commit per table and day, and takes effect as a whole or not at all. It is recorded as a
+transaction, so a replacement whose reply was lost is not made twice. Tables are replaced one after another.
+docs/adr/0005-backfill.md gives the reasons.
 """
 
 import shutil
@@ -76,12 +78,12 @@ def backfill(
     stop: threading.Event | None = None,
     spark: "SparkSession | None" = None,
 ) -> list[Change]:
-    """Make the days from since to until, both included, what a source says they are; a change a table and day.
+    """Replace the days from since to until, both included, by a source's counts; returns a change per table and day.
 
-    source, on_start, on_progress, on_notice, stop, spark: as `aggregate` takes them; on_change: told each
+    source, on_start, on_progress, on_notice, stop, spark: as for `aggregate`; on_change: called with the change of each
     table and day as it is done. Safe to repeat: where the sums are the same, nothing is written.
-    Raises MissionControlError for what the caller can fix, before anything is changed where that can be known; Stopped
-    when told to stop, between two replacements.
+    Raises MissionControlError for errors that the caller can fix, before any change where the error can be known by
+    then; Stopped when a stop is requested, between two replacements.
     """
     settings, stop, dataset = settings or BackfillSettings(), stop or threading.Event(), dataset_url(dataset)
     counting = _checked(source, since, until, settings.counting)
@@ -95,7 +97,7 @@ def backfill(
     patience = Patience.saying(on_notice, stop)
     tables = persist(lambda _: open_all(dataset), dataset, patience, at_start=True, to="read")
     if any(tables.values()) and not settings.dry_run:
-        # So that a table that sums another one holds what that one does.
+        # Completes tables that sum another table, so that they hold all that the other one holds.
         open_writers(dataset, patience, (position.app,) if position else ())
     days = [since + timedelta(days=number) for number in range((until - since).days + 1)]
     with _or_stopped(stop):
@@ -128,7 +130,7 @@ def backfill(
 
 
 def _checked(source: str, since: date, until: date, counting: AggregateSettings) -> AggregateSettings:
-    """How pings are counted for a backfill. Raises MissionControlError where it cannot be done as it is asked for."""
+    """The settings by which a backfill counts pings. Raises MissionControlError where it cannot be done as asked."""
     if since > until:
         raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
     if counting.dedupe and is_cluster(counting.master):
@@ -153,14 +155,14 @@ def _checked(source: str, since: date, until: date, counting: AggregateSettings)
 
 
 def _note_lost(lost_files: Mapping[str, set[str]], batch: Batch) -> None:
-    """Adds the files of a micro-batch that could not be read, by the reason."""
+    """Adds the files of a micro-batch that could not be read, by reason."""
     for path, reasons in batch.bad_files.items():
         for reason in reasons.keys() & lost_files.keys():
             lost_files[reason].add(path)
 
 
 def _check_whole(source: str, summary: Summary, lost_files: Mapping[str, set[str]]) -> None:
-    """Raises MissionControlError where some of a source could not be read. lost_files: by the reason."""
+    """Raises MissionControlError where a part of a source could not be read. lost_files: by reason."""
     for reason in LOST:
         if summary.rejected.get(reason):
             raise MissionControlError(
@@ -170,7 +172,7 @@ def _check_whole(source: str, summary: Summary, lost_files: Mapping[str, set[str
 
 
 def _named(paths: Sequence[str]) -> str:
-    """A sentence that names the first of some files; nothing where there are none."""
+    """A sentence that names the first few files; empty where there are no files."""
     names = ", ".join(f"'{printable(path)}'" for path in paths[:LOST_FILES_NAMED])
     more = f" and {len(paths) - LOST_FILES_NAMED:,} more" if len(paths) > LOST_FILES_NAMED else ""
     return f" Files: {names}{more}" if paths else ""
@@ -191,7 +193,7 @@ def _replace_all(
 
 @contextmanager
 def _or_stopped(stop: threading.Event) -> Iterator[None]:
-    """Turns an error of reading into Stopped where a store was waited for until told to stop."""
+    """Turns a read error into Stopped where a stop was requested while waiting for a store."""
     try:
         yield
     except MissionControlError as error:
@@ -201,7 +203,7 @@ def _or_stopped(stop: threading.Event) -> Iterator[None]:
 
 
 class _Replacing:
-    """A dataset whose days become what a counted one says, and what was added to them since a snapshot."""
+    """Replaces days of a dataset by those of a newly counted one, plus what was added to them since a snapshot."""
 
     def __init__(
         self, dataset: str, began: Snapshot, counted: str, until: date, dry_run: bool, patience: Patience
@@ -213,9 +215,9 @@ class _Replacing:
         self._app, self._number = f"missioncontrol backfill {uuid.uuid4()}", 0
 
     def days(self, wanted: Sequence[date]) -> list[date]:
-        """Those of which the dataset or the counted one has rows.
+        """The wanted days for which the dataset or the counted one has rows.
 
-        Raises MissionControlError where the counted one has too many of a day to be added up.
+        Raises MissionControlError where the counted dataset has too many rows of a day to be added up.
         """
         counted = set[date]().union(*map(days_of, self._counted.values()))
         for table in contract.TABLES:
@@ -224,7 +226,7 @@ class _Replacing:
         return sorted((counted | self._began.days()).intersection(wanted))
 
     def check_not_fewer(self, day: date) -> None:
-        """Raises MissionControlError where a day would hold fewer pings, accepted and rejected."""
+        """Raises MissionControlError where a day would hold fewer pings than before, accepted and rejected together."""
         before = _pings(lambda table: self._began.sums(table, day))
         after = _pings(lambda table: day_sums(self._counted[table.name], table, day))
         if sum(after) < sum(before):
@@ -234,7 +236,7 @@ class _Replacing:
             )
 
     def replace(self, table: contract.Table, day: date) -> Change:
-        """Replaces a day of a table, where its sums are others."""
+        """Replaces a day of a table, where its sums differ."""
         source = day_sums(self._counted[table.name], table, day)
         began = self._began.sums(table, day)
         change = Change(day, table.name, {}, {}, False)
@@ -268,7 +270,7 @@ class _Replacing:
         return self._writers[table.name]
 
     def _metadata(self, table: contract.Table, day: date) -> dict[str, str]:
-        """What a commit says: the day, and how far the source goes within what was asked for."""
+        """The metadata of a commit: the day, and the newest submission of the source, at most the end of the days."""
         newest = newest_known_submission(self._counted[table.name]) if table is contract.ERROR_AGGREGATES else None
         metadata = {BACKFILLED: day.isoformat()}
         if newest is not None:
@@ -277,7 +279,7 @@ class _Replacing:
 
 
 def _pings(sums_of: "Callable[[contract.Table], pa.Table]") -> tuple[int, int]:
-    """Accepted and rejected pings; the coarse table may hold days that the fine one no longer does."""
+    """The numbers of accepted and rejected pings; the coarse table may hold days that the fine one no longer holds."""
     accepted, coarse, rejected = (
         int(totals(table, sums_of(table))["count"])
         for table in (contract.ERROR_AGGREGATES, contract.COARSE_AGGREGATES, contract.REJECTED_PINGS)

@@ -1,4 +1,4 @@
-"""What a backfill is told, and what it says of the days that it replaced."""
+"""The settings of a backfill, and its report on the days that it replaced."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Say = Callable[[str], None]
 
 
 class Stopped(Exception):  # noqa: N818 (it was wanted)
-    """Told to stop. changes: what was replaced before."""
+    """The backfill was asked to stop. changes: the replacements that it had made before."""
 
     def __init__(self, changes: "Sequence[Change]") -> None:
         super().__init__("stopped")
@@ -19,10 +19,11 @@ class Stopped(Exception):  # noqa: N818 (it was wanted)
 
 @dataclass(frozen=True)
 class BackfillSettings:
-    """How to run. counting: how the source is read; its checkpoint is that of the stream that fills the dataset.
+    """How to run a backfill. counting: how the source is read.
 
-    fewer: replace days that would hold fewer pings. unfinished: replace days to which the stream may yet add pings
-    that are in the source too, which then count twice. dry_run: say what would change, change nothing.
+    The checkpoint in counting is that of the stream that fills the dataset. fewer: also replace days that would then
+    hold fewer pings. unfinished: also replace days to which the stream may still add pings that are in the source too,
+    and that then count twice. dry_run: report what would change, change nothing.
     """
 
     counting: AggregateSettings = field(default_factory=AggregateSettings)
@@ -33,7 +34,7 @@ class BackfillSettings:
 
 @dataclass(frozen=True)
 class Change:
-    """What a table held of a day before and holds after, by column of its sums; usage in hours."""
+    """The sums that a table holds for a day before and after a replacement, by column; usage in hours."""
 
     day: date
     table: str

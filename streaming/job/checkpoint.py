@@ -1,8 +1,8 @@
-"""What a job remembers between runs: who it is, what it has read, Spark's own notes; one local folder.
+"""The checkpoint of a job: a local folder that keeps its identity, what it has read, and Spark's own checkpoint files.
 
-One job at a time holds a checkpoint: its lock is kept by the job and by its Spark, so that a Spark that outlives a
-killed job by a moment is waited for. A checkpoint belongs to one source and one dataset, and must agree with what the
-dataset says was committed; where it does not, counting on would lose pings or double them.
+One job at a time holds a checkpoint. The job and its Spark process both keep the lock, so the next job waits for a
+Spark process that outlives a killed job by a moment. A checkpoint belongs to one source and one dataset, and must agree
+with the dataset on what was committed; where they disagree, counting on would lose pings or count them twice.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ _OF_A_CHECKPOINT = ("files.log", "topic.json", "brokers.json", "spark", "scratch
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder, the name that its job's transactions bear, and the open lock."""
+    """A checkpoint's folder, the app name of its job's transactions, and the open lock."""
 
     folder: Path
     app: str
@@ -37,23 +37,23 @@ class Checkpoint:
 
     @property
     def spark(self) -> Path:
-        """What Spark keeps of the stream."""
+        """The folder with Spark's own checkpoint of the stream."""
         return self.folder / "spark"
 
     @property
     def finished(self) -> int:
-        """How many micro-batches Spark knows as done."""
+        """How many micro-batches Spark has recorded as done."""
         return (
             max((int(path.name) for path in self.spark.glob("commits/[0-9]*") if path.name.isdigit()), default=-1) + 1
         )
 
     def drop_unfinished_start(self) -> None:
-        """Removes what a job left that was killed while Spark noted its first micro-batch: Spark would not begin."""
+        """Removes what a job left that was killed while Spark recorded its first micro-batch: Spark would not start."""
         if self.spark.is_dir() and not any(self.spark.glob("offsets/[0-9]*")):
             shutil.rmtree(self.spark)
 
     def sync(self, number: int) -> None:
-        """Makes what Spark has noted of a micro-batch that is about to be committed survive a power cut."""
+        """Makes Spark's records of a micro-batch that is about to be committed survive a power cut."""
         if not (self.spark / "offsets" / str(number)).is_file():
             raise MissionControlError(
                 f"Spark's note of the micro-batch {number} is not in {str(self.spark)!r}: was a folder for temporary "
@@ -68,10 +68,10 @@ class Checkpoint:
         unsynced.sync()
 
     def set_aside_damage(self) -> None:
-        """Removes the notes of Spark that a power cut has damaged: the newest, which no table relies on."""
+        """Removes Spark's records that a power cut has damaged: the newest ones, which no table relies on."""
         for folder in ("offsets", "commits"):
             notes = {int(path.name): path for path in (self.spark / folder).glob("[0-9]*") if path.name.isdigit()}
-            for number in sorted(notes, reverse=True)[:2]:  # a check sum may be cut short, and need not be there
+            for number in sorted(notes, reverse=True)[:2]:  # a checksum may be cut short, and is optional
                 notes[number].with_name(f".{number}.crc").unlink(missing_ok=True)
             for number in sorted(notes, reverse=True):
                 if _is_whole_note(notes[number]):
@@ -80,30 +80,33 @@ class Checkpoint:
         (self.spark / ".metadata.crc").unlink(missing_ok=True)
         metadata = self.spark / "metadata"
         is_whole = metadata.is_file() and _is_json(metadata.read_bytes())
-        # Synchronised before the first commit of a table; Spark refuses offsets without it.
+        # Spark's metadata is synchronised before the first commit of a table; Spark refuses offsets without metadata.
         if not is_whole and self.spark.is_dir() and not any(self.spark.glob("commits/[0-9]*")):
             shutil.rmtree(self.spark)
 
     def forget(self) -> None:
-        """Removes what one without a micro-batch noted: one that is refused must not settle where another begins."""
-        for name in (_IDENTITY, "files.log", "topic.json", "brokers.json"):  # and nobody else's files
+        """Removes the records of a checkpoint without micro-batches.
+
+        A job that was refused must not determine where a later job begins.
+        """
+        for name in (_IDENTITY, "files.log", "topic.json", "brokers.json"):  # only the checkpoint's own files
             (self.folder / name).unlink(missing_ok=True)
         self.drop_unfinished_start()
 
     @property
     def scratch(self) -> Path:
-        """For files of this run alone; empty at its start."""
+        """The folder for files of this run only; empty at its start."""
         return self.folder / "scratch"
 
     @property
     def spark_log(self) -> Path:
-        """What Spark has to say."""
+        """The file with Spark's log."""
         return self.scratch / "spark.log"
 
 
 @contextmanager
 def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpoint]:
-    """The checkpoint in a folder, made when it is not there, ours until the end.
+    """The checkpoint in a folder, made if it does not exist, and held by this job until the context ends.
 
     Raises MissionControlError when it belongs to another source or dataset, or when another job holds it.
     """
@@ -140,7 +143,7 @@ def _wait_for(lock: BinaryIO, folder: Path) -> None:
 
 
 def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:
-    """Who the checkpoint is; a new one is noted."""
+    """The identity of the checkpoint; a new checkpoint gets one, which is written to it."""
     path = folder / _IDENTITY
     wanted = {"source": source, "dataset": dataset}
     if path.is_file():
@@ -152,7 +155,7 @@ def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:
                     "name another one with --checkpoint"
                 )
         return identity
-    if any((folder / name).exists() for name in _OF_A_CHECKPOINT):  # to be removed or replaced only where it is ours
+    if any((folder / name).exists() for name in _OF_A_CHECKPOINT):  # removed or replaced only in a checkpoint of ours
         raise MissionControlError(
             f"the folder {str(folder)!r} is no checkpoint, or one that has lost its checkpoint.json: restore that, or "
             "name another --checkpoint"
@@ -163,14 +166,14 @@ def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:
 
 
 def source_app(source: str) -> str:
-    """The name under which a dataset remembers that it holds pings of a source."""
+    """The app name under which a dataset records that it holds pings of a source."""
     return f"missioncontrol source {source}"
 
 
 def check_against(checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter], source: str, recount: bool) -> None:
-    """Raises MissionControlError when checkpoint and dataset do not know of the same micro-batches.
+    """Raises MissionControlError when checkpoint and dataset do not record the same micro-batches.
 
-    recount: a new checkpoint may count a source that the dataset holds already.
+    recount: a new checkpoint may count a source that the dataset already holds.
     """
     committed = max((writer.transaction(checkpoint.app) for writer in writers), key=_or_none, default=None)
     last = -1 if committed is None else committed

@@ -1,7 +1,8 @@
-"""The hour before a job's next micro-batch, read for the ids of its pings alone, where the job has no notes of it.
+"""Reads the hour before a job's next micro-batch, only for the ids of its pings, where the job has not noted them.
 
-That is so where a job begins at a time, where it ran without --dedupe before, and where its notes were lost or are of
-an older version. With the notes of that hour, duplicates are found as if the job had read all that came before.
+The ids are missing where a job begins at a given time, where it ran without --dedupe before, and where its notes were
+lost or are of an older version. With the ids of that hour noted, duplicates are found as if the job had read all
+earlier pings.
 """
 
 import threading
@@ -29,9 +30,10 @@ def note_hour_before(
     stop: threading.Event,
     say: Callable[[str], None],
 ) -> str:
-    """Notes the ids of the hour before the next micro-batch, unless they are; why that failed, "" when it did not.
+    """Notes the ids of the hour before the next micro-batch, unless they are noted already.
 
-    options: what PingTopic takes besides the plan's. Broken off when stop is set; it then begins anew the next time.
+    Returns the reason of a failure, "" where there is none. options: those that PingTopic takes besides the plan's.
+    Interrupted when stop is set; the next call then starts from the beginning.
     """
     notes, unfinished = checkpoint.folder / FOLDER, checkpoint.folder / UNFINISHED_FOLDER
     if (notes / SIGN).is_file():

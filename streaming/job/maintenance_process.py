@@ -1,8 +1,8 @@
-"""Upkeep beside a job, in a process of its own: it must neither hold the job's interpreter nor take a core from it.
+"""Maintenance beside a job, in a separate process: it must neither block the job's interpreter nor take a core from it.
 
-That process has a low priority and a session of its own, for priorities count within a session where Linux groups
-processes by those, and Spark's have one of their own too. It ends when its standard input does, so that it does not
-outlive the job.
+The process has a low priority and a session of its own: where Linux groups processes by session, priorities count only
+within a session, and Spark's processes have a session of their own too. The process ends when its standard input ends,
+so that it does not outlive the job.
 """
 
 import os
@@ -18,15 +18,15 @@ from pathlib import Path
 from streaming.child_process import ChildProcess
 from streaming.dataset import maintenance
 
-NICENESS = 10  # a tenth of a core that is wanted: with more it shows in how soon a ping does, with 19 it starves
-END_SECONDS = 10.0  # for what is at hand; to be killed then costs nothing but that work
+NICENESS = 10  # a tenth of a busy core: a larger share delays pings visibly, niceness 19 starves maintenance
+END_SECONDS = 10.0  # to finish the current work; a kill after that loses only this work
 
 
 @contextmanager
 def tended(
     dataset: str, on_trouble: Callable[[str], None], every_seconds: float = maintenance.ROUND_SECONDS
 ) -> Iterator[None]:
-    """Tends a dataset meanwhile. on_trouble: told, from another thread, what fails and will be tried again."""
+    """Maintains a dataset in a context. on_trouble: called, from another thread, with failures that will be retried."""
     tending = _Tending(dataset, on_trouble, every_seconds)
     tending.start()
     try:
@@ -36,7 +36,7 @@ def tended(
 
 
 class _Tending:
-    """The process, and another one whenever it has died."""
+    """The maintenance process, which is started again whenever it has died."""
 
     def __init__(self, dataset: str, on_trouble: Callable[[str], None], every_seconds: float) -> None:
         self._arguments, self._on_trouble = (dataset, str(every_seconds)), on_trouble
@@ -46,7 +46,7 @@ class _Tending:
         self._keeping = threading.Thread(target=self._keep, daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Starts the process, from a thread that keeps it running."""
         self._keeping.start()
 
     def _keep(self) -> None:
@@ -75,11 +75,11 @@ class _Tending:
         return self._process
 
     def _tell(self, notice: str) -> None:
-        with suppress(OSError, ValueError):  # nobody reads what the job says any more
+        with suppress(OSError, ValueError):  # nobody reads the job's output any more
             self._on_trouble(notice)
 
     def end(self) -> None:
-        """Ends it after what is at hand."""
+        """Ends the process after its current work; kills it after END_SECONDS."""
         with self._starting:
             self._is_over.set()
         if self._process is not None:
@@ -90,7 +90,7 @@ class _Tending:
 
 
 def main() -> None:
-    """Tends the dataset of the first argument, every so many seconds of the second, until standard input ends."""
+    """Maintains the dataset of the first argument, every so many seconds as the second, until standard input ends."""
     dataset, every_seconds = sys.argv[1:]
     _step_back()
     stop = threading.Event()
@@ -99,16 +99,16 @@ def main() -> None:
 
 
 def _step_back() -> None:
-    """Gives way to the job, and leaves signals for it to hear."""
+    """Lowers the priority of this process, and ignores the signals that the job handles."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
-    for _ in range(20):  # only one process of a machine may in a tenth of a second
+    for _ in range(20):  # Linux lets only one process of a machine write it in a tenth of a second
         try:
             Path("/proc/self/autogroup").write_text(str(NICENESS))
         except BlockingIOError:
             time.sleep(random.uniform(0.05, 0.3))
-        except OSError:  # where Linux does not group processes by session, or it is not Linux
+        except OSError:  # Linux does not group processes by session, or it is not Linux
             return
         else:
             return
@@ -122,7 +122,7 @@ def _await_end(stop: threading.Event) -> None:
 
 
 def _tell(notice: str) -> None:
-    with suppress(BrokenPipeError):  # the job is gone
+    with suppress(BrokenPipeError):  # the job has ended
         print(notice, flush=True)
 
 

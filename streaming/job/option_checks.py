@@ -1,4 +1,4 @@
-"""Which settings of a job have an effect: of what kind of source, and of a job that follows. Others are refused."""
+"""Checks of a job's settings: settings that have no effect on its source, or without --follow, are refused."""
 
 import math
 from operator import attrgetter
@@ -14,7 +14,7 @@ LARGEST_BATCH_BYTES = 1 << 40
 
 
 class Setting(NamedTuple):
-    """A setting that only some jobs use. option: its name at the command line; field: in AggregateSettings."""
+    """A setting that only some jobs use. option: its name on the command line; field: in AggregateSettings."""
 
     option: str
     field: str
@@ -34,7 +34,7 @@ OF_FOLLOWING = (
 
 
 def check_settings(settings: "AggregateSettings", source: str, is_topic: bool) -> None:
-    """Raises MissionControlError where a setting has no effect on this job, or no job can have it."""
+    """Raises MissionControlError where a setting has no effect on this job, or is invalid for every job."""
     for setting in () if is_topic else OF_TOPICS:
         if _is_given(settings, setting):
             raise MissionControlError(

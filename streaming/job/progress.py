@@ -1,4 +1,4 @@
-"""How far a job has come, as its checkpoint says: read from beside, while the job may run."""
+"""The progress of a job as its checkpoint records it, for other processes, which may read it while the job runs."""
 
 import fcntl
 from collections.abc import Mapping
@@ -14,7 +14,11 @@ from streaming.sources.kafka.topic import is_topic
 
 @dataclass(frozen=True)
 class Position:
-    """A checkpoint's job. source, dataset, app: as it and its transactions call them; finished: micro-batches."""
+    """The progress of a checkpoint's job.
+
+    source, dataset: as the checkpoint names them; app: the name in the job's transactions; finished: the number of
+    finished micro-batches.
+    """
 
     folder: Path
     source: str
@@ -29,14 +33,15 @@ class Position:
 
     @property
     def topic_url(self) -> str | None:
-        """Where the topic was last reached; None where the job has not run since that is noted."""
+        """The URL at which the topic was last reached; None where no run of the job has recorded it."""
         path = self.folder / BROKERS
         return str(read_json(path)) if path.is_file() else None
 
     def offsets(self) -> dict[str, Any]:
-        """The topic's id as `topic` and, by partition, the message after those of the finished micro-batches.
+        """The topic's id as `topic` and, by partition, the offset after the messages of the finished micro-batches.
 
-        Where duplicates are dropped, also when those messages were received, see `aggregation.receipt.RECEIVED`.
+        Where duplicates are dropped, also the time up to which those messages were received, see
+        `aggregation.receipt.RECEIVED`.
         """
         return offsets_before(self.folder, self.finished)
 
@@ -63,7 +68,7 @@ class Position:
 
 
 def position_of(folder: Path) -> Position | None:
-    """The position of the job of a checkpoint's folder; None where there is no checkpoint."""
+    """The position of the job whose checkpoint is in a folder; None where there is no checkpoint."""
     path = folder / "checkpoint.json"
     if not path.is_file():
         return None
@@ -74,7 +79,7 @@ def position_of(folder: Path) -> Position | None:
 
 
 def read_identity(path: Path) -> Mapping[str, str]:
-    """What a checkpoint says of itself. Raises MissionControlError where it is damaged."""
+    """The identity that a checkpoint records. Raises MissionControlError where it is damaged."""
     identity = read_json(path)
     if not isinstance(identity, dict) or not all(
         isinstance(identity.get(name), str) for name in ("id", "source", "dataset")
@@ -84,5 +89,5 @@ def read_identity(path: Path) -> Mapping[str, str]:
 
 
 def app_of(checkpoint_id: str) -> str:
-    """The name that the transactions of a checkpoint's job bear."""
+    """The app name in the transactions of a checkpoint's job."""
     return f"missioncontrol {checkpoint_id}"

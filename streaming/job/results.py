@@ -1,4 +1,4 @@
-"""The sums and figures of a micro-batch, taken from the rows that its tasks made."""
+"""The sums and figures of a micro-batch, computed from the rows that its tasks made."""
 
 import json
 from collections import Counter as Tally
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sum_partials(partials: "DataFrame") -> "DataFrame":
-    """Partial sums added up by Spark, as sums.add_up does here: one row for each table and combination of keys."""
+    """Partial sums added up by Spark, as partial_sums.add_up does here: one row per table and combination of keys."""
     from pyspark.sql import functions
 
     sums = [functions.sum(column).alias(column) for column in (*contract.COUNTS, "bytes")]
@@ -23,14 +23,14 @@ def sum_partials(partials: "DataFrame") -> "DataFrame":
 
 
 def row_count(sums: "pa.Table", written: "dict[str, list[AddAction]] | None") -> int:
-    """How many rows a micro-batch adds, about."""
+    """About how many rows a micro-batch adds."""
     if written is None:
         return len(sums)
     return sum(json.loads(file.stats or "{}").get("numRecords", 0) for files in written.values() for file in files)
 
 
 def newest_submission(sums: "pa.Table") -> datetime | None:
-    """The newest submission of the pings that count; not later than now, whatever a client's clock says."""
+    """The newest submission of the accepted pings; never later than now, whatever a client's clock shows."""
     import pyarrow.compute as pc
 
     counted = sums.filter(pc.equal(sums["table"], contract.ERROR_AGGREGATES.name))
@@ -39,14 +39,14 @@ def newest_submission(sums: "pa.Table") -> datetime | None:
 
 
 def count_accepted(sums: "pa.Table") -> int:
-    """The pings that count."""
+    """The number of accepted pings."""
     import pyarrow.compute as pc
 
     return pc.sum(sums.filter(pc.equal(sums["table"], contract.ERROR_AGGREGATES.name))["count"]).as_py() or 0
 
 
 def tally_rejects(sums: "pa.Table", name: str) -> Tally[str]:
-    """Counts by reason of the rows of one kind."""
+    """The counts by reason in the rows of the named table."""
     import pyarrow.compute as pc
 
     rows = sums.filter(pc.equal(sums["table"], name))
@@ -57,7 +57,7 @@ def tally_rejects(sums: "pa.Table", name: str) -> Tally[str]:
 
 
 def count_bad_files(sums: "pa.Table") -> dict[str, dict[str, int]]:
-    """The rejects of each file that could not be read whole, by reason."""
+    """The rejects of each file that could not be read completely, by reason."""
     import pyarrow.compute as pc
 
     rows = sums.filter(pc.equal(sums["table"], contract.FILE_REJECTS)).select(["file", "reason", "count"])

@@ -1,4 +1,4 @@
-"""The run of a job: one micro-batch after the other until it is done or told to stop."""
+"""The run of a job: one micro-batch after another until it is done or a stop is requested."""
 
 import re
 import threading
@@ -45,11 +45,14 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 _POLL_SECONDS = 0.1
-STOP_SECONDS = 1.0  # a service manager ends Spark and this job at once, and either may hear of it first
+STOP_SECONDS = 1.0  # a service manager ends Spark and this job together, and either may get its signal first
 
 
 def require_pings(source: Source, follow: bool, on_notice: Callable[[str], None]) -> None:
-    """Raises MissionControlError where a source holds no files of pings; one that is followed may yet get some."""
+    """Raises MissionControlError where a source holds no ping files.
+
+    A source that is followed may still get some, so their absence is only reported.
+    """
     why = listing.why_nothing(source.url, source.patience) if isinstance(source, FileSource) else None
     if why is not None and follow:
         on_notice(f"{why}: waiting for one")
@@ -58,7 +61,7 @@ def require_pings(source: Source, follow: bool, on_notice: Callable[[str], None]
 
 
 class Run:
-    """One run of the stream: what it is told to do, and what it has done."""
+    """One run of the stream: its inputs, and what it has done so far."""
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class Run:
         self._rejected: Tally[str] = Tally()
 
     def run(self, spark: "SparkSession", on_progress: Callable[[Progress], None]) -> None:
-        """Reads, sums and appends until there is no more, or until told to stop."""
+        """Reads, sums and appends until there is nothing left to read, or until a stop is requested."""
         if not self._await_first_ping():
             self._has_read_all = not self._stop.is_set()
             return
@@ -101,7 +104,7 @@ class Run:
             while not self._stop.wait(_POLL_SECONDS) and query.isActive:
                 self._tell_trouble()
                 memory.look()
-                if not self._settings.follow:  # which has no end to be near to, and asking Spark is not free
+                if not self._settings.follow:  # following has no end to approach, and asking Spark costs time
                     on_progress(self._progress(spark, total))
             self._has_read_all = not query.isActive
         finally:
@@ -109,7 +112,7 @@ class Run:
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
 
     def _prepare_notes(self, spark: "SparkSession") -> None:
-        """Has the ids noted that the first micro-batch needs; without --dedupe, removes notes, for they grow stale."""
+        """Notes the ids that the first micro-batch needs; without --dedupe, removes notes, which become outdated."""
         if not self._settings.dedupe:
             forget(self._checkpoint.folder)
             return
@@ -128,14 +131,17 @@ class Run:
         }
 
     def require_pings(self, at_start: bool) -> None:
-        """Calls the function, at the start only for a checkpoint that knows no file: another may have one to end."""
+        """Calls the function of this name: at the end, only where nothing was read and the source is not followed.
+
+        At the start, only for a checkpoint that knows no file: another may have a micro-batch to finish.
+        """
         if self._stop.is_set():
             return
         if not (len(self._plan) if at_start else self._batches or self._settings.follow):
             require_pings(self._source, self._settings.follow, self._on_notice)
 
     def _passed_over(self) -> PassedOver:
-        """The ignored files that are known; an object store is not listed again for them."""
+        """The known ignored files; an object store is not listed again to find them."""
         if not isinstance(self._plan, FilePlan):
             return PassedOver()
         looks_again = self._settings.follow and not is_remote(self._source.identity)
@@ -148,7 +154,7 @@ class Run:
         self._trouble = trouble
 
     def _await_first_ping(self) -> bool:
-        """Whether there is or was anything to read."""
+        """Whether there is or was anything to read; when following, waits until there is."""
         while not self._stop.is_set():
             if self._plan.has_pings():
                 return True
@@ -158,12 +164,12 @@ class Run:
 
     @property
     def _committed(self) -> int:
-        """How many micro-batches the dataset holds for certain."""
+        """How many micro-batches the dataset certainly holds."""
         numbers = [writer.transaction(self._checkpoint.app) for writer in self._writers]
         return max((number for number in numbers if number is not None), default=0)
 
     def summary(self, seconds: float, start_seconds: float) -> Summary:
-        """What was read."""
+        """A summary of what was read."""
         rejected = dict(self._rejected.most_common())
         finished = self._settings.follow or self._has_read_all
         return Summary(
@@ -190,7 +196,7 @@ class Run:
         options = {**self._plan.options(), **self._reading_options(spark)}
         options["batch_rows"] = str(spill.BATCH_ROWS)
         spill_to = self._spill_before_shuffle(spark)
-        if spill_to is not None and not self._settings.dedupe:  # rows of deliveries are not those of a table
+        if spill_to is not None and not self._settings.dedupe:  # rows by delivery are not rows of a table
             options["spill_to"] = spill_to
         partials = spark.readStream.format(data_source.name()).options(**options).load()
         stream = partials.writeStream.foreachBatch(self._append)
@@ -202,7 +208,7 @@ class Run:
         return stream.trigger(availableNow=True).start()
 
     def _append(self, partials: "DataFrame", number: int) -> None:
-        """Sums a micro-batch and appends it to each table, once however often it comes."""
+        """Sums a micro-batch and appends it to each table exactly once, however often the micro-batch is repeated."""
         began = time.monotonic()
         if self._settings.dedupe:
             spark, notes = partials.sparkSession, self._checkpoint.folder / FOLDER
@@ -218,7 +224,7 @@ class Run:
                 self._checkpoint.sync(number)
                 for writer in self._writers:
                     rows = rows_of(writer.table, sums) if written is None else written[writer.table.name]
-                    # Messages of an aborted transaction sum to nothing, and yet the micro-batch must be known as done.
+                    # Messages of an aborted transaction have no sums, but the micro-batch must be recorded as done.
                     if len(rows) or (not len(sums) and writer.table is contract.ERROR_AGGREGATES):
                         newest = data_up_to if writer.table is contract.ERROR_AGGREGATES else None
                         writer.append(rows, number, self._checkpoint.app, newest, (source_app(self._source.identity),))
@@ -231,10 +237,11 @@ class Run:
                 raise
 
     def _sum(self, partials: "DataFrame", number: int) -> "tuple[pa.Table, dict[str, list[AddAction]] | None]":
-        """A micro-batch's sums, and the files that hold them where workers write.
+        """The sums of a micro-batch, and the files that hold them where workers write.
 
-        On one machine those whose rows are not too many to hold are added up here: of a small micro-batch Spark's
-        shuffle and second job would take longer than all the rest, and even of a large one they take longer than this.
+        On one machine, rows that are few enough to hold in memory are added up in this process. For a small
+        micro-batch, Spark's shuffle and second job would take longer than everything else; even for a large one they
+        take longer than adding up here.
         """
         spark, is_shared = partials.sparkSession, self._settings.write_from == "workers"
         context = spark.sparkContext
@@ -254,15 +261,15 @@ class Run:
         return sums, with_rows(sums, files, self._dataset)
 
     def _spill_to(self, spark: "SparkSession") -> str | None:
-        """The dataset, where tasks can write to it: on one machine, in an object store, or as the settings say."""
+        """The dataset where tasks can write to it: on one machine, in an object store or by the settings; else None."""
         is_seen = is_remote(self._dataset) or not is_cluster(spark.sparkContext.master or "")
         return self._dataset if is_seen or self._settings.write_from == "workers" else None
 
     def _spill_before_shuffle(self, spark: "SparkSession") -> str | None:
-        """As _spill_to, for tasks whose rows Spark shuffles: not on a cluster.
+        """As _spill_to, for tasks whose rows Spark shuffles; None on a cluster.
 
-        There such a task runs again where its output was lost with a machine, and would write other files, of which
-        some would be committed beside the first ones or instead of them.
+        On a cluster, such a task runs again where its output was lost with a machine. It would then write other files,
+        some of which would be committed beside the first ones or instead of them.
         """
         return None if is_cluster(spark.sparkContext.master or "") else self._spill_to(spark)
 
@@ -293,7 +300,7 @@ class Run:
         self._on_batch(Batch(number, read.files, pings, rejected, bad_files, size, seconds, commit_seconds, data_up_to))
 
     def _progress(self, spark: "SparkSession", total: int) -> Progress:
-        """What whole micro-batches and the finished tasks of the one that runs have read; the latter about."""
+        """What finished micro-batches, and about what the finished tasks of the running one, have read."""
         tracker = spark.sparkContext.statusTracker()
         stages = [tracker.getStageInfo(stage) for stage in sorted(tracker.getActiveStageIds())]
         shares = [stage.numCompletedTasks / stage.numTasks for stage in stages if stage]
@@ -302,13 +309,16 @@ class Run:
         return Progress(self._shown_bytes, total, self._pings)
 
     def _end(self, query: "StreamingQuery", *, is_gone: bool) -> None:
-        """Ends the stream between two commits, and raises what ended it before. is_gone: the Java that it ran in."""
+        """Ends the stream between two commits, and raises the error that ended it before.
+
+        is_gone: whether the Java process that it ran in has ended.
+        """
         with self._committing:
             self._is_ended = True
             if is_gone:
                 return
-            failure = str(query.exception() or "") if not query.isActive else ""  # Spark must live to tell
-        query.stop()  # waits for a micro-batch that has not begun to commit, and will not
+            failure = str(query.exception() or "") if not query.isActive else ""  # needs a running Spark
+        query.stop()  # waits for a micro-batch that has not begun to commit, and no longer can
         if self._error is not None:
             raise self._error
         if failure:
@@ -316,12 +326,12 @@ class Run:
 
 
 def _raise(failure: str) -> NoReturn:
-    """Raises what ended a stream."""
+    """Raises the error that ended a stream."""
     raise _failure_of(failure)
 
 
 def _failure_of(said: str) -> Exception:
-    """What ended a stream, of what Spark says of it."""
+    """The error that ended a stream, from Spark's message about it."""
     own = re.search(r"MissionControlError: (.*)", said)
     if own:
         return MissionControlError(own[1])

@@ -1,4 +1,4 @@
-"""What a job is told, and what it says of its micro-batches and of itself."""
+"""The settings of a job, and its reports on micro-batches, on progress and on the whole run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ WriteFrom = Literal["driver", "workers"]
 
 @dataclass(frozen=True)
 class AggregateSettings:
-    """How to run. trigger_seconds: how often to look for new files when following.
+    """How to run a job. trigger_seconds: how often to look for new files when following.
 
     checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
-    the dataset holds already. max_batch_bytes: how much a micro-batch reads at most; None: what suits the source.
-    topic: of a source that is one. maintains: when following, tends the dataset beside the stream.
+    the dataset already holds. max_batch_bytes: how much a micro-batch reads at most; None: the source's default.
+    topic: settings for a source that is a topic. maintains: when following, maintain the dataset beside the stream.
     dedupe: pings of a topic that are delivered twice within an hour count once. spark_config: Spark's own settings;
-    environment: the archive that a cluster's executors run in; write_from: who writes the tables' files, "workers"
-    where so many rows would keep the driver busy and all machines see the dataset. The driver commits them.
-    products: to be counted and kept in the dataset, besides those that it and the package know.
+    environment: the archive that a cluster's executors run in; write_from: which processes write the tables' files,
+    "workers" where the driver would be busy with so many rows and all machines see the dataset. The driver always
+    commits the files. products: to be counted and stored in the dataset, besides those that it and the package know.
     """
 
     master: str = "local[*]"
@@ -49,7 +49,7 @@ class Batch:
     """A micro-batch that was appended.
 
     files: None where pings do not come in files; rejected: by reason; bad_files: reasons by file; bytes: of documents;
-    commit_seconds: how many of its seconds the appends to all tables took.
+    commit_seconds: how many of `seconds` the appends to all tables took.
     """
 
     number: int
@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Progress:
-    """Bytes read and to be read, of files or of messages; the pings counted so far."""
+    """Bytes read so far and bytes to read in total, of files or of messages; the pings counted so far."""
 
     done_bytes: int
     total_bytes: int
@@ -74,10 +74,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run read. seconds: all of it; start_seconds: until Spark was up; bytes: of documents, unpacked.
+    """What a run read. seconds: of the whole run; start_seconds: until Spark was up; bytes: of documents, unpacked.
 
-    finished: False where a run that does not follow was stopped before it had read all that was there.
-    passed_over: files that were not read because of what they are or what they are called.
+    finished: False where a run that does not follow was stopped before it had read everything.
+    passed_over: files that were ignored because of their type or their name.
     """
 
     pings: int

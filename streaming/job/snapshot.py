@@ -1,4 +1,4 @@
-"""What the stream beside a backfill has counted, read at one moment and the same in all tables."""
+"""A snapshot of what the stream beside a backfill has counted, at one moment and consistent across all tables."""
 
 import threading
 import time
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 BACKFILLED = "missioncontrol.backfilled"
-"""The day that a commit replaced, under this key of its metadata."""
-MOST_DAY_ROWS = 40_000_000  # of a table's day, which is added up in memory: some 0.25 kB each
-SETTLE_SECONDS = 60.0  # how long a stream may take to end the micro-batch that it is in
-PATIENT_SECONDS = 2.0  # before it is said that it is waited for
-BEHIND_BY = timedelta(hours=1)  # a stream has a day behind it when its data are that much newer than its end
-LOST = ("file_vanished", "file_unreadable", "messages_lost")  # rejects that say that the source is not whole
+"""The key in a commit's metadata of the day that the commit replaced."""
+MOST_DAY_ROWS = 40_000_000  # in a table's day, which is added up in memory, at some 0.25 kB a row
+SETTLE_SECONDS = 60.0  # how long a stream may take to finish its current micro-batch
+PATIENT_SECONDS = 2.0  # a longer wait is reported
+BEHIND_BY = timedelta(hours=1)  # a stream is past a day when its data are this much newer than the day's end
+LOST = ("file_vanished", "file_unreadable", "messages_lost")  # rejects that show that the source is incomplete
 LOST_FILES_NAMED = 5
 _Result = TypeVar("_Result")
 
 
 @dataclass
 class ListedFiles(FileSource):
-    """Files that were listed and found to be there."""
+    """Files that were already listed and found to exist."""
 
     def check(self, stop: threading.Event, say: Say) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 def stream_position(dataset: str, settings: AggregateSettings) -> Position | None:
-    """Where the stream that fills the dataset is, by its checkpoint; None where none is known."""
+    """The position of the stream that fills the dataset, from its checkpoint; None where no checkpoint is known."""
     if settings.checkpoint is None and is_remote(dataset):
         return None
     folder = checkpoint_folder(dataset, settings)
@@ -62,7 +62,7 @@ def stream_position(dataset: str, settings: AggregateSettings) -> Position | Non
 
 
 def snapshot(look: "Callable[[], Snapshot | None]", dataset: str, patience: Patience, say: Say) -> "Snapshot":
-    """What is seen at one moment between two micro-batches of the stream."""
+    """The snapshot that look returns between two micro-batches of the stream; waits for the current one to end."""
     began, has_said = None, False
     while True:
         seen = patiently(look, dataset, patience)
@@ -83,9 +83,9 @@ def snapshot(look: "Callable[[], Snapshot | None]", dataset: str, patience: Pati
 
 
 def look(dataset: str, position: Position | None, source: str) -> "Snapshot | None":
-    """The dataset as it is; None where its stream is in a micro-batch.
+    """A snapshot of the dataset as it is now; None where its stream is in a micro-batch.
 
-    All that only the log tells is asked at once: upkeep forgets it in minutes.
+    Everything that only the log holds is read at once, because maintenance deletes it within minutes.
     """
     position = position and position_of(position.folder)
     tables = open_all(dataset)
@@ -107,8 +107,9 @@ def look(dataset: str, position: Position | None, source: str) -> "Snapshot | No
 class Snapshot:
     """A dataset as it was at one moment.
 
-    tables: None for those that were not there yet; data_up_to: the newest submission in it; knows_source: whether it
-    holds pings of what is counted anew; replaced: how often rows of a table had been, by REPLACED_APP.
+    tables: None for tables that did not exist yet; data_up_to: the newest submission in the dataset; knows_source:
+    whether it holds pings of the source that is counted anew; replaced: how often rows of a table had been replaced, by
+    REPLACED_APP.
     """
 
     tables: "Mapping[str, DeltaTable | None]"
@@ -119,7 +120,7 @@ class Snapshot:
     _kept: dict[tuple[str, date], Path] = field(default_factory=dict)
 
     def keep_sums(self, days: Sequence[date], folder: Path, patience: Patience) -> None:
-        """Writes the sums of days into a folder: upkeep may remove the files that hold them before they are wanted."""
+        """Writes the sums of days into a folder, because maintenance may remove the files that hold them too early."""
         import pyarrow.parquet as pq
 
         for table in contract.TABLES:
@@ -131,7 +132,7 @@ class Snapshot:
                 pq.write_table(sums, self._kept[table.name, day])
 
     def is_replaced(self, table: contract.Table, day: date, now: "DeltaTable | None") -> bool:
-        """Whether another backfill has replaced a day of a table since."""
+        """Whether another backfill has replaced a day of a table since the snapshot."""
         number = None if now is None else now.transaction_version(mark(day))
         before = self.replaced.get(table.name)
         return number is not None and (before is None or number > before)
@@ -141,7 +142,7 @@ class Snapshot:
         return {day for _, day in self._kept}
 
     def sums(self, table: contract.Table, day: date) -> "pa.Table":
-        """The sums of a day, as they were kept."""
+        """The kept sums of a day; empty where none were kept."""
         import pyarrow.parquet as pq
 
         kept = self._kept.get((table.name, day))
@@ -159,20 +160,21 @@ def check_can_be_held(handle: "DeltaTable | None", table: contract.Table, day: d
 
 
 def newest_known_submission(table: "DeltaTable | None") -> datetime | None:
-    """The newest submission that a table's commits name; None where there is no table or none does."""
+    """The newest submission that a table's commits record; None where there is no table or no commit records one."""
     said = None if table is None else said_up_to(table)
     return None if said is None else datetime.fromisoformat(said).astimezone(UTC)
 
 
 def patiently(read: Callable[[], _Result], url: str, patience: Patience) -> _Result:
-    """What is read of a table, tried again for as long as patience lasts."""
+    """The result of a read from a table, retried until the timeout of `patience`."""
     return persist(lambda _: read(), url, patience, to="read")
 
 
 def without_waiting(pings: Source, position: Position | None, folder: Path) -> tuple[Source, bool]:
-    """The source without what the stream has not counted yet, and whether there is nothing else that it may yet count.
+    """The source without pings that the stream has not counted yet, and whether it surely has counted all the others.
 
-    Where the two have nothing in common that is the whole source as it is now, and nobody knows.
+    Where source and stream have nothing in common, this is the whole source as it is now, and False: it is unknown
+    which of its pings the stream may still count.
     """
     if isinstance(pings, TopicSource):
         if position is None or position.source != pings.identity:
@@ -182,7 +184,7 @@ def without_waiting(pings: Source, position: Position | None, folder: Path) -> t
     kept, is_known = list_files(pings.url, pings.patience), False
     if position is not None and not position.is_topic:
         counted = position.counted_files()
-        theirs = list_files(position.source, pings.patience)  # listed later: what is in both is among them
+        theirs = list_files(position.source, pings.patience)  # listed later, so it includes every file that is in both
         waiting = {name for file in theirs if not file.is_among(counted) for name in file.names}
         kept = [file for file in kept if not file.is_among(waiting)]
         is_known = all(file.is_among(counted) for file in kept)
@@ -190,7 +192,7 @@ def without_waiting(pings: Source, position: Position | None, folder: Path) -> t
 
 
 def check_finished(pings: Source, until: date, began: Snapshot) -> None:
-    """Raises MissionControlError where the stream may yet count pings that are in the source too."""
+    """Raises MissionControlError where the stream may still count pings that are in the source too."""
     anyway = "To replace them anyway, and risk pings that count twice: --unfinished"
     if began.knows_source:
         raise MissionControlError(
@@ -213,5 +215,5 @@ def end_of(day: date) -> datetime:
 
 
 def mark(day: date) -> str:
-    """The transaction that says when a day was replaced last, by the number of REPLACED_APP; it outlives the log."""
+    """The transaction that records a day's last replacement, by the number of REPLACED_APP; it outlives the log."""
     return f"missioncontrol backfilled {day}"

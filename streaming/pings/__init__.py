@@ -1,1 +1,1 @@
-"""A ping: bytes in, a record or the reason of its rejection out."""
+"""Reads a ping: bytes in, a record or the reason for its rejection out."""

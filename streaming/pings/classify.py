@@ -1,22 +1,23 @@
-"""What a document counts as, or the reason why it does not count.
+"""Classifies documents: the ping that a document counts as, or the reason why it does not count.
 
-The documents are those of the telemetry pipeline, within the ingestion envelope or bare. Where the envelope is missing
-or silent, this stands in for it, the first that is there:
+Documents are those of the telemetry pipeline, with or without the ingestion envelope. Where the envelope or a value in
+it is missing, the first fallback that is present is used:
 
-| what | in the envelope | stands in for it |
+| value | in the envelope | fallbacks |
 |-|-|-|
 | kind | `metadata.document_namespace`, else `telemetry`; `metadata.document_type` | `type`; see `Kind.bare_keys` |
 | submission | `submission_timestamp` | `Envelope.submitted_at`; `creationDate`; `created`; the time of receipt |
 | country | `normalized_country_code`, `metadata.geo.country` | `Envelope.country`; else `??` |
-| application, channel | `normalized_app_name`, `normalized_channel` | what the kind of ping says of its sender |
+| application, channel | `normalized_app_name`, `normalized_channel` | what the kind of ping reports about its sender |
 
-What a ping says in sections that its kind does not have does not count. Receipt is not compared with submission, for a
-file's time may be any, and a topic may be filled from an archive. A document that is rejected counts at the time in the
-envelope or `Envelope.submitted_at`, else at that of receipt: what its client says is not used.
+Values in sections that a ping's kind does not have do not count. The time of receipt is not compared with the
+submission, because a file can have any time, and a topic may be filled from an archive. A rejected document counts at
+the time in the envelope or `Envelope.submitted_at`, otherwise at the time of receipt: times from its client are not
+used.
 
-What is not read is not checked beyond having the form of JSON; its text need not be UTF-8 and may hold half a surrogate
-pair. A byte order mark before a document is ignored. A whole number has neither fraction nor exponent, as the draft
-of JSON Schema that the schemas name (04) says: 3600.0 is none.
+Values that are not read are only checked for JSON syntax; their text need not be UTF-8 and may hold half a surrogate
+pair. A byte order mark before a document is ignored. A whole number has neither fraction nor exponent, as defined in
+the draft of JSON Schema that the schemas name (04): 3600.0 is not a whole number.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,8 +44,8 @@ _UNKNOWN = "unknown"
 class Ping(Struct, gc=False, frozen=True):
     """A ping that counts. dimensions: in the order of contract.DIMENSIONS; experiments: (id, branch) pairs.
 
-    document_type: the name of its kind. submitted_us: microseconds since 1970. document_id: the envelope's; "" where
-    it has none.
+    document_type: the name of its kind. submitted_us: microseconds since 1970. document_id: the id in the envelope; ""
+    where there is none.
     """
 
     document_type: str
@@ -58,9 +59,9 @@ class Ping(Struct, gc=False, frozen=True):
 class Rejected(Struct, gc=False, frozen=True):
     """A document that does not count and why (a key of REASONS).
 
-    submitted_us: microseconds since 1970, of the envelope or of Envelope.submitted_at; None where neither tells it: the
-    client's own `creationDate` or `created` does not count here, so that a stranger cannot choose the window, and with
-    it the partition, of a document that is rejected.
+    submitted_us: microseconds since 1970, from the envelope or Envelope.submitted_at; None where neither has it. The
+    client's own `creationDate` or `created` is not used here, so that untrusted input cannot choose the window, and
+    with it the partition, of a rejected document.
     """
 
     reason: str
@@ -69,9 +70,9 @@ class Rejected(Struct, gc=False, frozen=True):
 
 
 class Classifier:
-    """Tells what documents count as. envelope: what stands in for a missing one; products: those that are counted.
+    """Classifies documents. envelope: used where a document has none; products: the products that are counted.
 
-    Raises MissionControlError where the envelope's channel is none of theirs.
+    Raises MissionControlError where the envelope's channel belongs to none of the products.
     """
 
     def __init__(self, envelope: Envelope, products: contract.Products = contract.PACKAGED_PRODUCTS) -> None:
@@ -82,7 +83,7 @@ class Classifier:
         self._system = lru_cache(8192)(partial(validation.system, products))
 
     def classify(self, record: Any, document: bytes, received_at_us: int) -> Ping | Rejected:
-        """What a document counts as whose record, or error, decode_document gave.
+        """Classifies a document, given the record or error that decode_document returned for it.
 
         received_at_us: microseconds since 1970, the submission of a ping that carries no time of its own.
         """
@@ -129,7 +130,7 @@ class Classifier:
         return Ping(kind.name, submitted_us, dimensions, experiments, counts, record.document_id)
 
     def _submitted_us(self, record: Any, received_at_us: int) -> int | None:
-        """The submission, or what stands in for it, in microseconds since 1970; None when it is no time of now."""
+        """The submission or its fallback, in microseconds since 1970; None when it is not a time of this century."""
         submitted_us: int | None = received_at_us
         if record.submission_timestamp:
             submitted_us = validation.microseconds(record.submission_timestamp)
@@ -140,11 +141,11 @@ class Classifier:
         return submitted_us if submitted_us is not None and validation.is_submission_time(submitted_us) else None
 
     def _rejected_us(self, record: Any, submitted_us: int | None) -> int | None:
-        """The submission of a rejected document; None where only its client tells it."""
+        """The submission of a rejected document; None where only its client reports one."""
         return submitted_us if record.submission_timestamp or self._envelope.submitted_us is not None else None
 
     def _unreadable(self, document: bytes, received_at_us: int, error: Exception) -> Rejected:
-        """Why a document could not be decoded, and as far as it can be told, what it is and when it was submitted."""
+        """Why a document could not be decoded and, where they can be found, its kind and submission."""
         reason = textual_fault(document, error)
         if reason == "not_an_object":
             return Rejected(reason, submitted_us=self._envelope.submitted_us)
@@ -161,18 +162,18 @@ class Classifier:
 
 @lru_cache(64)
 def classifier_of(envelope: Envelope, products: contract.Products = contract.PACKAGED_PRODUCTS) -> Classifier:
-    """A classifier, the same one each time: what it knows of builds and systems serves the next task too."""
+    """A classifier, cached so that its caches of builds and systems also serve the next task."""
     return Classifier(envelope, products)
 
 
 def check_channel(envelope: Envelope, products: contract.Products) -> None:
-    """Raises MissionControlError where an envelope's channel is none of any product's."""
+    """Raises MissionControlError where an envelope's channel belongs to no product."""
     if envelope.channel is not None and envelope.channel not in products.channel_names:
         raise unknown_name("channel", envelope.channel, products.channel_names)
 
 
 class _KindReader:
-    """What is declared of a kind of ping, ready to be read out of documents."""
+    """The declarations for a kind of ping, prepared for reading documents."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
@@ -184,7 +185,7 @@ class _KindReader:
             self.more_dimensions = self._read_dimensions
 
     def count(self, document: Any) -> Counts | str:
-        """What a document adds, or the reason why it adds nothing."""
+        """What a document adds to the counts, or the reason why it adds nothing."""
         for nothing, get, why in self._required:
             if get(document) is nothing:
                 return why
@@ -195,12 +196,12 @@ class _KindReader:
         return tuple([each.read(document) for each in self._dimensions])
 
     def invalid_dimensions(self, document: Any) -> set[str]:
-        """The further dimensions that a document does not say in a known form."""
+        """The dimensions declared with JSON pointers whose value in a document has no known form."""
         return {each.name for each in self._dimensions if each.read(document) is None}
 
 
 class _DimensionReader:
-    """Finds a dimension that declares where it stands in documents of a kind."""
+    """Reads a dimension that is declared with JSON pointers from documents of a kind."""
 
     def __init__(self, dimension: contract.Dimension, kind: Kind) -> None:
         self.name, self._missing = dimension.name, dimension.missing
@@ -210,7 +211,7 @@ class _DimensionReader:
         self._get = attrgetter(attribute_of(at)) if at else None
 
     def read(self, document: Any) -> str | None:
-        """The value; None where it is not of the dimension's form."""
+        """The value; None where it is invalid and the ping is rejected for that."""
         text = self._get(document) if self._get else ""
         if not text:
             return self._missing
@@ -228,7 +229,7 @@ def _reasons(
     system: validation.System,
     experiments: Enrolments | None,
 ) -> Iterator[str]:
-    """All that is wrong with a ping, as keys of REASONS."""
+    """All faults of a ping, as keys of REASONS."""
     if isinstance(counts, str):
         yield counts
     if experiments is None:
@@ -246,7 +247,7 @@ def _reasons(
 
 
 def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | Rejected:
-    """The ping that a document is, or why it is none. Pure; raises nothing, whatever the bytes.
+    """The ping in a document, or why it is rejected. Pure; raises nothing, whatever the bytes.
 
     received_at_us: microseconds since 1970, the submission of a ping that carries no time of its own.
     """

@@ -1,4 +1,4 @@
-"""Bytes in, the record of a document out, or why there is none."""
+"""Decodes documents: bytes in, the record of a document or the reason why there is none out."""
 
 import re
 
@@ -20,13 +20,13 @@ _NAMESPACE_IN_TEXT = re.compile(rb'"document_namespace"\s*:\s*"([\w-]{1,100})"',
 
 
 def decode_document(document: bytes) -> "documents.Document | Exception":
-    """The record of a document, or why there is none. Pure; raises nothing, whatever the bytes."""
+    """The record of a document, or the error that prevents one. Pure; raises nothing, whatever the bytes."""
     if len(document) > MAX_PING_BYTES:
         return TOO_LARGE
     try:
         return _DECODER.decode(document)
     except msgspec.ValidationError as error:
-        return error.with_traceback(None)  # which would hold what its callers hold
+        return error.with_traceback(None)  # a traceback keeps the objects of its callers alive
     except msgspec.DecodeError as error:
         decodable = as_decodable(document)
         return error.with_traceback(None) if decodable == document else _decode_again(decodable)
@@ -35,7 +35,7 @@ def decode_document(document: bytes) -> "documents.Document | Exception":
 
 
 def _decode_again(document: bytes) -> "documents.Document | Exception":
-    """The record of a document of which as_decodable had to change something, or why there is none."""
+    """The record of a document that as_decodable has changed, or the error that prevents one."""
     try:
         return _DECODER.decode(document)
     except _UNREADABLE as error:
@@ -43,7 +43,7 @@ def _decode_again(document: bytes) -> "documents.Document | Exception":
 
 
 def textual_fault(document: bytes, error: Exception) -> str | None:
-    """Why a document that gave an error is no JSON object, a key of REASONS; None when it is one."""
+    """Why a document that gave an error is not a JSON object, as a key of REASONS; None when it is one."""
     if error is TOO_LARGE:
         return "too_large"
     if isinstance(error, RecursionError):
@@ -60,7 +60,7 @@ def textual_fault(document: bytes, error: Exception) -> str | None:
 
 
 def kind_in_text(document: bytes) -> Kind | None:
-    """The kind of ping that a document seems to be that is not JSON, by the first words that say so."""
+    """The probable kind of a document that is not JSON, by the first type and namespace in its text."""
     said = _TYPE_IN_TEXT.search(document)
     if not said:
         return None

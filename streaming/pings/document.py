@@ -1,4 +1,4 @@
-"""The record that documents of all kinds are decoded into: the envelope, each kind's sections, what measures name."""
+"""The record for documents of all kinds: envelope, sections of each kind, fields of measures and dimensions."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,7 +20,7 @@ _TEXT: Field = (Text, "")
 
 
 def _declared_fields() -> dict[tuple[str, ...], Field]:
-    """What measures and dimensions name, by the keys that lead to it."""
+    """The fields that measures and dimensions name, by the keys that lead to them."""
     named: dict[tuple[str, ...], Field] = {}
     for measure in contract.MEASURES:
         for source in measure.sources:
@@ -35,12 +35,12 @@ def _declared_fields() -> dict[tuple[str, ...], Field]:
 
 Document: Any = merged("Document", [Enveloped, *(kind.sections for kind in KINDS)], _declared_fields())
 NOTHING = Document()
-"""A document that says nothing: what stands in it, stands in documents that lack it."""
+"""An empty document: its values are the ones that a document has where it lacks a field."""
 _FIELDS = {each.encode_name: each for each in fields(Document)}
 
 
 def attribute_of(pointer: str) -> str:
-    """The dotted attribute of a Document that holds what stands at the end of a JSON pointer."""
+    """The dotted attribute of a Document for the value at a JSON pointer."""
     return attribute_at(Document, pointer)
 
 
@@ -48,7 +48,7 @@ EventReader = Callable[[Any], Events | str]
 
 
 def event_reader(kind: Kind) -> EventReader:
-    """What finds the events of measures in documents of a kind: them, or the reason against their numbers."""
+    """A function that finds the events of measures in documents of a kind, or the reason to reject their counts."""
     counts = _count_readers(kind)
     find_event = _find_event(kind)
 
@@ -71,9 +71,9 @@ _CountReader = tuple[Callable[[Any], Any], Any, Callable[[Any], tuple[int, ...]]
 
 
 def _count_readers(kind: Kind) -> list[_CountReader]:
-    """For each object that holds counts: how to get at it, what it is without any, how to read them, their places.
+    """For each object that holds counts: its getter, its value without any, the getter and the places of the counts.
 
-    Of most pings no histogram is counted, which one comparison of all of them tells.
+    Most pings have no histogram that is counted. One comparison of the whole object detects this.
     """
     by_container: dict[str, list[tuple[str, int]]] = {}
     for place, measure in enumerate(contract.MEASURES):
@@ -102,7 +102,7 @@ def _tuple_getter(*attributes: str) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _find_event(kind: Kind) -> Callable[[Any], Events] | None:
-    """What says of which measures a document of a kind is an event; None where none is declared."""
+    """A function that gives the measures of which a document is an event; None where none is declared."""
     declared = [
         (place, source)
         for place, measure in enumerate(contract.MEASURES)
@@ -130,9 +130,10 @@ def _is_event(source: contract.Event, said: dict[str, str]) -> bool:
 
 
 def kind_of(document: Any) -> Kind | None:
-    """The kind that a document says it is of; None where that is none that is counted.
+    """The kind that a document names; None where this kind is not counted.
 
-    Without a namespace it is one of the oldest, `telemetry`; without a type the keys at its top tell.
+    A document without a namespace is of one of the oldest kinds, those in `telemetry`. A document without a type is
+    recognised by its top-level keys.
     """
     metadata = document.metadata
     said = metadata.document_type or document.type
@@ -145,11 +146,12 @@ def _kind_by_keys(has: Callable[[str], bool]) -> Kind | None:
     return next((kind for kind in KINDS if kind.bare_keys and all(map(has, kind.bare_keys))), None)
 
 
-# Documents that could not be decoded: what tells their kind and time is looked at, whatever the types of the values.
+# Documents that could not be decoded: only what identifies their kind and time is read, whatever the types of the
+# values.
 
 
 class LenientMetadata(Record, frozen=True):
-    """`metadata`, of which nothing but the kind is looked at."""
+    """`metadata`, of which only the kind is read."""
 
     document_namespace: Raw = Raw()
     document_type: Raw = Raw()
@@ -169,9 +171,9 @@ _LENIENT_DECODER = msgspec.json.Decoder(_Lenient)
 
 
 def read_leniently(document: bytes) -> Any:
-    """A Document of the same kind and time as a JSON object that cannot be decoded into one; nothing else of it.
+    """A Document with the kind and time of a JSON object that cannot be decoded into one, and nothing else of it.
 
-    Text where text stood, else nothing; of keys that tell a kind it is enough that something stands there.
+    Values other than text count as missing. For keys that identify a kind, a value of any type is enough.
     """
     lenient: Any = _LENIENT_DECODER.decode(document)
     namespace, type_ = _said_by_metadata(lenient.metadata)
@@ -195,7 +197,7 @@ def _said_by_metadata(metadata: Raw) -> tuple[str, str]:
 
 
 def _text(value: Raw) -> str:
-    """The text that JSON holds; nothing where it holds something else, or there is none."""
+    """The text in a JSON value; "" where it is not text, or missing."""
     try:
         return msgspec.json.decode(value, type=str) if value else ""
     except msgspec.MsgspecError:
@@ -203,7 +205,7 @@ def _text(value: Raw) -> str:
 
 
 def _stands(value: Raw, key: str) -> bool:
-    """Whether something stands at a key, of whichever type."""
+    """Whether a key has a value, of any type."""
     if not value:
         return False
     try:

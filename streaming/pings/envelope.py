@@ -1,4 +1,4 @@
-"""The envelope that an ingestion pipeline puts a document into, and what stands in for one."""
+"""The envelope that an ingestion pipeline adds to a document, and the values used where there is none."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from streaming.pings.record import Record, Text
 
 
 class Uri(Record, frozen=True):
-    """`metadata.uri`: what stands in the path a ping is posted to."""
+    """`metadata.uri`: parts of the path to which a ping is posted."""
 
     app_name: Text = ""
     app_version: Text = ""
@@ -37,7 +37,7 @@ class Metadata(Record, frozen=True):
 
 
 class Enveloped(Record, frozen=True):
-    """What is read of a document of any kind: the envelope (telemetry-ingestion.1), and what can stand in for it."""
+    """The fields that are read of documents of any kind: the envelope (telemetry-ingestion.1) and its fallbacks."""
 
     submission_timestamp: Text = ""
     normalized_app_name: Text = ""
@@ -52,9 +52,9 @@ class Enveloped(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Envelope:
-    """What stands in for the envelope of documents that have none: see the head of `classify`.
+    """Values for documents without an envelope: see the module docstring of `classify`.
 
-    Raises MissionControlError on a country that is not a known one, or a time of no submission.
+    Raises MissionControlError for an unknown country, or for a time that cannot be a submission.
     """
 
     channel: str | None = None
@@ -74,5 +74,5 @@ class Envelope:
 
     @cached_property
     def submitted_us(self) -> int | None:
-        """submitted_at in microseconds since 1970, UTC unless it says otherwise."""
+        """submitted_at in microseconds since 1970; UTC where it has no offset."""
         return None if self.submitted_at is None else validation.microseconds(self.submitted_at.isoformat())

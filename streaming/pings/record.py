@@ -1,7 +1,7 @@
-"""Typed records of JSON objects: written by hand, merged, and with further fields at the end of JSON pointers.
+"""Typed records of JSON objects: written by hand, merged, and extended by fields at JSON pointers.
 
-One record serves all kinds of ping: a document's kind often stands at its end, and telling the kinds apart first would
-mean reading each document twice.
+One record serves all kinds of ping: a document's kind is often at its end, and finding the kind first would mean
+reading each document twice.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,15 +17,15 @@ from msgspec.structs import FieldInfo, fields
 MAX_TEXT = 200
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Field = tuple[Any, Any]
-"""The type and the default of what stands at a key."""
+"""The type and the default of the value at a key."""
 
 
 class Record(Struct, gc=False, frozen=True):
-    """A JSON object; only the fields that are named are read, and each has a default."""
+    """A JSON object; only the declared fields are read, and each has a default."""
 
 
 def keys_of(pointer: str) -> tuple[str, ...]:
-    """The keys along a JSON pointer (RFC 6901), which leads through objects only."""
+    """The keys along a JSON pointer (RFC 6901), which must lead through objects only."""
     empty, *keys = pointer.split("/")
     if empty or not keys:
         raise ValueError(f"a JSON pointer begins with /, {pointer!r} does not")
@@ -33,9 +33,9 @@ def keys_of(pointer: str) -> tuple[str, ...]:
 
 
 def merged(name: str, records: Iterable[type[Record]], more: Mapping[tuple[str, ...], Field]) -> type[Record]:
-    """A record that reads what some records read, and more: fields at the end of the keys that lead to them.
+    """A record that reads the fields of several records, and more: further fields by the keys that lead to them.
 
-    A record that needs no change is returned as it is. Raises TypeError where two read the same key differently.
+    A record that needs no change is returned as it is. Raises TypeError where two declare the same key differently.
     """
     records = list(dict.fromkeys(records))
     if len(records) == 1 and not more:
@@ -54,7 +54,7 @@ def merged(name: str, records: Iterable[type[Record]], more: Mapping[tuple[str, 
 
 @dataclass
 class _Key:
-    """What some records, and the rest of pointers, say of a key."""
+    """What several records, and the rest of pointers, declare for a key."""
 
     attribute: str
     plain: list[Field] = dataclass_field(default_factory=list)
@@ -71,7 +71,7 @@ class _Key:
             self.plain.append((declared.type, default))
 
     def field(self, name: str, key: str) -> Field:
-        """Its type, and msgspec's field with its default."""
+        """The key's type, and the msgspec field with its default."""
         below = {keys: said for keys, said in self.more.items() if keys}
         plain = [*self.plain, *(said for keys, said in self.more.items() if not keys)]
         if (plain and (self.objects or below)) or any(each != plain[0] for each in plain):
@@ -85,7 +85,7 @@ class _Key:
 
 
 def attribute_at(record: type[Record], pointer: str) -> str:
-    """The dotted attribute of a record that holds what stands at the end of a JSON pointer."""
+    """The dotted attribute of a record for the value at a JSON pointer."""
     names = []
     type_: Any = record
     for key in keys_of(pointer):

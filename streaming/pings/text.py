@@ -1,11 +1,11 @@
-"""Forms of sound JSON text that the JSON decoder refuses, put into forms that it takes."""
+"""Converts forms of valid JSON text that the JSON decoder rejects into forms that it accepts."""
 
 import re
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 # A run of backslashes, the escape of a surrogate, and the escape of a low surrogate that follows it. The lookbehind is
-# false within a run of backslashes: without it, a long run would be searched anew from each of its backslashes.
+# false within a run of backslashes: without it, a long run would be searched again from each of its backslashes.
 _SURROGATES = re.compile(
     rb"(?P<before>\\(?<!\\\\)\\*)u[dD](?P<half>[89abAB]|[c-fC-F])[0-9a-fA-F]{2}(?P<low>\\u[dD][c-fC-F][0-9a-fA-F]{2})?"
 )
@@ -13,18 +13,17 @@ _NOT_UTF8 = b"\xff"
 
 
 def without_marks(text: bytes) -> bytes:
-    """Text without the byte order marks that it begins with, nor the blanks around them; else as it is."""
+    """Text without leading byte order marks and the blanks around them; unchanged where there are none."""
     while (stripped := text.lstrip(_BLANKS)).startswith(BYTE_ORDER_MARK):
         text = stripped.removeprefix(BYTE_ORDER_MARK).lstrip(_BLANKS)
     return text
 
 
 def as_decodable(document: bytes) -> bytes:
-    """The document without byte order marks before it, and with a byte that is not UTF-8 for each lone surrogate.
+    """The document without leading byte order marks, and with a byte that is not UTF-8 for each lone surrogate.
 
-    JSON's grammar allows the escape of one half of a surrogate pair, such as `\\ud83d`; msgspec refuses it wherever it
-    stands. A byte that is not UTF-8 it refuses only in text that is read. A document that needs no change is returned
-    as it is.
+    JSON's grammar allows the escape of one half of a surrogate pair, such as `\\ud83d`; msgspec rejects it everywhere.
+    It rejects a byte that is not UTF-8 only in text that is read. A document that needs no change is returned as it is.
     """
     document = without_marks(document)
     if b"\\ud" in document or b"\\uD" in document:

@@ -1,7 +1,7 @@
-"""The known forms of what pings say of themselves: text from strangers in, the dataset's dimensions or a reason out.
+"""Validates the values in pings: untrusted text in, the dataset's dimensions or a reason out.
 
-All functions are pure. Those that are cached see the same few strings again and again, none of them longer than
-MAX_TEXT (see `record`), so that no stranger can fill the memory.
+All functions are pure. The cached ones see the same few strings again and again, none of them longer than MAX_TEXT (see
+`record`), so that untrusted input cannot fill the memory.
 """
 
 import re
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from streaming import contract
 
-# The one form of a version, for pings and calendars: its numbers, then its stage and the number of that, or esr.
+# The form of versions in pings and calendars: numbers, then a stage with its number, or esr.
 VERSION = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,4}){1,3})(?:(a|b|rc)([0-9]{1,3})|(esr))?", re.ASCII)
 _BUILD_ID = re.compile(r"[0-9]{14}", re.ASCII)
 _BUILD_TEXT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,39}", re.ASCII)
@@ -25,7 +25,7 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 
 
 def microseconds(text: str) -> int | None:
-    """Microseconds since 1970 of a time as `moment` reads it, UTC unless it names an offset; None when it is none."""
+    """Microseconds since 1970 of a time that `moment` reads, UTC where it has no offset; None when it is no time."""
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
@@ -39,9 +39,10 @@ def microseconds(text: str) -> int | None:
 
 
 def moment(text: str) -> datetime | None:
-    """The time that text names in a form of ISO 8601 or RFC 3339; without time zone where it names no offset.
+    """The time in a text of ISO 8601 or RFC 3339; without a time zone where the text has no offset.
 
-    None for what is no time. A leap second is the second after it, as in POSIX: 23:59:60Z is 00:00:00Z of the next day.
+    None for a text that is not a time. A leap second is the second after it, as in POSIX: 23:59:60Z is 00:00:00Z of the
+    next day.
     """
     try:
         return datetime.fromisoformat(text)
@@ -50,7 +51,7 @@ def moment(text: str) -> datetime | None:
 
 
 def _unusual_moment(text: str) -> datetime | None:
-    """The time in a form of RFC 3339 that fromisoformat does not know: with a lower-case z, or a leap second."""
+    """The time in a form of RFC 3339 that fromisoformat rejects: with a lower-case z, or a leap second."""
     if text.endswith("z"):
         text = text.removesuffix("z") + "Z"
     leap = _LEAP_SECOND.fullmatch(text)
@@ -61,7 +62,7 @@ def _unusual_moment(text: str) -> datetime | None:
         utc = after.astimezone(UTC) if after.tzinfo else after
     except (ValueError, OverflowError):
         return None
-    is_end_of_month = (utc.day, utc.hour, utc.minute, utc.second) == (1, 0, 0, 0)  # leap seconds are nowhere else
+    is_end_of_month = (utc.day, utc.hour, utc.minute, utc.second) == (1, 0, 0, 0)  # leap seconds occur only there
     return after if is_end_of_month else None
 
 
@@ -73,7 +74,7 @@ _EARLIEST_US, _LATEST_US = _first_of(SUBMISSION_YEARS.start), _first_of(SUBMISSI
 
 
 def is_submission_time(moment_us: int) -> bool:
-    """Whether a time, in microseconds since 1970, can be one of a submission: it is in this century."""
+    """Whether a time, in microseconds since 1970, can be a submission: it must be in this century."""
     return _EARLIEST_US <= moment_us < _LATEST_US
 
 
@@ -83,7 +84,7 @@ ALWAYS_US = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What a ping says of the program that sent it; `invalid` names the dimensions that are not of a known form.
+    """A program as a ping reports it; `invalid` names the dimensions that have no known form.
 
     built_us, expires_us: when the build was made and when it is too old to count, in microseconds since 1970.
     """
@@ -109,10 +110,10 @@ def build(
     build_id: str,
     architecture: str,
 ) -> Build:
-    """The dimensions of a build; empty text is what the ping does not say. The display version is else the version.
+    """The dimensions of a build; an empty text is a value that the ping lacks.
 
-    products: those that are counted. other_display_version does not enter the dataset, but one that is not a version
-    makes the ping invalid by schema.
+    The display version defaults to the version. products: the products that are counted. other_display_version is not
+    in the dataset, but a ping in which it is not a version violates the schema.
     """
     product = products.by_application.get(application)
     shown = (display_version or "0.0", other_display_version or "0.0")
@@ -137,7 +138,7 @@ def is_version(text: str) -> bool:
 
 
 def life_of_build(build_id: str, rules: contract.BuildRules) -> tuple[int, int] | None:
-    """From when to when the pings of a build count, in microseconds since 1970; None when it is no build id."""
+    """The times from and to which a build's pings count, microseconds since 1970; None when it is no build id."""
     if rules.build_id == "text":
         return (-ALWAYS_US, ALWAYS_US) if _BUILD_TEXT.fullmatch(build_id) else None
     if not _BUILD_ID.fullmatch(build_id):
@@ -152,7 +153,7 @@ def life_of_build(build_id: str, rules: contract.BuildRules) -> tuple[int, int] 
 
 
 def add_months(moment: datetime, months: int) -> datetime:
-    """The same day and time some months later, or that month's last day where it has no such day."""
+    """The same day and time some months later, or the last day of that month where it has no such day."""
     years, month = divmod(moment.month - 1 + months, 12)
     year = moment.year + years
     return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
@@ -160,7 +161,7 @@ def add_months(moment: datetime, months: int) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What a ping says of the operating system; `invalid` names what is not of a known form."""
+    """An operating system as a ping reports it; `invalid` names the dimensions that have no known form."""
 
     os_name: str
     os_version: str
@@ -168,9 +169,9 @@ class System:
 
 
 def system(products: contract.Products, application: str, os_name: str, os_version: str) -> System:
-    """The dimensions of an operating system: one that the product runs on.
+    """The dimensions of an operating system, which must be one that the product runs on.
 
-    The version is cut by digits and dots to major.minor.patch: `10.2.42-hello` is `10.2.42`.
+    The version is cut to numbers and dots, major.minor.patch: `10.2.42-hello` becomes `10.2.42`.
     """
     product = products.by_application.get(application)
     numbers = _OS_VERSION.match(os_version)
@@ -183,7 +184,7 @@ def system(products: contract.Products, application: str, os_name: str, os_versi
 
 
 def country(text: str) -> str:
-    """An ISO 3166-1 alpha-2 code, else `??`."""
+    """An ISO 3166-1 alpha-2 code; `??` for any other text."""
     return text if text in contract.COUNTRIES else contract.UNKNOWN_COUNTRY
 
 

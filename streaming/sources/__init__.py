@@ -1,1 +1,1 @@
-"""Where pings come from: files and topics, cut into micro-batches."""
+"""Sources of pings: files and topics, divided into micro-batches."""

@@ -1,4 +1,4 @@
-"""What all sources of pings have in common: what a micro-batch reads, and files of a checkpoint."""
+"""Common parts of all sources of pings: plans of micro-batches, and the files of a checkpoint."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file of a checkpoint; raises MissionControlError where it is damaged."""
+    """The content of a file of a checkpoint; raises MissionControlError where the file is damaged."""
     try:
         return json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
@@ -22,7 +22,7 @@ def read_json(path: Path) -> Any:
 
 
 def damaged(path: Path) -> MissionControlError:
-    """The error that says that a file of a checkpoint is damaged."""
+    """The error for a damaged file of a checkpoint."""
     return MissionControlError(
         f"the file {str(path)!r} of a checkpoint is damaged: restore it from a copy, or do as the guide says "
         "('When the checkpoint is lost')"
@@ -30,38 +30,38 @@ def damaged(path: Path) -> MissionControlError:
 
 
 class Read(NamedTuple):
-    """What a micro-batch has read: bytes, counted as `Plan.unread_bytes` does, and files where there are any."""
+    """What a micro-batch has read: bytes, counted like `Plan.unread_bytes`, and files where there are any."""
 
     bytes: int
     files: int | None
 
 
 class Plan(Protocol):
-    """Which pings belong to which micro-batch, from 0 on, as a checkpoint knows it."""
+    """Which pings belong to which micro-batch, from 0 on, according to a checkpoint."""
 
     def __len__(self) -> int:
-        """How many micro-batches are planned; the last may be in no table yet."""
+        """How many micro-batches are planned; the last one may not be in any table yet."""
 
     def has_pings(self) -> bool:
-        """Whether there is anything to read, or ever was: without, Spark would begin with a micro-batch of nothing."""
+        """Whether there is or ever was anything to read; if not, Spark would begin with an empty micro-batch."""
 
     def options(self) -> dict[str, str]:
-        """What the data source takes besides an envelope's options."""
+        """The options of the data source besides those of an envelope."""
 
     def unread_bytes(self, committed: int) -> int:
-        """About how much there is to read besides the micro-batches before that number."""
+        """About how many bytes there are to read besides the micro-batches before that number."""
 
     def read(self, number: int, document_bytes: int) -> Read:
-        """What a micro-batch read, whose documents have that many bytes."""
+        """What a micro-batch read. document_bytes: the size of its documents."""
 
     def newest_bytes(self) -> int:
-        """About how much the newest micro-batch that is planned reads, counted as `unread_bytes` does."""
+        """About how many bytes the newest planned micro-batch reads, counted like `unread_bytes`."""
 
     def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
-        """Takes note of how many rows a micro-batch made, so that the next is not too large."""
+        """Notes how many rows a micro-batch made, so that the next one does not become too large."""
 
     def has_few_rows(self, number: int, cores: int) -> bool:
-        """Whether the rows that all tasks of a micro-batch make are likely few enough to be held at once."""
+        """Whether the rows that all tasks of a micro-batch make are likely few enough to be held in memory at once."""
 
 
 DENSITY = "density.json"  # in a checkpoint
@@ -70,11 +70,11 @@ LEAST_BATCH_BYTES = 8 << 20
 
 
 class Density:
-    """How many rows a micro-batch made of its bytes, for planning the next: so it is cut by rows as well as by bytes.
+    """How many rows a micro-batch made of its bytes, so that the next one is limited by rows as well as by bytes.
 
-    What is planned stays so when it is read again; this is only of what is not planned yet. In a file of the
-    checkpoint, for the process that plans is another than the one that counts. The first micro-batch is small, to show
-    how many rows there are.
+    It affects only micro-batches that are not planned yet: a planned one stays the same when it is read again. It is
+    kept in a file of the checkpoint, because different processes plan and count. The first micro-batch is small, to
+    measure how many rows there are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,18 +82,18 @@ class Density:
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> "Density":
-        """That of the options of a data source."""
+        """The density for the options of a data source."""
         return cls(Path(options["density"]))
 
     def note(self, rows: int, size: int) -> None:
-        """Notes that a micro-batch made so many rows of so many bytes."""
+        """Notes that a micro-batch made `rows` rows of `size` bytes."""
         unfinished = self._path.with_suffix(".tmp")
-        # Where nothing was read of many messages, as of aborted ones, more are read the next time.
+        # If many messages had no bytes, such as those of aborted transactions, the next micro-batch reads more.
         unfinished.write_text(json.dumps([max(rows, 1), size or LEAST_BATCH_BYTES]))
         unfinished.replace(self._path)
 
     def room(self, max_bytes: int) -> int:
-        """How many bytes the next micro-batch may have: as many as will make MAX_BATCH_ROWS rows, but max_bytes."""
+        """How many bytes the next micro-batch may have: enough for MAX_BATCH_ROWS rows, but at most max_bytes."""
         noted = self._noted()
         if noted is None:
             return min(max_bytes, LEAST_BATCH_BYTES)
@@ -101,7 +101,7 @@ class Density:
         return min(max_bytes, max(LEAST_BATCH_BYTES, MAX_BATCH_ROWS * size // rows))
 
     def rows(self, size: int) -> int | None:
-        """How many rows so many bytes are likely to make, as many as the micro-batch before; None before the first."""
+        """How many rows `size` bytes likely make, at the previous micro-batch's rate; None before the first one."""
         noted = self._noted()
         return None if noted is None else -(-size * noted[0] // noted[1])
 
@@ -115,30 +115,30 @@ class Density:
 
 
 class Source(Protocol):
-    """Pings somewhere."""
+    """A source of pings."""
 
     @property
     def max_batch_bytes(self) -> int:
-        """How much a micro-batch reads at most."""
+        """How many bytes a micro-batch reads at most."""
 
     @property
     def identity(self) -> str:
-        """What a checkpoint of this source belongs to, by whatever name it is reached; known once checked."""
+        """The identity of the source in checkpoints, whatever name reaches the source; known after `check`."""
 
     @property
     def data_source(self) -> type["DataSource"]:
-        """What reads and counts in Spark's tasks."""
+        """The Spark data source that reads and counts in tasks."""
 
     def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
-        """Raises MissionControlError where there is no such source; waits, and says so, where it is worth it."""
+        """Raises MissionControlError where there is no such source; waits, and reports that, where this may help."""
 
     def trouble(self) -> str | None:
-        """What a running job waits for, in a sentence; None when it does not."""
+        """What a running job waits for, as a sentence; None when it does not wait."""
 
     def plan(self, checkpoint: Path) -> Plan:
-        """The plan in a checkpoint's folder. Raises MissionControlError where the two do not belong together."""
+        """The plan in a checkpoint's folder. Raises MissionControlError where the checkpoint is not of this source."""
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes a file of a checkpoint whole or not at all; on disk when this returns."""
+    """Writes a file of a checkpoint atomically; it is on disk when this returns."""
     write_file(path, json.dumps(content).encode())

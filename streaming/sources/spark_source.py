@@ -1,4 +1,4 @@
-"""What all of Spark's data sources of pings have in common: partial sums as rows, and how pings are read as options."""
+"""Common parts of Spark's data sources of pings: partial sums as rows, and options for reading pings."""
 
 import json
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from streaming.pings.envelope import Envelope
 
 
 class PartialSums(DataSource):
-    """A data source whose tasks read pings and give their partial sums."""
+    """A data source whose tasks read pings and return their partial sums."""
 
     def schema(self) -> StructType:
-        """contract.partial_schema(), as Spark spells it."""
+        """contract.partial_schema() as a Spark schema."""
         schema = contract.partial_schema(by_delivery=by_delivery(self.options))
         return from_arrow_schema(schema, prefer_timestamp_ntz=False)
 
 
 def by_delivery(options: Mapping[str, str]) -> bool:
-    """Whether rows are to be kept apart by delivery, so that duplicates can be dropped."""
+    """Whether rows are kept separate by delivery, so that duplicates can be dropped."""
     return options.get("by_delivery") == "true"
 
 
 def reading_options(envelope: Envelope, products: contract.Products) -> dict[str, str]:
-    """How pings are read, as options of a data source."""
+    """The options of a data source that define how pings are read."""
     submitted_at = envelope.submitted_at.isoformat() if envelope.submitted_at else None
     options = {"channel": envelope.channel, "country": envelope.country, "submitted_at": submitted_at}
     declared = [as_document(product) for product in products if product not in contract.PRODUCTS]
@@ -38,7 +38,7 @@ def reading_options(envelope: Envelope, products: contract.Products) -> dict[str
 
 
 def counter_of(options: Mapping[str, str]) -> Counter:
-    """A counter of pings that are read as reading_options says."""
+    """A counter of pings for options that reading_options made."""
     submitted_at = options.get("submitted_at")
     moment = datetime.fromisoformat(submitted_at) if submitted_at else None
     declared = map(product_of, json.loads(options.get("products", "[]")))

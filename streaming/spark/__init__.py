@@ -1,1 +1,1 @@
-"""Spark itself: Java, sessions, clusters, what its processes start with."""
+"""Spark itself: its Java, sessions and clusters, and the environment of its processes."""

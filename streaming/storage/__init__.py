@@ -1,1 +1,1 @@
-"""Where things are kept: folders and buckets, S3's settings, writes that survive a power cut, retries."""
+"""Storage: folders and buckets, S3 settings, writes that survive a power cut, and retries."""

@@ -1,14 +1,14 @@
-"""What must survive a power cut: local files are synchronised in the order in which they depend on one another.
+"""Synchronises local files, so that they survive a power cut, in the order in which they depend on one another.
 
-Neither deltalake nor Spark synchronises what it writes. A job therefore does, for each micro-batch:
+Neither deltalake nor Spark synchronises the files it writes. A job therefore synchronises, for each micro-batch:
 
-1. Spark's offsets of the micro-batch, before any table is committed: otherwise a table could know a micro-batch by its
-   number that is planned anew with other pings.
-2. The commits of all tables, with every file and every older commit that they build on, before Spark notes that the
-   micro-batch is done: otherwise Spark could go on after a micro-batch that no table has.
+1. Spark's offsets of the micro-batch, before any table is committed: otherwise a table could hold the number of a
+   micro-batch that Spark plans again with other pings.
+2. The commits of all tables, with every file and every older commit that they build on, before Spark records that the
+   micro-batch is done: otherwise Spark could continue after a micro-batch that no table has.
 
-Hence a commit that a power cut has damaged was never relied on by anybody. `set_aside_damaged_commits` takes such
-commits out of a table's log, and the job repeats their micro-batch. An object store is durable by itself.
+Hence nothing ever relied on a commit that a power cut has damaged. `set_aside_damaged_commits` removes such commits
+from a table's log, and the job repeats their micro-batch. An object store is durable by itself.
 """
 
 import errno
@@ -25,26 +25,26 @@ from urllib.parse import unquote
 
 from streaming.errors import MissionControlError
 
-SYNC_THREADS = 8  # a disk's journal is written once for synchronisations that come together
-UNRELIED_COMMITS = 8  # of a log's newest; between two synchronisations of a job its table gets one to three
-_PARQUET_MAGIC = b"PAR1"  # the last bytes of a Parquet file that is whole
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.EACCES, errno.ENOTSUP, errno.EISDIR)  # some network file systems
+SYNC_THREADS = 8  # a disk writes its journal once for synchronisations that arrive together
+UNRELIED_COMMITS = 8  # the log's newest; between two synchronisations a job adds one to three to a table
+_PARQUET_MAGIC = b"PAR1"  # the last bytes of a complete Parquet file
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EACCES, errno.ENOTSUP, errno.EISDIR)  # raised by some network file systems
 
 
 @dataclass
 class Unsynced:
-    """Files whose content, and folders whose names, are to be made durable; paths that are gone are ignored."""
+    """Files whose content, and folders whose entries, are to be made durable; paths that are gone are ignored."""
 
     files: set[Path] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)
 
     def add(self, path: Path) -> None:
-        """A file and its name."""
+        """Add a file's content and its entry in its folder."""
         self.files.add(path)
         self.folders.add(path.parent)
 
     def sync(self) -> None:
-        """Make contents durable, then names, then, outwards, the names of folders. Raises OSError."""
+        """Make the content of files durable, then the entries of folders. Raises OSError."""
         if not self.files and not self.folders:
             return
         with ThreadPoolExecutor(SYNC_THREADS) as pool:
@@ -53,7 +53,7 @@ class Unsynced:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; does nothing where the folder is gone or its file system cannot do it."""
+    """Make a folder's entries durable; does nothing where the folder is gone or its file system cannot do it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, durably."""
+    """Create a folder and its missing parents durably."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in reversed(missing):
@@ -76,7 +76,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, durably."""
+    """Write a file durably, completely or not at all."""
     unfinished = path.with_name(f"{path.name}.tmp")
     with unfinished.open("wb") as file:
         file.write(content)
@@ -98,17 +98,17 @@ def _sync_file(path: Path) -> None:
 
 
 class TableFiles:
-    """The files of a local Delta table that this process has not synchronised yet. folder: the table's."""
+    """The files of a local Delta table that this process has not synchronised yet. folder: the table's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._log = folder, folder / "_delta_log"
         self._next_version: int | None = None  # the first commit that is not known to be durable
 
     def unsynced(self, version: int) -> Unsynced:
-        """What the commits up to a version consist of, other writers' commits among them."""
+        """The unsynchronised files and folders of the commits up to a version, including other writers' commits."""
         found = Unsynced()
         first = self._next_version
-        if first is None or first > version + 1:  # nothing is known, or the table was made anew
+        if first is None or first > version + 1:  # nothing is known, or the table was created again
             first = min(_versions(self._log), default=0)
             found.folders.update((self._log, self._folder, self._folder.parent, self._folder.parent.parent))
         for number in range(first, version + 1):
@@ -118,14 +118,14 @@ class TableFiles:
                 found.add(path)
                 if path.parent != self._folder:
                     found.folders.add(path.parent.parent)
-        for number in {*range(first, version + 1), version}:  # a checkpoint may come later than its commit
+        for number in {*range(first, version + 1), version}:  # a checkpoint may be written later than its commit
             if self._checkpoint(number).exists():
                 found.add(self._checkpoint(number))
                 found.add(self._log / "_last_checkpoint")
         return found
 
     def note_synced(self, version: int) -> bool:
-        """All up to a version is durable; True when a checkpoint of the log is among it that was not before."""
+        """Record that all commits up to a version are durable; True when they include a new checkpoint of the log."""
         first = version if self._next_version is None else self._next_version
         self._next_version = version + 1
         return any(self._checkpoint(number).exists() for number in range(first, version + 1))
@@ -137,11 +137,9 @@ class TableFiles:
 def set_aside_damaged_commits(folder: Path, name: str, relied: Mapping[str, int]) -> list[Path]:
     """Rename the newest commits of a local table from the first damaged one on; their new names, oldest first.
 
-    A commit is damaged when it is no JSON, names a data file that is missing or cut short, or comes after a commit that
-    is missing. Only the newest
-    UNRELIED_COMMITS are looked at. Nothing is deleted, and nothing is touched of a table whose log gives it another
-    name. Also sets aside damaged checkpoints of the log, which are copies
-    of what its commits say.
+    A commit is damaged when it is not JSON, names a data file that is missing or truncated, or follows a missing
+    commit. Only the newest UNRELIED_COMMITS are checked. Nothing is deleted, and a table whose log gives it another
+    name is not touched. Damaged checkpoints of the log, which are copies of its commits' content, are set aside too.
     """
     log = folder / "_delta_log"
     if not _said_names(log) <= {name}:
@@ -158,9 +156,9 @@ def set_aside_damaged_commits(folder: Path, name: str, relied: Mapping[str, int]
 
 
 def _check_not_relied(commit: Path, first: str, folder: Path, relied: Mapping[str, int]) -> None:
-    """Raises MissionControlError where others than who opens the table may have gone on after a commit.
+    """Raises MissionControlError where others than the writer that opens the table may have continued after a commit.
 
-    first: the name of the first that is damaged.
+    first: the name of the first damaged commit.
     """
     for line in commit.read_bytes().splitlines():
         if line.startswith(b'{"txn"'):
@@ -175,7 +173,7 @@ def _check_not_relied(commit: Path, first: str, folder: Path, relied: Mapping[st
 
 
 def _said_names(log: Path) -> set[str]:
-    """The names that the commits of a log give their table; a damaged commit gives none."""
+    """The table names in the commits of a log; a damaged commit has none."""
     names = set[str]()
     for number in _versions(log):
         for line in _lines(log / _commit_name(number)):
@@ -186,7 +184,7 @@ def _said_names(log: Path) -> set[str]:
 
 
 def _lines(commit: Path) -> list[bytes]:
-    """The lines of a commit; none of one that was forgotten meanwhile, as old ones are."""
+    """The lines of a commit; empty if the commit was removed meanwhile, as old commits are."""
     try:
         return commit.read_bytes().splitlines()
     except FileNotFoundError:
@@ -194,7 +192,7 @@ def _lines(commit: Path) -> list[bytes]:
 
 
 def _set_aside(path: Path) -> Path | None:
-    """Renames a file; its new path, None where others have removed it meanwhile."""
+    """Renames a file; its new path, None where another process has removed it meanwhile."""
     try:
         return path.rename(path.with_name(f".damaged-{uuid.uuid4()}-{path.name}"))
     except FileNotFoundError:
@@ -219,7 +217,7 @@ def _points_to_checkpoint(pointer: Path) -> bool:
 
 
 def _first_damaged(versions: list[int], log: Path, folder: Path) -> int | None:
-    """The oldest of some commits that is damaged. A file that a later commit removes may be gone."""
+    """The oldest damaged commit among some versions. A file that a later commit removes may be gone."""
     checkpoint = max((int(path.name[:20]) for path in log.glob("[0-9]*.checkpoint*.parquet")), default=-1)
     first, removed = None, set[str]()
     for before, number in reversed(list(zip([versions[0] - 1, *versions[:-1]], versions, strict=True))):
@@ -229,7 +227,7 @@ def _first_damaged(versions: list[int], log: Path, folder: Path) -> int | None:
             actions = [json.loads(line) for line in (log / _commit_name(number)).read_bytes().splitlines()]
             added = {action["add"]["path"]: action["add"]["size"] for action in actions if "add" in action}
             removed |= {action["remove"]["path"] for action in actions if "remove" in action}
-        except FileNotFoundError:  # forgotten meanwhile
+        except FileNotFoundError:  # removed meanwhile
             continue
         except (ValueError, KeyError, TypeError, RecursionError):
             first = number
@@ -257,7 +255,7 @@ def _commit_name(version: int) -> str:
 
 
 def _versions(log: Path) -> Iterator[int]:
-    """The versions whose commits are in a log."""
+    """The versions of the commits in a log."""
     if log.is_dir():
         for path in log.iterdir():
             if path.suffix == ".json" and path.stem.isdigit():

@@ -1,8 +1,8 @@
-"""Which local files are read, found in folders and by globs, and which are ignored, so that the job can report them.
+"""Finds the local files to read, in folders and by globs, and counts the ignored ones, so that the job reports them.
 
 Only regular files are read: a pipe or a device would stop the job. Links are followed, unless they lead back to a
-folder that holds them or the whole source. A file has the name by which it was found, and where links led there its
-real path besides: it is the same file as any other of either name, so that it counts once whoever moves or links it.
+folder that holds them or the whole source. A file has the path by which it was found and, where links led to it, also
+its real path. It is the same file as any other with either path, so that a file that is moved or linked counts once.
 """
 
 import errno
@@ -40,7 +40,7 @@ KINDS = {
 class Listed(NamedTuple):
     """A file as it was listed: absolute path or URL, bytes, microseconds since 1970; size -1: it cannot be listed.
 
-    real: its real path, where links led to it; else empty.
+    real: its real path where links led to the file; else empty.
     """
 
     path: str
@@ -50,28 +50,28 @@ class Listed(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its path, and its real path where that is another."""
+        """The file's path, and its real path if it differs."""
         return (self.path, self.real) if self.real else (self.path,)
 
     def is_among(self, names: Container[str]) -> bool:
-        """Whether any of its names is one of these."""
+        """Whether any of the file's names is one of these."""
         return any(name in names for name in self.names)
 
 
 @dataclass
 class PassedOver:
-    """What a listing did not take, by the words that say why: how many, and one of them."""
+    """The files that a listing ignored, by reason in words: how many, and one example."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, why: str, path: str) -> None:
-        """Counts one."""
+        """Counts one ignored file."""
         self.counts[why] = self.counts.get(why, 0) + 1
         self.examples.setdefault(why, path)
 
     def add_name(self, name: str, path: str) -> None:
-        """Counts one that is not read because of its name; names that no ping file ever has before it is finished."""
+        """Counts a file ignored for its name; an unfinished file only if its final name can be that of a ping file."""
         bare = name.lstrip("._").removesuffix(".tmp")
         if not is_passed_over(name):
             self.add(UNKNOWN_NAME, path)
@@ -85,7 +85,7 @@ class PassedOver:
         return "; ".join(f"{count:,} {why}, such as {self._example(why)}" for why, count in self.counts.items())
 
     def as_records(self) -> list[dict[str, object]]:
-        """For JSON: reason, how many, one of them."""
+        """For JSON: the reason, the number of files, and one example."""
         return [
             {"reason": KINDS[why], "files": count, "example": printable(self.examples[why])}
             for why, count in self.counts.items()
@@ -96,27 +96,27 @@ class PassedOver:
 
 
 def is_ping_file(name: str) -> bool:
-    """Whether a file of that name holds pings and is complete."""
+    """Whether a file of this name holds pings and is complete."""
     return name.lower().endswith(SUFFIXES) and not is_passed_over(name)
 
 
 def is_passed_over(name: str) -> bool:
-    """Whether a file or folder of that name is nobody's business yet."""
+    """Whether a file or folder of this name is ignored as unfinished."""
     return name.startswith((".", "_")) or name.endswith(".tmp")
 
 
 def packing_of(path: str) -> str:
-    """`.gz`, `.zst`, or nothing."""
+    """The suffix of a path's compression: `.gz`, `.zst`, or empty."""
     return next(packing for packing in (".gz", ".zst", "") if path.lower().endswith(packing))
 
 
 def holds_lines(path: str) -> bool:
-    """Whether a file holds a ping a line; else it is one ping."""
+    """Whether a file holds one ping per line; otherwise the file is one ping."""
     return path.lower().removesuffix(packing_of(path)).endswith(_LINES)
 
 
 def list_local(source: str, passed: PassedOver) -> Iterator[Listed]:
-    """The ping files of a file, folder or glob, each once; one that no link leads to comes before others."""
+    """The ping files of a file, folder or glob, each once; files that no link leads to come first."""
     names: set[str] = set()
     linked: list[Listed] = []
     for file in _find(source, passed):
@@ -144,7 +144,7 @@ _Parts = tuple[str, ...]
 
 
 def top_of(source: str) -> tuple[str, _Parts]:
-    """The folder that a glob begins in, and the glob's parts below it; of any other source itself, and no parts."""
+    """The folder in which a glob begins, and the glob's parts below it; any other source itself, and no parts."""
     if not glob.has_magic(source) or os.path.exists(source):  # noqa: PTH110
         return source, ()
     parts = source.split("/")
@@ -153,7 +153,7 @@ def top_of(source: str) -> tuple[str, _Parts]:
 
 
 def is_listed(source: str, path: str) -> bool:
-    """Whether a file of a path, which need not be there, is one that list_local finds in a source without links in it.
+    """Whether list_local would find a path, which need not exist, in a source without links in it.
 
     source, path: absolute.
     """
@@ -172,14 +172,14 @@ def is_listed(source: str, path: str) -> bool:
 
 
 class _Finder:
-    """Finds files below a folder. A folder or file that cannot be read is a file of size -1."""
+    """Finds files below a folder. A folder or file that cannot be read is returned as a file of size -1."""
 
     def __init__(self, top: str, passed: PassedOver) -> None:
         self._top, self._top_real, self._passed = top, os.path.realpath(top), passed
         self._lead_back: set[str] = set()
 
     def tree(self) -> Iterator[Listed]:
-        """All files, of each folder once; those of linked folders come last."""
+        """All files; each folder is read once, and the files of linked folders come last."""
         seen: set[str] = set()
         links = [(self._top, self._top_real)]
         while links:
@@ -187,7 +187,10 @@ class _Finder:
             yield from self._walk(*links.pop(0), seen, links)
 
     def _walk(self, path: str, real: str, seen: set[str], links: list[tuple[str, str]]) -> Iterator[Listed]:
-        """The files of a folder and its folders. seen: real paths that are not walked again; links: those found."""
+        """The files of a folder and its subfolders.
+
+        seen: real paths that are not walked again; links: links to folders are added to it.
+        """
         if real in seen:
             return
         seen.add(real)
@@ -204,13 +207,13 @@ class _Finder:
                     yield from self._walk(entry.path, into, seen, links)
 
     def matching(self, pattern: _Parts) -> Iterator[Listed]:
-        """The files that the parts of a glob match; `**` is any number of folders."""
+        """The files that the parts of a glob match; `**` matches any number of folders."""
         yield from self._match(self._top, self._top_real, {pattern}, (), names_folders="**" not in pattern)
 
     def _match(
         self, path: str, real: str, patterns: set[_Parts], crossed: tuple[str, ...], *, names_folders: bool
     ) -> Iterator[Listed]:
-        """The files of a folder that any of the patterns matches. crossed: the folders whose links led here."""
+        """The files of a folder that any of the patterns matches. crossed: the folders that hold the links followed."""
         patterns = _without_stars(patterns)
         entries = _scan(path)
         if entries is None:
@@ -231,7 +234,7 @@ class _Finder:
             yield from self._match(entry.path, into, below, way, names_folders=names_folders)
 
     def _file(self, entry: "os.DirEntry[str]", folder: str) -> Iterator[Listed]:
-        """A file of a folder of that real path, where its name is that of a ping file."""
+        """The file of an entry, if its name is that of a ping file. folder: the real path of the entry's folder."""
         if not is_ping_file(entry.name):
             self._passed.add_name(entry.name, entry.path)
             return
@@ -241,7 +244,10 @@ class _Finder:
         yield from _stat(entry.path, real, self._passed)
 
     def _into(self, entry: "os.DirEntry[str]", folder: str) -> str | None:
-        """The real path of a folder in a folder of that real path; None where it is a link that is not followed."""
+        """The real path of an entry that is a folder; None for a link that is not followed.
+
+        folder: the real path of the entry's folder.
+        """
         if not entry.is_symlink():
             return os.path.join(folder, entry.name)  # noqa: PTH118
         target = _resolved(entry.path)
@@ -254,12 +260,12 @@ class _Finder:
 
 
 def _without_stars(patterns: set[_Parts]) -> set[_Parts]:
-    """Patterns, and what is left of each where the `**` that it begins with are no folder."""
+    """The patterns, and the rest of each one without its leading `**`, which may match no folder."""
     return {each[skipped:] for each in patterns for skipped in range(_stars(each) + 1) if each[skipped:]}
 
 
 def _stars(pattern: _Parts) -> int:
-    """With how many `**` a pattern begins."""
+    """The number of `**` at the start of a pattern."""
     return next((number for number, part in enumerate(pattern) if part != "**"), len(pattern))
 
 
@@ -268,7 +274,7 @@ def _fits(name: str, part: str) -> bool:
 
 
 def _below(name: str, pattern: _Parts) -> Iterator[_Parts]:
-    """What a pattern matches in a folder of that name; () where it matches the folder itself."""
+    """The pattern that applies inside a folder of this name; () where the pattern matches the folder itself."""
     part, *rest = pattern
     if not _fits(name, part) or (glob.has_magic(part) and is_passed_over(name)):
         return
@@ -276,12 +282,12 @@ def _below(name: str, pattern: _Parts) -> Iterator[_Parts]:
 
 
 def holds(folder: str, other: str) -> bool:
-    """Whether a folder is another one or holds it, by their real paths."""
+    """Whether a folder is the same as another one or holds it, by their real paths."""
     return f"{other}{os.sep}".startswith(f"{folder.rstrip(os.sep)}{os.sep}")
 
 
 def _resolved(path: str) -> str | None:
-    """A link's real path; None where it is gone."""
+    """A link's real path; None where the link is gone."""
     try:
         return os.path.realpath(path)
     except OSError:
@@ -289,7 +295,7 @@ def _resolved(path: str) -> str | None:
 
 
 def _scan(folder: str) -> "list[os.DirEntry[str]] | None":
-    """What is in a folder; nothing where that is gone, None where nobody may read it."""
+    """The entries of a folder; empty where the folder is gone, None where it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -300,7 +306,7 @@ def _scan(folder: str) -> "list[os.DirEntry[str]] | None":
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Whether an entry is a folder or a link to one, or may be: a link that leads nowhere, or to itself, is none."""
+    """Whether an entry is, or may be, a folder or a link to one; a link that leads nowhere, or to itself, is not."""
     try:
         return entry.is_dir()
     except OSError as error:

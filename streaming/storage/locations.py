@@ -1,6 +1,6 @@
-"""Names of datasets, sources and folders: one spelling for one place, and what libraries are given for it.
+"""Names of datasets, sources and folders: one spelling for each place, and the names that are passed to libraries.
 
-A name that a library would read as another place is refused, or handed over under a name that it cannot misread.
+A name that a library would read as another place is refused, or replaced by a name that the library cannot misread.
 """
 
 import atexit
@@ -21,31 +21,31 @@ from streaming.storage.listing import holds, is_listed, top_of
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH = re.compile(r"(s3|s3a|file):/(?!/)")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
-# Delta's library takes these out of a key, turns them into others, or ends at them.
+# Delta's library removes these characters from a key, replaces them by others, or ends the key at them.
 _NOT_IN_KEYS = re.compile(r"[%\[\]^|\\\x00-\x1f\x7f]")
-# Of a local path, it decodes %xx once too often, takes \ for /, cannot read the history of a table whose path has ? or
-# #, and does not take the others at all.
+# In a local path, Delta's library decodes %xx once too often, reads \ as /, cannot read the history of a table whose
+# path has ? or #, and rejects the other characters.
 _NOT_FOR_DELTA = re.compile(r"[%?#\[\]^|\\\x00-\x1f\x7f]")
 _FOR_JAVA = re.compile(r"[A-Za-z0-9_./-]*")
 _DAY_FOLDER = re.compile(r"submission_date=\d{4}-\d\d-\d\d")
 _LOG = "_delta_log"
-_CHECKPOINT_PINGS = ("checkpoint.json", "density.json")  # a checkpoint's own files that are named like files of pings
+_CHECKPOINT_PINGS = ("checkpoint.json", "density.json")  # a checkpoint's own files that are named like ping files
 
 
 def is_remote(url: str) -> bool:
-    """Whether a dataset or a source is somewhere else than in this machine's files."""
+    """Whether a dataset or a source is outside this machine's files."""
     return "://" in url and not url.lower().startswith("file://")
 
 
 def is_s3(url: str) -> bool:
-    """Whether a dataset or a source is in a bucket."""
+    """Whether a dataset or a source is in an S3 bucket."""
     return url.startswith(("s3://", "s3a://"))
 
 
 def normal_url(url: str | Path) -> str:
-    """One spelling for one place: an absolute path for local ones, no slash at the end.
+    """The one spelling for a place: an absolute path if it is local, without a slash at the end.
 
-    Raises MissionControlError for what is no name of a place, an empty one among them.
+    Raises MissionControlError for a text that is not the name of a place, such as an empty one.
     """
     text = require_place(str(url))
     if is_remote(text):
@@ -77,7 +77,7 @@ def dataset_url(dataset: str | Path) -> str:
     """The place of a dataset, as `normal_url` spells it.
 
     Raises MissionControlError for a URL of another scheme than s3://, s3a:// and file://, and for an s3:// URL that
-    clients of S3 would take for different places.
+    different S3 clients would read as different places.
     """
     url = normal_url(dataset)
     if is_s3(url):
@@ -88,7 +88,7 @@ def dataset_url(dataset: str | Path) -> str:
 
 
 def source_url(source: str | Path) -> str:
-    """The place of files, as `normal_url` spells it; `*`, `?` and `[` make it a glob unless it is there as it stands.
+    """The place of files, as `normal_url` spells it; `*`, `?` and `[` make it a glob unless that exact name exists.
 
     Raises MissionControlError for an s3:// URL with options.
     """
@@ -102,9 +102,9 @@ def source_url(source: str | Path) -> str:
 
 
 def check_apart(source: str, checkpoint: Path) -> None:
-    """Raises MissionControlError where files of a new checkpoint would be counted as pings, or a source is in it.
+    """Raises MissionControlError where a new checkpoint's files would be counted as pings, or it contains the source.
 
-    source: as `source_url` gives it; one that is no local path is in no checkpoint.
+    source: as `source_url` returns it; a source that is not a local path is in no checkpoint.
     """
     if is_remote(source) or not os.path.isabs(source):  # noqa: PTH117
         return
@@ -118,7 +118,7 @@ def check_apart(source: str, checkpoint: Path) -> None:
 
 
 def _check_key(url: str) -> None:
-    """Raises MissionControlError where some client would read another key in a URL than is written there."""
+    """Raises MissionControlError where a client would read another key in a URL than the one written there."""
     bucket, _, key = url.split("://", 1)[1].partition("/")
     if "?" in url or "#" in url:
         raise MissionControlError(
@@ -138,13 +138,13 @@ def table_url(dataset: str, table: contract.Table) -> str:
     return f"{dataset_url(dataset)}/{table.name}"
 
 
-# What Delta's library is given.
+# Names that are passed to Delta's library.
 
 
 class _StandIns:
-    """Folders of plain names, of this process alone, that stand for those whose names a library misreads.
+    """Folders with plain names, private to this process, that stand for folders whose names a library misreads.
 
-    They are removed at the end of the process: only the links that were made here, and the folder when it is empty.
+    They are removed at the end of the process: only the links that were made here, and each folder if it is empty.
     """
 
     def __init__(self) -> None:
@@ -155,9 +155,9 @@ class _StandIns:
         self._links: list[str] = []
 
     def table(self, path: str) -> str:
-        """A folder for a table: its log, and the days that it has, are linked to.
+        """A folder for a table, with links to the table's log and to the folders of its days.
 
-        No link as a whole: Delta's library resolves the table's own name, and nothing below it.
+        The folder is not itself a link: Delta's library resolves links in the table's own name, and none below it.
         """
         with self._lock:
             place, is_new = self._place("table", path)
@@ -167,7 +167,7 @@ class _StandIns:
             return place
 
     def link_days(self, path: str, place: str, days: Iterable[str]) -> None:
-        """Links to the folders of days, those that are there and those that are named, which are made."""
+        """Links the folders of a table's days into place: existing ones, and those in days, which are created."""
         with self._lock:
             for day in days:
                 os.makedirs(os.path.join(path, day), exist_ok=True)  # noqa: PTH103, PTH118
@@ -189,21 +189,21 @@ class _StandIns:
             return place
 
     def spelled_out(self, text: str) -> str:
-        """A text, such as an error's, with the names that stand-ins stand for."""
+        """A text, such as an error message, with stand-ins replaced by the names they stand for."""
         with self._lock:
             for (_, path), place in self._made.items():
                 text = re.sub(f"(?<![^ :'\"])/?{re.escape(place[1:])}(?![0-9])", lambda _, path=path: path, text)  # type: ignore[misc]
         return text
 
     def _place(self, kind: str, path: str) -> tuple[str, bool]:
-        """Where a stand-in is, and whether it has yet to be made."""
+        """The path of a stand-in, and whether it has yet to be created."""
         if self._folder is None or self._owner != os.getpid():
             self._folder, self._owner, self._made, self._links = _plain_folder(), os.getpid(), {}, []
             atexit.register(self._remove)
         key, is_new = (kind, path), (kind, path) not in self._made
         if is_new:
             self._made[key] = f"{self._folder}/{len(self._made)}"
-        elif not os.path.lexists(self._made[key]):  # who tidies up temporary files has taken it
+        elif not os.path.lexists(self._made[key]):  # a cleanup of temporary files has removed it
             os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103
             is_new = True
         return self._made[key], is_new
@@ -222,7 +222,7 @@ class _StandIns:
             if os.path.isdir(folder):  # noqa: PTH112
                 try:
                     os.rmdir(folder)  # noqa: PTH106
-                except OSError:  # something is in it that was not made here
+                except OSError:  # the folder holds something that was not made here
                     continue
 
 
@@ -230,7 +230,7 @@ _stand_ins = _StandIns()
 
 
 def _plain_folder() -> str:
-    """A new folder of a plain name, for temporary files."""
+    """A new folder with a plain name, for temporary files."""
     candidates = [os.path.realpath(tempfile.gettempdir()), "/tmp", "/var/tmp"]
     for folder in candidates:
         if _FOR_JAVA.fullmatch(folder) and os.access(folder, os.W_OK):
@@ -239,23 +239,23 @@ def _plain_folder() -> str:
 
 
 def _has_stand_in(url: str) -> bool:
-    """Whether Delta's library must not be given a table's own name."""
+    """Whether Delta's library needs a stand-in instead of a table's own name."""
     if is_remote(url):
         return False
     is_utf8 = sys.getfilesystemencoding().lower() == "utf-8"
-    real = os.path.realpath(url)  # what Delta's library makes of it
+    real = os.path.realpath(url)  # Delta's library resolves links too
     return bool(_NOT_FOR_DELTA.search(real)) or not (is_utf8 or real.isascii())
 
 
 def delta_place(url: str) -> str:
-    """What Delta's library is given for the table at a URL as `table_url` gives it."""
+    """The name that is passed to Delta's library for a table. url: as `table_url` returns it."""
     return _stand_ins.table(os.path.realpath(url)) if _has_stand_in(url) else url
 
 
 def show_days(url: str, days: Iterable[date] = ()) -> None:
-    """Lets Delta's library see all days that a table has, and those that are going to be written.
+    """Makes all days of a table, and days that are about to be written, visible to Delta's library.
 
-    To be called after a table is opened or turned to its newest commit, and before rows of days are written.
+    Call it after a table is opened or updated to its newest commit, and before rows of days are written.
     """
     if _has_stand_in(url):
         path = os.path.realpath(url)
@@ -263,12 +263,12 @@ def show_days(url: str, days: Iterable[date] = ()) -> None:
 
 
 def plain_folder(folder: Path) -> Path:
-    """A name of a folder that Java, Spark and a shell take as it is: its own, or a link of this process to it."""
+    """A name of a folder that Java, Spark and a shell read correctly: its own, or a link of this process to it."""
     if _FOR_JAVA.fullmatch(str(folder)):
         return folder
     return Path(_stand_ins.folder(os.path.realpath(folder)))
 
 
 def spelled_out(text: str) -> str:
-    """A library's message with the names that it was not given."""
+    """A library's message with stand-ins replaced by the names they stand for."""
     return _stand_ins.spelled_out(text)

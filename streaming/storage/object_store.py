@@ -1,8 +1,9 @@
-"""Files at any fsspec URL: found, and read a range at a time.
+"""Finds files at any fsspec URL, and reads them a range at a time.
 
-Of an object store's failures some are the file's (it is gone, nobody may read it), some stay (no such bucket), and most
-pass: a connection cut in mid-body, too many requests, an outage. A range counts when all of it is there, so that what
-is read twice is never counted twice. Keys that are refused are asked for anew some times: they may have been exchanged.
+Some failures of an object store concern one file (it is gone, or access is denied), some are permanent (no such
+bucket), and most are transient: a connection cut in mid-body, too many requests, an outage. A range counts only when
+all of it was read, so that a range that is read twice is never counted twice. Credentials that are refused are
+requested again a few times, because they may have been replaced.
 """
 
 import errno
@@ -29,7 +30,7 @@ _Result = TypeVar("_Result")
 
 
 def require(url: str, patience: Patience) -> None:
-    """Raises MissionControlError where there is nothing, or nobody who lets us in."""
+    """Raises MissionControlError where nothing exists at a URL or the store gives no access to it."""
     try:
         is_there = find(url, patience, _passes_at_start) or glob.has_magic(url)
         if not is_there and not _ask(url, _is_there, patience, _passes_at_start):
@@ -41,9 +42,9 @@ def require(url: str, patience: Patience) -> None:
 def find(
     url: str, patience: Patience, passes: Passes | None = None, *, is_literal: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """The files and folders below a URL, or that a glob matches, by their path below it; with fsspec's details.
+    """The files and folders below a URL or matched by a glob: fsspec's details, by the path below the URL.
 
-    A URL of something that is there is no glob. is_literal: it is none in any case.
+    A URL at which something exists is not a glob. is_literal: the URL is never a glob.
     """
 
     def look(filesystem: Any, path: str) -> dict[str, dict[str, Any]]:
@@ -64,7 +65,7 @@ def find(
 
 
 def modified(details: dict[str, Any]) -> datetime:
-    """When a remote file was written, by whichever name its filesystem says so; 1970 where it does not."""
+    """When a remote file was written, under whichever name its filesystem reports it; 1970 where it does not."""
     for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
         moment = details.get(name)
         if isinstance(moment, datetime):
@@ -77,7 +78,8 @@ def modified(details: dict[str, Any]) -> datetime:
 def read_range(url: str, start: int, end: int, patience: Patience) -> bytes:
     """The bytes from start to before end; fewer where the file has no more.
 
-    Raises FileNotFoundError or PermissionError when that is so of this file, MissionControlError of all others.
+    Raises FileNotFoundError or PermissionError where the failure concerns this file, MissionControlError for all other
+    failures.
     """
 
     def read(filesystem: Any, path: str) -> bytes:
@@ -95,24 +97,25 @@ def read_range(url: str, start: int, end: int, patience: Patience) -> bytes:
 
 
 def is_passing(error: MissionControlError) -> bool:
-    """Whether what ended the patience with a store might still pass."""
+    """Whether the failure that ended the retries with a store may still be transient."""
     return isinstance(error.__cause__, Exception) and _passes(error.__cause__, 1)
 
 
 def open_file(url: str) -> Any:
-    """A file to seek in."""
+    """A seekable file, open for reading."""
     filesystem, path = _filesystem(url)
     return filesystem.open(path, "rb", block_size=RANGE_BYTES, cache_type="readahead")
 
 
 def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, passes: Passes) -> _Result:
-    """What a filesystem says in the end.
+    """A filesystem's answer to a question, after retries.
 
-    Raises what is a file's own, FileNotFoundError and PermissionError, and bugs; else MissionControlError.
+    Raises FileNotFoundError and PermissionError where they concern one file, and bugs unchanged; for any other failure
+    raises MissionControlError.
     """
 
     def attempt(_: bool) -> _Result:
-        filesystem, path = _filesystem(url)  # FTP connects for that
+        filesystem, path = _filesystem(url)  # FTP connects here
         try:
             return question(filesystem, path)
         except Exception as error:
@@ -130,27 +133,27 @@ def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, 
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
-    """What reads a URL, and the URL's path there; fsspec keeps what it has made. Raises what the client raises."""
+    """The filesystem of a URL, and the URL's path in it; fsspec caches filesystems. Raises the client's errors."""
     import fsspec
 
     if not is_s3(url):
         return fsspec.core.url_to_fs(url)
-    # More attempts are ours: s3fs would make 25, of 15 seconds each where nothing comes back.
+    # Further retries are made here: s3fs would make 25 attempts, of 15 seconds each where no response arrives.
     retries = {"retries": {"max_attempts": 2, "mode": "standard"}}
-    filesystem = fsspec.filesystem("s3", config_kwargs=retries)  # url_to_fs would take :: in a key for a chain of URLs
+    filesystem = fsspec.filesystem("s3", config_kwargs=retries)  # url_to_fs would read :: in a key as a chain of URLs
     filesystem.retries = 1
     return filesystem, filesystem._strip_protocol(url)
 
 
 def _is_there(filesystem: Any, path: str) -> bool:
-    """Whether there is something. Raises what a client raises where its server cannot be reached."""
-    if "http" in filesystem.protocol:  # which says that there is nothing where it cannot reach its server
+    """Whether something exists at a path. Raises the client's error where its server cannot be reached."""
+    if "http" in filesystem.protocol:  # unless strict, it reports nothing there if its server cannot be reached
         try:
             return bool(filesystem.exists(path, strict=True))
-        except TypeError:  # of fsspec 2025, which has no `strict`
+        except TypeError:  # fsspec 2025 has no `strict`
             pass
         except Exception as error:
-            if hasattr(error, "status"):  # an answer, if only that it is forbidden
+            if hasattr(error, "status"):  # the server responded, even if access is forbidden
                 return False
             raise
     return bool(filesystem.exists(path))
@@ -167,18 +170,18 @@ def _passes(error: Exception, number: int) -> bool:
 
 
 def _passes_at_start(error: Exception, number: int) -> bool:
-    cause = getattr(error, "os_error", error)  # of aiohttp's
+    cause = getattr(error, "os_error", error)  # an attribute of aiohttp's errors
     is_unknown_host = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
     return _code(error) not in _KEYS_REFUSED and not is_unknown_host and _passes(error, number)
 
 
 def _is_of_store(error: Exception) -> bool:
-    """Whether a failure to read a file is about all files."""
+    """Whether a failure to read a file concerns all files of the store."""
     return _code(error) in _KEYS_REFUSED or _code(error) == "NoSuchBucket"
 
 
 def _code(error: Exception) -> str:
-    """What an S3 server calls a failure."""
+    """The error code of an S3 server's response, else empty."""
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
     return response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
 

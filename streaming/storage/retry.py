@@ -1,4 +1,4 @@
-"""Waiting for what passes, such as a store that does not answer: how long, how often it is tried, what is said."""
+"""Retries of transient failures, such as a store that does not respond: timeout, backoff, and messages."""
 
 import os
 import random
@@ -11,22 +11,22 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-PATIENCE_SECONDS = 600.0  # how long what passes is waited for in a running job
-START_SECONDS = 30.0  # and at its start
-QUIET_SECONDS = 3.0  # what passes sooner is not worth a word
+PATIENCE_SECONDS = 600.0  # timeout for transient failures in a running job
+START_SECONDS = 30.0  # timeout for transient failures at a job's start
+QUIET_SECONDS = 3.0  # outages shorter than this are not reported
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
-_LONGEST_PAUSE_OF_CONFLICTS_SECONDS = 0.5  # each attempt may succeed, however many before it did not
+_LONGEST_PAUSE_OF_CONFLICTS_SECONDS = 0.5  # each attempt may succeed, however many failed before
 _LONGEST_REASON = 200
 _COLOURS = re.compile("\\x1b\\[[0-9;]*m|↳")
-# What deltalake says where another writer's commit came first.
+# deltalake's messages where another writer committed first.
 CONFLICT = re.compile(r"concurrent transaction|changed since last commit")
 _Result = TypeVar("_Result")
-Passes = Callable[[Exception, int], bool]  # whether a failure, of the attempt of that number, is worth another
+Passes = Callable[[Exception, int], bool]  # whether to retry after a failure of the attempt of this number
 
 
 def waiting_for(place: str, error: BaseException) -> str:
-    """That a place is waited for, and why: the last that its client says."""
+    """The message that a place is waited for, and why: the last line of its client's error."""
     if CONFLICT.search(str(error)):
         return f"{place}: other writers commit again and again while this one tries to; trying again"
     why = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
@@ -35,9 +35,10 @@ def waiting_for(place: str, error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Patience:
-    """Makes attempts as long as they fail in a way that passes.
+    """Retries attempts while their failures are transient, until a timeout.
 
-    tell: is told in a sentence what is waited for, and None when that is over; stop: ends a longer waiting when set.
+    tell: called with a sentence about what is waited for, and with None when the wait is over; stop: ends a longer wait
+    when set; seconds: the timeout.
     """
 
     tell: Callable[[str | None], None] = lambda trouble: None
@@ -46,19 +47,19 @@ class Patience:
 
     @classmethod
     def saying(cls, say: Callable[[str], None], stop: threading.Event) -> "Patience":
-        """Patience that says in sentences what is waited for, and when that is over."""
+        """Patience that reports in sentences what is waited for, and when the wait is over."""
         return cls(lambda trouble: say(trouble or "going on"), stop)
 
     def bear(self, attempt: Callable[[bool], _Result], place: str, passes: Passes) -> _Result:
-        """What an attempt gives in the end. Raises its last failure.
+        """The result of the first attempt that succeeds. Raises the last failure if none does.
 
-        attempt: told whether it is not the first; place: what it is about.
+        attempt: called with whether it is a retry; place: the store or file, for messages; passes: whether to retry.
         """
         began, pause, has_told = time.monotonic(), _FIRST_PAUSE_SECONDS, False
         for number in count(1):
             try:
                 result = attempt(number > 1)
-            except Exception as error:  # clients of object stores raise what they like
+            except Exception as error:  # clients of object stores raise errors of any type
                 waited = time.monotonic() - began
                 if waited > self.seconds or not passes(error, number):
                     if has_told:
@@ -85,16 +86,16 @@ NO_PATIENCE = Patience(seconds=0)
 
 
 class Notes:
-    """What the processes of a job wait for, for the job to read: in a folder of this machine, a file for each.
+    """What the processes of a job wait for, as messages for the job to read: a file per process in a local folder.
 
-    A process on another machine, where there is no such folder, keeps it to itself.
+    A process on another machine, where there is no such folder, writes no message.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def tell(self, trouble: str | None) -> None:
-        """Notes what this process waits for; None: for nothing."""
+        """Writes the message about what this process waits for; None removes it."""
         note = self._folder / f"{os.getpid()}.txt"
         if trouble is None:
             note.unlink(missing_ok=True)
@@ -104,7 +105,7 @@ class Notes:
             unfinished.replace(note)
 
     def read(self) -> str | None:
-        """What one of them waits for, None when none does."""
+        """The message of one process that waits, None when none does."""
         for note in sorted(self._folder.glob("*.txt")):
             try:
                 return note.read_text()

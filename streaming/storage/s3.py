@@ -1,4 +1,4 @@
-"""Credentials, endpoints and options for S3, for each client the same."""
+"""Credentials, endpoints and options for S3, the same for each client."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from streaming.storage.locations import is_s3
 if TYPE_CHECKING:
     from botocore.session import Session
 
-CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's metadata address and hangs
+CREDENTIALS = (  # with any, an S3 client finds keys; with none, it queries the cloud's metadata address and hangs
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
@@ -24,15 +24,15 @@ CREDENTIALS = (  # any lets an S3 client find keys; without, it asks the cloud's
 )
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _ENDPOINT_OPTIONS = ("endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url", "aws_endpoint_url_s3")
-DEFAULT_REGION = "us-east-1"  # as deltalake has it where there is no profile
+DEFAULT_REGION = "us-east-1"  # deltalake's default where there is no profile
 _CREDENTIAL_FILES = ("~/.aws/credentials", "~/.aws/config")
-_RETRIES = {"max_retries": "3", "retry_timeout": "15s"}  # of deltalake's, as many as patience can do without
+_RETRIES = {"max_retries": "3", "retry_timeout": "15s"}  # deltalake's own retries, few because the caller retries too
 
 
 def use_endpoint(url: str) -> None:
-    """Sends all S3 clients of this process, and of those it starts, to a store that is not Amazon's.
+    """Directs all S3 clients of this process, and of processes that it starts, to a store other than Amazon's.
 
-    Raises MissionControlError where it is no URL.
+    url: the store's endpoint. Raises MissionControlError where it is not a URL.
     """
     _check_endpoint("--endpoint-url", url, "https?://[^/?#]+/?")
     os.environ["AWS_ENDPOINT_URL"] = url
@@ -40,11 +40,14 @@ def use_endpoint(url: str) -> None:
 
 
 def _check_endpoint(name: str, url: str, form: str = "https?://.+") -> None:
-    """Raises MissionControlError for an endpoint that no S3 client can use. name: of the setting; form: of the URL."""
+    """Raises MissionControlError for an endpoint that no S3 client can use.
+
+    name: the setting's name; form: a regular expression for the URL.
+    """
     try:
         parts = urlsplit(url)
         is_usable = bool(re.fullmatch(form, url) and parts.hostname and not re.search(r"\s", url) and parts.port != 0)
-    except ValueError:  # a port that is no number, or too large; a bracket without the other
+    except ValueError:  # the port is not a number or too large, or a bracket is unpaired
         is_usable = False
     if not is_usable:
         raise MissionControlError(
@@ -54,16 +57,16 @@ def _check_endpoint(name: str, url: str, form: str = "https?://.+") -> None:
 
 
 def pass_on_settings(environment: dict[str, str]) -> None:
-    """Makes what another process's environment says to S3 clients what this one's says."""
+    """Replaces the S3 settings in another process's environment with those of this process."""
     for name in [name for name in environment if name.startswith("AWS_")]:
         del environment[name]
     environment.update({name: value for name, value in os.environ.items() if name.startswith("AWS_")})
 
 
 def check_credentials(url: str, options: Mapping[str, str] | None = None) -> None:
-    """Raises MissionControlError at once where an S3 client would look for keys in vain, or cannot use an endpoint.
+    """Raises MissionControlError at once where an S3 client would find no credentials, or cannot use an endpoint.
 
-    options: what deltalake is told beyond the environment, such as `AWS_ACCESS_KEY_ID`.
+    options: deltalake's options beyond the environment, such as `AWS_ACCESS_KEY_ID`.
     """
     if not is_s3(url):
         return
@@ -83,9 +86,9 @@ def check_credentials(url: str, options: Mapping[str, str] | None = None) -> Non
 
 
 def storage_options(url: str, options: Mapping[str, str] | None = None) -> dict[str, str] | None:
-    """The options that deltalake needs for a URL: those given, and what it takes from neither them nor the environment.
+    """The options that deltalake needs for a URL: those given, and those found neither there nor in the environment.
 
-    None for a local path without any. An endpoint of http:// must be allowed, a profile must be asked for.
+    None for a local path without options. An http:// endpoint must be allowed explicitly, a profile must be requested.
     """
     needed = {key: str(value) for key, value in (options or {}).items()}
     if not is_s3(url):
@@ -103,20 +106,20 @@ def storage_options(url: str, options: Mapping[str, str] | None = None) -> dict[
 
 
 def _told(options: Mapping[str, str] | None) -> set[str]:
-    """The names of all settings, as the environment spells them; those that are empty are none."""
+    """The names of all settings that are not empty, as the environment spells them."""
     given = {name.upper() for name, value in (options or {}).items() if value}
     prefixed = {name if name.startswith("AWS_") else f"AWS_{name}" for name in given}
     return prefixed | {name for name, value in os.environ.items() if value}
 
 
 def _has_profile(options: Mapping[str, str] | None) -> bool:
-    """Whether a profile is named, or there is a file that may hold one."""
+    """Whether a profile is named, or a file exists that may hold a profile."""
     files = (os.environ.get("AWS_SHARED_CREDENTIALS_FILE"), *_CREDENTIAL_FILES)
     return "AWS_PROFILE" in _told(options) or any(Path(name).expanduser().is_file() for name in files if name)
 
 
 def _profile(options: Mapping[str, str] | None) -> "Session":
-    """The session of the profile that is named or the default one."""
+    """The session of the named profile, else of the default profile."""
     from botocore.session import Session
 
     names = [value for name, value in (options or {}).items() if name.upper() == "AWS_PROFILE"]
@@ -124,25 +127,25 @@ def _profile(options: Mapping[str, str] | None) -> "Session":
 
 
 def _profile_has_keys(url: str, options: Mapping[str, str] | None) -> bool:
-    """Whether a profile leads to keys: its own, or those of its `credential_process`, which runs for that.
+    """Whether a profile provides credentials: its own, or those of its `credential_process`, which is run for this.
 
-    Raises MissionControlError where something is wrong with it.
+    Raises MissionControlError where the profile cannot be used.
     """
     from botocore.exceptions import BotoCoreError
 
     try:
         chain = _profile(options).get_component("credential_provider")
-        chain.remove("iam-role")  # the cloud's metadata address
+        chain.remove("iam-role")  # queries the cloud's metadata address
         return chain.load_credentials() is not None
     except (BotoCoreError, OSError, ValueError) as error:
         raise MissionControlError(f"no credentials for {url!r}: {reason_of(error)}") from error
 
 
 def _said_by_profile(options: Mapping[str, str] | None) -> dict[str, str]:
-    """What deltalake does not read in a profile by itself and nobody has told it."""
+    """The profile's settings that deltalake does not read by itself and that are set nowhere else."""
     told, profile = _told(options), _profile(options)
     said = {}
-    if told.isdisjoint(("AWS_REGION", "AWS_DEFAULT_REGION")):  # else it asks the cloud's metadata address
+    if told.isdisjoint(("AWS_REGION", "AWS_DEFAULT_REGION")):  # else deltalake queries the cloud's metadata address
         said["AWS_REGION"] = profile.get_config_variable("region") or DEFAULT_REGION
     if told.isdisjoint(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")):
         said["AWS_ENDPOINT_URL"] = profile.get_scoped_config().get("endpoint_url")
@@ -150,6 +153,6 @@ def _said_by_profile(options: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def brisk_options(url: str) -> dict[str, str] | None:
-    """storage_options for who is patient himself: deltalake's own attempts are few."""
+    """storage_options for callers that retry themselves: with few retries by deltalake itself."""
     options = storage_options(url)
     return options if options is None else _RETRIES | options

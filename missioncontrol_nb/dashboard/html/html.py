@@ -6,9 +6,10 @@ from html import escape
 
 # ---------- HTML ----------
 def tag(name: str, *children: str, css: str = "", **attributes: object) -> str:
-    """One element. Children are HTML already; attributes are escaped, `_` in their names becomes `-`.
+    """One HTML element.
 
-    An attribute that is None or False is left out; True stands without a value.
+    Children must already be HTML. Attribute values are escaped, and `_` in attribute names becomes `-`. An attribute
+    that is None or False is omitted; True is written without a value.
     """
     given = {"class": css or None, **{key.replace("_", "-"): value for key, value in attributes.items()}}
     written = "".join(
@@ -20,17 +21,17 @@ def tag(name: str, *children: str, css: str = "", **attributes: object) -> str:
 
 
 def text(words: object) -> str:
-    """A text made safe for HTML."""
+    """A text, escaped for HTML."""
     return escape(str(words))
 
 
 def link(href: str, *children: str, css: str = "", **attributes: object) -> str:
-    """A link that stays in the visitor's kernel: its address is a query."""
+    """A link that keeps the visitor's kernel, because its address is only a URL query."""
     return tag("a", *children, css=css, href=href, **attributes)
 
 
 def button(label: str, action: str, **attributes: object) -> str:
-    """A button that the page's own script or the kernel answers by its action's name."""
+    """A button that the page's own script or the kernel handles by the name of its action."""
     css = "jupyter-widgets jupyter-button widget-button"
     return tag("button", text(label), css=css, type="button", data_mc_action=action, **attributes)
 
@@ -41,22 +42,22 @@ def chip(state: str, words: str, title: str | None = None) -> str:
 
 
 def key(css: str, name: str) -> str:
-    """A version's name after a short stroke that is drawn as its line is."""
+    """A version's name after a short stroke in the style of its line."""
     return tag("span", text(name), css=f"mc-key {css}")
 
 
 def headline(state: str, sentence: str, line: str) -> str:
-    """The one headline of a page; both texts are plain."""
+    """The single headline of a page; sentence and line are plain text."""
     said = tag("div", tag("h2", text(sentence)), role="status")
     return tag("div", said, tag("p", text(line)), css=f"mc-headline mc-{state}")
 
 
 def message(title: str, sentence: str, *more: str, error: bool = False) -> str:
-    """What stands in the place of a drawing that has nothing to show, or failed."""
+    """A message that replaces a drawing that has nothing to show, or failed."""
     css = "mc-state mc-error" if error else "mc-state mc-empty"
     return tag("div", tag("b", text(title)), tag("p", text(sentence)), *more, css=css)
 
 
 def skeleton(widths: Sequence[int] = (60, 36, 100, 80)) -> str:
-    """Grey bars that keep the place of what is being read; widths in percent."""
+    """Grey bars as a placeholder for data that are being read; widths in percent."""
     return tag("div", *(tag("i", style=f"width:{width}%") for width in widths), css="mc-skeleton", aria_hidden="true")

@@ -8,11 +8,11 @@ from missioncontrol_nb.dashboard.html.html import tag
 from missioncontrol_nb.formatting import percent_change, percent_interval
 
 # ---------- drawings ----------
-LEAST, MOST = -0.4, 0.8  # the one scale of all small drawings, as a change
+LEAST, MOST = -0.4, 0.8  # the common scale of all small drawings, as a change
 
 
 def _runs(values: Sequence[float | None], first: int = 0) -> Iterable[list[tuple[int, float]]]:
-    """Stretches of neighbouring values, so that a gap stays a gap."""
+    """Runs of consecutive values, so that gaps are drawn as gaps."""
     run: list[tuple[int, float]] = []
     for index, value in enumerate(values, first):
         if value is None or not math.isfinite(value):
@@ -28,10 +28,10 @@ def _runs(values: Sequence[float | None], first: int = 0) -> Iterable[list[tuple
 def spark(
     newest: Sequence[float | None], previous: Sequence[float | None], base: float, incomplete: int, label: str
 ) -> str:
-    """The newest version's rates over the previous one's at equal age, as one small drawing.
+    """The newest version's rates over the previous version's at equal age, as one small drawing.
 
-    Rates are per step of age, None where there was no usage. Every spark has one scale: -40 % to +80 % of base,
-    the previous version's rate. incomplete: how many of the newest's last steps are still arriving (dotted).
+    Rates are per step of age, None where there was no usage. All sparks have the same scale: -40 % to +80 % of
+    base, the previous version's rate. incomplete: how many of the newest version's last steps still lack data (dotted).
     """
     width, height, steps = 200, 40, max(len(newest), len(previous), 2)
 
@@ -65,7 +65,7 @@ def spark(
 
 
 def whisker(state: str, value: float, lower: float, upper: float) -> str:
-    """A change as a dot with its interval as a line, on the one scale; arrow heads where it leaves the scale."""
+    """A change as a dot with its interval as a line, on the common scale; arrow heads where it leaves the scale."""
 
     def place(change: float) -> str:
         return f"{100 * (min(MOST, max(LEAST, change)) - LEAST) / (MOST - LEAST):.1f}%"
@@ -84,6 +84,6 @@ def whisker(state: str, value: float, lower: float, upper: float) -> str:
 
 
 def hour_bars(shares: Sequence[float]) -> str:
-    """Bars filled as far as the usage of the newest hours has arrived."""
+    """Bars for the newest hours, each filled by the share of its usage that has arrived."""
     bars = "".join(f'<i style="--f:{100 * min(1, max(0, share)):.0f}%"></i>' for share in shares)
     return tag("span", bars, css="mc-hours", aria_hidden="true")

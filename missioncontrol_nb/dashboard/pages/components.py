@@ -1,4 +1,4 @@
-"""Small parts that several pages share: figures beside each other, sparks, completeness, what can be taken along."""
+"""Small parts that several pages share: figures beside each other, sparks, completeness, downloads."""
 
 import math
 
@@ -12,7 +12,10 @@ from streaming import contract
 
 
 def figure_and_interval(rate: Rate | None, show: str, beside: Rate | None = None) -> tuple[str, str]:
-    """The figure that is shown, with its interval where it is a rate; beside: the one whose digits it takes."""
+    """The figure to show, with its interval where it is a rate.
+
+    beside: the rate whose number of decimals is used.
+    """
     if rate is None:
         return DASH, ""
     if show == "count":
@@ -32,7 +35,7 @@ def measure_spark(row: MeasureSummary, channel: ChannelSummary | ChannelTable) -
 
 
 def completeness(newest: Completeness) -> str:
-    """How much of the newest three hours' usage has arrived, as bars and in words."""
+    """How much of the newest three hours' usage has arrived, as bars and as text."""
     if not newest:
         return ""
     starts = ", ".join(f"{start:%H:%M}" for start, _ in newest)
@@ -42,7 +45,7 @@ def completeness(newest: Completeness) -> str:
 
 
 def builds_switch(query: Query) -> str:
-    """Says which builds count and links to the other choice."""
+    """A note on which builds are counted, with a link to the other choice."""
     if query.official:
         return "Official builds only: " + link(query.link(official=False), "show all builds") + "."
     return (
@@ -51,12 +54,12 @@ def builds_switch(query: Query) -> str:
 
 
 def figure_of(rate: Rate | None, beside: Rate | None = None) -> str:
-    """A rate with as many digits as the one it stands beside."""
+    """A rate with as many decimals as the rate beside it."""
     return figure_and_interval(rate, "rate", beside)[0]
 
 
 def get_this(query: Query, code: str, has_chart: bool = False) -> str:
-    """Buttons to save and copy, and the Python that gives the same."""
+    """Buttons to save and copy, and the Python code that returns the same data."""
     name = "-".join(["missioncontrol", query.channel, query.os_name.lower(), *([query.measure] if has_chart else [])])
     buttons = [button("CSV", "csv"), button("Parquet", "parquet")]
     if has_chart:
@@ -66,7 +69,7 @@ def get_this(query: Query, code: str, has_chart: bool = False) -> str:
 
 
 def monitor_code(query: Query) -> str:
-    """The Python that opens what the page reads."""
+    """The Python code that opens the data that the page reads."""
     builds = "" if query.official else ", official=False"
     builds += f", product={query.product.name!r}" if query.product not in contract.PRODUCTS else ""
     opened = f"mc.monitor.Monitor(DATASET, mc.load_calendar(RELEASES){builds})"

@@ -1,4 +1,4 @@
-"""One measure over time: what stands around its chart."""
+"""One measure over time: the HTML around its chart."""
 
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def chart_title(query: Query) -> str:
-    """What the chart shows."""
+    """The title of the chart."""
     return tag("h3", text(messages.chart_title(query)))
 
 
 def no_windows(detail: Detail, query: Query) -> str:
-    """What stands in the place of a chart that has nothing to show."""
+    """A message that replaces a chart that has nothing to show."""
     if detail.row.state == "not_measured":
         return message("Not measured", messages.not_measured(query.product, query.measure, query.os_name))
     interval = f"{moment(detail.since)} and {moment(detail.until)}"
@@ -30,7 +30,7 @@ def no_windows(detail: Detail, query: Query) -> str:
 
 
 def below_chart(detail: Detail, query: Query) -> str:
-    """Figures, the table behind the chart where it is open, and what can be taken along."""
+    """Figures, the table behind the chart if it is open, and the downloads."""
     note = messages.versions_not_listed(*detail.lines)
     return (
         figures(detail)
@@ -41,7 +41,7 @@ def below_chart(detail: Detail, query: Query) -> str:
 
 
 def figures(detail: Detail) -> str:
-    """The measure since release in figures."""
+    """The figures of the measure since release."""
     row, newest, previous = detail.row, detail.newest, detail.previous
     if row.newest is None:
         return ""
@@ -67,7 +67,7 @@ def _rate_figure(name: str, rate: Rate) -> str:
 
 
 def _definition(name: str, value: str, small: str) -> str:
-    """A figure with its name; name is HTML already."""
+    """A figure with its name; name is already HTML."""
     return tag("div", tag("dt", name), tag("dd", text(value), " ", tag("small", text(small))))
 
 
@@ -75,7 +75,7 @@ BEHIND_ROWS = 48
 
 
 def behind(detail: Detail, query: Query) -> str:
-    """The newest windows as a table, behind a link that opens it."""
+    """The newest windows as a table, with a link that opens and closes it."""
     toggle = link(
         query.link(behind=not query.behind),
         "Table behind the chart",
@@ -121,7 +121,7 @@ def _behind_row(start: "pd.Timestamp", lines: "list[pd.DataFrame | None]", query
 
 
 def detail_code(query: Query) -> str:
-    """The Python that gives what the chart shows."""
+    """The Python code that returns the data of the chart."""
     request, usual = detail_request(query), DetailRequest()
     wanted = [f"{each.name}={getattr(request, each.name)!r}" for each in fields(request)
               if getattr(request, each.name) != getattr(usual, each.name)]  # fmt: skip

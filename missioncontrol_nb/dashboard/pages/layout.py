@@ -1,4 +1,4 @@
-"""What every page has: where it is, how fresh it is, what stands in its place while it is read or fails."""
+"""Parts of every page: breadcrumbs, freshness, and messages shown in its place while it is read or fails."""
 
 from datetime import UTC, datetime
 
@@ -8,20 +8,20 @@ from missioncontrol_nb.dashboard.query import DEFAULT, Query
 
 
 def top(query: Query, data_up_to: datetime | None, stale_after_seconds: float) -> str:
-    """Where am I, and how fresh is what I see."""
+    """The top of a page: breadcrumbs, and how fresh the data is."""
     crumbs = _crumbs(query)
     steps = [tag("div", link(href, text(label))) for label, href in crumbs[:-1]]
     last = crumbs[-1][0]
     steps.append(tag("div", tag("h1", text(last), aria_current="page")))
     nav = tag("nav", *steps, css="mc-crumbs", aria_label="Where you are")
     skip = tag("a", "Skip to the content", css="mc-skip", href="#mc-main", data_mc_action="skip")
-    # The clock ticks without a word to screen readers; the page's script says here when fresh becomes stale, or back.
+    # Screen readers do not announce the ticking clock; the page's script writes here when fresh becomes stale, or back.
     news = tag("span", css="mc-hidden mc-fresh-news", role="status")
     return tag("header", skip, nav, freshness(data_up_to, stale_after_seconds), news, css="mc-top")
 
 
 def _crumbs(query: Query) -> list[tuple[str, str]]:
-    """Labels and addresses from the front page to here."""
+    """Labels and addresses from the front page to the current page."""
     product = query.product
     home = query.link(view="overview", channel=product.channels[0].name)
     steps = [("Mission Control", DEFAULT.search)] if product is not DEFAULT.product else []
@@ -35,7 +35,7 @@ def _crumbs(query: Query) -> list[tuple[str, str]]:
 
 
 def freshness(data_up_to: datetime | None, stale_after_seconds: float, now: datetime | None = None) -> str:
-    """The freshness clock as of now; the page's script keeps it ticking, also when the kernel is gone."""
+    """The freshness clock as of now; the page's script keeps it ticking, even after the kernel has ended."""
     if data_up_to is None:
         return tag("span", "No data yet", css="mc-fresh mc-stale")
     now = now or datetime.now(UTC)
@@ -51,7 +51,7 @@ def freshness(data_up_to: datetime | None, stale_after_seconds: float, now: date
 
 
 def loading(view: str) -> str:
-    """A page's place while its data are read: the same size, grey."""
+    """A grey placeholder of the same size as the page, shown while its data are read."""
     if view == "overview":
         one = tag(
             "article",
@@ -64,8 +64,8 @@ def loading(view: str) -> str:
 
 
 def still_reading(title: str, sentence: str) -> str:
-    """A sentence in a page's place where reading its data takes long."""
-    said = tag("div", message(title, sentence), role="status")  # not inside what is busy: that is not read out
+    """A message that replaces a page whose data take long to read."""
+    said = tag("div", message(title, sentence), role="status")  # outside of the busy element, which is not read out
     return tag("div", said, tag("div", skeleton(), aria_busy="true"), css="mc-panel")
 
 
@@ -79,7 +79,7 @@ NO_RELEASE_WITHOUT_CALENDAR = (
 
 
 def no_release(query: Query) -> str:
-    """What stands in the place of cards, a table or a chart when no release has any ping there."""
+    """A message that replaces cards, a table or a chart when no release has any ping there."""
     where = f"the {messages.channel_words(query)} channel"
     if query.view != "overview":
         where += f" for {messages.platform_label(query)}"
@@ -88,5 +88,5 @@ def no_release(query: Query) -> str:
 
 
 def failure(title: str, sentence: str) -> str:
-    """A sentence in the place of a view that could not be drawn."""
+    """A message that replaces a view that could not be drawn."""
     return tag("div", message(title, sentence, error=True), css="mc-panel", role="alert")

@@ -1,4 +1,4 @@
-"""The front page: channels by platforms, and a card a platform of the chosen channel."""
+"""The front page: channels by platforms, and a card for each platform of the chosen channel."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -20,7 +20,7 @@ from streaming import contract
 
 
 def score_title(product: contract.Product) -> str:
-    """What a score is."""
+    """An explanation of the score."""
     words = messages.measures_words(product.score, "plus")
     return (
         f"{words[0].upper()}{words[1:]} per 1000 usage hours, platforms weighted by the previous version's usage; "
@@ -29,7 +29,7 @@ def score_title(product: contract.Product) -> str:
 
 
 def overview(summary: Overview, query: Query) -> str:
-    """The front page below its headline: channels by platforms, the chosen channel, a card a platform."""
+    """The front page below its headline: channels by platforms, the chosen channel, a card for each platform."""
     channel = next((each for each in summary.channels if each.channel == query.channel), None)
     if channel is None:
         return product_links(summary, query) + matrix(summary, query) + no_release(query)
@@ -49,7 +49,7 @@ def overview(summary: Overview, query: Query) -> str:
 
 
 def product_links(summary: Overview, query: Query) -> str:
-    """A link to each product that has pings; nothing where there is one."""
+    """A link to each product that has pings; empty if there is only one."""
     if len(summary.products) < 2:
         return ""
     links = [
@@ -102,7 +102,7 @@ def _matrix_cell(channel: ChannelSummary, os_name: str, platform: PlatformSummar
 
 
 def platform_chip(channel: ChannelSummary, platform: PlatformSummary) -> tuple[str, str]:
-    """State and words of a platform without a change that stands out."""
+    """State and text of the chip of a platform without a change that stands out."""
     if platform.state == "measured":
         return ("none", "Nothing to compare") if channel.previous is None else ("level", "No clear change")
     return "early", "Too little usage"
@@ -123,7 +123,7 @@ def _score_cell(channel: ChannelSummary) -> str:
 
 
 def channel_line(channel: ChannelSummary, now: datetime) -> str:
-    """The chosen channel's own line: versions, age, score, and the sentence to copy."""
+    """The line of the chosen channel: versions, age, score, and the sentence to copy."""
     newest, previous = channel.newest, channel.previous
     against = f" against {previous.version}" if previous else ""
     title = tag("h2", text(f"{channel.product.channel(channel.channel).label}: {newest.version}{against}"))
@@ -189,7 +189,7 @@ def card(channel: ChannelSummary, platform: PlatformSummary, query: Query, data_
 
 
 def as_of(data_up_to: datetime | None) -> str:
-    """The banner that the style sheet shows once the freshness clock says stale."""
+    """The banner that the style sheet shows once the freshness clock is stale."""
     when = moment(data_up_to) if data_up_to else "long ago"
     return tag(
         "p", f"As of {when}. Nothing newer has arrived, so a change since would not show.", css="mc-banner mc-as-of"
@@ -231,7 +231,7 @@ def _card_foot(channel: ChannelSummary, platform: PlatformSummary) -> str:
 
 
 def legend(channel: ChannelSummary, query: Query) -> str:
-    """What lines, colours and small figures mean."""
+    """The meaning of lines, colours and small figures."""
     names = key("mc-v0", channel.newest.version)
     scale = ""
     if channel.previous:

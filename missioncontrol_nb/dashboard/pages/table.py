@@ -19,7 +19,7 @@ from missioncontrol_nb.monitor import ChannelTable, MeasureSummary, Rate, Versio
 
 
 def table(summary: ChannelTable, query: Query) -> str:
-    """Measures by version: one row a measure, each linking to its detail."""
+    """Measures by version: one row per measure, each linking to its detail."""
     rows = ordered(summary.rows, query.order)
     head = _table_head(summary, query)
     body = "".join(_table_row(row, summary, query) for row in rows)
@@ -36,13 +36,16 @@ _RANK = {"up": 0, "down": 1, "level": 2, "early": 3, "none": 4}
 
 
 def ordered(rows: Iterable[MeasureSummary], order: str) -> list[MeasureSummary]:
-    """Worst first: increases by size, then decreases, then what is not clear, not enough, not measured; or by name."""
+    """Measures in the given order, worst first or by name.
+
+    Worst first: increases by size, then decreases, then no clear change, too little usage, not measured.
+    """
     if order == "name":
         return sorted(rows, key=lambda row: messages.measure_label(row.measure).lower())
 
     def rank(row: MeasureSummary) -> tuple[int, float]:
         value = row.change.value if row.change is not None else 0.0
-        value = value if math.isfinite(value) else math.inf  # a rise from nothing is the largest
+        value = value if math.isfinite(value) else math.inf  # an increase from zero is the largest
         return _RANK[messages.direction(row)], -value
 
     return sorted(rows, key=rank)
@@ -125,5 +128,5 @@ def _side(name: str, value: str, css: str = "") -> str:
 
 
 def table_code(query: Query) -> str:
-    """The Python that gives what the table shows."""
+    """The Python code that returns the data of the table."""
     return monitor_code(query) + f'monitor.table("{query.channel}", "{query.os_name}", "{query.period}").rows'

@@ -1,16 +1,19 @@
-"""The pages that are open or being made: how many there may be, and whose they are."""
+"""Admission of pages that are open or being made: how many there may be, in total and for each client."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
-LONGEST_WAIT_SECONDS = 300.0  # for a browser that says that it is still loading
+LONGEST_WAIT_SECONDS = 300.0  # for a browser that reports that it is still loading
 
 
 @dataclass
 class Place:
-    """One page. client: whose, None where that is not known. kernel_id: None until it is known."""
+    """The place of one page.
+
+    client: the client of the page, None if unknown; kernel_id: None until it is known.
+    """
 
     client: str | None
     kernel_id: str | None = None
@@ -20,14 +23,14 @@ class Place:
 
 
 class TooManyPagesError(Exception):
-    """There is no place; the message says why, to the visitor."""
+    """There is no free place; the message gives the reason and is shown to the visitor."""
 
 
 class Places:
-    """Places for pages: `most` in all, `most_each` for each client.
+    """Places for pages: at most `most` in total, `most_each` for each client.
 
-    A place is taken before anything is awaited, and is free when its kernel has ended. Where all are taken, the page
-    of a client that has more of them, and whose browser has not connected to it, gives way.
+    A place is taken before anything is awaited, and is free when its kernel has ended. If all are taken, a page that
+    no browser has connected to is ended, if its client has more places than the new page's client would have.
     """
 
     def __init__(
@@ -40,9 +43,9 @@ class Places:
         return len(self._held)
 
     def take(self, client: str | None, kernels: Container[str]) -> tuple[Place, str | None]:
-        """A place, and the kernel that has to end for it. Raises TooManyPagesError.
+        """A new place, and the kernel that has to end for it or None.
 
-        kernels: those that live.
+        kernels: the kernels that are alive. Raises TooManyPagesError where no place is free.
         """
         self.forget_ended(kernels)
         mine = sum(1 for each in self._held if client is not None and each.client == client)
@@ -60,19 +63,22 @@ class Places:
         return place, ending
 
     def hand_out(self, place: Place) -> None:
-        """The page has been sent: a browser should connect to its kernel now. Without a kernel the place is free."""
+        """Notes that the page has been sent, so a browser should connect to its kernel now.
+
+        The place of a page without a kernel is freed.
+        """
         place.handed_out_at = self._now()
         if place.kernel_id is None:
             self._held.remove(place)
 
     def note_reached(self, kernel_id: str) -> None:
-        """A browser has connected to a kernel."""
+        """Notes that a browser has connected to a kernel."""
         for each in self._held:
             if each.kernel_id == kernel_id:
                 each.is_reached = True
 
     def note_waiting(self, kernel_id: str) -> None:
-        """A browser that has not connected to a kernel yet asks whether it lives: the page's time begins anew."""
+        """Restarts the timeout of a page whose browser asks whether the kernel is alive, but has not connected yet."""
         now = self._now()
         for each in self._held:
             is_waiting = each.kernel_id == kernel_id and each.handed_out_at is not None and not each.is_reached
@@ -80,7 +86,7 @@ class Places:
                 each.handed_out_at = now
 
     def unreached(self) -> list[str]:
-        """The kernels that no browser has connected to in time."""
+        """The kernels that no browser has connected to before the timeout."""
         limit = self._now() - self.unreached_seconds
         late = [each for each in self._held if not each.is_reached and (each.handed_out_at or self._now()) < limit]
         return [each.kernel_id for each in late if each.kernel_id is not None]
@@ -90,7 +96,10 @@ class Places:
         self._held = [each for each in self._held if each.kernel_id is None or each.kernel_id in kernels]
 
     def _dispensable(self, client: str | None, mine: int) -> Place | None:
-        """The oldest unreached page of the client that has most of them, if that has more than the newcomer would."""
+        """The oldest unreached page of the client with the most places, or None.
+
+        Only clients with more places than the new page's client would have are considered.
+        """
         waiting = [each for each in self._held if each.handed_out_at is not None and not each.is_reached]
         of_each = Counter(each.client for each in self._held)
         greedy = [each for each in waiting if client is not None and of_each[each.client] > mine + 1]

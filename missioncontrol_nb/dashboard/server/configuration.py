@@ -1,4 +1,4 @@
-"""What Voilà and Jupyter's server are told."""
+"""The configuration of Voilà and Jupyter's server."""
 
 import logging
 import os
@@ -19,12 +19,12 @@ PACKAGE = Path(__file__).parents[2]
 SHARE = PACKAGE / "share" / "jupyter"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LABEXTENSIONS = ["@voila-dashboards/widgets-manager8", "@jupyter-widgets/jupyterlab-manager", "anywidget"]
-UNREACHED_SECONDS = 25.0  # a page that no browser has connected to, or asked about, by then is ended
-FILL_AFTER_SECONDS = 5.0  # the next kernel starts when the page just handed out has been drawn, not beside it
+UNREACHED_SECONDS = 25.0  # a page that no browser has connected to, or asked about, for this long is ended
+FILL_AFTER_SECONDS = 5.0  # the next kernel starts after the page just handed out is drawn, not concurrently
 
 
 def find_notebook(name: str = "dashboard") -> Path:
-    """The path of a notebook that comes along: in the wheel within the package, in a checkout beside it."""
+    """The path of a packaged notebook: in a wheel inside the package, in a checkout beside it."""
     places = [PACKAGE / "notebooks", PACKAGE.parent / "notebooks"]
     for folder in places:
         if (folder / f"{name}.ipynb").is_file():
@@ -36,12 +36,12 @@ def find_notebook(name: str = "dashboard") -> Path:
 class Hosting:
     """Where and how pages are served.
 
-    `pool`: pages kept ready. `names`: further host names under which a proxy reaches this server. `most_pages`: more
-    than these at once are turned away, and more than `most_pages_each` of one address (None: half of all, at least 2).
-    A page that no browser has connected to is ended `unreached_seconds` after one last asked whether it lives. A
-    kernel that no browser is connected to any more is ended `cull_after_seconds` after it last said
-    anything; this is looked at every `cull_every_seconds`. A request must be complete after `idle_seconds`, and an
-    answer that a client takes nothing of is given up after `unread_seconds`.
+    `pool`: pages kept ready. `names`: further host names under which a proxy reaches this server. `most_pages`: pages
+    open at once; further ones are rejected, and so are more than `most_pages_each` of one address (None: half of all,
+    at least 2). A page that no browser has connected to is ended `unreached_seconds` after a browser last asked
+    whether it is alive. A kernel that no browser is connected to any more is ended `cull_after_seconds` after its last
+    activity; this is checked every `cull_every_seconds`. A request must be complete after `idle_seconds`, and a
+    response of which a client reads nothing is aborted after `unread_seconds`.
     """
 
     host: str = "127.0.0.1"
@@ -65,13 +65,13 @@ class Hosting:
 
 
 def prepend_jupyter_path(folder: Path) -> None:
-    """Lets Jupyter look for templates and extensions in a folder first."""
+    """Makes Jupyter search a folder first for templates and extensions."""
     before = os.environ.get("JUPYTER_PATH")
     os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder), before] if before else [str(folder)])
 
 
 def configuration_of(hosting: Hosting, folder: str) -> Config:
-    """The configuration of Voilà and of what it builds on."""
+    """The configuration of Voilà and of the Jupyter components that it uses."""
     voila = {
         "ip": hosting.host,
         "port": hosting.port,
@@ -120,6 +120,9 @@ def configuration_of(hosting: Hosting, folder: str) -> Config:
         "KernelManager": kernel,
         "VoilaKernelManager": {"fill_delay": FILL_AFTER_SECONDS},
         "IdentityProvider": {"cookie_options": {"samesite": "Lax"}},
-        "NotebookNotary": {"db_file": ":memory:", "secret": os.urandom(32)},  # else it writes both to the home folder
+        "NotebookNotary": {
+            "db_file": ":memory:",
+            "secret": os.urandom(32),
+        },  # by default both are files in the home folder
     }
     return Config(sections)

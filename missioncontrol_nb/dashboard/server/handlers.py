@@ -1,4 +1,4 @@
-"""What the server answers, and what it refuses."""
+"""The request handlers of the server, and which requests they refuse."""
 
 import queue
 import re
@@ -23,15 +23,15 @@ from missioncontrol_nb.dashboard.server.kernels import end_kernel
 from missioncontrol_nb.dashboard.server.limits import PlainErrors, has_spare_descriptors, is_navigation, visitor_of
 from missioncontrol_nb.dashboard.server.websocket import KernelSocketHandler, Sockets
 
-STILL = re.compile(r"<!--still ([\w-]+)-->")  # where the template wants the page as the kernel shows it
-FIRST_SIGHT_SECONDS = 2.0  # without an answer until then the page comes without
-PHONE_WIDTH, DESKTOP_WIDTH = 390, 1280  # CSS pixels, until the browser says its own
-# Requests' URLs are kept for these by Voilà; there is no log-in.
+STILL = re.compile(r"<!--still ([\w-]+)-->")  # where the template wants the prerendered page
+FIRST_SIGHT_SECONDS = 2.0  # timeout of the prerender; after it the page is sent without
+PHONE_WIDTH, DESKTOP_WIDTH = 390, 1280  # CSS pixels, until the browser reports its own
+# Voilà keeps requests' URLs for the first; the others serve a log-in, which the dashboard lacks.
 NEEDLESS = (RequestInfoSocketHandler, LoginFormHandler, VoilaLoginHandler, LogoutHandler)
 
 
 def hardened(handler: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A handler of Voilà, replaced by a stricter one where there is one."""
+    """A handler of Voilà, or its stricter replacement where there is one."""
     path, kind, *rest = handler
     if kind is TornadoVoilaHandler:
         return (path, LimitedPageHandler, *rest)
@@ -41,13 +41,13 @@ def hardened(handler: tuple[Any, ...]) -> tuple[Any, ...]:
         return (path, ExtensionFileHandler, *rest)
     if kind is TemplateStaticFileHandler:
         return (path, TemplateFileHandler, *rest)
-    if issubclass(kind, APIHandler):  # whose errors are JSON
+    if issubclass(kind, APIHandler):  # its errors are JSON
         return handler
     return (path, type(f"Own{kind.__name__}", (PlainErrors, kind), {}), *rest)
 
 
 class NowhereHandler(PlainErrors, tornado.web.RequestHandler):
-    """404, for paths outside of the base URL."""
+    """Answers 404 to paths outside of the base URL."""
 
     def prepare(self) -> None:
         """Called for each request."""
@@ -58,27 +58,30 @@ class TemplateFileHandler(PlainErrors, TemplateStaticFileHandler):
     """Files of a template: TEMPLATE/static/PATH, and 404 for any other path."""
 
     def parse_url_path(self, url_path: str) -> str:
-        """Called with what the URL says after voila/templates/."""
+        """Called with the part of the URL after voila/templates/."""
         if not re.fullmatch(r"[\w-]+/static/.+", url_path):
             raise tornado.web.HTTPError(404)
         return super().parse_url_path(url_path)
 
 
 class ExtensionFileHandler(PlainErrors, FileFindHandler):
-    """What pages load of extensions: their static files, not which versions they are."""
+    """The static files of extensions, which pages load; 404 for others, which reveal the versions of extensions."""
 
     def parse_url_path(self, url_path: str) -> str:
-        """Called with what the URL says after voila/labextensions/."""
+        """Called with the part of the URL after voila/labextensions/."""
         if "/static/" not in url_path:
             raise tornado.web.HTTPError(404)
         return super().parse_url_path(url_path)
 
 
 class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
-    """A page, as long as there are not too many."""
+    """A page, unless too many are open."""
 
     async def get(self, path: str | None = None) -> None:
-        """Answers with the page; 404 for any other path, 403 where nobody looks at it, 503 where there are too many."""
+        """Answers with the page.
+
+        404 for any other path, 403 where the page is not opened in a window, 503 where there are too many pages.
+        """
         if path:
             raise tornado.web.HTTPError(404)
         if not is_navigation(self.request):
@@ -89,7 +92,7 @@ class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
             await self._write_page(place)
         finally:
             self._places.hand_out(place)
-            RequestInfoSocketHandler._cache.clear()  # else Voilà keeps every visit's URL there
+            RequestInfoSocketHandler._cache.clear()  # otherwise Voilà keeps the URL of every visit there
         self.settings["voila"].log.info("Page handed out")
 
     @property
@@ -108,7 +111,7 @@ class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
     async def _make_room(self, ending: str | None) -> None:
         voila = self.settings["voila"]
         if ending is not None:
-            await voila.pool.choose()  # Voilà ends no kernel while a page that failed waits
+            await voila.pool.choose()  # Voilà cannot end a kernel while the pool has a failed page
             await end_kernel(self.kernel_manager, ending)
         voila.fit_pool()
 
@@ -125,15 +128,15 @@ class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
             await self._send()
 
     def should_use_rendered_notebook(self, notebook_data: Any, pool_size: int, *_arguments: Any) -> bool:
-        """Whether a page that waits is handed out: whatever the URL asks for in vain, such as another template."""
+        """Whether a preheated page is handed out; a URL cannot prevent it, e.g. by asking for another template."""
         return pool_size > 0 and len(notebook_data) > 0
 
     async def _send(self) -> None:
-        with suppress(StreamClosedError):  # who has left must not keep what is being made from its end
+        with suppress(StreamClosedError):  # a client that has left must not stop the page from being completed
             await self.flush()
 
     async def _still(self, kernel_id: str) -> str:
-        """What the kernel shows for this URL, as HTML to look at until the widgets are there; may be empty."""
+        """The prerender of this URL by the kernel: HTML to show until the widgets are there; may be empty."""
         viewport = PHONE_WIDTH if "Mobi" in self.request.headers.get("User-Agent", "") else DESKTOP_WIDTH
         search = f"?{self.request.query}" if self.request.query else ""
         log = self.settings["voila"].log
@@ -147,7 +150,7 @@ class LimitedPageHandler(PlainErrors, TornadoVoilaHandler):
 
 
 async def _first_sight(kernel: Any, search: str, viewport: int) -> str:
-    """Tells a kernel what its visitor asks for; the HTML that it answers with."""
+    """Sends a kernel its visitor's query, and returns the HTML that it answers with."""
     code = (
         f"from missioncontrol_nb.dashboard.app import first_sight as _ask; _seen = await _ask({search!r}, {viewport})"
     )
@@ -167,11 +170,11 @@ async def _first_sight(kernel: Any, search: str, viewport: int) -> str:
 
 
 class HealthHandler(PlainErrors, JupyterHandler):
-    """Says whether a page is ready, for probes."""
+    """Reports whether a page is ready, for health probes."""
 
     @tornado.web.authenticated
     def get(self) -> None:
-        """200 and how many pages are ready, or 503 while the first is being made."""
+        """Answers 200 and how many pages are ready, or 503 while the first is being made."""
         voila = self.settings["voila"]
         is_ready = voila.ready_pages() > 0 or not voila.voila_configuration.preheat_kernel or voila.is_full()
         self.set_status(200 if is_ready else 503)
@@ -181,11 +184,11 @@ class HealthHandler(PlainErrors, JupyterHandler):
 
 
 class AliveHandler(PlainErrors, JupyterHandler):
-    """Tells a page's watchdog whether its kernel lives."""
+    """Reports to a page's watchdog whether its kernel is alive."""
 
     @tornado.web.authenticated
     async def get(self, kernel_id: str) -> None:
-        """204 when the kernel lives, 410 when it is gone for good."""
+        """Answers 204 when the kernel is alive, 410 when it has ended permanently."""
         is_known = kernel_id in self.kernel_manager
         is_alive = is_known and await ensure_async(self.kernel_manager.get_kernel(kernel_id).is_alive())
         if is_alive:

@@ -1,11 +1,11 @@
-"""The kernel behind a visitor's page: ipykernel without what a page never uses, its errors in the server's log."""
+"""The kernel behind a visitor's page: ipykernel without unused features, with errors in the server's log."""
 
 import logging
 import os
 import sys
 from typing import Any
 
-# altair -> jsonschema -> rfc3987_syntax builds a grammar for a second at import; nothing here checks such names
+# altair -> jsonschema -> rfc3987_syntax takes a second at import to build a grammar; nothing here validates IRIs
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 ARGUMENTS = (
     "--HistoryManager.enabled=False",
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Runs the kernel; the server gives the connection file as arguments."""
+    """Runs the kernel; the server passes the connection file as arguments."""
     from ipykernel import kernelapp
 
     _log_to_server()
@@ -29,20 +29,20 @@ def main() -> None:
 
 
 def _log_to_server() -> None:
-    """Sends logging to the standard error that the server gave: ipykernel will send its own to the browser."""
+    """Sends logging to the standard error of the server, because ipykernel will redirect its own to the browser."""
     stream = os.fdopen(os.dup(2), "w", buffering=1)
-    logging.getLogger("Comm").setLevel(logging.ERROR)  # it warns of each widget of a page that has just closed
+    logging.getLogger("Comm").setLevel(logging.ERROR)  # it warns about each widget of a page that was just closed
     logging.basicConfig(stream=stream, format="[Page %(process)d] %(levelname)s %(name)s: %(message)s")
 
 
 def _log_error(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: int | None = None) -> None:
-    """An error that ended the notebook: all of it to the log, for the page will only say that there was one."""
+    """Logs the full error that ended the notebook, because the page will only report that there was one."""
     log.error("a page could not be made", exc_info=error)
     shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 
 def _without_pipe(thread_class: type) -> type:
-    """The class without its TCP port for the output of forked processes: a page's kernel forks none."""
+    """The class without its TCP port for the output of forked processes, because a page's kernel forks none."""
 
     class IOPubThread(thread_class):
         def __init__(self, socket: Any, pipe: bool = False, session: Any = False) -> None:

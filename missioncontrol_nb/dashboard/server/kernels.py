@@ -15,11 +15,11 @@ from missioncontrol_nb.dashboard.server.settings import kernel_environment
 
 
 async def end_kernel(manager: Any, kernel_id: str) -> None:
-    """Ends a kernel, unless it has ended meanwhile; one that cannot be ended is logged."""
+    """Ends a kernel, unless it has already ended; logs a kernel that cannot be ended."""
     try:
         with suppress(KeyError, tornado.web.HTTPError):
             await ensure_async(manager.shutdown_kernel(kernel_id, now=True))
-    except (Exception, asyncio.CancelledError):  # Voilà asks every waiting page first, also one that was cancelled
+    except (Exception, asyncio.CancelledError):  # Voilà first reads all pooled pages' results; a cancelled one raises
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
@@ -27,10 +27,10 @@ async def end_kernel(manager: Any, kernel_id: str) -> None:
 
 
 class PatientKernelManager(AsyncMappingKernelManager):
-    """Culls a kernel that no page is connected to, at the second sighting; a dead one at the first.
+    """Culls a kernel that no page is connected to at the second check, a dead kernel at the first.
 
-    A preheated kernel may be long idle when it is handed out: without the second sighting it could be culled before
-    the visitor's browser has connected to it.
+    A preheated kernel may have been idle for long when it is handed out. Without the second check it could be culled
+    before the visitor's browser has connected to it.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -38,12 +38,12 @@ class PatientKernelManager(AsyncMappingKernelManager):
         self._seen_alone: set[str] = set()
 
     async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]
-        """Starts a kernel, with no more of the server's environment than it needs."""
+        """Starts a kernel with only those of the server's environment variables that it needs."""
         options["env"] = kernel_environment(options.get("env") or os.environ)
         return await super().start_kernel(**options)
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """Called for each kernel at each interval."""
+        """Called for each kernel at each culling interval."""
         if not await ensure_async(self.get_kernel(kernel_id).is_alive()):
             await ensure_async(self.shutdown_kernel(kernel_id, now=True))
         elif self._kernel_connections.get(kernel_id, 0):
@@ -55,15 +55,15 @@ class PatientKernelManager(AsyncMappingKernelManager):
 
 
 class OwnKernelSpecManager(KernelSpecManager):
-    """Knows one kernel: this Python with `missioncontrol_nb.dashboard.server.kernel`."""
+    """Provides only one kernel: this Python with `missioncontrol_nb.dashboard.server.kernel`."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """The one kernel, whatever name the notebook gives."""
+        """The only kernel, for any name in the notebook."""
         argv = [sys.executable, "-P", "-m", "missioncontrol_nb.dashboard.server.kernel", "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name="Mission Control", language="python", env={})
 
     def find_kernel_specs(self) -> dict[str, str]:
-        """The names of kernels and their folders; ours has none."""
+        """The names of kernels and their folders; this kernel has no folder."""
         return {"python3": ""}
 
     def get_all_specs(self) -> dict[str, Any]:

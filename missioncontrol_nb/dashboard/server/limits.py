@@ -1,4 +1,4 @@
-"""What a client may take of the dashboard's server: connections, descriptors, time for a request, bytes of it."""
+"""Limits on what a client may use of the server: connections, file descriptors, time and bytes of a request."""
 
 import resource
 import socket
@@ -24,32 +24,32 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Server": "missioncontrol",
 }
-"""Of every answer."""
-WANTED_DESCRIPTORS = 16_384  # a page takes about ten
-SPARE_DESCRIPTORS = 100  # fewer than these, and no further page or websocket is let in
+"""The headers of every response."""
+WANTED_DESCRIPTORS = 16_384  # a page uses about ten
+SPARE_DESCRIPTORS = 100  # with fewer left, no further page or websocket is admitted
 MOST_CONNECTIONS = 2_000
-MOST_CONNECTIONS_EACH = 500  # of one address: two hundred visitors behind one, with three each
-MOST_BODY_BYTES = 65_536  # no route takes a body
+MOST_CONNECTIONS_EACH = 500  # per address: 200 visitors behind one address, with three each
+MOST_BODY_BYTES = 65_536  # no route accepts a body
 BODY_SECONDS = 10.0
-IDLE_SECONDS = 65.0  # for a request to come in whole; load balancers keep idle connections for 60
-UNREAD_SECONDS = 60  # until a client that takes none of an answer's bytes is disconnected
-AGAIN_SECONDS = 30  # until a page that was turned away is asked for anew
-INPUT_BYTES = 1_048_576  # of one connection, read but not yet handled
+IDLE_SECONDS = 65.0  # for a request to arrive completely; load balancers keep idle connections for 60
+UNREAD_SECONDS = 60  # until a client that reads no bytes of a response is disconnected
+AGAIN_SECONDS = 30  # until the browser retries a page that was rejected
+INPUT_BYTES = 1_048_576  # per connection, read but not yet handled
 
 
 class PlainErrors:
-    """A mixin for handlers: the headers of every answer, and errors as a sentence that loads nothing.
+    """A mixin for handlers: the headers of every response, and errors as a sentence that loads no resources.
 
-    What was turned away with 503 is asked for anew by the browser: nobody may sit at it.
+    The browser retries a request that was rejected with 503, because the screen may be unattended.
     """
 
     def set_default_headers(self) -> None:
-        """Called by Tornado for each answer."""
+        """Called by Tornado for each response."""
         for name, value in HEADERS.items():
             self.set_header(name, value)  # type: ignore[attr-defined]
 
     def write_error(self, status_code: int, **_details: Any) -> None:
-        """Called by Tornado in place of the answer."""
+        """Called by Tornado to send an error as the response."""
         reason = xhtml_escape(self._reason)  # type: ignore[attr-defined]
         self.set_header("Content-Type", "text/html; charset=utf-8")  # type: ignore[attr-defined]
         again = ""
@@ -63,7 +63,7 @@ class PlainErrors:
 
 
 def raise_descriptor_limit() -> None:
-    """Asks for as many file descriptors as the system lets this process have, 16,384 at most."""
+    """Raises the limit of file descriptors to what the system allows this process, at most 16,384."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -77,18 +77,21 @@ def has_spare_descriptors() -> bool:
     open_files = Path("/dev/fd")
     try:
         used = sum(1 for _ in open_files.iterdir())
-    except OSError:  # there is none left to look with, or this system does not tell
+    except OSError:  # no descriptor is left for this check, or the system does not list them
         used = soft if open_files.is_dir() else 0
     return soft == resource.RLIM_INFINITY or soft - used >= SPARE_DESCRIPTORS
 
 
 class GuardedServer(HTTPServer):
-    """Tornado's server, with an end to what waits: half requests, unread answers, large bodies, many connections."""
+    """Tornado's server with limits on incomplete requests, unread responses, large bodies and many connections."""
 
     def initialize(  # type: ignore[override]
         self, application: Any, *, most_connections_each: int | None = MOST_CONNECTIONS_EACH, **options: Any
     ) -> None:
-        """most_connections_each: None where all come through a proxy, from one address."""
+        """Sets the limits.
+
+        most_connections_each: None where all connections come through a proxy, from one address.
+        """
         super().initialize(
             application,
             idle_connection_timeout=options.get("idle_seconds", IDLE_SECONDS),
@@ -103,7 +106,7 @@ class GuardedServer(HTTPServer):
         self._addresses: WeakKeyDictionary[IOStream, str | None] = WeakKeyDictionary()
 
     def handle_stream(self, stream: IOStream, address: tuple) -> None:
-        """Called with each new connection; one too many is closed at once."""
+        """Called for each new connection; a connection above the limits is closed at once."""
         client = client_of(address[0] if address else "")
         open_ = Counter(known for known_stream, known in self._addresses.items() if not known_stream.closed())
         each = self._most_connections_each
@@ -117,7 +120,10 @@ class GuardedServer(HTTPServer):
 
 
 def client_of(address: str) -> str | None:
-    """Who an address counts as: itself, or of IPv6 its network of 64 bits, all of one client; None where it is none."""
+    """The client that an address counts as; None if it is not an address.
+
+    An address is one client; with IPv6, a whole 64-bit network is one client.
+    """
     try:
         parsed = ip_address(address.strip())
     except ValueError:
@@ -130,17 +136,17 @@ def client_of(address: str) -> str | None:
 
 
 def visitor_of(request: HTTPServerRequest, is_behind_proxy: bool) -> str | None:
-    """Whose a request is; behind a proxy what that wrote last into X-Forwarded-For, or None where it wrote nothing."""
+    """The client of a request; behind a proxy, the last entry of X-Forwarded-For, or None if there is none."""
     if not is_behind_proxy:
         return client_of(request.remote_ip or "")
     return client_of(request.headers.get("X-Forwarded-For", "").rpartition(",")[2])
 
 
 def is_navigation(request: HTTPServerRequest) -> bool:
-    """Whether a page is asked for to be looked at, not as an image, script, frame or data of another page.
+    """Whether a page is requested for viewing, not as an image, script, frame or data of another page.
 
-    Browsers say so in Sec-Fetch-*, to servers on this machine or with TLS; else only Accept tells. What is no browser
-    sends neither.
+    Browsers send this in Sec-Fetch-* to servers on this machine or with TLS; otherwise only Accept shows it. Clients
+    other than browsers send neither.
     """
     headers = request.headers
     destination, site = headers.get("Sec-Fetch-Dest", ""), headers.get("Sec-Fetch-Site", "")

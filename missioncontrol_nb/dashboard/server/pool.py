@@ -1,4 +1,4 @@
-"""The pages that wait for visitors: one that could not be made, or whose kernel has died, is never handed out."""
+"""The pool of preheated pages: a page that failed, or whose kernel has died, is never handed out."""
 
 import asyncio
 import logging
@@ -10,13 +10,13 @@ from typing import Any
 from jupyter_core.utils import ensure_async
 
 FAILED = 'class="mc-failed"'
-"""What the template writes in place of a page that could not be made."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 60.0  # after a failure, doubled with each that follows it
-Item = asyncio.Future  # of the pool of Voilà's kernel manager: gives the kernel, the renderer and the rendering's task
+"""The template writes this in place of a page that could not be made."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 60.0  # backoff after a failure, doubled with each further one
+Item = asyncio.Future  # in the pool of Voilà's kernel manager: returns the kernel, the renderer and the rendering task
 
 
 def has_failed(item: Item) -> bool:
-    """Whether a page is made, or was begun, and is none."""
+    """Whether a page has failed, also while it is still being rendered."""
     if not item.done():
         return False
     if item.cancelled() or item.exception():
@@ -28,7 +28,7 @@ def has_failed(item: Item) -> bool:
 
 
 def is_ready(item: Item) -> bool:
-    """Whether a page is made, as it should be."""
+    """Whether a page is completely rendered and has not failed."""
     return item.done() and not has_failed(item) and item.result()["task"].done()
 
 
@@ -37,20 +37,20 @@ def _says_so(html: list[str]) -> bool:
 
 
 class Pool:
-    """The waiting pages of Voilà's kernel manager; without preheated kernels there are none.
+    """The preheated pages of Voilà's kernel manager; without preheated kernels there are none.
 
-    After a page failed, no other is made for a while, which grows with each failure that follows.
+    After a page has failed, no other page is made for a backoff time, which grows with each further failure.
     """
 
     def __init__(self, manager: Any, log: logging.Logger, now: Callable[[], float] = time.monotonic) -> None:
         self._manager, self._log, self._now = manager, log, now
         self._failures, self._paused_until = 0, 0.0
-        self._is_short = False  # of pages that were taken out
+        self._is_short = False  # failed pages were removed and are not replaced yet
         self._ending: set[asyncio.Task] = set()
 
     @property
     def is_paused(self) -> bool:
-        """Whether no page should be made to wait for a visitor now."""
+        """Whether the backoff is still running, so that no page should be preheated now."""
         return self._now() < self._paused_until
 
     def __iter__(self) -> Iterator[Item]:
@@ -58,11 +58,11 @@ class Pool:
             yield from pool
 
     def ready(self) -> int:
-        """How many pages wait, made."""
+        """How many preheated pages are completely rendered."""
         return sum(map(is_ready, self))
 
     async def tend(self) -> None:
-        """Takes out what failed, and makes new pages once the pause is over; to be called every second or so."""
+        """Removes failed pages, and makes new ones once the backoff is over; call this about every second."""
         await self._drop_dead()
         self._drop_failed()
         if self.ready():
@@ -72,7 +72,7 @@ class Pool:
             self._manager.fill_if_needed(delay=0, notebook_name=self._manager.notebook_path)
 
     async def choose(self) -> None:
-        """Called before a page is handed out: the first that waits is ready, where any is, and none has failed."""
+        """Called before a page is handed out: removes failed pages, and moves the ready ones to the front."""
         await self._drop_dead()
         self._drop_failed()
         for pool in self._pools():
@@ -99,7 +99,7 @@ class Pool:
                 self._pause()
                 if not item.cancelled() and not item.exception():
                     ending = asyncio.get_running_loop().create_task(self._end(item.result()["kernel_id"]))
-                    self._ending.add(ending)  # the loop itself keeps tasks only weakly
+                    self._ending.add(ending)  # the event loop keeps only weak references to tasks
                     ending.add_done_callback(self._ending.discard)
 
     def _pause(self) -> None:

@@ -1,4 +1,4 @@
-"""Publishes the dashboard read-only: Voilà on one notebook, with everything closed that it leaves open."""
+"""Publishes the dashboard read-only: Voilà on one notebook, with all access closed that Voilà leaves open."""
 
 import os
 import shutil
@@ -34,8 +34,8 @@ from missioncontrol_nb.dashboard.server.settings import Settings
 from streaming.errors import MissionControlError
 
 HEALTH = "health"
-"""Path of the probe: 200 once a page is ready to be handed out, else 503; it starts no kernel."""
-TEND_SECONDS = 1.0  # how often pages that nobody came for, and those that wait, are looked at
+"""Path of the health probe: 200 once a page is ready to be handed out, else 503; it starts no kernel."""
+TEND_SECONDS = 1.0  # interval of the maintenance of unreached and preheated pages
 
 
 def serve(
@@ -48,7 +48,7 @@ def serve(
     """Serves the dashboard until SIGINT or SIGTERM, then ends all kernels and returns.
 
     `on_ready` is called with the URL when the first page is ready. Raises MissionControlError where the port is taken,
-    before anything is started. To be called in the main thread, once a process.
+    before anything is started. Call this in the main thread, once per process.
     """
     hosting = hosting or Hosting()
     raise_descriptor_limit()
@@ -81,19 +81,19 @@ def _listening_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 def _short_temporary_folder() -> str | None:
-    """Where kernels' sockets fit into the 107 bytes that a socket's path may have."""
+    """A folder with a path so short that kernels' socket paths fit into the limit of 107 bytes; None: the default."""
     return "/tmp" if len(tempfile.gettempdir()) > 30 and Path("/tmp").is_dir() else None
 
 
 class Server(Voila):
-    """Voilà on sockets that are bound already, with fewer handlers and an orderly end."""
+    """Voilà on sockets that are already bound, with fewer handlers and an orderly shutdown."""
 
     sockets: list[socket.socket]
     on_ready: Callable[[str], None]
     hosting: Hosting
 
     def init_handlers(self) -> list[Any]:
-        """Voilà's handlers without those that nobody needs, and ours before them."""
+        """The dashboard's own handlers, followed by Voilà's handlers without the unneeded ones."""
         kept = [handler for handler in super().init_handlers() if handler[1] not in NEEDLESS]
         ours = [
             (url_path_join(self.server_url, HEALTH), HealthHandler),
@@ -102,7 +102,7 @@ class Server(Voila):
         return ours + [hardened(handler) for handler in kept]
 
     def listen(self) -> None:
-        """Serves until a signal comes, then ends every kernel."""
+        """Serves until a signal arrives, then ends every kernel."""
         server = GuardedServer(
             self.app,
             most_connections_each=None if self.hosting.names else MOST_CONNECTIONS_EACH,
@@ -122,7 +122,7 @@ class Server(Voila):
 
     @cached_property
     def pool(self) -> Pool:
-        """The pages that wait for visitors."""
+        """The pool of preheated pages."""
         return Pool(self.kernel_manager, self.log)
 
     def stop(self) -> None:
@@ -131,19 +131,19 @@ class Server(Voila):
         shutil.rmtree(self.connection_dir, ignore_errors=True)
 
     def ready_pages(self) -> int:
-        """How many pages wait, rendered, for a visitor."""
+        """How many preheated pages are completely rendered."""
         return self.pool.ready()
 
     def pooled_pages(self) -> int:
-        """How many pages wait for a visitor, rendered or not."""
+        """How many pages are in the pool, rendered or not."""
         return sum(len(pool) for pool in getattr(self.kernel_manager, "_pools", {}).values())
 
     def is_full(self) -> bool:
-        """Whether there is no place for a further page, not even for one that waits."""
+        """Whether there is no place for a further page, not even for a preheated one."""
         return self._pool_size() == 0
 
     def fit_pool(self) -> None:
-        """Keeps pages ready for as many visitors as there are places for."""
+        """Sets the size of the pool to the number of free places, at most the configured size."""
         if self.hosting.pool:
             self.kernel_manager.kernel_pools_config = {"default": {"pool_size": self._pool_size()}}
 
@@ -151,8 +151,8 @@ class Server(Voila):
         return max(0, min(self.hosting.pool, self.hosting.most_pages - len(self.app.settings["places"])))
 
     async def _tend(self) -> None:
-        """Ends pages that nobody came for, and makes ready what their places are free for."""
-        await self.pool.tend()  # first: Voilà ends no kernel while a page that failed waits
+        """Ends pages that no browser connected to, and preheats pages for the places that are free."""
+        await self.pool.tend()  # first: Voilà cannot end a kernel while the pool has a failed page
         places: Places = self.app.settings["places"]
         for kernel_id in places.unreached():
             self.log.info("A page that no browser came for is ended")
@@ -164,6 +164,6 @@ class Server(Voila):
 
     async def _announce(self) -> None:
         for item in list(self.pool):
-            with suppress(Exception):  # one that fails is made anew, and a visitor is told
+            with suppress(Exception):  # a failed page is made again, and a visitor sees a message
                 await (await item)["task"]
         self.on_ready(self._url(self.ip))

@@ -1,4 +1,4 @@
-"""What a dashboard shows, and how it reaches the kernel of a visitor: through the environment, read only here."""
+"""The settings of a dashboard; they reach a visitor's kernel through environment variables, read only here."""
 
 import os
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ PREFIX = "MISSIONCONTROL_"
 
 @dataclass(frozen=True)
 class Settings:
-    """Which dataset (folder or URL), which release calendar (None: the packaged snapshot), and when it looks again.
+    """The dataset (folder or URL), the release calendar (None: the packaged snapshot), and the refresh times.
 
-    `stale_after_seconds`: older data is shown as stopped. `refresh_seconds`: how often new data is looked for.
-    `search`: the URL's query that is shown first. `is_preheated`: the visitor is yet to come, so there is time to get
-    ready for whatever he asks for. The server says these two itself.
+    `stale_after_seconds`: older data is shown as stopped. `refresh_seconds`: how often to look for new data.
+    `search`: the URL's query that is shown first. `is_preheated`: the page has no visitor yet, so there is time to
+    prepare for any request. The server sets `search` and `is_preheated` itself.
     """
 
     dataset: str
@@ -26,7 +26,7 @@ class Settings:
     is_preheated: bool = False
 
     def to_environment(self) -> dict[str, str]:
-        """The environment variables that say the same of the dataset."""
+        """The same settings of the dataset as environment variables."""
         values = {
             "DATASET": self.dataset,
             "RELEASES": self.releases or "",
@@ -37,7 +37,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """What `to_environment` wrote; raises MissionControlError where no dataset is named or a number is none."""
+        """The settings that `to_environment` wrote.
+
+        Raises MissionControlError where no dataset is named or a number is invalid.
+        """
         given = os.environ if environment is None else environment
         if not given.get(f"{PREFIX}DATASET"):
             raise MissionControlError(
@@ -54,8 +57,8 @@ class Settings:
         )
 
 
-# What a kernel needs of the server's environment: Python, the system's folders, language and time, the way to an object
-# store. Whatever else an operator keeps there, such as the keys of other services, no page's process holds.
+# The environment variables of the server that a kernel needs: Python, the system's folders, language and time zone,
+# access to an object store. Other variables, such as credentials of other services, are not passed to page processes.
 _NEEDED = """
     PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR TEMP TMP VIRTUAL_ENV LD_LIBRARY_PATH DYLD_LIBRARY_PATH
     SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY

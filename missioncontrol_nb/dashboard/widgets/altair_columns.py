@@ -18,7 +18,7 @@ def frame_columns(frame: pd.DataFrame) -> dict[str, Any]:
 def split_chart(chart: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """An Altair chart's specification without rows, and its data sets as binary columns.
 
-    Data sets with names of their own (`charts.Rows`) keep them, and never become rows at all.
+    Data sets with names of their own (`charts.Rows`) keep their names, and are never converted to rows.
     """
     import altair as alt
 
@@ -72,9 +72,9 @@ def _temporal_fields(node: Any) -> list[str]:
 
 
 def _in_place(node: Any, names: Mapping[str, str]) -> Any:
-    """The specification with its data sets renamed for good, and its times in UTC.
+    """The specification with stable names for its data sets, and its times in UTC.
 
-    Altair names a data set by a hash of its rows: with that in it, new rows would be a new specification.
+    Altair names a data set by a hash of its rows. With that name, new rows would make a new specification.
     """
     if isinstance(node, list):
         return [_in_place(item, names) for item in node]

@@ -1,4 +1,4 @@
-"""The widget around a page: its URL, title, downloads; and HTML that is changed in place."""
+"""The widget around a page with its URL, title and downloads, and a widget for HTML that is changed in place."""
 
 import math
 import time
@@ -15,7 +15,7 @@ BUNDLE = HERE.parents[1] / "share/jupyter/labextensions/missioncontrol/static/ve
 
 
 class Page(anywidget.AnyWidget):
-    """One a page: the URL's search part as a trait, clicks on links and actions, downloads, the browser's heartbeat."""
+    """One per page: the URL's search part as a trait, clicks on links and actions, downloads, browser heartbeat."""
 
     _esm = HERE / "page.js"
     _css = HERE.parents[1] / "style" / "dashboard.css"
@@ -34,23 +34,23 @@ class Page(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
-        """Called without a key when a browser fetches all widgets of the kernel."""
+        """The state of the widget; called without a key when a browser fetches all widgets of the kernel."""
         if key is None:
-            for callback in getattr(self, "_fetch_callbacks", ()):  # none yet while the page is made
+            for callback in getattr(self, "_fetch_callbacks", ()):  # not set yet while the page is being created
                 callback()
         return super().get_state(key, drop_defaults)
 
     def on_fetch(self, callback: Callable[[], None]) -> None:
-        """Calls back when a browser fetches all widgets of the kernel, which it then makes one by one."""
+        """Calls back when a browser fetches all widgets of the kernel, which it then creates one by one."""
         self._fetch_callbacks.append(callback)
 
     @property
     def seconds_unseen(self) -> float:
-        """Seconds since the browser's last heartbeat (each 2 s; each minute in a hidden tab); inf before the first."""
+        """Seconds since the browser's last heartbeat (each 2 s, each minute in a hidden tab); inf before the first."""
         return time.monotonic() - self.last_seen
 
     def greet(self, search: str, viewport: int) -> None:
-        """A visitor has asked for this page; his browser will connect to it."""
+        """Notes that a visitor has requested this page, so a browser will connect to it."""
         self._note_contact()
         with self.hold_trait_notifications():
             self.viewport, self.search = viewport, search
@@ -60,7 +60,7 @@ class Page(anywidget.AnyWidget):
         self._show(search, "push")
 
     def replace(self, search: str) -> None:
-        """Shows another state in the URL, in place of the present entry."""
+        """Shows another state in the URL, in place of the current entry of the browser's history."""
         self._show(search, "replace")
 
     def on_action(self, callback: Callable[[str], None]) -> None:
@@ -68,7 +68,7 @@ class Page(anywidget.AnyWidget):
         self._actions.append(callback)
 
     def download(self, filename: str, content: bytes, mime: str) -> None:
-        """Saves `content` as a file of the visitor."""
+        """Saves `content` as a file on the visitor's computer."""
         self.send({"do": "download", "filename": filename, "mime": mime}, buffers=[content])
 
     def _show(self, search: str, how: str) -> None:
@@ -91,10 +91,10 @@ class Page(anywidget.AnyWidget):
 
 
 class Markup(anywidget.AnyWidget):
-    """HTML that is changed in place: a new value replaces only what differs from the one before.
+    """HTML that is changed in place: a new value replaces only the parts that differ from the value before.
 
-    The keyboard's focus, selected text and scroll positions survive. Elements of a list that may change its order or
-    length carry `data-mc-key`, unique among their siblings.
+    Keyboard focus, selected text and scroll positions are kept. Elements of a list that may change its order or length
+    need a `data-mc-key` that is unique among their siblings.
     """
 
     _esm = HERE / "markup.js"

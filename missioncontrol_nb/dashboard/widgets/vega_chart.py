@@ -16,9 +16,9 @@ class VegaChart(anywidget.AnyWidget):
     """A Vega-Lite specification and its data as binary columns; new columns update the drawing in place.
 
     `spec` names its data sets and holds no rows; its colours may be CSS variables ("var(--mc-v0)"), a width may be
-    "container" or "mc:width" (whatever the box leaves beside the axes). `columns` is {data set: {column: values}} where
+    "container" or "mc:width" (the width of the box without the axes). `columns` is {data set: {column: values}} where
     values are little-endian float64 bytes (times: epoch milliseconds) or, for text, {"codes": int32 bytes, "labels":
-    [...]}. A parameter named "hover" fills the line above the chart as `readout` says.
+    [...]}. A parameter named "hover" fills the line above the chart as `readout` specifies.
     """
 
     _esm = HERE / "vega_chart.js"

@@ -1,6 +1,6 @@
-"""The products that every dataset knows. To add one, write a file like `firefox.py`, and name it in PRODUCTS.
+"""The products that every dataset knows. To add one, write a file like `firefox.py`, and list it in PRODUCTS.
 
-Without touching the package: a TOML file, see `product_file`.
+A product can also be declared in a TOML file, without changing the package: see `product_file`.
 """
 
 from streaming.contract.products.firefox import FIREFOX

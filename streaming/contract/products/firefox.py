@@ -1,4 +1,4 @@
-"""Firefox: on desktops, and on Android, where until 2020 its pings were those of Fennec."""
+"""Firefox: on desktops, and on Android, where its pings came from the application Fennec until 2020."""
 
 from streaming.contract.products.product import Channel, Platform, Product
 

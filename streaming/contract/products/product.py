@@ -1,4 +1,4 @@
-"""What a product declares: its channels, platforms and builds, and what its pages begin with."""
+"""The declaration of a product: its channels, platforms, builds, and the measures of its score and its cards."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,10 +15,10 @@ NOT_CARRIED = "No ping of this platform carries it."
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel that the product is released on.
+    """A channel on which the product is released.
 
-    stages: which versions it gets, by the letters that end them ("a", "b", "rc", "esr"; None: no letters), for
-    products that have a release calendar.
+    stages: which versions it gets, by the letters that end them ("a", "b", "rc", "esr"; None: no letters), for products
+    that have a release calendar.
     """
 
     name: str
@@ -27,16 +27,16 @@ class Channel:
 
     @property
     def in_sentence(self) -> str:
-        """The label inside a sentence: "release", but "ESR"."""
+        """The label for use inside a sentence: "release", but "ESR"."""
         return self.label if self.label.isupper() else self.label.lower()
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A system that the product runs on.
+    """An operating system on which the product runs.
 
-    os_name: what its pings say; word: what stands in URLs; application: what the product's pings are called on it;
-    kinds: the kinds of ping that it sends, namespace and type each.
+    os_name: its name in pings; word: its name in URLs; application: the product's name in pings from it; kinds: the
+    kinds of ping that the product sends from it, each with namespace and type.
     """
 
     os_name: str
@@ -50,7 +50,7 @@ class Platform:
 class BuildRules:
     """Which builds count. build_id: the form of a build id; life_months: how old a build may be, None is any age.
 
-    "time": YYYYMMDDHHMMSS, when it was made; "text": up to 40 letters, digits and ._+-, which does not say when.
+    "time": YYYYMMDDHHMMSS, when the build was made; "text": up to 40 letters, digits and ._+-, without a time.
     """
 
     build_id: Literal["time", "text"] = "time"
@@ -58,18 +58,18 @@ class BuildRules:
 
 
 def measures_of(platforms: Iterable[Platform]) -> tuple[str, ...]:
-    """The names of the measures that pings from any of some platforms can hold."""
+    """The names of the measures that pings from any of the given platforms can hold."""
     kinds = {kind for platform in platforms for kind in platform.kinds}
     return tuple(each.name for each in MEASURES if kinds.intersection(source.kind for source in each.sources))
 
 
 @dataclass(frozen=True)
 class Product:
-    """A product, whose pings are summed and compared among themselves and never with another one's.
+    """A product. Its pings are summed and compared among themselves, never with those of another product.
 
-    calendar: where its release calendar comes from; None: a version is out from the first hour in which it has 1 % of
-    its channel's usage, and all builds count as official. score: the measures whose rates add up to its score; cards:
-    those that the overview shows.
+    calendar: the source of its release calendar; None: a version counts as released from the first hour in which it has
+    1 % of its channel's usage, and all builds count as official. score: the measures whose rates add up to its score;
+    cards: the measures that the overview shows.
     """
 
     name: str
@@ -83,12 +83,12 @@ class Product:
 
     @property
     def word(self) -> str:
-        """What stands in URLs: "firefox"."""
+        """The product's name in URLs: "firefox"."""
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or f"product-{crc32(self.name.encode()):x}"
 
     @property
     def applications(self) -> tuple[str, ...]:
-        """What its pings are called, each once."""
+        """The names of the product in pings, each once."""
         return tuple(dict.fromkeys(platform.application for platform in self.platforms))
 
     @property
@@ -98,7 +98,7 @@ class Product:
 
     @property
     def os_names(self) -> tuple[str, ...]:
-        """The systems it runs on, as pings say."""
+        """The names in pings of the operating systems it runs on."""
         return tuple(platform.os_name for platform in self.platforms)
 
     @property
@@ -111,11 +111,11 @@ class Product:
         return next(channel for channel in self.channels if channel.name == name)
 
     def platform(self, os_name: str) -> Platform:
-        """A platform by its system."""
+        """A platform by the name of its operating system in pings."""
         return next(platform for platform in self.platforms if platform.os_name == os_name)
 
     def why_not_measured(self, measure: Measure, os_name: str) -> str | None:
-        """Why pings from a system cannot hold a measure; None where they can."""
+        """Why pings from an operating system cannot hold a measure; None where they can."""
         platform = self.platform(os_name)
         if not any(source.kind in platform.kinds for source in measure.sources):
             return NOT_CARRIED
@@ -124,7 +124,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Products:
-    """Products, by the applications of their pings."""
+    """A set of products, which can be looked up by the application in pings."""
 
     all: tuple[Product, ...]
 
@@ -140,11 +140,11 @@ class Products:
 
     @cached_property
     def os_names(self) -> tuple[str, ...]:
-        """The systems of all products, each once."""
+        """The operating systems of all products, each once."""
         return tuple(dict.fromkeys(name for product in self.all for name in product.os_names))
 
     def name_of(self, application: str) -> str:
-        """The name of the product of an application's pings; one that none declares is a product of its own."""
+        """The name of the product of an application; an application that no product declares is its own product."""
         product = self.by_application.get(application)
         return product.name if product else application
 

@@ -1,4 +1,4 @@
-"""Products declared by a user, in a TOML file; and as datasets keep them."""
+"""Products declared by users in TOML files, and products as datasets store them."""
 
 import re
 import tomllib
@@ -11,7 +11,7 @@ from streaming.contract.products.product import BuildRules, Channel, Platform, P
 from streaming.errors import MissionControlError, unknown_name
 
 KINDS = ("telemetry/main", "telemetry/crash")
-"""The kinds of ping that a product sends that does not name others."""
+"""The kinds of ping of a product that names none."""
 LARGEST_FILE_BYTES = 1 << 20
 _NAME = re.compile(r"[^\x00-\x1f<>\"'\\]{1,100}")
 _TOP = {"name": str, "label": str, "kinds": list, "score": list, "cards": list}
@@ -22,9 +22,9 @@ _TYPES = {str: "text in quotes", list: "a list of texts", int: "a whole number",
 
 
 def read_product(path: str | Path, known_kinds: Collection[str]) -> Product:
-    """The product that a TOML file declares. known_kinds: those that pings can be of.
+    """The product that a TOML file declares. known_kinds: the kinds of ping that exist.
 
-    Raises MissionControlError, with the line and what it should say, where the file cannot be read or is not sound.
+    Raises MissionControlError, with the line and the expected content, where the file cannot be read or is invalid.
     """
     try:
         raw = Path(path).read_bytes()
@@ -48,12 +48,12 @@ def read_product(path: str | Path, known_kinds: Collection[str]) -> Product:
 
 
 def product_of(document: Mapping[str, Any]) -> Product:
-    """The product that as_document wrote, of this version or another. Raises MissionControlError where it is none."""
+    """The product that as_document of any version wrote. Raises MissionControlError where the document is invalid."""
     return _Reader(lambda error, *_: error, (), is_strict=False).product(document)
 
 
 def as_document(product: Product) -> dict[str, Any]:
-    """A product as its TOML file would say it, everything spelled out."""
+    """A product in the form of its TOML file, with all settings written out."""
     return {
         "name": product.name,
         "label": product.label,
@@ -73,7 +73,7 @@ def as_document(product: Product) -> dict[str, Any]:
 
 
 def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
-    """The number of the line that says a key, below those that say the keys that it stands under."""
+    """The number of the line that has the last key, below the lines of the keys that contain it."""
     found, start = None, 0
     lines = text.splitlines()
     for key in keys:
@@ -86,9 +86,9 @@ def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
 
 
 class _Reader:
-    """Reads a product out of a document; refuse: makes the error of what is said under some keys.
+    """Reads a product from a document; refuse: makes the error for the setting at the given keys.
 
-    is_strict: names that are not known are refused; else, as in what another version has stored, passed over.
+    is_strict: unknown names are errors; otherwise, for a product that another version has stored, they are ignored.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class _Reader:
         self._refuse, self._known_kinds, self._is_strict = refuse, known_kinds, is_strict
 
     def product(self, document: Mapping[str, Any]) -> Product:
-        """The product."""
+        """The product that the document declares."""
         self._check(document, {**_TOP, **dict.fromkeys(_TABLES, dict)}, (), what="setting of a product")
         name = self._text(document, "name")
         kinds = self._kinds(document, (), default=KINDS)
@@ -185,7 +185,7 @@ class _Reader:
         return tuple(dict.fromkeys(map(str, said)))
 
     def _check(self, said: Mapping[str, Any], types: Mapping[str, type], keys: tuple[str, ...], what: str) -> None:
-        """Raises MissionControlError for a setting that there is not, and for a value of another type."""
+        """Raises MissionControlError for an unknown setting, and for a value of the wrong type."""
         for name, value in said.items():
             if name not in types:
                 raise self._refuse(unknown_name(what, name, types), *keys, name)
@@ -213,7 +213,7 @@ class _Reader:
         return value
 
     def _check_name(self, name: str, table: str) -> None:
-        """Raises MissionControlError for what can be no name."""
+        """Raises MissionControlError for a text that cannot be a name."""
         if not _NAME.fullmatch(name):
             error = MissionControlError(f"names in {table} are 1 to 100 letters without quotes, < and >; got {name!r}")
             raise self._refuse(error, table)

@@ -1,4 +1,4 @@
-"""The kinds of ping that are counted. To add one, write a file like those beside this one, and name it in _FILES."""
+"""The kinds of ping that are counted. To add one, write a file like the others here, and list it in _FILES."""
 
 from importlib import import_module
 

@@ -1,7 +1,6 @@
-"""What main and crash pings have in common: the program that sends, the one the ping is about, its system, experiments.
+"""Common parts of main and crash pings: sending program, program that the ping is about, system, experiments.
 
-Names are those of the schemas main.4 and crash.4. Text that a ping lacks is "", so that `or` finds the first that is
-there.
+Names are those of the schemas main.4 and crash.4. A missing text is "", so that `or` finds the first one present.
 """
 
 from streaming.pings import validation
@@ -26,7 +25,7 @@ class Application(Record, frozen=True):
 
 
 class BuildInfo(Record, frozen=True):
-    """The program that the ping is about: the one that crashed need not be the one that sends."""
+    """The program that the ping is about: the program that crashed need not be the one that sends the ping."""
 
     applicationName: Text = ""
     version: Text = ""
@@ -55,7 +54,7 @@ class Enrolment(Record, frozen=True):
 
 
 class ActiveExperiment(Record, frozen=True):
-    """The one experiment of older clients."""
+    """The single experiment of older clients."""
 
     id: Text = ""
     branch: Text = ""
@@ -68,7 +67,7 @@ class Addons(Record, frozen=True):
 
 
 class Environment(Record, frozen=True):
-    """`environment`; experiments are by id."""
+    """`environment`; experiments are keyed by their id."""
 
     build: BuildInfo = BuildInfo()
     system: SystemInfo = SystemInfo()
@@ -84,7 +83,7 @@ class Described(Enveloped, frozen=True):
 
 
 def describe(document: Described, envelope: Envelope) -> Sender:
-    """What a document says of its program and system, the first that says it."""
+    """The program and system of a document; each value is from the first field that has it."""
     environment, application, uri = document.environment, document.application, document.metadata.uri
     build, os = environment.build, environment.system.os
     return Sender(
@@ -101,9 +100,10 @@ def describe(document: Described, envelope: Envelope) -> Sender:
 
 
 def enrolments(document: Described) -> Enrolments | None:
-    """The experiments a client is enrolled in; None when one of them is not of a known form, or there are too many.
+    """The experiments a client is enrolled in; None when one of them has no known form, or there are too many.
 
-    The experiment of older clients counts too, unless it is among the others. Without a branch there is no enrolment.
+    The experiment of older clients counts too, unless it is also among the others. Without a branch there is no
+    enrolment.
     """
     environment = document.environment
     active = environment.addons.activeExperiment

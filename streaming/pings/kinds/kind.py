@@ -1,4 +1,4 @@
-"""What a kind of ping declares: what is read of it, how it describes its sender, what it counts."""
+"""The declaration of a kind of ping: the fields that are read, how it describes its sender, what it counts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from streaming.pings.envelope import Envelope
 from streaming.pings.record import Record
 
 MAX_USAGE_SECONDS = 25 * 3600
-MAX_EVENTS = MAX_USAGE_SECONDS  # of one measure in one ping: more than one a second cannot be
+MAX_EVENTS = MAX_USAGE_SECONDS  # of one measure in one ping: more than one a second is impossible
 Events = tuple[tuple[int, int], ...]
 """(place of a measure in contract.MEASURES, how many events) pairs."""
 Enrolments = tuple[tuple[str, str], ...]
@@ -19,7 +19,7 @@ Enrolments = tuple[tuple[str, str], ...]
 
 
 class Counts(Struct, gc=False, frozen=True):
-    """What a ping adds: seconds of use, events by measure, the moment of use in microseconds since 1970."""
+    """What a ping adds: seconds of usage, events by measure, and the time of usage in microseconds since 1970."""
 
     usage_seconds: int = 0
     events: Events = ()
@@ -30,9 +30,9 @@ NO_COUNTS = Counts()
 
 
 class Sender(NamedTuple):
-    """What a ping says of the program that it is about, and of its system; "" is what it does not say.
+    """What a ping reports about its program and system; "" for values that it lacks.
 
-    other_display_version does not enter the dataset, but one that is not a version makes a ping invalid.
+    other_display_version is not in the dataset, but a ping is invalid if it is not a version.
     """
 
     application: str
@@ -52,14 +52,14 @@ def _no_enrolments(_document: Any) -> Enrolments:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of ping, told by its namespace and type together.
+    """A kind of ping, identified by its namespace and type together.
 
-    sections: the fields of a document that are read of this kind, a record of the keys at its top. describe: what it
-    says of its sender. count: what it adds, given the events of declared measures in it, or the reason against it.
-    enrolments: its experiments; None where one is not of a known form. required: sections without which a document is
-    rejected, with the reason. reasons: those that only this kind has. bare_keys: keys at the top of a document that
-    names no type by which it is known to be of this kind. explain: a further look at a document that is rejected, for
-    a reason that reading it would cost too much to find in every ping.
+    sections: the fields that are read of documents of this kind, a record of their top-level keys. describe: gives what
+    a document reports about its sender. count: gives what it adds, from the events of declared measures in it, or the
+    reason to reject it. enrolments: its experiments; None where one has no known form. required: sections without which
+    a document is rejected, with the reason. reasons: reasons that only this kind has. bare_keys: top-level keys by
+    which a document without a type is recognised as this kind. explain: a further check of rejected documents, for a
+    reason that would be too expensive to look for in every ping.
     """
 
     namespace: str
@@ -75,17 +75,17 @@ class Kind:
 
     @property
     def id(self) -> str:
-        """Namespace and type, as measures and products name it."""
+        """Namespace and type, as measures and products name the kind."""
         return f"{self.namespace}/{self.document_type}"
 
     @property
     def name(self) -> str:
-        """What the dataset calls it: the type alone of the pings that Firefox sends since it has sent any."""
+        """The kind's name in the dataset: the type alone for pings that Firefox has always sent (`telemetry`)."""
         return self.document_type if self.namespace == "telemetry" else self.id
 
 
 def usage_seconds(seconds: int | None) -> int | str:
-    """Seconds of use, cut to 25 hours, or the reason against them."""
+    """Seconds of usage, capped at 25 hours, or the reason to reject them."""
     if seconds is None:
         return "usage_missing"
     if seconds < 0:

@@ -1,6 +1,6 @@
-"""The core ping (schema core.10) of Firefox for Android: for how long it was used, not when.
+"""The core ping (schema core.10) of Firefox for Android: how long it was used, not when.
 
-Its application, version, build id and channel stand in `metadata.uri` alone: nothing can stand in for a build id.
+Its application, version, build id and channel are only in `metadata.uri`: there is no fallback for a build id.
 """
 
 from msgspec.structs import astuple
@@ -14,7 +14,7 @@ from streaming.pings.record import Text
 
 
 class CorePing(Enveloped, frozen=True):
-    """What is read of a core ping."""
+    """The fields that are read of a core ping."""
 
     v: int | None = None
     os: Text = ""
@@ -25,7 +25,7 @@ class CorePing(Enveloped, frozen=True):
 
 
 def describe(document: CorePing, envelope: Envelope) -> Sender:
-    """What the path that it was posted to says of the program, and the ping of a system, which is Android."""
+    """The program, from the path that the ping was posted to, and the system, from the ping; it must be Android."""
     uri = document.metadata.uri
     return Sender(
         document.normalized_app_name or uri.app_name,
@@ -41,7 +41,7 @@ def describe(document: CorePing, envelope: Envelope) -> Sender:
 
 
 def count(document: CorePing, events: Events) -> Counts | str:
-    """The length of use. It does not say when that was, so it tells nothing about reporting delays."""
+    """The length of usage. The ping has no time of usage, so it adds nothing to reporting delays."""
     if not any(astuple(document.metadata.uri)):
         return "uri_missing"
     seconds = usage_seconds(document.durations)

@@ -1,4 +1,4 @@
-"""The crash ping (schema crash.4): one crash of the main or of a content process. Main pings count the others."""
+"""The crash ping (schema crash.4): one crash of a main or content process. Main pings count other crashes."""
 
 from streaming.contract import Reason
 from streaming.pings.envelope import Envelope
@@ -9,17 +9,17 @@ from streaming.pings.record import Record
 
 
 class Payload(Record, frozen=True):
-    """`payload`: what is read of it is what measures name."""
+    """`payload`: only the fields that measures name are read."""
 
 
 class CrashPing(Described, frozen=True):
-    """What is read of a crash ping."""
+    """The fields that are read of a crash ping."""
 
     payload: Payload = Payload()
 
 
 def describe(document: CrashPing, envelope: Envelope) -> Sender:
-    """As of any ping with an environment; but Fennec says Linux where it means Android."""
+    """Like any ping with an environment, except that Fennec reports Linux instead of Android."""
     sender = environment.describe(document, envelope)
     if sender.os_name == "Linux" and sender.application == "Fennec":
         return sender._replace(os_name="Android")
@@ -27,7 +27,7 @@ def describe(document: CrashPing, envelope: Envelope) -> Sender:
 
 
 def count(_document: CrashPing, events: Events) -> Counts | str:
-    """The crash, of whichever measures it is an event."""
+    """The crash, as an event of one or more measures."""
     return Counts(events=events) if events else "process_type"
 
 

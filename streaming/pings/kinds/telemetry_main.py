@@ -1,6 +1,7 @@
 """The main ping (schema main.4): how long a session was used, and counts from its histograms.
 
-Histograms are those of the parent process; those under `payload.processes` are read only where a measure names them.
+Histograms are those of the parent process; histograms under `payload.processes` are read only where a measure names
+them.
 """
 
 from typing import Annotated
@@ -19,7 +20,7 @@ from streaming.pings.text import as_decodable
 
 
 class Info(Record, frozen=True):
-    """`payload.info`; the length of use in seconds."""
+    """`payload.info`; the length of usage is in seconds."""
 
     subsessionLength: int | None = None
     subsessionStartDate: Text = ""
@@ -32,13 +33,13 @@ class Payload(Record, frozen=True):
 
 
 class MainPing(Described, frozen=True):
-    """What is read of a main ping."""
+    """The fields that are read of a main ping."""
 
     payload: Payload = Payload()
 
 
 def count(document: MainPing, events: Events) -> Counts | str:
-    """The length of use, when that was, and the events of measures."""
+    """The length of usage, the time of usage, and the events of measures."""
     info = document.payload.info
     seconds = usage_seconds(info.subsessionLength)
     if isinstance(seconds, str):
@@ -52,7 +53,7 @@ def count(document: MainPing, events: Events) -> Counts | str:
     return Counts(seconds, events, used_at_us)
 
 
-Bucket = Annotated[int, Meta(ge=0)]  # within JSON's text; a text with a pattern would take four times as long
+Bucket = Annotated[int, Meta(ge=0)]  # a string key in JSON; a string type with a pattern would take four times as long
 
 
 class AnyHistogram(Record, frozen=True):
@@ -69,7 +70,7 @@ class AllHistograms(Record, frozen=True):
 
 
 class PingOfHistograms(Record, frozen=True):
-    """A main ping as far as its histograms."""
+    """A main ping, of which only the histograms are read."""
 
     payload: AllHistograms = AllHistograms()
 
@@ -78,9 +79,9 @@ _HISTOGRAMS_DECODER = msgspec.json.Decoder(PingOfHistograms)
 
 
 def explain(document: bytes) -> str | None:
-    """`histogram` where a histogram is not sound by schema, also one that is not counted.
+    """`histogram` where a histogram violates the schema, even one that is not counted.
 
-    Asked of pings that are rejected anyway, to name what is wrong at its root: reading all histograms of every ping
+    It is called only for pings that are rejected anyway, to name the root fault: reading all histograms of every ping
     would take several times as long.
     """
     try:

@@ -1,1 +1,1 @@
-"""Files as a source."""
+"""Files as a source of pings."""

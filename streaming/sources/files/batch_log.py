@@ -1,4 +1,4 @@
-"""Which files belong to which micro-batch, kept in the checkpoint."""
+"""The log of which files belong to which micro-batch, kept in the checkpoint."""
 
 import json
 import os
@@ -9,16 +9,16 @@ from streaming.sources.base import damaged
 from streaming.storage.durability import sync_folder
 from streaming.storage.listing import Listed
 
-LISTED = "listed:"  # before the path of a list of files
+LISTED = "listed:"  # prefix of the path of a list of files
 
 
 class FileLog:
-    """The files of each micro-batch, one line of JSON each, in a local file that only grows.
+    """The files of each micro-batch, one line of JSON each, in a local append-only file.
 
-    Line n, counted from 1, is what lies between offset n - 1 and offset n. A line that a crash cut short was seen by
-    nobody and is cut off. One process writes at a time.
+    Line n, counted from 1, has the files between offset n - 1 and offset n. A line that a crash cut short was never
+    used and is removed. One process writes at a time.
 
-    Raises MissionControlError for a log that is damaged.
+    Raises MissionControlError for a damaged log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class FileLog:
         return len(self._starts) - 1
 
     def refresh(self) -> None:
-        """Take note of lines that another process has written."""
+        """Read the lines that another process has written."""
         with self._path.open("rb") as log:
             log.seek(self._starts[-1])
             for line in log:
@@ -43,7 +43,7 @@ class FileLog:
                     self._remember(line)
 
     def append(self, files: Sequence[Listed]) -> None:
-        """Make the files the next micro-batch; on disk when this returns."""
+        """Append the files as the next micro-batch; they are on disk when this returns."""
         line = json.dumps(files, separators=(",", ":")).encode() + b"\n"
         with self._path.open("ab") as log:
             log.write(line)
@@ -64,7 +64,7 @@ class FileLog:
 
 
 def files_of(line: bytes, path: Path) -> list[Listed]:
-    """The files of a micro-batch, of a line of `files.log`. Raises MissionControlError for a line that is damaged."""
+    """The files of a micro-batch from a line of `files.log`. Raises MissionControlError for a damaged line."""
     try:
         found = json.loads(line)
         files = [Listed(*file) for file in found]
@@ -76,5 +76,5 @@ def files_of(line: bytes, path: Path) -> list[Listed]:
 
 
 def _is_sound(file: Listed) -> bool:
-    """Whether all that is said of a file has its type."""
+    """Whether each value of a file has the right type, and its path is not empty."""
     return [type(value) for value in file] == [str, int, int, str] and bool(file.path)

@@ -1,4 +1,4 @@
-"""Files of pings as Spark's data source."""
+"""Spark's data source for files of pings."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class PiecesPartition(InputPartition):
-    """The pieces that one task reads."""
+    """The parts of files that one task reads."""
 
     pieces: list[Piece]
     room: int
 
 
 class PingFiles(PartialSums):
-    """Partial sums of the pings in files. Options: FilePlan's, cores, channel, country, submitted_at."""
+    """Partial sums of the pings in files. Options: those of FilePlan, cores, channel, country, submitted_at."""
 
     @classmethod
     def name(cls) -> str:
-        """What spark.readStream.format takes."""
+        """The name for spark.readStream.format."""
         return "missioncontrol_ping_files"
 
     def streamReader(self, schema: StructType) -> "PingFilesReader":  # noqa: N802 (Spark's name)
@@ -50,7 +50,7 @@ class PingFiles(PartialSums):
 
 
 class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
-    """Offset n: all files of the first n lines of the log. A micro-batch is always one line."""
+    """Offset n stands for all files in the first n lines of the log. A micro-batch is always one line."""
 
     def __init__(self, options: dict[str, str]) -> None:
         self._options = {name.lower(): value for name, value in options.items()}
@@ -70,19 +70,19 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return Density.of(self._options)
 
     def initialOffset(self) -> dict[str, int]:  # noqa: N802
-        """Before the first file."""
+        """The offset before the first file."""
         return {"batch": 0}
 
     def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
-        """As many bytes as a micro-batch may have."""
+        """The number of bytes that a micro-batch may have."""
         return ReadMaxBytes(int(self._options["max_bytes"]))
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
-        """From now on, what is there now is all there is."""
+        """Lists the files once: from now on, only files that are present now are read."""
         self._frozen = list_files(self._options["source"], Patience(self._notes.tell))
 
     def latestOffset(self, start: dict[str, int], limit: ReadLimit) -> dict[str, int]:  # noqa: N802
-        """One micro-batch on from start: the next that the log has, else one of new files; start if there are none."""
+        """The offset one micro-batch after start: from the log, else of new files; start if there are none."""
         batch = start["batch"]
         if batch == len(self._log):
             files = self._files_now() if self._frozen is None else self._frozen
@@ -94,7 +94,7 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return {"batch": batch + 1}
 
     def _files_now(self) -> list[Listed]:
-        """The files that are there; none as long as an object store is away, so that Spark can be stopped meanwhile."""
+        """The files that are present; none while an object store is unavailable, so that Spark can be stopped then."""
         try:
             files = list_files(self._options["source"])
         except MissionControlError as error:
@@ -114,7 +114,7 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         """A partition for each task."""
         files, cores = self._log.files(start["batch"], end["batch"]), int(self._options["cores"])
         shares = share_out(files, cores)
-        # Many rows are summed up by Spark, on disk where need be.
+        # Spark sums many rows, on disk where necessary.
         room = room_of(batch_rows(self._options), len(shares) if have_few_rows(files, cores, self._density) else 2)
         return [PiecesPartition(pieces, room) for pieces in shares]
 
@@ -126,4 +126,4 @@ class PingFilesReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         yield from spilled(counted, self._options.get("spill_to"), partition.room)
 
     def commit(self, end: dict[str, int]) -> None:
-        """Nothing: the log keeps all it knows, for a path counts once and for all."""
+        """Does nothing: the log keeps all files, because a path is counted only once."""

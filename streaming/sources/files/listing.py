@@ -1,4 +1,4 @@
-"""The files of a source: local folders, globs and object stores."""
+"""Lists the files of a source: local folders, globs and object stores."""
 
 import glob
 import json
@@ -17,7 +17,7 @@ from streaming.storage.s3 import check_credentials
 
 
 def check_source(source: str, patience: Patience) -> None:
-    """Raises MissionControlError when there is no such source or it holds no pings by its name."""
+    """Raises MissionControlError where there is no such source, or its name is not that of a ping file."""
     check_credentials(source)
     if is_remote(source):
         object_store.require(source, patience)
@@ -30,10 +30,10 @@ def check_source(source: str, patience: Patience) -> None:
 
 
 def list_files(source: str, patience: Patience = NO_PATIENCE, passed: PassedOver | None = None) -> list[Listed]:
-    """The ping files of a file, folder (and its folders), glob or URL, oldest first; source: as normal_url gives it.
+    """The ping files of a file, folder (with subfolders), glob or URL, oldest first; source: as from normal_url.
 
-    Of LISTED and the path of a list, as write_list wrote it, those on the list. passed: collects ignored files.
-    Raises MissionControlError where an object store does not answer for as long as patience lasts.
+    For LISTED and the path of a list that write_list wrote, the files on the list. passed: collects ignored files.
+    Raises MissionControlError where an object store does not answer until the timeout.
     """
     if source.startswith(LISTED):
         return [Listed(*file) for file in json.loads(Path(source.removeprefix(LISTED)).read_text())]
@@ -43,7 +43,7 @@ def list_files(source: str, patience: Patience = NO_PATIENCE, passed: PassedOver
 
 
 def why_nothing(source: str, patience: Patience = NO_PATIENCE) -> str | None:
-    """Why there is no file to read, in a sentence; None when there is one."""
+    """Why there is no file to read, as a sentence; None when there is one."""
     passed = PassedOver()
     if source.startswith(LISTED) or list_files(source, patience, passed):
         return None
@@ -52,7 +52,7 @@ def why_nothing(source: str, patience: Patience = NO_PATIENCE) -> str | None:
 
 
 def write_list(files: Sequence[Listed], path: Path) -> str:
-    """Writes a list of files, and gives it as a source: what comes later is not among them."""
+    """Writes a list of files, and returns it as a source: files that are added later are not in it."""
     write_json(path, files)
     return f"{LISTED}{path}"
 
@@ -64,7 +64,7 @@ def _list_remote(source: str, patience: Patience, passed: PassedOver) -> Iterato
         name = details["url"].rsplit("/", 1)[-1]
         if details["type"] == "file" and not is_ping_file(name) and not any(map(is_passed_over, folders)):
             passed.add_name(name, details["url"])
-        elif details["type"] == "other":  # of a file system that has pipes and devices
+        elif details["type"] == "other":  # pipes and devices, in a file system that has them
             passed.add(NO_FILE, details["url"])
             continue
         if details["type"] != "directory" and is_ping_file(name) and not any(map(is_passed_over, folders)):

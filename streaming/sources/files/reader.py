@@ -1,4 +1,4 @@
-"""Reading files in a task of Spark: unpack, cut into documents, count."""
+"""Reads files in a Spark task: unpacks them, splits them into documents, counts the documents."""
 
 import re
 from collections import Counter as Tally
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 20
 PACKED_BLOCK_BYTES = 64 << 10
 LINE_BUFFER_BYTES = 256 << 10
-HANDFUL, HANDFUL_BYTES = 50, 4 << 20  # documents that are parsed before the first of them is counted
+HANDFUL, HANDFUL_BYTES = 50, 4 << 20  # documents that are decoded before the first of them is counted
 FLUSH_ROWS = 50_000
 _EMPTY_LINES = re.compile(rb"\n{3,}")
 
@@ -29,9 +29,9 @@ _EMPTY_LINES = re.compile(rb"\n{3,}")
 def count_pieces(
     pieces: Sequence[Piece], counter: Counter, patience: Patience = NO_PATIENCE
 ) -> Iterator["pa.RecordBatch"]:
-    """Reads, decodes and sums; batches of contract.partial_schema(). Whatever is wrong with a file is counted.
+    """Reads, decodes and sums; yields batches of contract.partial_schema(). All faults of files are counted.
 
-    Raises MissionControlError where an object store does not answer for as long as patience lasts.
+    Raises MissionControlError where an object store does not answer until the timeout.
     """
     rejects: dict[str, Tally[str]] = {}
     for piece in pieces:
@@ -50,7 +50,7 @@ def count_pieces(
 
 
 def _whole_documents(piece: Piece, counter: Counter, reasons: Tally[str], patience: Patience) -> Iterator[bytes]:
-    """The documents of a piece; what is wrong with the file itself goes to the counter and to reasons."""
+    """The documents of a part of a file; faults of the file itself are added to the counter and to reasons."""
     count = 0
     fault = None
     try:
@@ -71,7 +71,7 @@ def _whole_documents(piece: Piece, counter: Counter, reasons: Tally[str], patien
 
 
 def _handfuls(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Some documents at a time, few enough for the processor's caches; one that is large alone."""
+    """Documents in chunks that fit into the processor's caches; a large document ends its chunk."""
     handful: list[bytes] = []
     size = 0
     for document in documents:
@@ -96,15 +96,15 @@ def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":
 
 
 def _as_text(path: str) -> str:
-    """A path that may not be UTF-8, as text that is."""
+    """A path that may not be UTF-8, as UTF-8 text."""
     return path.encode(errors="backslashreplace").decode()
 
 
 def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[bytes]:
-    """The documents of a piece of a file, without blank lines, line ends and byte order marks.
+    """The documents of a part of a file, without blank lines, line ends and byte order marks.
 
-    Raises OSError when the file cannot be read and Damaged when it cannot be unpacked, after all that can;
-    MissionControlError where an object store does not answer for as long as patience lasts.
+    Raises OSError when the file cannot be read, and Damaged when it cannot be unpacked, after all documents that can
+    be; MissionControlError where an object store does not answer until the timeout.
     """
     if piece.end < 0:
         raise PermissionError(piece.path)
@@ -118,14 +118,14 @@ def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[b
         documents = _local_lines(piece)
     for line in documents:
         document = line.strip()
-        if document.startswith(BYTE_ORDER_MARK):  # in mid-file too, where files were put together
+        if document.startswith(BYTE_ORDER_MARK):  # also in mid-file, where files were concatenated
             document = without_marks(document)
         if document:
             yield document
 
 
 def _read_blocks(piece: Piece, size: int, patience: Patience = NO_PATIENCE) -> Iterator[bytes]:
-    """The bytes of a piece."""
+    """The bytes of a part of a file."""
     if is_remote(piece.path):
         for start in range(piece.start, piece.end, object_store.RANGE_BYTES):
             block = object_store.read_range(
@@ -142,7 +142,7 @@ def _read_blocks(piece: Piece, size: int, patience: Patience = NO_PATIENCE) -> I
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of blocks, without most empty ones; of a line beyond LONGEST_DOCUMENT_BYTES about as many bytes."""
+    """The lines of blocks, without most empty ones; a line over LONGEST_DOCUMENT_BYTES is cut to about that size."""
     begun = bytearray()
     for block in blocks:
         most = len(block) // SHORTEST_LINE_BYTES
@@ -159,7 +159,7 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _local_lines(piece: Piece) -> Iterator[bytes]:
-    """As _lines, of a file on this machine: more than twice as fast."""
+    """Like _lines, for a local file: more than twice as fast."""
     position = piece.start
     with open(piece.path, "rb", buffering=LINE_BUFFER_BYTES) as stream:  # noqa: PTH123
         stream.seek(position)

@@ -1,4 +1,4 @@
-"""A source of files, as the job sees it."""
+"""A source of files, as the job uses it."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from streaming.storage.retry import NO_PATIENCE, START_SECONDS, Notes, Patience
 
 @dataclass
 class FileSource:
-    """A file, a folder, a glob or a URL; url: as normal_url gives it. Whom it tells what, it knows once checked."""
+    """A file, folder, glob or URL; url: as from normal_url; patience, notes: set by `check` and `plan`."""
 
     url: str
     max_batch_bytes: int
@@ -34,15 +34,15 @@ class FileSource:
         return self.url
 
     def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
-        """Raises MissionControlError when there is no such source or it holds no pings by its name.
+        """Raises MissionControlError where there is no such source, or its name is not that of a ping file.
 
-        An object store that does not answer is waited for half a minute.
+        Waits up to half a minute for an object store that does not answer.
         """
         self.patience = Patience.saying(say, stop)
         check_source(self.url, replace(self.patience, seconds=START_SECONDS))
 
     def trouble(self) -> str | None:
-        """That an object store does not answer, where that is so."""
+        """A message that an object store does not answer; None where there is no such trouble."""
         return self.notes.read() if self.notes else None
 
     def plan(self, checkpoint: Path) -> "FilePlan":
@@ -54,13 +54,13 @@ class FileSource:
 
 
 class FilePlan:
-    """Which files are in which micro-batch: the log, and what is there now."""
+    """Which files are in which micro-batch: the files in the log, and those present now."""
 
     def __init__(self, source: str, log: Path, notes: Path, max_bytes: int, patience: Patience) -> None:
         self._source, self._path, self._notes, self._max_bytes = source, log, notes, max_bytes
         self._patience = patience
         self._log = FileLog(log)
-        self._newest = (0, 0)  # how many micro-batches there were, and the bytes of the last
+        self._newest = (0, 0)  # the number of micro-batches, and the bytes of the last one
         self.passed_over = PassedOver()
 
     def __len__(self) -> int:
@@ -80,24 +80,24 @@ class FilePlan:
         return list_files(self._source, self._patience, self.passed_over)
 
     def options(self) -> dict[str, str]:
-        """What PingFiles takes."""
+        """The options of PingFiles."""
         paths = {"log": str(self._path), "notes": str(self._notes), "density": str(self._path.with_name(DENSITY))}
         return {"source": self._source, "max_bytes": str(self._max_bytes), **paths}
 
     def unread_bytes(self, committed: int) -> int:
-        """The sizes of the files that are not in the micro-batches before that number."""
+        """The total size of the files that are not in the micro-batches before that number."""
         unfinished = self._log.files(min(committed, len(self._log)), len(self._log))
         new = [file for file in self._list() if not file.is_among(self._log.seen)]
         return sum(max(file.size, 0) for file in [*unfinished, *new])
 
     def read(self, number: int, document_bytes: int) -> Read:
-        """The files of a micro-batch."""
+        """The size and the number of a micro-batch's files."""
         self._log.refresh()
         files = self._log.files(number, number + 1)
         return Read(sum(max(file.size, 0) for file in files), len(files))
 
     def newest_bytes(self) -> int:
-        """The sizes of the newest micro-batch's files, of those that the log has read in: another thread reads on."""
+        """The size of the newest micro-batch's files, as far as the log has been read; another thread reads more."""
         count = len(self._log)
         if self._newest[0] != count:
             files = self._log.files(count - 1, count)
@@ -109,6 +109,6 @@ class FilePlan:
         Density(self._path.with_name(DENSITY)).note(rows, self.read(number, document_bytes).bytes)
 
     def has_few_rows(self, number: int, cores: int) -> bool:
-        """Whether its files are few bytes, unpacked, or the last ones made few rows."""
+        """Whether its files have few bytes when unpacked, or the previous ones made few rows."""
         self._log.refresh()
         return have_few_rows(self._log.files(number, number + 1), cores, Density(self._path.with_name(DENSITY)))

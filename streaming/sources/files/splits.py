@@ -1,4 +1,4 @@
-"""Which task reads which part of which file."""
+"""Assigns parts of files to tasks."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,17 @@ from streaming.storage.listing import Listed, holds_lines, packing_of
 from streaming.storage.locations import is_remote
 
 MAX_BATCH_BYTES = 8 << 30
-MOST_FILES = 100_000  # of a micro-batch, for empty ones have no bytes
-PIECE_BYTES = 256 << 20  # what one task reads at least, where there is as much
-SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
-FEW_BYTES = 256 << 20  # unpacked: the pings of so many have few rows
-LONGEST_DOCUMENT_BYTES = 64 << 20  # of a longer one the rest is not kept; it is far too large for a ping anyway
-SHORTEST_LINE_BYTES = 8  # where lines are shorter on the average, most of them may be empty
-_UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # roughly, to balance tasks
+MOST_FILES = 100_000  # in a micro-batch; a limit of bytes does not limit the number of empty files
+PIECE_BYTES = 256 << 20  # about as much as one task reads, if there is enough
+SMALL_BATCH_BYTES = 4 << 20  # below this size, one task is faster than several
+FEW_BYTES = 256 << 20  # unpacked; pings of up to this size make few rows
+LONGEST_DOCUMENT_BYTES = 64 << 20  # the rest of a longer document is dropped; it is far too large for a ping anyway
+SHORTEST_LINE_BYTES = 8  # where lines are shorter on average, most of them may be empty
+_UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # approximate, for balancing tasks
 
 
 class Piece(NamedTuple):
-    """What one task reads of a file: the bytes from start to end. Only lines are cut, and between lines."""
+    """What one task reads of a file: the bytes from start to end. Only files of lines are split, between lines."""
 
     path: str
     start: int
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
 
 
 def take(files: Sequence[Listed], seen: set[str], max_bytes: int | None) -> list[Listed]:
-    """The first of the files that are new, by any name: as many as fit into max_bytes and MOST_FILES, at least one."""
+    """The first files without a name in seen: as many as fit into max_bytes and MOST_FILES, but at least one."""
     taken: list[Listed] = []
     size = 0
     for file in files:
@@ -44,7 +44,7 @@ def take(files: Sequence[Listed], seen: set[str], max_bytes: int | None) -> list
 
 
 def share_out(files: Sequence[Listed], cores: int) -> list[list[Piece]]:
-    """The pieces that each task reads, about as many bytes each, the same at each call for the same files."""
+    """The parts of files for each task, with about equal bytes; the same at each call for the same files."""
     total = sum(_weight(file) for file in files)
     tasks = _task_count(total, cores)
     pieces = [piece for file in files for piece in _cut(file, max(total // tasks, SMALL_BATCH_BYTES))]
@@ -68,9 +68,9 @@ def _weight(file: Listed) -> int:
 
 
 def have_few_rows(files: Sequence[Listed], cores: int, density: Density) -> bool:
-    """Whether files are small, or few rows are expected of them by the last ones, even if every task makes all rows.
+    """Whether files are small, or few rows are expected by the density, even if every task makes all rows.
 
-    density: rows of the bytes of files as they are, compressed or not.
+    density: rows per bytes of files as stored, compressed or not.
     """
     weight = sum(map(_weight, files))
     if weight <= FEW_BYTES:
@@ -80,7 +80,7 @@ def have_few_rows(files: Sequence[Listed], cores: int, density: Density) -> bool
 
 
 def _cut(file: Listed, piece_bytes: int) -> Iterator[Piece]:
-    """A large file of lines as pieces that begin and end between lines; any other file whole."""
+    """A large file of lines in parts that begin and end between lines; any other file in one part."""
     start = 0
     if holds_lines(file.path) and not packing_of(file.path) and file.size > 2 * piece_bytes:
         try:
@@ -97,5 +97,5 @@ def _cut(file: Listed, piece_bytes: int) -> Iterator[Piece]:
         except Exception as error:  # what a remote filesystem raises depends on its client
             if not is_remote(file.path) and not isinstance(error, OSError):
                 raise
-            # it is named by the task that finds it so
+            # the task that reads the file reports the fault
     yield Piece(file.path, start, file.size, file.modified_us)

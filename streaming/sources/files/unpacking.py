@@ -1,4 +1,4 @@
-"""Compressed files, inflated a little at a time: memory does not depend on what a file inflates to."""
+"""Decompresses files in small steps: memory does not depend on the decompressed size."""
 
 import zlib
 from collections.abc import Iterator
@@ -9,26 +9,26 @@ from streaming.storage.locations import is_remote
 
 
 def open_file(path: str) -> IO[bytes]:
-    """A file to read from, on this machine or in an object store."""
+    """Opens a file for reading, on this machine or in an object store."""
     return object_store.open_file(path) if is_remote(path) else open(path, "rb")  # noqa: PTH123
 
 
-MAX_OUTPUT_BYTES = 1 << 20  # inflated at once
-# A file that inflates further is not what a compressor makes of pings (some 10 to 200 times): the rest is not read.
+MAX_OUTPUT_BYTES = 1 << 20  # decompressed at once
+# Compressed pings expand some 10 to 200 times. The rest of a file that expands beyond these limits is not read.
 MAX_RATIO, RATIO_FREE_BYTES = 5_000, 1 << 30
 _ZSTD_MAGIC, _ZSTD_MAX_WINDOW_BYTES = b"\x28\xb5\x2f\xfd", 1 << 27
-_ZSTD_BLOCKS_AT_ONCE = MAX_OUTPUT_BYTES >> 17  # each inflates to 128 KiB at most
-_RLE_BLOCK = 1  # one byte that stands for many
+_ZSTD_BLOCKS_AT_ONCE = MAX_OUTPUT_BYTES >> 17  # each expands to 128 KiB at most
+_RLE_BLOCK = 1  # a block type: one byte that is repeated
 
 
 class Damaged(Exception):  # noqa: N818 (it is data, caught where the file is read)
-    """A compressed file that is cut short or corrupt, or inflates far beyond what pings do."""
+    """A compressed file that is cut short or corrupt, or expands far more than pings do."""
 
 
 def unpacked(blocks: Iterator[bytes], packing: str) -> Iterator[bytes]:
-    """The content of one or several compressed streams, one after another, about MAX_OUTPUT_BYTES at a time.
+    """The content of one or more concatenated compressed streams, about MAX_OUTPUT_BYTES at a time.
 
-    blocks: the bytes of the file; packing: `.gz` or `.zst`. Raises Damaged after all that can be inflated.
+    blocks: the bytes of the file; packing: `.gz` or `.zst`. Raises Damaged after all content that can be decompressed.
     """
     sizes = [0, 0]
     inflate = _inflate_gzip if packing == ".gz" else _inflate_zstandard
@@ -56,7 +56,7 @@ def _inflate_gzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
             if not block or decompressor is None:
                 break
             is_full = True
-            while is_full:  # even without further input there may be output that did not fit
+            while is_full:  # output that did not fit may remain, even without further input
                 try:
                     content = decompressor.decompress(block, MAX_OUTPUT_BYTES)
                 except zlib.error as error:
@@ -70,7 +70,7 @@ def _inflate_gzip(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _inflate_zstandard(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Cuts frames between their blocks: zstandard inflates at once all that it is given, 32,000 times as much."""
+    """Splits frames between blocks: zstandard decompresses all of its input at once, to 32,000 times the size."""
     import zstandard
 
     stream = _Stream(blocks)
@@ -86,7 +86,7 @@ def _inflate_zstandard(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _zstandard_parts(stream: "_Stream") -> Iterator[bytes]:
-    """A frame (RFC 8878) in parts of some blocks each. What is malformed is left for the decompressor to find."""
+    """A frame (RFC 8878) in parts of several blocks each. Malformed content is left to the decompressor to detect."""
     magic = stream.take(4)
     if magic != _ZSTD_MAGIC:
         if len(magic) == 4 and magic[0] & 0xF0 == 0x50 and magic[1:] == b"\x2a\x4d\x18":  # a frame to be skipped
@@ -142,7 +142,7 @@ class _Stream:
             self._block = following
 
     def take(self, size: int) -> bytes:
-        """The next bytes; fewer where the stream ends."""
+        """The next bytes; fewer at the end of the stream."""
         end = self._place + size
         if end <= len(self._block):
             taken = self._block[self._place : end]

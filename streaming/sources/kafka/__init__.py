@@ -1,1 +1,1 @@
-"""A Kafka topic as a source."""
+"""A Kafka topic as a source of pings."""

@@ -1,4 +1,4 @@
-"""Reading ranges of messages from a topic's partitions."""
+"""Reads ranges of messages from a topic's partitions."""
 
 import math
 import time
@@ -12,13 +12,13 @@ from streaming.sources.kafka.topic import Topic, is_final, open_consumer
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
 
-TAKEN_AT_ONCE = 50  # messages: a consumer holds as many beside its queue, whatever their size
-SAMPLED_MESSAGES = 200  # to learn how large messages are
+TAKEN_AT_ONCE = 50  # messages; a consumer holds this many besides its queue, whatever their size
+SAMPLED_MESSAGES = 200  # for estimating the size of messages
 SAMPLED_FOR_SECONDS = 2.0
 
 
 class Range(NamedTuple):
-    """Messages of a partition from start to before end. lost: how many before start are gone for good."""
+    """Messages of a partition from start to before end. lost: how many before start are permanently gone."""
 
     partition: int
     start: int
@@ -29,10 +29,10 @@ class Range(NamedTuple):
 def read_messages(
     topic: Topic, ranges: Sequence[Range], on_lost: Callable[[int, int], None]
 ) -> Iterator["list[Message]"]:
-    """The messages of ranges, some at a time, one after another within a partition. An absent broker is waited for.
+    """The messages of ranges, several at a time, in order within a partition. Waits for an unavailable broker.
 
-    on_lost: told a partition and how many messages of its range are gone. Raises MissionControlError where the topic
-    cannot be read.
+    on_lost: called with a partition and the number of messages of its range that are gone. Raises MissionControlError
+    where the topic cannot be read.
     """
     from confluent_kafka import TopicPartition
 
@@ -45,7 +45,7 @@ def read_messages(
 
 
 class _Reading:
-    """Ranges on their way through a consumer: what of them is still to come."""
+    """Ranges while a consumer reads them: the parts that are still to be read."""
 
     def __init__(
         self, topic: Topic, consumer: "Consumer", ranges: Sequence[Range], on_lost: Callable[[int, int], None]
@@ -56,14 +56,14 @@ class _Reading:
         self._stuck_since: dict[int, float] = {}
 
     def messages(self) -> Iterator["list[Message]"]:
-        """All there are."""
+        """All messages of the ranges."""
         while self._ends:
             yield self._wanted(take(self._consumer, 1.0))
             for partition in [each for each in self._stuck_since if self._is_stuck(each)]:
                 self._skip_lost(partition)
 
     def _wanted(self, messages: "list[Message]") -> "list[Message]":
-        """Those of messages that are in the ranges."""
+        """The given messages that are in the ranges."""
         wanted = []
         for message in messages:
             partition: int = message.partition()  # type: ignore[assignment]
@@ -95,7 +95,7 @@ class _Reading:
             self._consumer.incremental_unassign([TopicPartition(self._topic.name, partition)])
 
     def _heed(self, message: "Message") -> None:
-        """Takes a message that is none: a partition's end, messages that are gone, a broker that cannot be read."""
+        """Handles an event instead of a message: a partition's end, lost messages, a broker that cannot be read."""
         from confluent_kafka import KafkaError
 
         partition, error = message.partition(), message.error()
@@ -108,11 +108,11 @@ class _Reading:
             raise MissionControlError(f"cannot read partition {partition} of {self._topic.url!r}: {error.str()}")
         if error.code() == KafkaError._PARTITION_EOF:
             self._come_to(partition, message.offset() or 0)
-        if partition in self._ends:  # a partition may end early for a moment after its broker has come up
+        if partition in self._ends:  # a partition may appear to end early just after its broker has started
             self._stuck_since.setdefault(partition, time.monotonic())
 
     def _skip_lost(self, partition: int) -> None:
-        """Goes on at the first message that the partition still has, or at the end of the range where it has none."""
+        """Continues at the first message that the partition still has; without any, at the end of the range."""
         from confluent_kafka import KafkaException, TopicPartition
 
         place, end = self._places[partition], self._ends[partition]
@@ -120,7 +120,7 @@ class _Reading:
         try:
             first, after = self._consumer.get_watermark_offsets(where, timeout=kafka_topic.ANSWER_SECONDS)
         except KafkaException:
-            first, after = place, end  # the broker is away: try that place once more
+            first, after = place, end  # the broker is unavailable: try that offset again
         kept = max(first, place) if after > place else end
         if kept > place:
             self._on_lost(partition, min(kept, end) - place)
@@ -131,7 +131,7 @@ class _Reading:
 
 
 def mean_bytes(topic: Topic, places: Mapping[int, int]) -> float:
-    """The mean size of some messages from an offset of each partition on, bytes; 0 where none comes."""
+    """The mean size in bytes of some messages from an offset of each partition on; 0 where none arrives."""
     from confluent_kafka import TopicPartition
 
     consumer = open_consumer(topic)

@@ -1,4 +1,4 @@
-"""A Kafka topic of pings as Spark's data source."""
+"""Spark's data source for a Kafka topic of pings."""
 
 import json
 import math
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 MAX_BATCH_BYTES = 4 << 30
-MAX_DEDUPING_BATCH_BYTES = 1 << 30  # where a row is a message, and a task holds all that it reads
-SLOW_BATCH_BYTES = 1 << 30  # more only where it is read within PACE_SECONDS
+MAX_DEDUPING_BATCH_BYTES = 1 << 30  # with deduplication, where a row is a message and a task holds all that it reads
+SLOW_BATCH_BYTES = 1 << 30  # a larger one only where it is read within PACE_SECONDS
 PACE_SECONDS = 10.0
-FEW_MESSAGES = 300_000  # in few experiments each; can be held even if no two sum up, where a shuffle helps little
-SMALL_BATCH_BYTES = 4 << 20  # below, one task is faster than several
-FLUSH_ROWS = 50_000  # without those of delays, as many again at most where a row is a delivery
-UNKNOWN_BYTES = 32_768.0  # of a message, as long as none was seen: a main ping
-SAMPLE_SECONDS = 30.0  # how long a sample of messages' sizes is trusted
+FEW_MESSAGES = 300_000  # in few experiments each; fit in memory even if no two share a row, when a shuffle helps little
+SMALL_BATCH_BYTES = 4 << 20  # below this size, one task is faster than several
+FLUSH_ROWS = 50_000  # without rows of delays, which are at most as many again where a row is a delivery
+UNKNOWN_BYTES = 32_768.0  # assumed size of a message, until one was seen: that of a main ping
+SAMPLE_SECONDS = 30.0  # how long a sample of message sizes is used
 _Result = TypeVar("_Result")
 
 
 @dataclass
 class RangesPartition(InputPartition):
-    """What one task reads. since_ms, until_ms: bounds of the times of receipt, see `receipt.Receipts`."""
+    """The ranges that one task reads. since_ms, until_ms: bounds of the times of receipt, see `receipt.Receipts`."""
 
     ranges: list[Range]
     since_ms: int = 0
@@ -52,11 +52,11 @@ class RangesPartition(InputPartition):
 
 
 class PingTopic(PartialSums):
-    """Partial sums of the pings in a topic. Options: TopicPlan's, cores, channel, country, submitted_at."""
+    """Partial sums of the pings in a topic. Options: those of TopicPlan, cores, channel, country, submitted_at."""
 
     @classmethod
     def name(cls) -> str:
-        """What spark.readStream.format takes."""
+        """The name for spark.readStream.format."""
         return "missioncontrol_ping_topic"
 
     def streamReader(self, schema: StructType) -> "PingTopicReader":  # noqa: N802 (Spark's name)
@@ -65,9 +65,10 @@ class PingTopic(PartialSums):
 
 
 class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
-    """Offset: the topic's id and, by partition, the message to read next.
+    """Offset: the topic's id and, by partition, the offset of the message to read next.
 
-    By delivery also the time that no later message is received before: micro-batches are cut by the time of receipt.
+    When counting by delivery, also the time before which no later message was received: micro-batches are then cut by
+    the time of receipt.
     """
 
     def __init__(self, options: Mapping[str, str]) -> None:
@@ -80,20 +81,20 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         self._missing_since: float | None = None
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802
-        """Where the checkpoint begins."""
+        """The offset where the checkpoint begins."""
         return first_offsets(Path(self._options["begins"]))
 
     def getDefaultReadLimit(self) -> ReadLimit:  # noqa: N802
-        """As many bytes as a micro-batch may have."""
+        """The number of bytes that a micro-batch may have."""
         return ReadMaxBytes(int(self._options["max_bytes"]))
 
     def prepareForTriggerAvailableNow(self) -> None:  # noqa: N802
-        """From now on, what is there now is all there is."""
+        """Fixes the end of reading: from now on, only messages that are present now are read."""
         given = self._options.get("ends")
         self._frozen = patiently(lambda: self._all_there(json.loads(given) if given else None), self._topic.brokers)
 
     def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
-        """One micro-batch on from start, as large as the limit; start when there is nothing, or no broker answers."""
+        """The offset one micro-batch after start, up to the limit; start if there is nothing, or no broker answers."""
         try:
             return self._next(start, limit)
         except Away:
@@ -121,7 +122,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def _cut(
         self, start: Mapping[str, Any], begin: dict[str, int], ends: Mapping[str, Any], room: int
     ) -> dict[str, Any]:
-        """The end of a micro-batch of at most so many messages, cut by their time of receipt. Raises Away."""
+        """The end of a micro-batch of at most `room` messages, cut by their time of receipt. Raises Away."""
         since_ms = start.get(RECEIVED, 0)
         last = {place: max(end, begin.get(place, 0)) for place, end in by_partition(ends).items()}
         all_ = Cut(max(ends[RECEIVED], since_ms), last)
@@ -130,14 +131,14 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return {"topic": ends["topic"], **begin, **end.offsets, RECEIVED: end.received_ms}
 
     def _pace(self) -> float:
-        """Messages a second of the micro-batch before, which is done when the next one is asked for."""
+        """Messages a second of the previous micro-batch, which is finished when the next one is requested."""
         planned_at, messages = self._planned
         return messages / max(time.monotonic() - planned_at, 1e-3)
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> Sequence[InputPartition]:
-        """A partition for each task; an absent broker is waited for.
+        """A partition for each task; waits for an unavailable broker.
 
-        Raises MissionControlError where messages are gone and that is not to be borne.
+        Raises MissionControlError where messages are gone and the settings do not accept their loss.
         """
         spark = os.getppid()
 
@@ -154,7 +155,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             since_ms, until_ms = start.get(RECEIVED, 0), end.get(RECEIVED)
             return [RangesPartition(share, since_ms, until_ms) for share in share_out_whole(ranges, tasks)]
         shares = share_out(ranges, tasks)
-        # Of many messages Spark sums up the rows, on disk where need be.
+        # With many messages Spark sums the rows, on disk where necessary.
         room = room_of(batch_rows(self._options), len(shares) if messages <= FEW_MESSAGES else 2)
         return [RangesPartition(share, room=room) for share in shares]
 
@@ -168,10 +169,10 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         yield from spilled(counted, self._options.get("spill_to"), partition.room)
 
     def commit(self, end: dict[str, Any]) -> None:
-        """Nothing: Spark's checkpoint keeps the offsets."""
+        """Does nothing: Spark's checkpoint keeps the offsets."""
 
     def unread_bytes(self, start: dict[str, Any]) -> int:
-        """About how much there is to read from there on. Raises MissionControlError where no broker answers."""
+        """About how many bytes there are to read from start on. Raises MissionControlError where no broker answers."""
 
         def ask() -> int:
             ends = self._ends()
@@ -182,28 +183,28 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return patiently(ask, self._topic.brokers)
 
     def _ends(self) -> dict[str, Any]:
-        """The offsets after the last messages, as Spark keeps them. Raises Away."""
+        """The offsets after the last messages, in the form of Spark's offsets. Raises Away."""
         topic_id, offsets = self._while_there(self._topic.ends, bears_loss=self._bears_loss)
         return {"topic": topic_id, **as_json(offsets)}
 
     def _offsets_at(self, partitions: Iterable[str], received_ms: int) -> dict[str, int]:
-        """The first messages that were received at a time or later. Raises Away."""
+        """The offsets of the first messages that were received at a time or later. Raises Away."""
         return self._while_there(lambda: self._topic.offsets_at(partitions, received_ms), bears_loss=self._bears_loss)
 
     def _newest_ms(self, partitions: Iterable[str]) -> int:
         return self._while_there(lambda: self._topic.newest_ms(partitions), bears_loss=self._bears_loss)
 
     def _settled(self) -> dict[str, Any]:
-        """Where messages end that are followed by none that was received earlier, as Spark keeps it. Raises Away."""
+        """The end of messages that none received earlier can follow, in the form of Spark's offsets. Raises Away."""
         ends = self._ends()
         places = by_partition(ends)
         end = settled(places, self._newest_ms(places), utc_now_ms(), partial(self._offsets_at, places))
         return {"topic": ends["topic"], RECEIVED: end.received_ms, **end.offsets}
 
     def _all_there(self, given: dict[str, Any] | None) -> dict[str, Any]:
-        """Where the topic ends now, or where it is said to, as Spark keeps it. Raises Away.
+        """The given end, or the topic's current end, in the form of Spark's offsets. Raises Away.
 
-        By delivery, messages that are on their way are waited for.
+        When counting by delivery, waits for messages that are still on their way.
         """
         ends, now_ms = given or self._ends(), utc_now_ms()
         if not self._is_by_delivery or RECEIVED in ends:
@@ -217,16 +218,16 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return {"topic": ends["topic"], RECEIVED: min(newest_ms, now_ms), **places}
 
     def _while_there(self, ask: Callable[[], _Result], *, bears_loss: bool) -> _Result:
-        """What brokers answer. Raises Away, also where they say that there is no such topic.
+        """The answer of brokers. Raises Away, also where they report that there is no such topic.
 
-        Raises NoSuchTopicError where they do for half a minute, unless that loss is to be borne.
+        Raises NoSuchTopicError where they report that for half a minute, unless bears_loss.
         """
         try:
             answer = ask()
         except NoSuchTopicError as error:
             self._missing_since = self._missing_since or time.monotonic()
             if bears_loss or time.monotonic() - self._missing_since < PATIENCE_SECONDS:
-                raise Away(str(error)) from error  # a cluster may be coming up, or the topic be made anew
+                raise Away(str(error)) from error  # the cluster may be starting, or the topic be recreated
             raise
         except Away:
             self._missing_since = None
@@ -243,7 +244,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return self._options["on_data_loss"] == "count"
 
     def _begin(self, start: dict[str, Any], ends: dict[str, Any]) -> dict[str, int]:
-        """Where to go on: of a topic made anew, and of a partition that is new, at its first message."""
+        """The offsets to continue at; a recreated topic, and a new partition, begin at their first message."""
         if start["topic"] == ends["topic"]:
             return by_partition(start)
         if not self._bears_loss:
@@ -261,7 +262,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
         begin = self._begin(start, end)
         topic_id, _ = self._topic.describe()
-        if topic_id != end["topic"]:  # what was planned before a kill went with the topic
+        if topic_id != end["topic"]:  # the messages planned before a kill were deleted with the topic
             planned = sum(unread(begin, end).values())
             return [Range(-1, 0, 0, lost=planned)] if self._bears_loss else self._refuse_new_topic()
         wanted = {int(place): offset for place, offset in by_partition(end).items()}
@@ -275,11 +276,11 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             if stop > first:
                 ranges.append(Range(partition, first + lost, stop, lost if str(partition) in begin else 0))
         if start["topic"] != end["topic"]:
-            ranges.append(Range(-1, 0, 0, lost=1))  # nobody can say how many
+            ranges.append(Range(-1, 0, 0, lost=1))  # their number is unknown
         return ranges
 
     def _mean(self, begin: Mapping[str, int], counts: Mapping[str, int]) -> float:
-        """The mean size of some of the next messages, bytes."""
+        """The mean size of some of the next messages, in bytes."""
         if time.monotonic() - self._sampled_at > SAMPLE_SECONDS:
             places = {int(place): begin.get(place, 0) for place in counts}
             self._mean_bytes = mean_bytes(self._topic, places) or self._mean_bytes or UNKNOWN_BYTES
@@ -288,18 +289,18 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
 
 def unread(begin: Mapping[str, Any], ends: Mapping[str, Any]) -> dict[str, int]:
-    """Messages by partition, of those that have any."""
+    """The number of unread messages by partition, for partitions that have any."""
     counts = {place: end - begin.get(place, 0) for place, end in by_partition(ends).items()}
     return {place: count for place, count in counts.items() if count > 0}
 
 
 def room_for(max_bytes: int, bytes_a_second: float) -> float:
-    """How large a micro-batch may be, bytes: large only where that is soon done, for pages wait, kills repeat it."""
+    """The most bytes of a micro-batch: many only if read quickly, because pages wait for it and kills repeat it."""
     return min(max_bytes, max(SLOW_BATCH_BYTES, bytes_a_second * PACE_SECONDS))
 
 
 def share_out(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:
-    """The ranges, cut where need be, for as many tasks with as many messages each; the same at each call."""
+    """The ranges for each task, split so that each task has equally many messages; the same at each call."""
     quota = max(1, -(-sum(each.end - each.start for each in ranges) // tasks))
     shares: list[list[Range]] = [[]]
     room = quota
@@ -317,7 +318,7 @@ def share_out(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:
 
 
 def share_out_whole(ranges: Sequence[Range], tasks: int) -> list[list[Range]]:
-    """The ranges, each in one piece, for as many tasks; the same at each call."""
+    """The ranges for each task, none of them split; the same at each call."""
     shares: list[list[Range]] = [[] for _ in range(min(tasks, len(ranges)))]
     for each in sorted(ranges, key=lambda each: (each.start - each.end, each.partition)):
         min(shares, key=lambda share: sum(each.end - each.start for each in share)).append(each)
@@ -334,10 +335,10 @@ def _loss(topic: Topic, partition: int, lost: int) -> MissionControlError:
 def count_ranges(
     topic: Topic, ranges: Sequence[Range], counter: Counter, bears_loss: bool, receipts: Receipts | None = None
 ) -> Iterator["pa.RecordBatch"]:
-    """Reads, decodes and sums; batches of contract.partial_schema(). A message without a value is rejected as empty.
+    """Reads, decodes and sums; yields batches of contract.partial_schema().
 
-    receipts: of a counter by delivery.
-    Raises MissionControlError where messages are gone since the ranges were planned, and that is not to be borne.
+    A message without a value is rejected with the reason `empty`. receipts: for a counter by delivery.
+    Raises MissionControlError where messages were lost since the ranges were planned, unless bears_loss.
     """
 
     def lose(partition: int, count: int) -> None:
@@ -354,7 +355,7 @@ def count_ranges(
             [message.timestamp()[1] * 1000 for message in messages],
             [_delivery(message, receipts) for message in messages] if receipts and counter.by_delivery else None,
         )
-        del messages  # before the next ones come: they may be large
+        del messages  # frees them before the next ones arrive: they may be large
         if len(counter) > FLUSH_ROWS:
             yield counter.partial_sums()
     if len(counter):
@@ -362,6 +363,6 @@ def count_ranges(
 
 
 def _delivery(message: "Message", receipts: Receipts) -> Delivery:
-    """A message's number, by which they are in the order of partitions, then of offsets, and when it was received."""
+    """A message's number, which orders messages by partition, then by offset, and its time of receipt."""
     partition, offset = message.partition() or 0, message.offset() or 0
     return Delivery((partition << 48) + offset, receipts.received_us(partition, message.timestamp()[1]))

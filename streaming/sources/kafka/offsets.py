@@ -1,4 +1,4 @@
-"""Where in a topic micro-batches begin and end, as Spark's checkpoint says."""
+"""The offsets at which micro-batches of a topic begin and end, in the form of Spark's checkpoint."""
 
 import json
 import time
@@ -11,20 +11,20 @@ from streaming.sources.base import damaged, read_json
 
 
 def as_json(offsets: Mapping[int, int]) -> dict[str, int]:
-    """Offsets by partition as a checkpoint keeps them."""
+    """Offsets by partition in the form of a checkpoint."""
     return {str(partition): offset for partition, offset in sorted(offsets.items())}
 
 
 def utc_now_ms() -> int:
-    """Milliseconds since 1970."""
+    """The current time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
-BROKERS = "brokers.json"  # where the topic was last reached, for who asks beside the job
+BROKERS = "brokers.json"  # where the topic was last reached, for requests from outside the job
 
 
 def offsets_before(folder: Path, number: int) -> dict[str, Any]:
-    """Where in a topic the micro-batch of a number begins, as Spark keeps it."""
+    """The offsets at which the micro-batch of a number begins, in the form of Spark's offsets."""
     path = folder / "spark" / "offsets" / str(number - 1)
     if number and path.is_file():
         try:
@@ -35,7 +35,7 @@ def offsets_before(folder: Path, number: int) -> dict[str, Any]:
 
 
 def first_offsets(path: Path) -> dict[str, Any]:
-    """Where in a topic the first micro-batch begins: what `topic.json` in a checkpoint says."""
+    """The offsets at which the first micro-batch begins, from `topic.json` in a checkpoint."""
     begins = read_json(path)
     try:
         time = {RECEIVED: begins[RECEIVED]} if RECEIVED in begins else {}
@@ -45,10 +45,10 @@ def first_offsets(path: Path) -> dict[str, Any]:
 
 
 def by_partition(offsets: Mapping[str, Any]) -> dict[str, int]:
-    """Of offsets as Spark keeps them those of the partitions alone."""
+    """The offsets of partitions alone, from Spark's offsets."""
     return {place: offset for place, offset in offsets.items() if place.isdigit()}
 
 
 def brokers_note(folder: Path) -> Path:
-    """The file in a checkpoint that says where the topic was last reached."""
+    """The file in a checkpoint that records where the topic was last reached."""
     return folder / BROKERS

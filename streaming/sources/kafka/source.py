@@ -1,4 +1,4 @@
-"""A topic as the job sees it: its settings, and the plan of its micro-batches."""
+"""A topic as the job uses it: its settings, and the plan of its micro-batches."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ from streaming.sources.kafka.data_source import PingTopic, PingTopicReader, unre
 from streaming.sources.kafka.offsets import as_json, brokers_note, by_partition, offsets_before, utc_now_ms
 from streaming.sources.kafka.topic import SCHEME, Topic, patiently
 
-# Kafka has no time before 1970, and takes small negative numbers for words.
+# Kafka has no time before 1970, and small negative numbers have a special meaning.
 FIRST_MESSAGES, LAST_MESSAGES = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 OnDataLoss = Literal["fail", "count"]
 
@@ -29,9 +29,9 @@ OnDataLoss = Literal["fail", "count"]
 class TopicSettings:
     """How a topic is read.
 
-    starting_offsets: where a new checkpoint begins: "earliest", "latest", or a moment in UTC. config: what librdkafka
-    takes besides. on_data_loss: when messages that were not read yet are gone, "fail" ends the job, "count" goes on
-    and counts them as rejected.
+    starting_offsets: where a new checkpoint begins: "earliest", "latest", or a moment in UTC. config: additional
+    settings of librdkafka. on_data_loss: what happens when unread messages are gone: "fail" ends the job, "count"
+    continues and counts them as rejected.
     """
 
     starting_offsets: str | datetime = "earliest"
@@ -53,7 +53,10 @@ class TopicSettings:
 
 
 def read_starting_offsets(text: str) -> str | datetime:
-    """ "earliest", "latest", or a moment, UTC, in a form that pings take. Raises MissionControlError for others."""
+    """The value of a text: "earliest", "latest", or a moment in a form that pings use, UTC where it has no offset.
+
+    Raises MissionControlError for other texts.
+    """
     if text in ("earliest", "latest"):
         return text
     moment = validation.moment(text)
@@ -66,14 +69,14 @@ def read_starting_offsets(text: str) -> str | datetime:
 
 @dataclass
 class TopicSource:
-    """A topic to count; what it is told of the cluster, it knows once checked."""
+    """A topic to count. cluster, topic_id: read from the cluster by `check`."""
 
     topic: Topic
     settings: TopicSettings
     max_batch_bytes: int
     cluster: str = ""
     topic_id: str = ""
-    ends: Mapping[str, Any] | None = None  # where reading stops, as Spark keeps it; None: where the topic ends then
+    ends: Mapping[str, Any] | None = None  # where reading stops, as Spark offsets; None: where the topic ends then
     data_source: ClassVar[type[DataSource]] = PingTopic
 
     @classmethod
@@ -83,7 +86,7 @@ class TopicSource:
 
     @property
     def identity(self) -> str:
-        """The cluster's id and the topic's name: brokers may move."""
+        """The cluster's id and the topic's name, because brokers may move."""
         return f"{SCHEME}{self.cluster}/{self.topic.name}"
 
     def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
@@ -94,7 +97,7 @@ class TopicSource:
         return self.topic.cluster_id(), self.topic.named()[0]
 
     def trouble(self) -> str | None:
-        """That no broker answers, where that is so."""
+        """A message that no broker answers; None where there is no such trouble."""
         away = self.topic.away()
         if away is None:
             return None
@@ -102,12 +105,12 @@ class TopicSource:
         return f"no broker answers at {self.topic.brokers}{why}: waiting"
 
     def plan(self, checkpoint: Path) -> "TopicPlan":
-        """The plan in a checkpoint's folder; a new one is made to begin where the settings say."""
+        """The plan in a checkpoint's folder; a new plan begins where the settings define."""
         return TopicPlan(self, checkpoint)
 
 
 class TopicPlan:
-    """Which offsets are in which micro-batch: Spark's own notes, and where the first one begins."""
+    """Which offsets are in which micro-batch: Spark's offset files, and where the first micro-batch begins."""
 
     def __init__(self, source: TopicSource, checkpoint: Path) -> None:
         self._source, self._folder, self._path = source, checkpoint, checkpoint / "topic.json"
@@ -120,11 +123,11 @@ class TopicPlan:
         return max((int(path.name) for path in planned), default=-1) + 1
 
     def has_pings(self) -> bool:
-        """Always: a topic without messages gives no micro-batch."""
+        """Always true: a topic without messages gives no micro-batch."""
         return True
 
     def options(self) -> dict[str, str]:
-        """What PingTopic takes."""
+        """The options of PingTopic."""
         topic = self._source.topic
         return {
             "brokers": topic.brokers,
@@ -138,7 +141,7 @@ class TopicPlan:
         }
 
     def unread_bytes(self, committed: int) -> int:
-        """The messages that are in no micro-batch yet, times the mean size of some; about, as all of it is."""
+        """The number of messages in no micro-batch yet, times the mean size of some; an estimate."""
         return PingTopicReader(self.options()).unread_bytes(offsets_before(self._folder, len(self)))
 
     def read(self, number: int, document_bytes: int) -> Read:
@@ -146,7 +149,7 @@ class TopicPlan:
         return Read(document_bytes, None)
 
     def newest_bytes(self) -> int:
-        """As much as a micro-batch may read, by the rows that the one before made."""
+        """The most bytes that a micro-batch may read, limited by the rows that the previous one made."""
         return Density(self._folder / DENSITY).room(self._source.max_batch_bytes)
 
     def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
@@ -154,14 +157,14 @@ class TopicPlan:
         Density(self._folder / DENSITY).note(rows, document_bytes)
 
     def has_few_rows(self, number: int, cores: int) -> bool:
-        """Whether its messages are not too many."""
+        """Whether it has at most FEW_MESSAGES messages."""
         start, end = offsets_before(self._folder, number), offsets_before(self._folder, number + 1)
         return sum(unread(start if start["topic"] == end["topic"] else {}, end).values()) <= data_source.FEW_MESSAGES
 
     def hour_before(self, number: int, begins: Path) -> dict[str, str] | None:
-        """What PingTopic takes to read what was received in the hour before a micro-batch; None where nothing was.
+        """The options of PingTopic for what was received in the hour before a micro-batch; None where nothing was.
 
-        begins: a file to write. Raises MissionControlError where no broker answers.
+        begins: a file that is written. Raises MissionControlError where no broker answers.
         """
         start = offsets_before(self._folder, number)
         found = patiently(lambda: self._hour_before(start), self._source.topic.brokers)
@@ -184,7 +187,7 @@ class TopicPlan:
         newest_ms = min(topic.newest_ms(ends), utc_now_ms())
         if RECEIVED in start:
             since_ms = end_ms = start[RECEIVED]
-        else:  # a micro-batch that does not begin at a moment
+        else:  # the micro-batch does not begin at a time of receipt
             last = as_json(topic.offsets(range(count), OffsetSpec.latest()))
             since_ms, end_ms = received_since(ends, last, newest_ms, partial(topic.offsets_at, ends)), newest_ms
         first_ms = max(since_ms - HOUR_MS, 0)
@@ -192,7 +195,7 @@ class TopicPlan:
         return Cut(first_ms, {place: min(found[place], end) for place, end in ends.items()}), Cut(end_ms, ends)
 
     def _first_offsets(self) -> dict[str, Any]:
-        """The offsets as `start`, and unless they are the first ones, since when later messages are received."""
+        """The offsets as `start` and, unless they are the earliest, the time before which none later was received."""
         from confluent_kafka.admin import OffsetSpec
 
         at, topic = self._source.settings.starting_offsets, self._source.topic

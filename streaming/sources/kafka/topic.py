@@ -1,4 +1,4 @@
-"""A Kafka topic and its brokers: what is asked of them, and how long."""
+"""A Kafka topic and its brokers: requests, their timeouts and errors."""
 
 import json
 import re
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 SCHEME = "kafka://"
 ANSWER_SECONDS = 10.0
-HEAR_SECONDS = 0.2  # how often to hear whether brokers refuse us, while an answer is awaited
-PATIENCE_SECONDS = 30.0  # how long brokers that do not answer are waited for
+HEAR_SECONDS = 0.2  # how often to check whether brokers refuse the connection, while waiting for an answer
+PATIENCE_SECONDS = 30.0  # timeout for brokers that do not answer
 LARGEST_MESSAGE = 16 << 20
 NAMED_TOPICS = 8
-# Of librdkafka's defaults the first costs a factor of fifteen.
+# librdkafka's default of the first setting is fifteen times slower.
 TUNED = {
     "fetch.queue.backoff.ms": 2,
     "queued.max.messages.kbytes": 32768,
-    "fetch.message.max.bytes": 1 << 20,  # larger messages come too; larger fetches leave the caches of processors
+    "fetch.message.max.bytes": 1 << 20,  # larger messages are read too; larger fetches do not stay in processor caches
     "fetch.max.bytes": 64 << 20,
     "reconnect.backoff.max.ms": 1000,
     "topic.metadata.refresh.interval.ms": 10_000,
@@ -49,7 +49,7 @@ _Result = TypeVar("_Result")
 
 
 class Away(Exception):  # noqa: N818 (a state that passes)
-    """No broker answers, or none lets us in. is_refusal: the latter."""
+    """No broker answers, or none accepts the connection. is_refusal: the latter."""
 
     def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
         super().__init__(reason)
@@ -57,11 +57,11 @@ class Away(Exception):  # noqa: N818 (a state that passes)
 
 
 class NoSuchTopicError(MissionControlError):
-    """There is none of that name; so a cluster that has just come up may say for a moment of one that it has."""
+    """There is no topic of that name; a cluster that has just started may briefly report this of an existing one."""
 
 
 def is_topic(source: str) -> bool:
-    """Whether a source is a topic of Kafka's."""
+    """Whether a source is a Kafka topic."""
     return source[: len(SCHEME)].lower() == SCHEME
 
 
@@ -77,7 +77,7 @@ class Topic:
     def of(cls, url: str, config: Mapping[str, str]) -> "Topic":
         """The topic of `kafka://HOST:PORT[,...]/TOPIC`.
 
-        Raises MissionControlError for a URL that is none, and for a setting that would have no effect.
+        Raises MissionControlError for an invalid URL, and for a setting that would have no effect.
         """
         brokers, _, name = url[len(SCHEME) if is_topic(url) else 0 :].partition("/")
         hosts = brokers.split(",")
@@ -92,7 +92,7 @@ class Topic:
 
     @property
     def url(self) -> str:
-        """How the topic was named."""
+        """The URL by which the topic was named."""
         return f"{SCHEME}{self.brokers}/{self.name}"
 
     @cached_property
@@ -116,7 +116,7 @@ class Topic:
             self._heard.trouble = error.str()
 
     def away(self) -> Away | None:
-        """Whether the connection to all brokers was lost and none has answered since, and why."""
+        """The reason, if the connection to all brokers was lost and none has answered since; else None."""
         self._admin.poll(0)
         if self._heard.is_down:
             try:
@@ -141,7 +141,7 @@ class Topic:
         return self._client(Consumer, {**TUNED, **self.config, **needed})
 
     def producer(self) -> "Producer":
-        """A producer that sends each message once and takes those of 10 MB."""
+        """A producer that sends each message once and accepts messages of 10 MB."""
         from confluent_kafka import Producer
 
         ours = {"message.max.bytes": LARGEST_MESSAGE, "enable.idempotence": True, "linger.ms": 5}
@@ -152,14 +152,14 @@ class Topic:
         patiently(self.named, self.brokers, bears_refusal=False)
 
     def named(self) -> tuple[str, int]:
-        """The same as `describe`, for a person: where there is no such topic, those that there are are named."""
+        """The same as `describe`, but where there is no such topic, the error names topics that exist."""
         try:
             return self.describe()
         except NoSuchTopicError as error:
             raise NoSuchTopicError(f"{error}{self._others()}") from error
 
     def _others(self) -> str:
-        """Names of topics that there are, those near this one's first; nothing where brokers do not list them."""
+        """Names of existing topics for an error, the most similar ones first; "" where brokers do not list them."""
         from confluent_kafka import KafkaException
 
         try:
@@ -172,7 +172,7 @@ class Topic:
         return f"; the brokers have {', '.join(near)}{more}" if near else "; the brokers have none"
 
     def _client(self, kind: Callable[[dict[str, Any]], _Client], settings: Mapping[str, Any]) -> _Client:
-        """A client of Kafka's, quiet. Raises MissionControlError where it does not take a setting."""
+        """A Kafka client without log output. Raises MissionControlError where it rejects a setting."""
         from confluent_kafka import KafkaException
 
         quiet = {"error_cb": lambda error: None, "log_level": 0}
@@ -184,13 +184,13 @@ class Topic:
             raise MissionControlError(f"Kafka's client does not take --kafka-config: {error}") from error
 
     def cluster_id(self, timeout: float = ANSWER_SECONDS) -> str:
-        """What the brokers call their cluster. Raises Away where none answers in so many seconds."""
+        """The cluster's id. Raises Away where no broker answers within `timeout` seconds."""
         return self._answer(self._admin.describe_cluster(request_timeout=timeout)).cluster_id
 
     def describe(self) -> tuple[str, int]:
-        """The topic's id, another one when it is made anew, and the number of its partitions.
+        """The topic's id, which changes when it is recreated, and the number of its partitions.
 
-        Raises Away where no broker answers, NoSuchTopicError where there is none.
+        Raises Away where no broker answers, NoSuchTopicError where there is no such topic.
         """
         from confluent_kafka import TopicCollection
 
@@ -216,9 +216,9 @@ class Topic:
         return {place: found.offset for place, found in self._list(partitions, at).items()}
 
     def offsets_at(self, partitions: Iterable[str], received_ms: int) -> dict[str, int]:
-        """By partition, the first message whose timestamp is a time or later, milliseconds since 1970. Raises Away.
+        """By partition, the offset of the first message with a timestamp at or after received_ms. Raises Away.
 
-        A number above all offsets where there is none.
+        received_ms: milliseconds since 1970. A partition without such a message has a number above all offsets.
         """
         from confluent_kafka.admin import OffsetSpec
 
@@ -244,9 +244,9 @@ class Topic:
         return {place.partition: self._answer(answer) for place, answer in asked.items()}
 
     def _answer(self, future: Any) -> Any:
-        """What a broker answers. Raises Away where none does, NoSuchTopicError where there is no such topic.
+        """The answer of a broker. Raises Away where there is none, NoSuchTopicError where there is no such topic.
 
-        Of a broker that goes down or comes up anything may be heard, so only what will stay so is an error.
+        A broker that stops or starts can give any error, so only permanent errors raise MissionControlError.
         """
         from confluent_kafka import KafkaError, KafkaException
 
@@ -274,7 +274,7 @@ class Topic:
 
 @dataclass
 class _Heard:
-    """What a client says of its connections since an answer came."""
+    """What a client has reported about its connections since the last answer."""
 
     is_down: bool = False
     refusal: str | None = None
@@ -282,7 +282,7 @@ class _Heard:
 
 
 def is_final(error: "KafkaError") -> bool:
-    """Whether asking once more would give the same."""
+    """Whether a retry would give the same error."""
     from confluent_kafka import KafkaError
 
     return error.code() in (
@@ -300,10 +300,10 @@ def patiently(
     seconds: float | None = None,
     bears_refusal: bool = True,
 ) -> _Result:
-    """What brokers answer, which are waited for, half a minute unless told otherwise; that they are is said once.
+    """The answer of brokers; waits for them, half a minute or as many seconds as given, and reports that once.
 
-    Raises MissionControlError where none answers in time, or none has when stop is set, or, unless that is to be
-    borne, where they let nobody in.
+    Raises MissionControlError where none answers in time or before stop is set, or where they refuse the connection,
+    unless bears_refusal.
     """
     stop, has_said = stop or threading.Event(), False
     give_up = time.monotonic() + (PATIENCE_SECONDS if seconds is None else seconds)
@@ -327,7 +327,7 @@ _consumers: dict[str, "Consumer"] = {}
 
 
 def open_consumer(topic: Topic) -> "Consumer":
-    """The consumer of this process: Spark's Python workers live on from task to task, and so does the connection."""
+    """The consumer of this process: Spark reuses Python workers between tasks, so the connection is reused too."""
     key = json.dumps([topic.brokers, dict(topic.config)])
     if key not in _consumers:
         _consumers[key] = topic.consumer()
