@@ -156,11 +156,8 @@ def read_search(search: str, narrow: bool = False, products: contract.Products =
     default; narrow: whether the screen is a phone's, where a detail URL without an interval means 48 hours instead of
     7 days; products: the products of the dataset.
     """
-    try:
-        given = dict(parse_qsl(search.lstrip("?")[:2000], max_num_fields=50))
-    except ValueError:
-        given = {}
-    product = next((each for each in products if each.word == given.get("product")), DEFAULT.product)
+    given = _parameters(search)
+    product = _product(given, products) or DEFAULT.product
     default = default_of(product)
     default = replace(default, interval="48h") if narrow else default
     values: dict[str, Any] = {"product": product} | {
@@ -180,11 +177,20 @@ def read_search(search: str, narrow: bool = False, products: contract.Products =
 
 def product_asked(search: str, products: contract.Products) -> contract.Product | None:
     """The product that a URL's query names; None for an unknown product; never raises."""
-    try:
-        word = dict(parse_qsl(search.lstrip("?")[:2000], max_num_fields=50)).get("product", DEFAULT.product.word)
-    except ValueError:
-        word = DEFAULT.product.word
+    return _product(_parameters(search), products)
+
+
+def _product(given: Mapping[str, str], products: contract.Products) -> contract.Product | None:
+    word = given.get("product", DEFAULT.product.word)
     return next((each for each in products if each.word == word), None)
+
+
+def _parameters(search: str) -> dict[str, str]:
+    """The parameters of a URL's query, which is untrusted input; none where it cannot be parsed."""
+    try:
+        return dict(parse_qsl(search.lstrip("?")[:2000], max_num_fields=50))
+    except ValueError:
+        return {}
 
 
 def _read_days(given: Mapping[str, str]) -> tuple[date, date] | None:

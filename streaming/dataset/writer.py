@@ -150,7 +150,8 @@ class TableWriter:
             return known_products(self._delta)
 
         known = self._persist(attempt)
-        sync_tables([self])
+        if declared:
+            sync_tables([self])
         return known
 
     def transaction(self, app: str) -> int | None:

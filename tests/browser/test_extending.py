@@ -117,7 +117,7 @@ PINGS = [
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Extended:
-    """The pings above counted by the job; and by a second one that is not told of products again."""
+    """Half of the pings counted with --product for each product, then the other half by a job without that option."""
     made = Extended(tmp_path_factory.mktemp("extended"))
     first, second = PINGS[::2], PINGS[1::2]
     (made.pings / "first.jsonl").write_bytes(b"\n".join(first))
@@ -161,6 +161,12 @@ def test_products_are_apart_and_their_kinds_are_counted(extended: Extended) -> N
         "Thunderbird": [5, 3, 2, 0],
         "Acme Notes": [20, 20, 0, 40],
     }
+
+
+def test_status_knows_the_products_of_the_dataset(extended: Extended) -> None:
+    code = "from missioncontrol_nb.status.collect import Collector\n"
+    code += f"print(Collector({str(extended.dataset)!r}).collect().products)"
+    assert extended.run(sys.executable, "-c", code) == "('Firefox', 'Thunderbird', 'Acme Notes')\n"
 
 
 @pytest.fixture(scope="module")
