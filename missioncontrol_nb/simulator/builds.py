@@ -10,8 +10,7 @@ from missioncontrol_nb.releases.calendar import Calendar, Release
 from missioncontrol_nb.releases.versions import version_key
 from streaming import contract
 
-PLAYED_VERSION = "56.0"
-PLAYED_RELEASE = datetime(2017, 9, 28, 13, tzinfo=UTC)
+PLAYED_RELEASE = datetime(2017, 9, 28, 13, tzinfo=UTC)  # of 56.0
 YOUNGEST = timedelta(days=2)  # The played release is at least this old, and at most a week older
 LAST_DAY = date(2017, 11, 13)  # The last played day; 57.0 is not out yet
 OLDEST_RELEASE = timedelta(days=150)  # Before 56.0; no build in use is older than the six months that count

@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -277,8 +276,3 @@ def _shut_gateway() -> None:
         process.kill()
         process.wait()
     SparkContext._gateway = SparkContext._jvm = None
-
-
-def scratch_folder() -> Path:
-    """A new folder for a session that has no checkpoint of its own, such as a benchmark's."""
-    return Path(tempfile.mkdtemp(prefix="missioncontrol-"))
