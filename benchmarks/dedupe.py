@@ -96,7 +96,7 @@ def once(documents: list[bytes], number: int, folder: Path) -> int:
     counter = Counter(by_delivery=True)
     for delivery, document in enumerate(documents):
         counter.add(document, SUBMITTED * 1_000_000, Delivery(delivery, SUBMITTED * 1_000_000))
-    kept = deduplication.dropping(number, folder)(iter([counter.partial_sums()]))
+    kept = deduplication.duplicate_dropper(number, folder)(iter([counter.partial_sums()]))
     return len(pa.Table.from_batches(kept))
 
 

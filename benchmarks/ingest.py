@@ -117,12 +117,12 @@ def run_stages(folder: Path) -> dict[str, float]:
     from streaming.pings.classify import decode
     from streaming.pings.envelope import Envelope
     from streaming.sources.files.listing import list_files
-    from streaming.sources.files.reader import BLOCK_BYTES, _read_blocks, count_pieces, read_documents
-    from streaming.sources.files.splits import Piece
+    from streaming.sources.files.reader import BLOCK_BYTES, _read_blocks, count_splits, read_documents
+    from streaming.sources.files.splits import FileSplit
 
-    pieces = [Piece(file.path, 0, file.size, file.modified_us) for file in list_files(str(folder))]
-    pieces = pieces[: max(len(pieces) // BATCHES, 1)]
-    gigabytes = sum(piece.end for piece in pieces) / 1e9
+    splits = [FileSplit(file.path, 0, file.size, file.modified_us) for file in list_files(str(folder))]
+    splits = splits[: max(len(splits) // BATCHES, 1)]
+    gigabytes = sum(split.end for split in splits) / 1e9
     envelope = Envelope()
 
     def timed(work: Callable[[], object]) -> float:
@@ -131,17 +131,17 @@ def run_stages(folder: Path) -> dict[str, float]:
         return (time.perf_counter() - began) / gigabytes
 
     def each(use: Callable[[bytes], object]) -> None:
-        for piece in pieces:
-            for document in read_documents(piece):
+        for split in splits:
+            for document in read_documents(split):
                 use(document)
 
     counter = Counter(envelope)
     totals = [
-        timed(lambda: [len(block) for piece in pieces for block in _read_blocks(piece, BLOCK_BYTES)]),
+        timed(lambda: [len(block) for split in splits for block in _read_blocks(split, BLOCK_BYTES)]),
         timed(lambda: each(len)),
         timed(lambda: each(lambda document: decode(document, envelope, 0))),
         timed(lambda: each(lambda document: counter.add(document, 0))),
-        timed(lambda: [batch.num_rows for batch in count_pieces(pieces, Counter(envelope))]),
+        timed(lambda: [batch.num_rows for batch in count_splits(splits, Counter(envelope))]),
     ]
     names = ("read the files", "split into documents", "decode and check", "count", "partial sums to Arrow")
     return {name: total - before for name, total, before in zip(names, totals, [0.0, *totals], strict=False)}

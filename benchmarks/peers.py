@@ -81,7 +81,7 @@ def sent(place: TopicPlace) -> int:
     from streaming.sources.kafka.topic import Topic
 
     topic = Topic(place.brokers, place.topic)
-    _, ends = topic.ends()
+    _, ends = topic.end_offsets()
     starts = topic.offsets(list(ends), OffsetSpec.earliest())
     return sum(ends.values()) - sum(starts.values())
 
@@ -167,14 +167,14 @@ def _connector() -> dict[str, str]:
 
 def _options(place: TopicPlace) -> dict[str, str]:
     """All messages of the topic, in fetches as large as the job's."""
-    from streaming.sources.kafka.topic import TUNED
+    from streaming.sources.kafka.topic import TUNED_SETTINGS
 
     return {
         "kafka.bootstrap.servers": place.brokers,
         "subscribe": place.topic,
         "startingOffsets": "earliest",
-        "kafka.max.partition.fetch.bytes": str(TUNED["fetch.message.max.bytes"]),
-        "kafka.fetch.max.bytes": str(TUNED["fetch.max.bytes"]),
+        "kafka.max.partition.fetch.bytes": str(TUNED_SETTINGS["fetch.message.max.bytes"]),
+        "kafka.fetch.max.bytes": str(TUNED_SETTINGS["fetch.max.bytes"]),
     }
 
 
@@ -186,7 +186,7 @@ def quix(place: TopicPlace, _: int) -> dict[str, float]:
     """Quix Streams, one process, without state, commits every 5 s. Timed from the first message handled to the last."""
     from quixstreams import Application
 
-    from streaming.sources.kafka.topic import TUNED
+    from streaming.sources.kafka.topic import TUNED_SETTINGS
 
     steady = Steady(sent(place))
     with tempfile.TemporaryDirectory() as state:
@@ -195,7 +195,7 @@ def quix(place: TopicPlace, _: int) -> dict[str, float]:
             consumer_group=f"quix-{uuid4()}",
             auto_offset_reset="earliest",
             commit_interval=5.0,
-            consumer_extra_config={**TUNED, "log_level": 0},
+            consumer_extra_config={**TUNED_SETTINGS, "log_level": 0},
             use_changelog_topics=False,
             auto_create_topics=False,
             state_dir=state,
@@ -214,7 +214,7 @@ def bytewax(place: TopicPlace, _: int) -> dict[str, float]:
     from bytewax.dataflow import Dataflow
     from bytewax.testing import TestingSink, cluster_main
 
-    from streaming.sources.kafka.topic import TUNED
+    from streaming.sources.kafka.topic import TUNED_SETTINGS
 
     steady, nothing = Steady(sent(place)), list[Any]()
 
@@ -224,7 +224,11 @@ def bytewax(place: TopicPlace, _: int) -> dict[str, float]:
 
     flow = Dataflow("pings")
     source = KafkaSource(
-        [place.brokers], [place.topic], tail=False, add_config={**TUNED, "log_level": 0}, batch_size=BYTEWAX_BATCH
+        [place.brokers],
+        [place.topic],
+        tail=False,
+        add_config={**TUNED_SETTINGS, "log_level": 0},
+        batch_size=BYTEWAX_BATCH,
     )
     counted = operators.flat_map_batch("count", operators.input("topic", flow, source), count)
     operators.output("nothing", counted, TestingSink([]))

@@ -26,7 +26,7 @@ from scale_data import UNTIL, Population, write_dataset, write_streamed_hour
 
 from streaming import contract
 from streaming.aggregation.partial_sums import by_keys, sum_query
-from streaming.dataset.table_maintenance import Keeper
+from streaming.dataset.compaction import TableMaintainer
 from streaming.dataset.writer import TableWriter
 from streaming.storage.locations import table_url
 
@@ -53,17 +53,15 @@ OVERVIEW = f"opened.load(since, every='1h', {BY})"
 _ASK = """
 import datetime, json, sys, time
 from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.loading.handles import Handles
 from missioncontrol_nb.monitor import Monitor
 import deltalake, pandas, pyarrow
 
-class Watched(Dataset):
-    def _run(self, table, query):
-        read.add(table.name)
-        return super()._run(table, query)
-
+run = Handles.run
+Handles.run = lambda self, table, query: (read.add(table.name), run(self, table, query))[1]
 read, since = set(), datetime.datetime.fromisoformat(sys.argv[2])
 began, cpu = time.perf_counter(), time.process_time()
-opened = Watched(sys.argv[1])
+opened = Dataset(sys.argv[1])
 answer = QUESTION
 seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
 """
@@ -97,7 +95,7 @@ def ask(dataset: str, question: str, since: datetime, repeats: int) -> list[Any]
 
 def files_of(dataset: str, table: contract.Table) -> tuple[int, int, float]:
     """Files, rows and MB of a table."""
-    files = Keeper(dataset, table).files()
+    files = TableMaintainer(dataset, table).files()
     return len(files), sum(file.rows for file in files), sum(file.bytes for file in files) / 1e6
 
 
@@ -170,7 +168,7 @@ def show_coarse_costs(population: Population, dataset: str, folder: Path, found:
             spent[table].append((time.perf_counter() - began, cpu_seconds() - cpu))
     middle = {table: [median(each) for each in zip(*times, strict=True)] for table, times in spent.items()}
     began, cpu = time.perf_counter(), cpu_seconds()
-    fine = Keeper(dataset, FINE).open()
+    fine = TableMaintainer(dataset, FINE).open()
     rows = pa.table(QueryBuilder().register("data", fine).execute(sum_query(COARSE)).read_all())
     TableWriter(str(folder / "derived"), COARSE).append(rows, 0, "scale")
     derived, derived_cpu = time.perf_counter() - began, cpu_seconds() - cpu

@@ -35,8 +35,8 @@ from missioncontrol_nb.simulator.fleet import (
 )
 from missioncontrol_nb.simulator.population import ARCHITECTURES
 from streaming import contract
-from streaming.dataset.compaction_plan import MOST_ROWS
-from streaming.dataset.table_maintenance import ROW_GROUP_ROWS
+from streaming.dataset.compaction import ROW_GROUP_ROWS
+from streaming.dataset.compaction_plan import MAX_SUMMED_ROWS
 from streaming.dataset.writer import open_writers
 from streaming.storage.locations import table_url
 
@@ -179,6 +179,7 @@ class Population:
         for name in () if is_coarse else LABELS:
             columns[name] = _labelled(self.labels[name], self.codes[name][rows["place"]])
         columns |= {name: rows[name].astype(np.int64) for name in ("count", *contract.MEASURE_NAMES)}
+        columns |= dict.fromkeys(contract.PING_COUNTS, columns["count"])
         return pa.table({name: columns[name] for name in contract.schema(table).names})
 
 
@@ -215,9 +216,9 @@ def in_file_order(rows: Columns) -> Columns:
 
 def windows_a_file(rows_a_window: int) -> int:
     """How many windows of a closed day a file has, see streaming.dataset.compaction_plan."""
-    if rows_a_window * WINDOWS_A_DAY <= MOST_ROWS:
+    if rows_a_window * WINDOWS_A_DAY <= MAX_SUMMED_ROWS:
         return WINDOWS_A_DAY
-    portions = -(-rows_a_window * 12 // MOST_ROWS)
+    portions = -(-rows_a_window * 12 // MAX_SUMMED_ROWS)
     return max(12 // portions, 1)
 
 

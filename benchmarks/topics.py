@@ -61,11 +61,11 @@ def run_consumer(_folder: Path, brokers: str, _cores: int) -> dict[str, float]:
     from confluent_kafka import TopicPartition
 
     from streaming.pings.document import Document
-    from streaming.sources.kafka.consumer import take
+    from streaming.sources.kafka.consumer import poll_messages
     from streaming.sources.kafka.topic import Topic
 
     topic = Topic(brokers, TOPIC)
-    _, ends = topic.ends()
+    _, ends = topic.end_offsets()
     total = sum(ends.values())
     consumer = topic.consumer()
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in ends])
@@ -73,7 +73,7 @@ def run_consumer(_folder: Path, brokers: str, _cores: int) -> dict[str, float]:
     size = pings = 0
     began = used = 0.0
     while pings < total:
-        for message in take(consumer, 1.0):
+        for message in poll_messages(consumer, 1.0):
             if message.error() is not None:
                 continue
             document = message.value() or b""
@@ -103,7 +103,7 @@ def _run_job(brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
     from streaming.job.settings import AggregateSettings, Batch
     from streaming.sources.kafka.topic import Topic
 
-    total = sum(Topic(brokers, TOPIC).ends()[1].values())
+    total = sum(Topic(brokers, TOPIC).end_offsets()[1].values())
     done: list[tuple[float, Batch, dict[str, float]]] = []
     stop, used = threading.Event(), Used()
 

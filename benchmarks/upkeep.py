@@ -35,8 +35,8 @@ from missioncontrol_nb.simulator import Fleet
 from missioncontrol_nb.simulator.history import write_history
 from streaming import contract
 from streaming.aggregation.partial_sums import by_keys
+from streaming.dataset.compaction import TableMaintainer
 from streaming.dataset.maintenance import maintain
-from streaming.dataset.table_maintenance import Keeper
 from streaming.dataset.writer import TableWriter, open_writers
 
 UNTIL = datetime(2017, 10, 16, tzinfo=UTC)
@@ -64,7 +64,7 @@ print(json.dumps([seconds, int(open('/proc/self/status').read().split('VmHWM:')[
 def crumble(whole: str, dataset: str, days: int, commits_a_day: int, files_a_commit: int) -> None:
     """Writes the last days of a dataset's two large tables as a stream of micro-batches, and all before as they are."""
     first = UNTIL - timedelta(days=days)
-    source = Keeper(whole, contract.ERROR_AGGREGATES).open()
+    source = TableMaintainer(whole, contract.ERROR_AGGREGATES).open()
     writers = {writer.table: writer for writer in open_writers(dataset)}
     before = _rows(source, f"submission_date < DATE '{first.date()}'")
     for table in STREAMED:
@@ -132,14 +132,14 @@ def ask(dataset: str, repeats: int) -> dict[str, tuple[float, float]]:
 
 def files_of(dataset: str) -> dict[str, int]:
     """The files of each of the two tables."""
-    return {table.name: len(Keeper(dataset, table).files()) for table in STREAMED}
+    return {table.name: len(TableMaintainer(dataset, table).files()) for table in STREAMED}
 
 
 def total(dataset: str) -> int:
     """All pings of the fine table."""
     rows = pa.table(
         QueryBuilder()
-        .register("data", Keeper(dataset, STREAMED[0]).open())
+        .register("data", TableMaintainer(dataset, STREAMED[0]).open())
         .execute("SELECT count FROM data")
         .read_all()
     )

@@ -25,9 +25,9 @@ class Aggregator(AggregatorProcess):
     """
 
     def __init__(self, source: str | Path, dataset: str | Path, **options: object) -> None:
-        dataset_place = arguments.place("dataset", dataset)
+        dataset_location = arguments.place("dataset", dataset)
         given = _as_arguments(options)
-        super().__init__(arguments.place("source", source), dataset_place, given)
+        super().__init__(arguments.place("source", source), dataset_location, given)
 
 
 def _as_arguments(options: dict[str, object]) -> list[str]:

@@ -11,7 +11,7 @@ from streaming.child_process import ChildProcess
 from streaming.errors import MissionControlError
 
 MISSIONCONTROL = (sys.executable, "-c", "from missioncontrol_nb.cli import main; main()")
-STOP_SECONDS = 30
+AGGREGATOR_STOP_TIMEOUT_SECONDS = 30
 _LINES_KEPT = 200
 
 
@@ -52,7 +52,7 @@ class AggregatorProcess:
         """
         if self._process is None:
             return 0
-        self._process.end(signal.SIGTERM, STOP_SECONDS)
+        self._process.end(signal.SIGTERM, AGGREGATOR_STOP_TIMEOUT_SECONDS)
         code = self._process.wait()
         if code > 0:
             raise MissionControlError(f"the aggregator failed: {self.log[-1] if self.log else f'exit code {code}'}")

@@ -7,7 +7,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from streaming.errors import MissionControlError, require_place, unknown_name
+from streaming.errors import MissionControlError, require_location, unknown_name
 from streaming.pings import validation
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def place(argument: str, value: Any) -> str:
         raise MissionControlError(
             f"{argument} takes a path or URL of {LONGEST_PLACE:,} bytes at most, not one of {length:,}"
         )
-    return require_place(path, f"a path or a URL as {argument}")
+    return require_location(path, f"a path or a URL as {argument}")
 
 
 def instance(argument: str, value: Any, kind: type[Kind], example: str) -> Kind:

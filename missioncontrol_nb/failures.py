@@ -12,7 +12,7 @@ from typing import Any
 from streaming.errors import MissionControlError, printable
 
 INTERRUPTED = 130  # exit code that a shell reports after Ctrl-C
-_LONGEST = 600  # maximum length of a library's message, in characters
+_MAX_MESSAGE_CHARACTERS = 600  # maximum length of a library's message, in characters
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there and start it again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "see to the permissions, or name another place"),
@@ -26,7 +26,7 @@ _ADVICE = {
 _OURS = ("builtins", "missioncontrol_nb", "streaming")
 
 
-class _Output(io.FileIO):
+class _StandardOutput(io.FileIO):
     """Standard output that keeps the error of a failed write."""
 
     failure: OSError | None = None
@@ -36,7 +36,7 @@ class _Output(io.FileIO):
         try:
             return super().write(content)
         except OSError as error:
-            _Output.failure = error
+            _StandardOutput.failure = error
             raise
 
 
@@ -57,14 +57,14 @@ def run_to_exit_code(command: Callable[[], int | None]) -> int:
     except BaseException as error:
         code, sentence = 1, sentence_of(error)
     if sentence:
-        _say(sentence)
+        _print_error(sentence)
     _drop_unwritten()
     return code
 
 
 def sentence_of(error: BaseException) -> str:
     """An error in one sentence: what happened and what to do."""
-    if isinstance(error, OSError) and error is _Output.failure:
+    if isinstance(error, OSError) and error is _StandardOutput.failure:
         return f"standard output cannot be written: {error.strerror}; what was said there is not whole"
     if isinstance(error, MissionControlError):
         return "\n".join(map(printable, str(error).split("\n")))
@@ -72,24 +72,24 @@ def sentence_of(error: BaseException) -> str:
         return "there is not enough memory: free some, or give it less at a time (--batch-megabytes)"
     if isinstance(error, OSError) and error.errno is not None:
         return _of_system(error)
-    said = _first_words(error)
+    message = _first_words(error)
     if isinstance(error, OSError) or type(error).__module__.split(".")[0] not in _OURS:
-        return f"{said} ({type(error).__name__}); {_kept(error)}"
-    return f"this is a fault of Mission Control: {type(error).__name__}: {said}; {_kept(error)}, please report it"
+        return f"{message} ({type(error).__name__}); {_kept(error)}"
+    return f"this is a fault of Mission Control: {type(error).__name__}: {message}; {_kept(error)}, please report it"
 
 
 def _of_system(error: OSError) -> str:
     where = "".join(f" {name!r}" for name in (error.filename, error.filename2) if name is not None)
     advice = _ADVICE.get(error.errno or 0)
-    said = error.strerror or str(error)
+    message = error.strerror or str(error)
     if not where and advice is None:
-        return f"{said} ({type(error).__name__}); {_kept(error)}"
-    return f"{said}{f':{where}' if where else ''}; {advice or 'see to it and start it again'}"
+        return f"{message} ({type(error).__name__}); {_kept(error)}"
+    return f"{message}{f':{where}' if where else ''}; {advice or 'see to it and start it again'}"
 
 
 def _first_words(error: BaseException) -> str:
     words = printable(" ".join(str(error).split())) or "no message"
-    return words if len(words) <= _LONGEST else words[:_LONGEST] + " ..."
+    return words if len(words) <= _MAX_MESSAGE_CHARACTERS else words[:_MAX_MESSAGE_CHARACTERS] + " ..."
 
 
 def _kept(error: BaseException) -> str:
@@ -106,7 +106,7 @@ def _kept(error: BaseException) -> str:
     return f"the traceback is in {file.name}"
 
 
-def _say(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     try:
         print(f"missioncontrol: {sentence}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -142,7 +142,7 @@ def open_streams() -> None:
     if sys.stdout is sys.__stdout__ and sys.stdout is not None:
         before = sys.stdout
         sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(1, "w", closefd=False)),
+            io.BufferedWriter(_StandardOutput(1, "w", closefd=False)),
             encoding=before.encoding,
             errors="backslashreplace",
             line_buffering=before.line_buffering,

@@ -12,6 +12,12 @@ DASH = "–"
 MEASURE_LABELS = {measure.name: measure.label for measure in contract.MEASURES}
 
 
+def dimension_words(name: str) -> str:
+    """A dimension's label inside a sentence: "country"."""
+    label = contract.dimension(name).label
+    return label[0].lower() + label[1:]
+
+
 def measure_label(name: str) -> str:
     """The label, such as "Content crashes"; an undeclared measure, as in older files, is labelled by its name."""
     return MEASURE_LABELS.get(name, name.replace("_", " ").capitalize())

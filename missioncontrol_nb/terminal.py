@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 MAX_SEED = (1 << 63) - 1
+HISTORY_DAYS = 60  # of a simulated fleet, unless another number is given
 
 
 class NumberRange(click.FloatRange):
@@ -28,7 +29,7 @@ class Stop(threading.Event):
 
     signal_number: int | None = None
 
-    def hear(self, number: int, _frame: object = None) -> None:
+    def handle(self, number: int, _frame: object = None) -> None:
         """Handles a signal."""
         self.signal_number = self.signal_number or number
         self.set()
@@ -43,7 +44,7 @@ class Stop(threading.Event):
 def stopped_by_signals(*numbers: signal.Signals) -> Iterator[Stop]:
     """An event that Ctrl-C, SIGTERM and the given further signals set; main thread only."""
     stop = Stop()
-    before = {number: signal.signal(number, stop.hear) for number in (signal.SIGINT, signal.SIGTERM, *numbers)}
+    before = {number: signal.signal(number, stop.handle) for number in (signal.SIGINT, signal.SIGTERM, *numbers)}
     try:
         yield stop
     finally:

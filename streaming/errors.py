@@ -43,7 +43,7 @@ def _escape(character: str) -> str:
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
-def require_place(text: str, what: str = "a path or a URL") -> str:
+def require_location(text: str, what: str = "a path or a URL") -> str:
     """The text unchanged. Raises MissionControlError for an empty text, which would mean the current folder."""
     if not text.strip() or "\0" in text:
         raise MissionControlError(f"expected {what}; got {text!r}. Is a variable empty that should name it?")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from streaming.errors import MissionControlError
 
-PIPE_SECONDS = 10.0  # timeout for a process to open a pipe for writing
-LARGEST_FILE_BYTES = 1 << 20
+PIPE_TIMEOUT_SECONDS = 10.0  # timeout for a process to open a pipe for writing
+MAX_FILE_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$/:*-]*", re.ASCII)
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def read_config(path: str | Path, option: str) -> dict[str, str]:
@@ -24,7 +24,7 @@ def read_config(path: str | Path, option: str) -> dict[str, str]:
     settings: dict[str, str] = {}
     first_lines: dict[str, int] = {}
 
-    def refuse(number: int, why: str) -> MissionControlError:
+    def malformed(number: int, why: str) -> MissionControlError:
         return MissionControlError(
             f"expected lines of name = value in {option} {str(path)!r}; line {number} {why}. Nothing was read of it"
         )
@@ -33,19 +33,19 @@ def read_config(path: str | Path, option: str) -> dict[str, str]:
         if not line.strip() or line.lstrip().startswith(("#", "!")):
             continue
         if line[0].isspace():
-            raise refuse(number, "is indented: begin each setting at the start of its line")
+            raise malformed(number, "is indented: begin each setting at the start of its line")
         if line.startswith("["):
-            raise refuse(number, f"is a section, {line[:60]!r}: this file has none, remove the line")
-        if _UNSEEN.search(line):
-            raise refuse(number, "has a control character in it")
+            raise malformed(number, f"is a section, {line[:60]!r}: this file has none, remove the line")
+        if _CONTROL_CHARACTERS.search(line):
+            raise malformed(number, "has a control character in it")
         name, equals, value = (part.strip() for part in line.partition("="))
         if not equals:
             # The message leaves out the line: a password that was broken into two lines should not reach a log.
-            raise refuse(number, "has no =: write name = value, in one line, or # before a comment")
+            raise malformed(number, "has no =: write name = value, in one line, or # before a comment")
         if not _NAME.fullmatch(name):
-            raise refuse(number, f"has a name that no setting has, {name[:60]!r}")
+            raise malformed(number, f"has a name that no setting has, {name[:60]!r}")
         if name in settings:
-            raise refuse(number, f"sets {name!r} again, which line {first_lines[name]} has set: remove one of them")
+            raise malformed(number, f"sets {name!r} again, which line {first_lines[name]} has set: remove one of them")
         settings[name], first_lines[name] = value, number
     return settings
 
@@ -68,21 +68,21 @@ def read_spark_config(path: str | Path) -> dict[str, str]:
 def _lines(path: str | Path, option: str) -> list[str]:
     """The lines of a file, without line ends and without a byte order mark at its start."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:  # Path.open takes no opener
+        with open(path, "rb", opener=_open_nonblocking) as file:  # Path.open takes no opener
             mode = os.fstat(file.fileno()).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
                 raise MissionControlError(f"expected a file as {option}; got {str(path)!r}, which is a device")
-            first = _first_of_pipe(file.fileno()) if stat.S_ISFIFO(mode) else b""
+            first = _first_byte_of_pipe(file.fileno()) if stat.S_ISFIFO(mode) else b""
             if first is None:
                 raise MissionControlError(
-                    f"no process opened the pipe {str(path)!r} to write into it within {PIPE_SECONDS:.0f} s: expected "
-                    f"{option}"
+                    f"no process opened the pipe {str(path)!r} to write into it within {PIPE_TIMEOUT_SECONDS:.0f} s: "
+                    f"expected {option}"
                 )
             os.set_blocking(file.fileno(), True)
-            content = first + file.read(LARGEST_FILE_BYTES + 1)
+            content = first + file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise MissionControlError(f"cannot read {option} {str(path)!r}: {error.strerror}") from error
-    if len(content) > LARGEST_FILE_BYTES:
+    if len(content) > MAX_FILE_BYTES:
         raise MissionControlError(f"expected a file of settings, up to 1 MB, as {option}; got {str(path)!r}")
     try:
         text = content.decode("utf-8-sig")
@@ -94,7 +94,7 @@ def _lines(path: str | Path, option: str) -> list[str]:
     return [line.removesuffix("\r") for line in text.replace("\r\n", "\n").split("\n")]
 
 
-def _first_of_pipe(pipe: int) -> bytes | None:
+def _first_byte_of_pipe(pipe: int) -> bytes | None:
     """The first byte that a process writes into a pipe, such as a shell's `<(command)`; None if no process opens it.
 
     Empty where a process has the pipe open but writes later, for example because it asks for a password.
@@ -102,7 +102,7 @@ def _first_of_pipe(pipe: int) -> bytes | None:
     """
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
-    deadline = time.monotonic() + PIPE_SECONDS
+    deadline = time.monotonic() + PIPE_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
             first = os.read(pipe, 1)
@@ -114,6 +114,6 @@ def _first_of_pipe(pipe: int) -> bytes | None:
     return None
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     """Opens a file or a pipe; without O_NONBLOCK, opening a pipe would wait until another process opens it to write."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -96,6 +96,7 @@ def plain_sums(documents: Iterable[tuple[bytes, int]], stand_in: StandIn = Stand
             add(contract.REJECTED_PINGS, (*window, ping["kind"], ping["reason"]), [1])
             continue
         values = [ping["seconds"], 1, *(ping["events"].get(name, 0) for name in contract.MEASURE_NAMES)]
+        values += [name == f"{ping['kind']}_pings" for name in contract.PING_COUNTS]
         add(contract.ERROR_AGGREGATES, (*window, *(ping[name] for name in contract.DIMENSION_NAMES)), values)
         of_build = ("application", "channel", "version", "display_version", "build_id", "os_name")
         add(contract.COARSE_AGGREGATES, (*window, *(ping[name] for name in of_build)), values)
@@ -132,7 +133,7 @@ def read(document: bytes, received_us: int, stand_in: StandIn) -> dict[str, Any]
     reason = fault_of_types(ping, READ)
     if reason:
         return rejected | {"reason": reason}
-    counted: dict[str, Any] = {"submitted_us": submitted_us}
+    counted: dict[str, Any] = {"kind": kind, "submitted_us": submitted_us}
     faults = {
         *count(ping, kind, counted),
         *describe_build(ping, kind, stand_in, counted),

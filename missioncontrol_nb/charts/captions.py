@@ -17,8 +17,9 @@ from missioncontrol_nb.charts.detail_data import (
     x_extent,
 )
 from missioncontrol_nb.charts.theme import SHADES
-from missioncontrol_nb.formatting import FIXED_SPACE, measure_label, moment, percent, rate_and_interval
+from missioncontrol_nb.formatting import FIXED_SPACE, dimension_words, measure_label, moment, percent, rate_and_interval
 from missioncontrol_nb.monitor import Detail, Line, Rate
+from streaming import contract
 
 
 def readout(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = ()) -> dict[str, Any]:
@@ -68,6 +69,8 @@ def summary(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[st
         return f"{what} {place}: all lines are switched off."
     names = ", ".join(line.label for line in lines[:-1])
     names = " and ".join(filter(None, [names, lines[-1].label]))
+    if detail.line in contract.FINE_DIMENSIONS:
+        names = f"{detail.newest.version}, {dimension_words(detail.line)} {names},"
     said = [*_said(detail.newest, detail.row.newest, show, "since its release"),
             *_said(detail.previous, detail.row.previous, show, "at the same age")]  # fmt: skip
     figures = f": {'; '.join(said)}" if said else ""

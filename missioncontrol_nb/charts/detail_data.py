@@ -74,7 +74,7 @@ def detail_data(
         "hatch": _hatch(late, pixel, RATE_HEIGHT, top),
         "usage_hatch": _hatch(late, pixel, USAGE_HEIGHT, usage_top),
         "ends": _ends(windows, lines, top, every, end, narrow),
-        "releases": _releases(lines if time == "latest" else [], start, end, pixel, narrow),
+        "releases": _releases(detail, lines if time == "latest" else [], start, end, pixel, narrow),
     }
 
 
@@ -329,7 +329,9 @@ def _dodge(levels: Array, gap: float, top: float) -> Array:
     return placed
 
 
-def _releases(lines: Sequence[Line], start: float, end: float, pixel: float, narrow: bool) -> pd.DataFrame:
+def _releases(
+    detail: Detail, lines: Sequence[Line], start: float, end: float, pixel: float, narrow: bool
+) -> pd.DataFrame:
     """The newest line's release as a labelled rule, if it lies in the shown interval.
 
     right: whether the label stands left of the rule and ends at it, which it does where there is room.
@@ -337,7 +339,8 @@ def _releases(lines: Sequence[Line], start: float, end: float, pixel: float, nar
     newest = [line for line in lines if line.rank == 0]
     x = milliseconds([line.released for line in newest])
     words = [
-        f"{_short(line.label)} out" + ("" if narrow else f", {moment_without_zone(line.released)}") for line in newest
+        f"{detail.newest.version} out" + ("" if narrow else f", {moment_without_zone(line.released)}")
+        for line in newest
     ]
     room = np.array([7.0 * len(label) + 12 for label in words]) * pixel
     rows = pd.DataFrame({"x": x, "label": words, "right": (x - start > room).astype(float)})

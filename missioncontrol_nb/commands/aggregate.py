@@ -155,7 +155,7 @@ def command(
         products=tuple(read_product(path, [kind.id for kind in KINDS]) for path in product),
     )
     with stopped_by_signals() as stop:
-        summary = _Output(as_json, follow).run(source, dataset, settings, stop)
+        summary = _JobOutput(as_json, follow).run(source, dataset, settings, stop)
     if as_json:
         click.echo(json.dumps(_as_record(summary)))
     else:
@@ -173,7 +173,7 @@ def _moment(text: str | None) -> datetime | None:
     return moment
 
 
-class _Output:
+class _JobOutput:
     """Reports progress, as a bar or as a line per micro-batch, and the reasons for rejected pings by file."""
 
     def __init__(self, as_json: bool, follow: bool) -> None:
@@ -251,7 +251,7 @@ def _as_record(summary: "Summary") -> dict[str, object]:
         "bytes": summary.bytes,
         "seconds": round(summary.seconds, 3),
         "start_seconds": round(summary.start_seconds, 3),
-        "passed_over": summary.passed_over.as_records(),
+        "passed_over": summary.ignored_files.as_records(),
     }
 
 
@@ -267,7 +267,7 @@ def _as_text(summary: "Summary", *, reads_files: bool) -> str:
     ]
     lines += [f"  {count:>8,} {reason}: {REASONS[reason]}" for reason, count in summary.rejected.items()]
     if reads_files:
-        lines.append(f"Files passed over: {summary.passed_over or 'none'}")
+        lines.append(f"Files passed over: {summary.ignored_files or 'none'}")
     if not summary.finished:
         lines.append("Stopped before all was read: the same command goes on from there")
     return "\n".join(lines)

@@ -19,10 +19,15 @@ from streaming.errors import MissionControlError, printable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from streaming.job.backfill_settings import BackfillSettings, Change
+    from streaming.job.backfill_settings import BackfillSettings, DayChange
     from streaming.job.settings import Progress
 
-_LABELS = {measure.name: measure.label.lower() for measure in contract.MEASURES}
+_LABELS = {
+    "count": "pings",
+    "usage_hours": "usage hours",
+    **{measure.name: measure.label.lower() for measure in contract.MEASURES},
+    **{name: name.replace("_", " ") for name in contract.PING_COUNTS},
+}
 _EXAMPLES = """
 \b
 Examples:
@@ -87,7 +92,7 @@ def command(
 
     Exit code 130 or 143: ended by Ctrl-C or SIGTERM, between two replacements.
     """
-    from streaming.job.backfill_settings import BackfillSettings, Stopped
+    from streaming.job.backfill_settings import BackfillSettings, BackfillStopped
     from streaming.job.settings import AggregateSettings
     from streaming.pings.envelope import Envelope
     from streaming.sources.kafka.source import TopicSettings, read_starting_offsets
@@ -109,8 +114,8 @@ def command(
     days = _day("--from", since), _day("--to", until)
     with stopped_by_signals() as stop:
         try:
-            changes = _Output().run(source, dataset, *days, settings, stop)
-        except Stopped as stopped:
+            changes = _BackfillOutput().run(source, dataset, *days, settings, stop)
+        except BackfillStopped as stopped:
             click.echo(f"stopped; {_outcome(stopped.changes, dry_run)}", err=True)
             if as_json:
                 click.echo(json.dumps(_as_record(stopped.changes, dry_run, finished=False)))
@@ -128,7 +133,7 @@ def _day(name: str, text: str) -> date:
         raise MissionControlError(f"expected {name} as a day such as 2017-10-02; got {text!r}") from None
 
 
-class _Output:
+class _BackfillOutput:
     """A progress bar on stderr: pings read, then tables and days replaced."""
 
     def __init__(self) -> None:
@@ -142,7 +147,7 @@ class _Output:
         until: date,
         settings: "BackfillSettings",
         stop: threading.Event,
-    ) -> "list[Change]":
+    ) -> "list[DayChange]":
         from tqdm import tqdm
 
         from streaming.job.backfill import backfill
@@ -168,7 +173,7 @@ class _Output:
         self._bar.update(progress.done_bytes - self._bar.n)
         self._bar.refresh()
 
-    def _on_change(self, change: "Change") -> None:
+    def _on_change(self, change: "DayChange") -> None:
         assert self._bar is not None
         self._bar.set_description(f"Replacing {change.day}")
 
@@ -178,7 +183,7 @@ class _Output:
         tqdm.write(printable(notice), file=sys.stderr)
 
 
-def _as_record(changes: "Sequence[Change]", dry_run: bool, finished: bool = True) -> dict[str, object]:
+def _as_record(changes: "Sequence[DayChange]", dry_run: bool, finished: bool = True) -> dict[str, object]:
     return {
         "finished": finished,
         "dry_run": dry_run,
@@ -196,39 +201,38 @@ def _as_record(changes: "Sequence[Change]", dry_run: bool, finished: bool = True
     }
 
 
-def _as_text(changes: "Sequence[Change]", dry_run: bool) -> str:
+def _as_text(changes: "Sequence[DayChange]", dry_run: bool) -> str:
     """The changes by day and table, and the outcome."""
     if not changes:
         return "Nothing was changed: neither the source nor the dataset has pings that were submitted on these days"
     lines: list[str] = []
     for day, of_day in groupby(changes, key=lambda change: change.day):
         lines.append(f"{day}")
-        lines += [f"  {change.table:<{_WIDTH}}  {_said(change)}" for change in of_day]
+        lines += [f"  {change.table:<{_WIDTH}}  {_describe(change)}" for change in of_day]
     return "\n".join([*lines, _outcome(changes, dry_run).capitalize()])
 
 
 _WIDTH = max(len(table.name) for table in contract.TABLES)
 
 
-def _said(change: "Change") -> str:
+def _describe(change: "DayChange") -> str:
     """`pings 1,200 -> 1,250, usage hours 830.50 as before`: always these two, and measures that differ."""
     if not change.is_changed:
         return "as before"
     names = [name for name in ("count", "usage_hours") if name in change.after]
     names += [name for name in change.after if name not in names and change.before[name] != change.after[name]]
-    said = [_column(name, change.before[name], change.after[name]) for name in names]
+    parts = [_column(name, change.before[name], change.after[name]) for name in names]
     if all(change.before[name] == change.after[name] for name in change.after):
-        said.append("otherwise grouped, or 0 where nothing was counted")
-    return ", ".join(said)
+        parts.append("otherwise grouped, or 0 where nothing was counted")
+    return ", ".join(parts)
 
 
 def _column(name: str, before: float, after: float) -> str:
-    label = {"count": "pings", "usage_hours": "usage hours"}.get(name) or _LABELS[name]
     shown = [f"{value:,.2f}" if name == "usage_hours" else f"{value:,.0f}" for value in (before, after)]
-    return f"{label} {shown[0]} as before" if before == after else f"{label} {shown[0]} -> {shown[1]}"
+    return f"{_LABELS[name]} {shown[0]} " + ("as before" if before == after else f"-> {shown[1]}")
 
 
-def _outcome(changes: "Sequence[Change]", dry_run: bool) -> str:
+def _outcome(changes: "Sequence[DayChange]", dry_run: bool) -> str:
     days = len({change.day for change in changes if change.is_changed})
     if not days:
         return "nothing changed: the dataset holds that already" if changes else "nothing was changed"

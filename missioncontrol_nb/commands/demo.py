@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from missioncontrol_nb.commands.command import Command
-from missioncontrol_nb.terminal import MAX_SEED, NumberRange
+from missioncontrol_nb.terminal import HISTORY_DAYS, MAX_SEED, NumberRange
 
 
 @click.command(cls=Command)
@@ -14,6 +14,13 @@ from missioncontrol_nb.terminal import MAX_SEED, NumberRange
     "--minutes",
     type=NumberRange(0, 1_000_000, min_open=True),
     help="End so long after the first live ping. Default: at Ctrl-C.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 150),
+    default=HISTORY_DAYS,
+    show_default=True,
+    help="How much history. With less than 45, 56.0 has no version to be compared with, and the demo is ready sooner.",
 )
 @click.option(
     "--folder",
@@ -28,10 +35,10 @@ from missioncontrol_nb.terminal import MAX_SEED, NumberRange
     "--kafka", "topic", metavar="kafka://HOST:PORT/TOPIC",
     help="Send live pings through this topic instead of files; `make kafka` runs one.",
 )  # fmt: skip
-def command(port: int, minutes: float | None, folder: Path | None, seed: int, topic: str | None) -> None:
+def command(port: int, minutes: float | None, days: int, folder: Path | None, seed: int, topic: str | None) -> None:
     """Watch a release go wrong while pings stream in.
 
-    October 2017 is played as if it were now: two months of history of a simulated fleet, then 40 live pings a second
+    October 2017 is played as if it were now: the history of a simulated fleet, then 40 live pings a second
     through the real Spark job into the dataset behind the dashboard. Firefox 56.0 is a few days old, and on Windows its
     content processes crash far more often since twelve hours ago.
 
@@ -43,6 +50,6 @@ def command(port: int, minutes: float | None, folder: Path | None, seed: int, to
     missioncontrol demo --port 0 --minutes 10 --folder demo
     missioncontrol demo --kafka kafka://127.0.0.1:9092/pings
     """
-    from missioncontrol_nb.demo.run import Settings, run
+    from missioncontrol_nb.demo.run import DemoSettings, run
 
-    run(Settings(port, minutes, folder, seed, topic), tell=click.echo)
+    run(DemoSettings(port, minutes, folder, seed, topic, days), report=click.echo)

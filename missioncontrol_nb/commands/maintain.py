@@ -15,7 +15,7 @@ from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 if TYPE_CHECKING:
     from threading import Event
 
-    from streaming.dataset.table_maintenance import MaintainSettings, Upkeep
+    from streaming.dataset.compaction import MaintainSettings, MaintenanceReport
 
 MAX_DAYS = 36_500  # a hundred years: no day of the calendar is left at their other end
 _EXAMPLES = """
@@ -66,19 +66,19 @@ def command(
 
     Exit code 130 or 143: ended by Ctrl-C or SIGTERM before all tables were tended. With --follow these are its end.
     """
-    from streaming.dataset.maintenance import follow as maintain_for_ever
-    from streaming.dataset.table_maintenance import MaintainSettings
+    from streaming.dataset.compaction import MaintainSettings
+    from streaming.dataset.maintenance import follow as follow_dataset
 
     settings = MaintainSettings(keep_days, keep_coarse_days, keep_removed_hours)
     with stopped_by_signals() as stop:
         if follow:
-            maintain_for_ever(
+            follow_dataset(
                 dataset,
                 settings,
                 stop=stop,
                 every_seconds=every,
-                on_table=lambda done: _say_change(done, as_json),
-                on_trouble=lambda notice: click.echo(notice, err=True),
+                on_table=lambda done: _print_if_changed(done, as_json),
+                on_failure=lambda notice: click.echo(notice, err=True),
                 begins_at_once=True,
             )
         else:
@@ -102,48 +102,48 @@ def _once(dataset: str, settings: "MaintainSettings", stop: "Event", as_json: bo
             bar.total, bar.n = total, done
             bar.refresh()
 
-        def say(done: "Upkeep") -> None:
+        def report_table(done: "MaintenanceReport") -> None:
             with tqdm.external_write_mode(), suppress(BrokenPipeError):  # maintenance continues if the reader exits
-                _say(done, as_json)
+                _print(done, as_json)
 
-        maintain(dataset, settings, stop=stop, on_progress=show, on_table=say)
+        maintain(dataset, settings, stop=stop, on_progress=show, on_table=report_table)
 
 
-def _say_change(done: "Upkeep", as_json: bool) -> None:
+def _print_if_changed(done: "MaintenanceReport", as_json: bool) -> None:
     if done.spans or done.days or done.removed_files:
-        _say(done, as_json)
+        _print(done, as_json)
 
 
-def _say(done: "Upkeep", as_json: bool) -> None:
+def _print(done: "MaintenanceReport", as_json: bool) -> None:
     click.echo(_as_json(done) if as_json else _as_text(done))
 
 
-def _as_json(upkeep: "Upkeep") -> str:
-    record = asdict(upkeep)
+def _as_json(report: "MaintenanceReport") -> str:
+    record = asdict(report)
     for name in ("before", "after"):
-        record[name] = getattr(upkeep, name)._asdict()
-    unnamed = upkeep.unnamed and upkeep.unnamed._asdict()
-    if unnamed and unnamed["oldest"]:
-        unnamed["oldest"] = unnamed["oldest"].isoformat(timespec="seconds")
-    return json.dumps(record | {"days": [day.isoformat() for day in upkeep.days], "unnamed": unnamed})
+        record[name] = getattr(report, name)._asdict()
+    orphans = report.unnamed and report.unnamed._asdict()
+    if orphans and orphans["oldest"]:
+        orphans["oldest"] = orphans["oldest"].isoformat(timespec="seconds")
+    return json.dumps(record | {"days": [day.isoformat() for day in report.days], "unnamed": orphans})
 
 
-def _as_text(upkeep: "Upkeep") -> str:
-    before, after = upkeep.before, upkeep.after
-    dropped = f", {plural(len(upkeep.days), 'old day')} removed" if upkeep.days else ""
+def _as_text(report: "MaintenanceReport") -> str:
+    before, after = report.before, report.after
+    dropped = f", {plural(len(report.days), 'old day')} removed" if report.days else ""
     return (
-        f"{upkeep.table}: {before.files:,} -> {plural(after.files, 'file')}, {before.rows:,} -> "
+        f"{report.table}: {before.files:,} -> {plural(after.files, 'file')}, {before.rows:,} -> "
         f"{plural(after.rows, 'row')}, {before.bytes / 1e6:.1f} -> {after.bytes / 1e6:.1f} MB{dropped}; "
-        f"{plural(upkeep.removed_files, 'unused file')} deleted, {upkeep.seconds:.1f} s{_left(upkeep)}"
+        f"{plural(report.removed_files, 'unused file')} deleted, {report.seconds:.1f} s{_describe_orphans(report)}"
     )
 
 
-def _left(upkeep: "Upkeep") -> str:
+def _describe_orphans(report: "MaintenanceReport") -> str:
     """A note about files that no commit names; empty without such files."""
-    unnamed = upkeep.unnamed
-    if not unnamed or not unnamed.oldest:
+    orphans = report.unnamed
+    if not orphans or not orphans.oldest:
         return ""
     return (
-        f"; {plural(unnamed.files, 'file')} of {unnamed.bytes / 1e6:.1f} MB that no commit names, the oldest of "
-        f"{unnamed.oldest:%Y-%m-%d}, left in {upkeep.table}"
+        f"; {plural(orphans.files, 'file')} of {orphans.bytes / 1e6:.1f} MB that no commit names, the oldest of "
+        f"{orphans.oldest:%Y-%m-%d}, left in {report.table}"
     )

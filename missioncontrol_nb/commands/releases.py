@@ -12,7 +12,7 @@ from missioncontrol_nb.releases import product_details, sources
 from streaming import contract
 from streaming.errors import MissionControlError
 
-AHEAD_AT_MOST = timedelta(days=60)
+MAX_AHEAD = timedelta(days=60)
 FRESH_FOR = timedelta(days=30)
 
 
@@ -77,7 +77,7 @@ def update(source: str, target: Path | None, allow_missing_versions: bool) -> No
     click.echo(f"Reading {source} ...", err=True)
     calendar = sources.load_calendar(source)
     path = target or sources.snapshot_to_refresh()
-    if calendar.newest_date > (datetime.now(UTC) + AHEAD_AT_MOST).date():
+    if calendar.newest_date > (datetime.now(UTC) + MAX_AHEAD).date():
         raise MissionControlError(f"the calendar of {source} ends in the future, {calendar.newest_date}: not written")
     if not allow_missing_versions and (target is None or target.exists()):
         _check_complete(calendar, source, target)

@@ -12,12 +12,11 @@ from typing import Any
 import click
 
 from missioncontrol_nb.commands.command import BAD, HISTORY, LIVE, LIVE_FILES, Command
-from missioncontrol_nb.terminal import MAX_SEED, NumberRange, Stop, stopped_by_signals
+from missioncontrol_nb.terminal import HISTORY_DAYS, MAX_SEED, NumberRange, Stop, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError, require_replaceable
 
 DEFAULT_RATE = 40.0  # as in missioncontrol_nb.simulator.fleet, which is not imported just to show help texts
-DEFAULT_DAYS = 60
 _UNITS = {"min": "minutes", "h": "hours", "d": "days"}
 _YEARS = range(1970, 2201)
 _AGO = re.compile(r"-(\d+(?:\.\d+)?)(min|h|d)")
@@ -61,7 +60,7 @@ Examples:
 @click.option(
     "--history", "dataset", metavar="DATASET", help="Write grouped rows into this dataset, which must be new."
 )
-@click.option("--days", type=click.IntRange(1, 150), default=DEFAULT_DAYS, show_default=True, help="How much history.")
+@click.option("--days", type=click.IntRange(1, 150), default=HISTORY_DAYS, show_default=True, help="How much history.")
 @click.option(
     "--live",
     "to",
@@ -165,11 +164,11 @@ def command(
         _write_live(fleet, sink, to, now, not rate, **options)
 
 
-def _folders(*places: str | None) -> list[Path]:
-    """The places that are local folders."""
+def _folders(*locations: str | None) -> list[Path]:
+    """The locations that are local folders."""
     from streaming.storage.locations import is_remote, normal_url
 
-    return [Path(normal_url(place)) for place in places if place is not None and not is_remote(place)]
+    return [Path(normal_url(location)) for location in locations if location is not None and not is_remote(location)]
 
 
 def _calendar_target(given: Path | None, dataset: str | None, folders: list[Path]) -> Path | None:
@@ -266,13 +265,15 @@ def _write_live(fleet: Any, sink: Any, to: str, now: datetime, is_fast: bool, **
 def _progress_line(began: float) -> Callable[[Any], None]:
     """A callback that reports progress: it rewrites one line of a terminal, or adds a line every ten seconds."""
     is_terminal = sys.stderr.isatty()
-    told = began
+    reported_at = began
 
-    def tell(sent: Any) -> None:
-        nonlocal told
-        if monotonic() - told >= (0.5 if is_terminal else 10):
-            told = monotonic()
-            line = f"{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, {sent.pings / (told - began):,.0f} pings/s"
+    def report(sent: Any) -> None:
+        nonlocal reported_at
+        if monotonic() - reported_at >= (0.5 if is_terminal else 10):
+            reported_at = monotonic()
+            line = (
+                f"{sent.pings:,} pings, {sent.bytes / 1e6:,.1f} MB, {sent.pings / (reported_at - began):,.0f} pings/s"
+            )
             click.echo(f"\r{line}   " if is_terminal else line, err=True, nl=not is_terminal)
 
-    return tell
+    return report

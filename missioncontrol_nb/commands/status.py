@@ -69,7 +69,7 @@ def command(
     """
     from missioncontrol_nb.status import Collector
     from missioncontrol_nb.status.metrics import write_metrics
-    from missioncontrol_nb.status.text import as_record, as_text
+    from missioncontrol_nb.status.wording import as_record, as_text
 
     collector = Collector(dataset, checkpoint, kafka_config, stale_after)
     if address is not None:

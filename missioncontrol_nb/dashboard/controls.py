@@ -9,6 +9,7 @@ from traitlets import HasTraits, link
 from missioncontrol_nb.dashboard.state import State
 from missioncontrol_nb.dashboard.widgets.page import Markup
 from missioncontrol_nb.formatting import measure_label
+from streaming import contract
 
 Options = Sequence[tuple[str, object]]
 SHOWS: Options = [("Rate", "rate"), ("Count", "count")]
@@ -18,7 +19,10 @@ CUTS: Options = [("none", 0), ("1 % of rates", 1), ("5 % of rates", 5)]
 INTERVALS: Options = [("24 h", "24h"), ("48 h", "48h"), ("7 d", "7d"), ("14 d", "14d"), ("Custom", "custom")]
 TIMES: Options = [("Latest", "latest"), ("Since release", "since_release")]
 WINDOWS: Options = [("5 min", "5min"), ("Hour", "1h"), ("Day", "1d")]
-LINES: Options = [("Version", "version"), ("Build", "build")]
+LINES: Options = [
+    *(("Version", "version"), ("Build", "build")),
+    *((contract.dimension(name).label, name) for name in contract.FINE_DIMENSIONS),
+]
 BUILDS: Options = [("Official", True), ("All", False)]
 MOST_SWITCHES = 4  # three lines by name, and one switch for all older lines
 

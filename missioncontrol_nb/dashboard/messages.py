@@ -10,6 +10,7 @@ from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.formatting import (
     DASH,
     age_in_words,
+    dimension_words,
     measure_label,
     percent,
     percent_change,
@@ -79,11 +80,11 @@ def direction_of(change: Change) -> str:
 def direction(row: MeasureSummary) -> str:
     """The direction of a measure's change, as direction_of, or early or none.
 
-    early: too little usage for a comparison; none: not measured, or nothing to compare with.
+    early: too little usage for a comparison; none: not reported, or nothing to compare with.
     """
     if row.state == "too_little_usage":
         return "early"
-    if row.state == "not_measured" or row.change is None:
+    if row.state == "not_reported" or row.change is None:
         return "none"
     return direction_of(row.change)
 
@@ -297,11 +298,6 @@ def no_usage(channel: ChannelSummary, platform: PlatformSummary) -> str:
     )
 
 
-def not_measured(product: contract.Product, measure: str, os_name: str) -> str:
-    """Why a measure has no figure."""
-    return product.why_not_measured(contract.measure(measure), os_name) or contract.NOT_CARRIED
-
-
 def sentence_to_copy(channel: ChannelSummary, now: datetime) -> str:
     """One sentence to paste into a chat or a mail."""
     newest, previous = channel.newest, channel.previous
@@ -339,7 +335,7 @@ SETTINGS = {
     "1d": "day",
     "version": "version",
     "build": "build",
-}
+} | {name: dimension_words(name) for name in contract.FINE_DIMENSIONS}
 
 
 def setting(query: Query) -> str:
@@ -373,13 +369,12 @@ def detail_headline(detail: Detail) -> Headline:
 def _detail_headline(detail: Detail) -> Headline:
     where = f"on {channel_words(detail)}, {platform_label(detail)}"
     row, newest, previous = detail.row, detail.newest, detail.previous
-    if row.state == "not_measured":
-        said = f"Not measured {where}: {measure_words(row.measure)}"
-        return "none", said, not_measured(detail.product, row.measure, detail.os_name)
+    if row.state == "not_reported":
+        return "none", f"Not reported {where}: {measure_words(row.measure)}", row.why
     state = direction(row)
-    rates = _rates_of(row, newest.version, previous.version if previous else None)
+    rates = _rates_of(row, newest.version, previous.version if previous and row.previous else None)
     line = " ".join([rates, *arrived(newest.version, detail.adoption, detail.completeness)])
-    if previous is None:
+    if previous is None or row.previous is None:
         return "early", f"{newest.version} {where} has nothing to compare with", line
     if state in ("early", "none") or row.change is None:
         return "early", f"Not enough usage yet: {measure_words(row.measure)} of {newest.version} {where}", line
@@ -402,7 +397,8 @@ def chart_title(query: Query) -> str:
     """ "Content crashes per 1000 usage hours, by hour" """
     unit = " per 1000 usage hours" if query.show == "rate" else ""
     since = ", since each release" if query.time == "since_release" else ""
-    return f"{measure_label(query.measure)}{unit}, {EVERY_WORDS[query.window]}{since}"
+    by = "" if query.line in ("version", "build") else f" and {dimension_words(query.line)}"
+    return f"{measure_label(query.measure)}{unit}, {EVERY_WORDS[query.window]}{by}{since}"
 
 
 # ---------- failures ----------

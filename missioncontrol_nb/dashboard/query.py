@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
-from missioncontrol_nb.monitor import OLDER
+from missioncontrol_nb.monitor import LINES, OLDER
 from streaming import contract
 
 VIEWS = ("overview", "table", "detail")
-_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,39}")  # a version, a build id, "older"
+_NAME = re.compile(r"[0-9A-Za-z?][0-9A-Za-z._+?-]{0,39}")  # a version, a build id, a country ("??"), "older"
 _DATE = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}")
 _MOST_HIDDEN = 60
 NO_LINE = "none"  # in a URL in place of names, when no line is hidden
@@ -58,7 +58,7 @@ CHOICES: Mapping[str, Choice] = MappingProxyType(
         "interval": Choice("interval", words("24h", "48h", "7d", "14d", "custom"), DETAIL, explicit=True),
         "time": Choice("time", {"latest": "latest", "since-release": "since_release"}, DETAIL),
         "window": Choice("window", words("5min", "1h", "1d"), DETAIL),
-        "line": Choice("line", words("version", "build"), DETAIL),
+        "line": Choice("line", words(*LINES), DETAIL),
         "cut": Choice("cut", {"0": 0, "1": 1, "5": 5}, DETAIL),
         "official": Choice("builds", {"official": True, "all": False}),
         "behind": Choice("table", {"closed": False, "open": True}, DETAIL),
@@ -83,7 +83,7 @@ def choices_of(product: contract.Product) -> Mapping[str, Choice]:
 class Query:
     """All choices at once.
 
-    since, until: first and last day, UTC, of a custom interval; hidden: names of versions or builds that are switched
+    since, until: first and last day, UTC, of a custom interval; hidden: names of lines that are switched
     off, "older" for all lines after the third; behind: whether the table behind the chart is open.
     """
 
@@ -99,7 +99,7 @@ class Query:
     until: date | None = None
     time: Literal["latest", "since_release"] = "latest"
     window: str = "1h"
-    line: Literal["version", "build"] = "version"
+    line: str = "version"
     hidden: tuple[str, ...] = field(default=(OLDER,))
     cut: int = 0
     official: bool = True

@@ -154,7 +154,7 @@ class DetailView:
             self._days,
             toggles(state, "time", "Time", TIMES),
             toggles(state, "window", "Window", WINDOWS),
-            toggles(state, "line", "Line for each", LINES),
+            dropdown(state, "line", "Line for each", LINES),
             across=True,
         )
 
@@ -208,5 +208,5 @@ def lines(detail: Detail) -> list[tuple[str, str, str]]:
     own, others = detail.lines[: MOST_SWITCHES - 1], detail.lines[MOST_SWITCHES - 1 :]
     found = [(line.name, line.label, f"mc-v{line.rank}" if line.rank < 3 else "mc-v-old") for line in own]
     if others:
-        found.append((OLDER, "Older", "mc-v-old"))
+        found.append((OLDER, "Older" if detail.line in ("version", "build") else "Others", "mc-v-old"))
     return found

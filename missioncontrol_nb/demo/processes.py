@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from missioncontrol_nb.simulator import Fleet
 
-STOP_SECONDS = 15.0
+DASHBOARD_STOP_TIMEOUT_SECONDS = 15.0
 
 
-class Live:
+class LivePings:
     """A thread that writes the fleet's pings into files or a topic. error: the exception that ended it early."""
 
     def __init__(self, fleet: "Fleet", to: str, start: datetime) -> None:
@@ -51,7 +51,7 @@ class Live:
         self._thread.join()
 
 
-class Server:
+class DashboardProcess:
     """The dashboard in a child process. url: set when the first page is ready."""
 
     def __init__(self, dataset: Path, folder: Path, port: int) -> None:
@@ -84,7 +84,7 @@ class Server:
 
     def end(self) -> None:
         """Stop the dashboard and its kernels."""
-        self._process.end(signal.SIGINT, STOP_SECONDS)
+        self._process.end(signal.SIGINT, DASHBOARD_STOP_TIMEOUT_SECONDS)
 
 
 def end_aggregator(aggregator: AggregatorProcess) -> None:
@@ -109,4 +109,4 @@ def kill(processes: "Sequence[psutil.Process]") -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(list(processes), timeout=STOP_SECONDS)
+    psutil.wait_procs(list(processes), timeout=DASHBOARD_STOP_TIMEOUT_SECONDS)

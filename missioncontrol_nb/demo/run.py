@@ -11,9 +11,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from missioncontrol_nb.aggregator_process import AggregatorProcess
-from missioncontrol_nb.demo.processes import Live, Server, descendants, end_aggregator, kill
+from missioncontrol_nb.demo.processes import DashboardProcess, LivePings, descendants, end_aggregator, kill
 from missioncontrol_nb.demo.workspace import check_port, check_topic, own_folder
-from missioncontrol_nb.terminal import plural, stopped_by_signals
+from missioncontrol_nb.terminal import HISTORY_DAYS, plural, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from missioncontrol_nb.simulator.history import Written
     from missioncontrol_nb.simulator.live import Sent
 
-HISTORY_DAYS = 60
 BAD_VERSION, BAD_OS, BAD_MEASURE = "56.0", "Windows_NT", "content_crashes"
 BAD_FOR = timedelta(hours=12)
 # Relative increase of the rate since the release. Pages show a smaller increase: 55.0.3, which was not throttled, had
@@ -30,16 +29,17 @@ BAD_FOR = timedelta(hours=12)
 BAD_EFFECT = 0.5
 WORST_FACTOR = 9.0  # upper limit; an old release may need this much for BAD_EFFECT
 KEPT_PINGS = timedelta(minutes=10)
-CATCH_UP_SECONDS = 20.0  # timeout at the end, since the last progress of the job
-TOLD_EVERY_SECONDS = 10.0
+CATCH_UP_SECONDS = 90.0  # timeout at the end, since the last progress of the job: a micro-batch of a busy machine
+CATCH_UP_NOTICE_SECONDS = 5.0
+REPORT_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class DemoSettings:
     """The settings of a demo.
 
     port: 0 is any free port; minutes: counted from the first live ping, None runs until the demo is stopped; folder:
-    None is a temporary folder; topic: `kafka://HOST:PORT/TOPIC` for the live pings, None uses files.
+    None is a temporary folder; topic: `kafka://HOST:PORT/TOPIC` for the live pings, None uses files; days: of history.
     """
 
     port: int = 8866
@@ -47,32 +47,33 @@ class Settings:
     folder: Path | None = None
     seed: int = 0
     topic: str | None = None
+    days: int = HISTORY_DAYS
 
 
-class Stopped(Exception):  # noqa: N818 (no error)
+class DemoStopped(Exception):  # noqa: N818 (no error)
     """The demo was stopped before the first page was ready."""
 
 
-def run(settings: Settings, tell: Callable[[str], None] = print) -> None:
+def run(settings: DemoSettings, report: Callable[[str], None] = print) -> None:
     """Run the demo until SIGINT, SIGTERM, SIGHUP or the end of its minutes; then end every process it started.
 
-    tell: called with each line of the report, one of which is the URL. This function must run in the main thread.
+    report: called with each line of the report, one of which is the URL. This function must run in the main thread.
     Raises MissionControlError before it starts anything if the port is in use, the topic does not exist or the folder
     is not a demo's; and later if a part of the demo fails.
     """
     check_port(settings.port)
     if settings.topic is not None:
-        check_topic(settings.topic, tell)
+        check_topic(settings.topic, report)
     with ExitStack() as stack:
         stop = stack.enter_context(stopped_by_signals(signal.SIGHUP))
         folder = stack.enter_context(own_folder(settings.folder))
-        demo = Demo(settings, folder, stop, tell)
+        demo = Demo(settings, folder, stop, report)
         stack.callback(demo.end)
         try:
             demo.start()
             demo.watch()
-        except Stopped:
-            tell("Stopped before the first page was ready")
+        except DemoStopped:
+            report("Stopped before the first page was ready")
 
 
 def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
@@ -103,33 +104,35 @@ def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
 class Demo:
     """The parts of a running demo: history, live pings (a thread), the Spark job and the dashboard (processes)."""
 
-    def __init__(self, settings: Settings, folder: Path, stop: threading.Event, tell: Callable[[str], None]) -> None:
-        self._settings, self._folder, self._stop, self._tell = settings, folder, stop, tell
+    def __init__(
+        self, settings: DemoSettings, folder: Path, stop: threading.Event, report: Callable[[str], None]
+    ) -> None:
+        self._settings, self._folder, self._stop, self._report = settings, folder, stop, report
         self._pings, self._dataset = folder / "pings", folder / "dataset"
         self._aggregator: AggregatorProcess | None = None
-        self._server: Server | None = None
-        self._live: Live | None = None
+        self._server: DashboardProcess | None = None
+        self._live: LivePings | None = None
         self._written: Written | None = None
         self._began = monotonic()
 
     def start(self) -> None:
-        """Start everything, and report the URL when the first page is ready. Raises Stopped if stopped before that."""
+        """Start everything, and report the URL when the first page is ready. Raises DemoStopped if stopped earlier."""
         self._pings.mkdir()
         now = datetime.now(UTC)
         source = self._settings.topic or str(self._pings)
         options = [f"--starting-offsets={now.isoformat()}"] if self._settings.topic else []
-        self._tell("Starting Spark, and writing two months of history meanwhile ...")
+        self._report(f"Starting Spark, and writing {plural(self._settings.days, 'day')} of history meanwhile ...")
         self._aggregator = AggregatorProcess(source, str(self._dataset), ["--trigger=2", *options])
         self._aggregator.start()
         fleet = self._fleet(now)
         self._write_history(fleet, now)
-        self._live = Live(fleet, source, now)
+        self._live = LivePings(fleet, source, now)
         self._live.start()
-        self._server = Server(self._dataset, self._folder, self._settings.port)
-        self._tell("Making the first page ready ...")
+        self._server = DashboardProcess(self._dataset, self._folder, self._settings.port)
+        self._report("Making the first page ready ...")
         url = self._await_url(self._server)
-        self._tell(f"Ready after {monotonic() - self._began:.0f} s; Ctrl-C ends it. Look at")
-        self._tell(url)
+        self._report(f"Ready after {monotonic() - self._began:.0f} s; Ctrl-C ends it. Look at")
+        self._report(url)
 
     def _fleet(self, now: datetime) -> "Fleet":
         from missioncontrol_nb.releases.sources import load_calendar
@@ -139,7 +142,7 @@ class Demo:
         bad = bad_release(Fleet(calendar, weeks, self._settings.seed), now)
         fleet = Fleet(calendar, weeks, self._settings.seed, [bad])
         fleet.calendar.save(self._folder / "releases.json")
-        self._tell(
+        self._report(
             f"October 2017 is played {weeks} weeks later. {BAD_VERSION} goes wrong on Windows: "
             f"{bad.factor:.1f} times the content crashes since {bad.since:%a %d %b %H:%M} UTC"
         )
@@ -150,34 +153,34 @@ class Demo:
 
         def on_progress(done: int, days: int) -> None:
             if self._stop.is_set():
-                raise Stopped
+                raise DemoStopped
             if done % 20 == 0 and done < days:
-                self._tell(f"History: {done} of {days} days")
+                self._report(f"History: {done} of {days} days")
 
-        self._written = write_history(fleet, str(self._dataset), now, HISTORY_DAYS, on_progress)
-        self._tell(f"History: {self._written.pings:,} pings in {self._written.rows:,} rows")
+        self._written = write_history(fleet, str(self._dataset), now, self._settings.days, on_progress)
+        self._report(f"History: {self._written.pings:,} pings in {self._written.rows:,} rows")
 
-    def _await_url(self, server: "Server") -> str:
+    def _await_url(self, server: "DashboardProcess") -> str:
         while server.url is None:
             self._check_parts()
             if self._stop.wait(0.05):
-                raise Stopped
+                raise DemoStopped
         return server.url
 
     def watch(self) -> None:
         """Report progress until the end. Raises MissionControlError when a part fails."""
         assert self._live is not None
         minutes, ends = self._settings.minutes, None
-        told = monotonic()
+        reported_at = monotonic()
         while not self._stop.wait(0.5):
             self._check_parts()
             if minutes is not None and ends is None and self._live.sent.pings:
                 ends = monotonic() + 60 * minutes
             if ends is not None and monotonic() >= ends:
                 return
-            if monotonic() - told >= TOLD_EVERY_SECONDS:
-                told = monotonic()
-                self._tell(self._progress())
+            if monotonic() - reported_at >= REPORT_EVERY_SECONDS:
+                reported_at = monotonic()
+                self._report(self._progress())
                 self._prune()
 
     def _check_parts(self) -> None:
@@ -217,9 +220,9 @@ class Demo:
             if self._live is not None:
                 self._live.end()
             if self._live is not None and self._written is not None and self._server is not None:
-                self._tell(self._summary(self._live.sent, self._written, self._server))
+                self._report(self._summary(self._live.sent, self._written, self._server))
 
-    def _summary(self, sent: "Sent", written: "Written", server: "Server") -> str:
+    def _summary(self, sent: "Sent", written: "Written", server: "DashboardProcess") -> str:
         assert self._aggregator is not None
         self._await_counted(sent, written)
         end_aggregator(self._aggregator)  # the job still counts its current micro-batch
@@ -234,7 +237,7 @@ class Demo:
     def _await_counted(self, sent: "Sent", written: "Written") -> None:
         """Waits until the job has counted all live pings, or has made no progress for CATCH_UP_SECONDS."""
         assert self._aggregator is not None
-        before, since = -1, monotonic()
+        before, since, began, is_reported = -1, monotonic(), monotonic(), False
         while self._aggregator.running:
             counted, rejected = self._counted(written)
             known = counted + sum(rejected.values())
@@ -242,6 +245,9 @@ class Demo:
                 before, since = known, monotonic()
             if known >= sent.pings or monotonic() - since > CATCH_UP_SECONDS:
                 return
+            if not is_reported and monotonic() - began > CATCH_UP_NOTICE_SECONDS:
+                is_reported = True
+                self._report(f"Waiting until the last {sent.pings - known:,} pings are counted ...")
             threading.Event().wait(0.2)
 
     def _counted(self, written: "Written") -> tuple[int, dict[str, int]]:

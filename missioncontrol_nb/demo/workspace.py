@@ -28,17 +28,17 @@ def check_port(port: int) -> None:
             ) from None
 
 
-def check_topic(url: str, tell: Callable[[str], None]) -> None:
+def check_topic(url: str, report: Callable[[str], None]) -> None:
     """Raises MissionControlError where a demo cannot use a topic: the topic must exist and be reachable.
 
-    tell: called before the brokers are contacted, which may take half a minute if none answers.
+    report: called before the brokers are contacted, which may take half a minute if none answers.
     """
     from streaming.sources.kafka.topic import Topic, is_topic
 
     if not is_topic(url):
         raise MissionControlError(f"expected --kafka as kafka://HOST:PORT/TOPIC; got {url!r}")
     topic = Topic.of(url, {})
-    tell(f"Looking for the topic {url} ...")
+    report(f"Looking for the topic {url} ...")
     topic.require()
 
 

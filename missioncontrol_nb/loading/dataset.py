@@ -1,16 +1,15 @@
 """The grouped dataset as pandas frames; filters and columns are pushed down to its files, the query engine sums."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time, Values, as_utc
+from missioncontrol_nb.loading.handles import Handles, said_as, told_by_the_system
 from missioncontrol_nb.loading.query import (
     FILTERS,
     OFFICIAL_COLUMNS,
@@ -18,12 +17,11 @@ from missioncontrol_nb.loading.query import (
     check_dimensions,
     check_official,
     check_one_product,
-    check_storage_options,
     check_unknown,
     select,
 )
+from missioncontrol_nb.loading.reported import as_reported
 from missioncontrol_nb.loading.sql import (
-    ENGINE,
     PRODUCT_COLUMNS,
     TRUNCATIONS,
     all_of,
@@ -39,23 +37,10 @@ from missioncontrol_nb.loading.sql import (
     with_products,
 )
 from streaming import contract
-from streaming.dataset.opening import (
-    check_columns,
-    check_folder,
-    check_whole,
-    has_log,
-    is_there,
-    no_dataset,
-    open_table,
-    said_up_to,
-)
+from streaming.dataset.opening import no_dataset, recorded_data_up_to
 from streaming.dataset.stored_products import known_products
-from streaming.dataset.writer import WHOLE_APP
-from streaming.errors import MissionControlError, shortened
-from streaming.storage.failures import reason_of
-from streaming.storage.locations import dataset_url, is_remote, show_days, table_url
-from streaming.storage.s3 import check_credentials
-from streaming.storage.s3 import storage_options as all_options
+from streaming.errors import MissionControlError
+from streaming.storage.locations import table_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,10 +96,15 @@ def load(
 
     Columns: `window_start` (datetime64[us, UTC]; absent for every=None), the `by` columns, `count` (pings, int),
     `usage_hours` (hours, float), the measures (events, int). A window without pings is absent. A measure is missing
-    (NaN), which is not zero, where no summed row counted it, as before it was declared. A sum across its declaration
-    contains only the rows that counted it, so choose a later `since`. Raises MissionControlError for unknown names,
-    channels, systems and applications, where there is no dataset, and where rows of several products would be summed.
-    Firefox and Fennec (Firefox for Android) are one product; an application that no product declares is another one.
+    (NaN), which is not zero, where no summed row counted it, as before it was declared, and where none of the summed
+    versions could report it on its channel and system: the clients do not have it, or none of the kinds of ping that
+    report it has ever come. A sum in which only some versions report it is over the usage of all, like a sum across its
+    declaration, so choose versions or a later `since`. measures can also name the numbers of pings by
+    kind, `main_pings` and `crash_pings`.
+
+    Raises MissionControlError for unknown names, channels, systems and applications, where there is no dataset, and
+    where rows of several products would be summed. Firefox and Fennec (Firefox for Android) are one product; an
+    application that no product declares is another one.
     """
     from missioncontrol_nb.loading import legacy_parquet
 
@@ -122,7 +112,7 @@ def load(
     selection = select(since, until, filters, by=by, measures=measures, every=every)
     check_official(official)
     dataset = arguments.place("dataset", dataset)
-    with _told_by_the_system(dataset):
+    with told_by_the_system(dataset):
         is_older = legacy_parquet.is_older(dataset)
     if is_older:
         return legacy_parquet.load_older(dataset, selection, official)
@@ -142,28 +132,17 @@ class Dataset:
 
     def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
         """url: folder or `s3://` URL. Raises MissionControlError where the folder or the credentials are missing."""
-        self.url = dataset_url(arguments.place("dataset", url))
-        check_storage_options(storage_options)
-        check_credentials(self.url, storage_options)
-        self._options = all_options(self.url, storage_options)
-        self._tables: dict[str, DeltaTable] = {}
-        self._known: set[str] = set()  # The tables that have existed at any time
-        self._data_up_to: tuple[int, datetime | None] | None = None
-        self._whole: DeltaTable | None = None  # The handle of a table that has all rows of its source table
-        self._is_reopened = False  # Since the last refresh, because files were gone
-        self._applications: tuple[int, set[str]] = (-2, set())  # (table version, its applications)
-        self._lock = RLock()
-        with _told_by_the_system(self.url):
-            check_folder(self.url)
+        self._handles = Handles(url, storage_options)
+        self.url = self._handles.url
 
     @property
     def products(self) -> contract.Products:
         """The products that the dataset knows: those of the package and those declared to the dataset."""
-        return known_products(self._open(contract.ERROR_AGGREGATES))
+        return known_products(self._handles.open(contract.ERROR_AGGREGATES))
 
     def tables(self) -> tuple[str, ...]:
         """The names of the tables that exist now."""
-        return tuple(table.name for table in contract.TABLES if self._open(table) is not None)
+        return tuple(table.name for table in contract.TABLES if self._handles.open(table) is not None)
 
     def load(
         self,
@@ -183,18 +162,37 @@ class Dataset:
 
     def load_selection(self, selection: Selection, official: "Calendar | None" = None) -> "pd.DataFrame":
         """The sums of a request in the form that `select` returns."""
+        return self._load(selection, official, self._reported_sums)
+
+    def load_counted(self, selection: Selection, official: "Calendar | None" = None) -> "pd.DataFrame":
+        """The sums as they were counted: a measure is 0 also where no ping could report it.
+
+        They include the numbers of pings by kind, if the request names no measures.
+        """
+        return self._load(selection, official, self._sums, contract.PING_COUNTS)
+
+    def _load(
+        self,
+        selection: Selection,
+        official: "Calendar | None",
+        sums: "Callable[[contract.Table, Selection, Sequence[str]], pa.Table]",
+        also: Sequence[str] = (),
+    ) -> "pd.DataFrame":
         check_official(official)
         fine = contract.EXPERIMENT_ERROR_AGGREGATES if selection.is_about_experiments else contract.ERROR_AGGREGATES
         check_dimensions(selection, fine, official)
         selection.check_closed_values(self.products)
-        with self._lock:
-            table = self._smallest(fine, selection.dimensions)
+        with self._handles.lock:
+            table = self._handles.smallest(fine, selection.dimensions)
             self._check_groups(table, selection)
-            measures = selection.measures_among(self._measures_of(table))
+            known = self._handles.columns(table, (*contract.MEASURE_NAMES, *contract.PING_COUNTS))
+            measures = selection.measures_among(known, [name for name in known if name in contract.MEASURE_NAMES])
+            if selection.measures is None:
+                measures = (*measures, *(name for name in known if name in also))
             if official is None:
-                return self._sums(table, selection, measures).to_pandas()
+                return sums(table, selection, measures).to_pandas()
             by_build = replace(selection, by=tuple(dict.fromkeys((*selection.by, *OFFICIAL_COLUMNS))))
-            rows = self._sums(table, by_build, measures)
+            rows = sums(table, by_build, measures)
         return summed_again(only_official(rows, official, self.products), sum_schema(selection, measures)).to_pandas()
 
     def load_delays(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
@@ -211,8 +209,8 @@ class Dataset:
             f"SELECT {keys}, sum(usage_hours) AS usage_hours FROM data "
             f"WHERE {all_of(conditions_of(selection, 'submission_hour'))} GROUP BY {keys} ORDER BY {keys}"
         )
-        with self._lock:
-            return self._rows(contract.REPORTING_DELAYS, query, arrow_schema(DELAY_COLUMNS)).to_pandas()
+        with self._handles.lock:
+            return self._handles.rows(contract.REPORTING_DELAYS, query, arrow_schema(DELAY_COLUMNS)).to_pandas()
 
     def load_rejected(self, since: Time = None, until: Time = None) -> "pd.DataFrame":
         """The rejected pings in windows of [since, until): columns `document_type`, `reason`, `count`."""
@@ -221,8 +219,8 @@ class Dataset:
             f"SELECT document_type, reason, sum(count) AS count FROM data WHERE {all_of(conditions_of(selection))} "
             "GROUP BY document_type, reason ORDER BY document_type, reason"
         )
-        with self._lock:
-            return self._rows(
+        with self._handles.lock:
+            return self._handles.rows(
                 contract.REJECTED_PINGS, query, arrow_schema(("document_type", "reason", "count"))
             ).to_pandas()
 
@@ -237,12 +235,12 @@ class Dataset:
         selection.check_dimensions(contract.DIMENSION_NAMES)
         selection.check_closed_values(self.products)
         keys = ", ".join(BUILD_COLUMNS)
-        with self._lock:
-            table = self._smallest(contract.ERROR_AGGREGATES, selection.dimensions)
+        with self._handles.lock:
+            table = self._handles.smallest(contract.ERROR_AGGREGATES, selection.dimensions)
         query = (
             f"SELECT {keys}, min(window_start) AS first_window, max(window_start) AS last_window, "
             f"sum(count) AS count, sum(usage_hours) AS usage_hours{more_columns(product_columns(self.products))} "
-            f"FROM data WHERE {all_of(conditions_of(selection, lacking=self._lacking(table)))} "
+            f"FROM data WHERE {all_of(conditions_of(selection, lacking=self._handles.lacking(table)))} "
             f"GROUP BY {keys} ORDER BY {keys}"
         )
         moment = contract.arrow_type("window_start")
@@ -254,41 +252,36 @@ class Dataset:
                 *arrow_schema(("count", "usage_hours")),
             ]
         )
-        with self._lock:
-            rows = self._rows(table, query, with_products(schema))
+        with self._handles.lock:
+            rows = self._handles.rows(table, query, with_products(schema))
         self._check_products(rows)
         return rows.select(schema.names).to_pandas()
 
     def applications(self) -> set[str]:
         """The applications that have at least one ping."""
-        with self._lock:
-            table = self._smallest(contract.ERROR_AGGREGATES, ["application"])
-            handle = self._open(table)
-            version = -1 if handle is None else handle.version()
-            if self._applications[0] != version:
-                rows = self._rows(table, "SELECT DISTINCT application FROM data", arrow_schema(["application"]))
-                self._applications = version, {str(name) for name in rows["application"].to_pylist()}
-            return self._applications[1]
+        with self._handles.lock:
+            table = self._handles.smallest(contract.ERROR_AGGREGATES, ["application"])
+            return self._handles.cached(table, "applications", lambda _: self._read_applications(table)) or set()
+
+    def _read_applications(self, table: contract.Table) -> set[str]:
+        rows = self._handles.rows(table, "SELECT DISTINCT application FROM data", arrow_schema(["application"]))
+        return {str(name) for name in rows["application"].to_pylist()}
 
     def data_up_to(self) -> datetime | None:
         """The newest submission in the loaded state (UTC), from the newest commit that names one; None if none does."""
-        with self._lock:
-            table = self._open(contract.ERROR_AGGREGATES)
-            if table is None:
-                return None
-            version = table.version()
-            if self._data_up_to is None or self._data_up_to[0] != version:
-                with _said_as(f"{table_url(self.url, contract.ERROR_AGGREGATES)} cannot be read"):
-                    said = said_up_to(table)
-                self._data_up_to = (version, as_utc(contract.DATA_UP_TO, said))
-            return self._data_up_to[1]
+        return self._handles.cached(contract.ERROR_AGGREGATES, "data_up_to", self._read_data_up_to)
+
+    def _read_data_up_to(self, handle: "DeltaTable") -> datetime | None:
+        with said_as(f"{table_url(self.url, contract.ERROR_AGGREGATES)} cannot be read"):
+            said = recorded_data_up_to(handle)
+        return as_utc(contract.DATA_UP_TO, said)
 
     def files_by_day(self) -> dict[date, int]:
         """The days with pings and, for each, a number that changes when its files change; takes 20 µs per file."""
         import pyarrow as pa
 
-        with self._lock:
-            table = self._open(self._smallest(contract.ERROR_AGGREGATES, ()))
+        with self._handles.lock:
+            table = self._handles.open(self._handles.smallest(contract.ERROR_AGGREGATES, ()))
             if table is None:
                 return {}
             actions = pa.table(table.get_add_actions(flatten=True))
@@ -301,135 +294,31 @@ class Dataset:
 
     def handle(self, table: contract.Table) -> "DeltaTable | None":
         """The table as of the last refresh; None where it does not exist yet."""
-        return self._open(table)
+        return self._handles.open(table)
 
     def refresh(self) -> bool:
         """Updates all tables to their newest commits; True if any commit is new; takes milliseconds.
 
         Raises MissionControlError where the dataset, or a table that existed before, is gone or unavailable.
         """
-        with self._lock:
-            self._check_present()
-            newer = [self._is_newer(table) for table in contract.TABLES]
-            is_reopened, self._is_reopened = self._is_reopened, False
-        return is_reopened or any(newer)
-
-    def _check_present(self) -> None:
-        """Raises MissionControlError where the folder is gone, or a table that was opened has no log.
-
-        deltalake does not report this: for a log that is gone it keeps the last known commit as the newest.
-        """
-        try:
-            check_folder(self.url)
-            for table in contract.TABLES:
-                # One request, for the table that all others are summed from: each open page polls every few seconds
-                if table.name in self._known and (table is contract.ERROR_AGGREGATES or not is_remote(self.url)):
-                    self._check_log(table)
-        except MissionControlError:
-            self._tables.clear()  # A dataset that replaces it is opened anew
-            self._whole, self._data_up_to = None, None
-            raise
-
-    def _check_log(self, table: contract.Table) -> None:
-        location = table_url(self.url, table)
-        with _said_as(f"{location} cannot be read"):
-            is_there_now = is_there(self.url, table, self._options)
-        if not is_there_now:
-            self._check_not_gone(table)
-
-    def _is_newer(self, table: contract.Table) -> bool:
-        """Updates a table to its newest commit; whether that commit is new."""
-        handle = self._tables.get(table.name)
-        if handle is None:
-            return self._open(table) is not None
-        version = handle.version()
-        try:
-            handle.update_incremental()
-            show_days(table_url(self.url, table))
-        except _delta_errors():  # The table was recreated while the handle was open
-            self._tables.pop(table.name)
-            return self._open(table) is not None
-        return handle.version() != version
-
-    def _open(self, table: contract.Table) -> "DeltaTable | None":
-        """The handle of a table; None where it does not exist yet. Raises MissionControlError where it is gone."""
-        from deltalake.exceptions import TableNotFoundError
-
-        with self._lock:
-            if table.name in self._tables:
-                return self._tables[table.name]
-            location = table_url(self.url, table)
-            if not is_remote(self.url) and not has_log(location):
-                check_folder(self.url)
-                self._check_not_gone(table)
-                check_whole(self.url)
-                return None
-            with _said_as(f"{location} cannot be read"):
-                try:
-                    handle = open_table(location, self._options)
-                    check_columns(handle, location, table)
-                    self._tables[table.name] = handle
-                except TableNotFoundError as error:
-                    if "scheme" in str(error):
-                        raise
-            if table.name in self._tables:
-                self._known.add(table.name)
-            else:
-                self._check_not_gone(table)
-            return self._tables.get(table.name)
-
-    def _check_not_gone(self, table: contract.Table) -> None:
-        """Raises MissionControlError where a table without a log existed before; it must not be read as empty."""
-        if table.name in self._known:
-            location = table_url(self.url, table)
-            raise MissionControlError(f"{location} is gone: it was there before, and has no log now")
-
-    def _smallest(self, table: contract.Table, dimensions: Iterable[str]) -> contract.Table:
-        """A coarser table of this one if it has the dimensions and the sums of all rows; else this one."""
-        for coarse in contract.TABLES:
-            if coarse.of is table and set(dimensions) <= set(coarse.keys) and self._is_whole(coarse):
-                return coarse
-        return table
-
-    def _is_whole(self, table: contract.Table) -> bool:
-        """Whether a table's log states that it has all rows; reopens a table whose log was shortened meanwhile."""
-        handle = self._open(table)
-        if handle is None or handle is self._whole:
-            return handle is not None
-        try:
-            known = handle.transaction_version(WHOLE_APP)
-        except _delta_errors():
-            self._tables.pop(table.name)
-            self._is_reopened = True
-            handle = self._open(table)
-            with _said_as(f"{table_url(self.url, table)} cannot be read"):
-                known = None if handle is None else handle.transaction_version(WHOLE_APP)
-        if known is not None:
-            self._whole = handle
-        return known is not None
-
-    def _measures_of(self, table: contract.Table) -> tuple[str, ...]:
-        """The measures that a table has; a dataset made before a measure was declared lacks it."""
-        handle = self._open(table)
-        if handle is None:
-            return contract.MEASURE_NAMES
-        columns = {field.name for field in handle.schema().fields}
-        return tuple(name for name in contract.MEASURE_NAMES if name in columns)
-
-    def _lacking(self, table: contract.Table) -> set[str]:
-        """The dimensions that a table lacks because another version made it."""
-        handle = self._open(table)
-        return set() if handle is None else set(table.keys) - {field.name for field in handle.schema().fields}
+        return self._handles.refresh()
 
     def _sums(self, table: contract.Table, selection: Selection, measures: Sequence[str]) -> "pa.Table":
         """The sums of a request. Raises MissionControlError where they would include several products."""
         schema = sum_schema(selection, measures)
         if not selection.may_mix(self.products):
-            return self._rows(table, sum_query(selection, measures, lacking=self._lacking(table)), schema)
-        query = sum_query(selection, measures, product_columns(self.products), self._lacking(table))
-        rows = self._rows(table, query, with_products(schema))
+            return self._handles.rows(
+                table, sum_query(selection, measures, lacking=self._handles.lacking(table)), schema
+            )
+        query = sum_query(selection, measures, product_columns(self.products), self._handles.lacking(table))
+        rows = self._handles.rows(table, query, with_products(schema))
         self._check_products(rows)
         return rows.select(schema.names)
+
+    def _reported_sums(self, table: contract.Table, selection: Selection, measures: Sequence[str]) -> "pa.Table":
+        """The sums of a request; a measure is null instead of 0 where no ping of the summed rows could report it."""
+        sums = self._sums(table, selection, measures)
+        return as_reported(self._handles, table, selection, self.products, sums)
 
     def _check_products(self, rows: "pa.Table") -> None:
         """Raises MissionControlError where rows with PRODUCT_COLUMNS are of several products."""
@@ -444,48 +333,25 @@ class Dataset:
         Only columns from untrusted input (MADE_UP) can have that many values. The groups are counted approximately, and
         only where a table has more than MANY_ROWS rows.
         """
-        handle = self._open(table)
+        handle = self._handles.open(table)
         made_up = [name for name in selection.by if name in MADE_UP and name not in selection.filters]
         if handle is None or not made_up or _row_count(handle, selection) <= MANY_ROWS:
             return
-        keys = [key_of(name, self._lacking(table)) for name in selection.by]
+        keys = [key_of(name, self._handles.lacking(table)) for name in selection.by]
         if selection.every:
             unit = TRUNCATIONS.get(selection.every)
             keys.append(f"cast(date_trunc('{unit or 'minute'}', window_start) AS varchar)")
         query = (
             f"SELECT approx_distinct(concat_ws(chr(31), {', '.join(keys)})) AS groups FROM data "
-            f"WHERE {all_of(conditions_of(selection, lacking=self._lacking(table)))}"
+            f"WHERE {all_of(conditions_of(selection, lacking=self._handles.lacking(table)))}"
         )
-        groups = self._run(table, query)["groups"][0].as_py() or 0
+        groups = self._handles.run(table, query)["groups"][0].as_py() or 0
         if groups > MOST_GROUPS:
             raise MissionControlError(
                 f"that would be about {groups:,} rows, and {MOST_GROUPS:,} are the most: name the {made_up[0]} wanted, "
                 "such as load(..., "
                 f"{made_up[0]}=...), or a shorter interval with since and until, or leave {made_up[0]} out of by"
             )
-
-    def _rows(self, table: contract.Table, query: str, schema: "pa.Schema") -> "pa.Table":
-        """The result of a query of a table, named `data` in it; retried once if compaction has removed files."""
-        if self._open(table) is None:
-            return schema.empty_table()
-        try:
-            result = self._run(table, query)
-        except MissionControlError:
-            self._tables.pop(table.name)
-            self._is_reopened = True
-            result = self._run(table, query)
-        return result.select(schema.names).cast(schema)
-
-    def _run(self, table: contract.Table, query: str) -> "pa.Table":
-        """The rows of a query, run by deltalake's query engine so that the summed rows are not copied to Python."""
-        import pyarrow as pa
-        from deltalake import QueryBuilder
-
-        handle = self._open(table)
-        if handle is None:
-            raise MissionControlError(f"{table_url(self.url, table)} is gone")
-        with _said_as(f"{table_url(self.url, table)} cannot be read"):
-            return pa.table(QueryBuilder(ENGINE).register("data", handle).execute(query).read_all())
 
 
 def _row_count(handle: "DeltaTable", selection: Selection) -> int:
@@ -499,32 +365,3 @@ def _row_count(handle: "DeltaTable", selection: Selection) -> int:
     first = selection.since.date() if selection.since else date.min
     last = selection.until.date() if selection.until else date.max
     return sum(count or 0 for day, count in zip(days, rows, strict=True) if first <= day <= last)
-
-
-def _delta_errors() -> tuple[type[Exception], ...]:
-    """The exceptions that deltalake raises when it cannot read."""
-    from deltalake.exceptions import DeltaError
-
-    return (DeltaError, OSError)
-
-
-@contextmanager
-def _said_as(what: str) -> Iterator[None]:
-    """Reports a failure to read in one line."""
-    try:
-        yield
-    except Exception as error:
-        # A file that disappears during a read raises a plain Exception; its subclasses are bugs in this code.
-        if not isinstance(error, _delta_errors()) and type(error) is not Exception:
-            raise
-        raise MissionControlError(f"{what}: {reason_of(error)}") from error
-
-
-@contextmanager
-def _told_by_the_system(dataset: str) -> Iterator[None]:
-    """Reports in one line why the system cannot access a path: its name is too long, or access is denied."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise MissionControlError(f"{shortened(dataset)} cannot be read: {reason}") from error

@@ -53,12 +53,15 @@ class Selection:
             applications is None or len(set(map(products.name_of, applications))) > 1
         )
 
-    def measures_among(self, known: Collection[str]) -> tuple[str, ...]:
-        """The measures to load; known: those that the data has. Raises MissionControlError for another one."""
+    def measures_among(self, known: Collection[str], usual: Collection[str] | None = None) -> tuple[str, ...]:
+        """The measures to load; known: those that the data has; usual: those for a request that names none.
+
+        Raises MissionControlError for one that is not known.
+        """
         for name in self.measures or ():
             if name not in known:
                 raise unknown_name("measure", name, known)
-        return tuple(known) if self.measures is None else self.measures
+        return tuple(known if usual is None else usual) if self.measures is None else self.measures
 
     def check_dimensions(self, known: Collection[str]) -> None:
         """Raises MissionControlError for a dimension that is not among the known ones."""

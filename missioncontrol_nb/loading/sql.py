@@ -115,7 +115,7 @@ def more_columns(columns: Mapping[str, str]) -> str:
 
 def conditions_of(selection: Selection, time_column: str = "window_start", lacking: Collection[str] = ()) -> list[str]:
     """The conditions on the rows; those on submission_date let the engine skip whole partitions."""
-    conditions = [_is_among(key_of(name, lacking), values) for name, values in selection.filters.items()]
+    conditions = [is_among(key_of(name, lacking), values) for name, values in selection.filters.items()]
     if selection.since:
         conditions.append(f"submission_date >= {_date(selection.since)}")
         conditions.append(f"{time_column} >= {_moment(selection.since)}")
@@ -137,7 +137,8 @@ def all_of(conditions: Iterable[str]) -> str:
     return " AND ".join(conditions) or "TRUE"
 
 
-def _is_among(expression: str, values: Iterable[str]) -> str:
+def is_among(expression: str, values: Iterable[str]) -> str:
+    """An expression's value is one of some texts, in SQL."""
     listed = ", ".join(_text(value) for value in values)
     return f"{expression} IN ({listed})" if listed else "FALSE"
 

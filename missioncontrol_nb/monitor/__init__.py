@@ -6,7 +6,7 @@ their usage not yet reported. The summaries make no judgement: they report only 
 zero, not whether the change is acceptable.
 """
 
-from missioncontrol_nb.monitor.detail import DetailRequest
+from missioncontrol_nb.monitor.detail import LINES, DetailRequest
 from missioncontrol_nb.monitor.monitor import Monitor
 from missioncontrol_nb.monitor.summaries import (
     OLDER,
@@ -28,6 +28,7 @@ from missioncontrol_nb.monitor.summaries import (
 )
 
 __all__ = [
+    "LINES",
     "OLDER",
     "Change",
     "ChannelSummary",

@@ -8,8 +8,8 @@ import numpy as np
 
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor.hourly_sums import of_product
-from missioncontrol_nb.monitor.hours import HOUR, hour_of
 from missioncontrol_nb.monitor.summaries import Completeness
+from missioncontrol_nb.monitor.time_units import HOUR, hour_of
 from missioncontrol_nb.statistics import completeness
 from streaming import contract
 

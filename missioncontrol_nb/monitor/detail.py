@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.arguments import Time
-from missioncontrol_nb.loading.dataset import Dataset
-from missioncontrol_nb.loading.query import EVERY
-from missioncontrol_nb.monitor.hours import HOUR, hour_of
+from missioncontrol_nb.arguments import Time, Values
+from missioncontrol_nb.loading.query import EVERY, select
 from missioncontrol_nb.monitor.segment import Segment
 from missioncontrol_nb.monitor.summaries import Line, Version
+from missioncontrol_nb.monitor.time_units import HOUR, hour_of
 from missioncontrol_nb.releases.versions import version_key
 from missioncontrol_nb.statistics import PER_HOURS, rate_interval
+from streaming import contract
 from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_LINES = 6
+LINES = ("version", "build", *contract.FINE_DIMENSIONS)  # What each line of a detail stands for
 _FIRST = datetime.min.replace(tzinfo=UTC)
 COLUMNS = (
     *("line", "window_start", "age_hours", "events", "usage_hours"),
@@ -34,7 +35,9 @@ class DetailRequest:
 
     since, until: an interval, UTC, in any form that `load` takes; by default it ends now and begins `length` before.
     every: `5min`, `1h`, `1d`. time: `since_release` shows each line from its own release on, for the length of the
-    interval. cut: the percentage of a line's complete windows, those with the highest rates, that are left out.
+    interval. line: what each line stands for: `version`, `build`, or one of contract.FINE_DIMENSIONS, such as
+    `country`, for its values with the most usage among the pings of the newest version. cut: the percentage of a
+    line's complete windows, those with the highest rates, that are left out.
     """
 
     length: timedelta = timedelta(days=7)
@@ -42,13 +45,13 @@ class DetailRequest:
     until: Time = None
     every: str = "1h"
     time: Literal["latest", "since_release"] = "latest"
-    line: Literal["version", "build"] = "version"
+    line: str = "version"
     cut: float = 0
 
     def __post_init__(self) -> None:
         arguments.choice("every", self.every, EVERY)
         arguments.choice("time", self.time, ("latest", "since_release"))
-        arguments.choice("line", self.line, ("version", "build"))
+        arguments.choice("line", self.line, LINES)
         length = arguments.instance("length", self.length, timedelta, "a timedelta above 0")
         if not length > timedelta(0):
             raise MissionControlError(f"length takes a timedelta above 0, not {self.length!r}")
@@ -82,8 +85,14 @@ def read_detail(place: Segment, measure: str, request: DetailRequest) -> Read:
     """The lines and windows of a segment for a request."""
     every = EVERY[request.every]
     since, until = _interval(request, place.now, every)
-    lines = _build_lines(place) if request.line == "build" else _version_lines(place)
-    sums = _load(place, measure, request, lines, since, until) if place.has_measure(measure) else _no_sums()
+    reported = {each.version for each in place.versions if place.why_never_reported(measure, each) is None}
+    if request.line == "build":
+        lines = _build_lines(place, reported)
+    elif request.line == "version":
+        lines = _version_lines(place, reported)
+    else:
+        lines = _dimension_lines(place, request.line) if place.newest.version in reported else ()
+    sums = _load(place, measure, request, lines, since, until) if lines else _no_sums()
     lines = tuple(line for line in lines if line.name in set(sums["line"]))
     windows = _rated(place, sums, lines, every)
     windows, left_out = _cut(windows, request.cut)
@@ -109,16 +118,17 @@ def _before(moment: datetime, length: timedelta) -> datetime:
     return moment - length if length < moment - _FIRST else _FIRST
 
 
-def _version_lines(place: Segment) -> tuple[Line, ...]:
+def _version_lines(place: Segment, reported: set[str]) -> tuple[Line, ...]:
     return tuple(
         Line(each.version, each.version, rank, each.released, each.not_listed_on)
         for rank, each in enumerate(place.versions)
+        if each.version in reported
     )
 
 
-def _build_lines(place: Segment) -> tuple[Line, ...]:
-    """The newest builds of the newest versions, by version and build id."""
-    versions = {version.version: version for version in place.versions}
+def _build_lines(place: Segment, reported: set[str]) -> tuple[Line, ...]:
+    """The newest builds of the newest versions that report the measure, by version and build id."""
+    versions = {version.version: version for version in place.versions if version.version in reported}
     builds = place.sums.dataset.versions(
         application=place.product.platform(place.os_name).application,
         channel=place.channel,
@@ -138,6 +148,20 @@ def _build_lines(place: Segment) -> tuple[Line, ...]:
         _build_line(versions[version], build_id, rank, first)
         for rank, (version, build_id, first) in enumerate(list(once.values())[:MOST_LINES])
     )
+
+
+def _dimension_lines(place: Segment, dimension: str) -> tuple[Line, ...]:
+    """The values of a dimension with the most usage since release among the pings of the newest version."""
+    filters = _filters(place) | {"display_version": place.newest.version}
+    selection = select(place.newest.released, None, filters, by=[dimension], measures=[])
+    usage = place.sums.dataset.load_counted(selection, place.sums.official)
+    most = usage.sort_values(["usage_hours", dimension], ascending=[False, True])[dimension].head(MOST_LINES)
+    return tuple(Line(value, value, rank, place.newest.released) for rank, value in enumerate(map(str, most)))
+
+
+def _filters(place: Segment) -> dict[str, Values]:
+    application = place.product.platform(place.os_name).application
+    return {"application": application, "channel": place.channel, "os_name": place.os_name}
 
 
 def _build_line(version: Version, build_id: str, rank: int, first: datetime) -> Line:
@@ -175,7 +199,7 @@ def _load(
 
 
 def _no_sums() -> "pd.DataFrame":
-    """The result of `_load` for a measure that is not measured: no rows, instead of windows with zeros."""
+    """The result of `_load` for a measure that no version reports: no rows, instead of windows with zeros."""
     import pandas as pd
 
     moments = pd.DatetimeIndex([], tz="UTC").as_unit("us")
@@ -186,20 +210,12 @@ def _no_sums() -> "pd.DataFrame":
 def _load_lines(
     place: Segment, measure: str, request: DetailRequest, lines: tuple[Line, ...], since: datetime, until: datetime
 ) -> "pd.DataFrame":
-    dataset: Dataset = place.sums.dataset
-    name = "build_id" if request.line == "build" else "display_version"
-    sums = dataset.load(
-        since,
-        until,
-        measures=[measure],
-        by=[name],
-        every=request.every,
-        official=place.sums.official,
-        application=place.product.platform(place.os_name).application,
-        channel=place.channel,
-        os_name=place.os_name,
-        **{name: [line.name for line in lines]},
-    )
+    name = {"version": "display_version", "build": "build_id"}.get(request.line, request.line)
+    filters = _filters(place) | {name: [line.name for line in lines]}
+    if name in contract.FINE_DIMENSIONS:
+        filters["display_version"] = place.newest.version
+    selection = select(since, until, filters, by=[name], measures=[measure], every=request.every)
+    sums = place.sums.dataset.load_counted(selection, place.sums.official)
     sums = sums[sums[measure].notna()].astype({measure: int})  # Other rows are from before the measure was declared
     return sums.rename(columns={name: "line", measure: "events"})[["line", "window_start", "events", "usage_hours"]]
 

@@ -1,18 +1,33 @@
 """The sums of a whole dataset by hour, cached in memory and kept up to date, as the basis of summaries."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from missioncontrol_nb.loading.dataset import Dataset
-from missioncontrol_nb.monitor.hours import DAY, hour_of
+from missioncontrol_nb.loading.query import select
 from missioncontrol_nb.monitor.summaries import Rate, Version
+from missioncontrol_nb.monitor.time_units import DAY, HOUR, hour_of
+from missioncontrol_nb.monitor.version_hours import (
+    DAY_SECONDS,
+    Floats,
+    Key,
+    Seconds,
+    VersionHours,
+    added_up,
+    joined,
+    seconds_of,
+    split_by_day,
+)
 from missioncontrol_nb.monitor.versions_in_use import (
     CalendarWithUnlisted,
     FirstHours,
     first_hours,
+    is_unlisted,
     release_moment,
     rows_of_official,
     rows_of_unlisted,
@@ -54,15 +69,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Day:
-    """A day's sums by hour, channel, system and display version.
+    """A day's sums by hour.
 
-    listed: sums of versions in the calendar, of the builds that count. unlisted: sums of versions that the calendar
-    lacks, of all builds. usage: `usage_hours` of all rows, by `channel` and `window_start`.
+    hours: by channel, system and version, of the builds that count. unlisted: the rows of versions that the calendar
+    lacks, of all builds. usage: `usage_hours` of all rows, by `channel` and `window_start`. columns: those of the sums.
     """
 
-    listed: "pd.DataFrame"
+    hours: Mapping[Key, VersionHours]
     unlisted: "pd.DataFrame"
     usage: "pd.DataFrame"
+    columns: tuple[str, ...]
 
 
 class HourlySums:
@@ -72,7 +88,7 @@ class HourlySums:
     left out. is_official: only builds that the calendar knows as official, and all builds of versions that the calendar
     lacks but that are used (see `unlisted`). official: the calendar that decides which builds count; None: all count.
     measures: those that the dataset has; a dataset made before a measure was declared lacks it. Two months of a busy
-    fleet are 110,000 rows, 15 MB.
+    fleet are 110,000 hours, 18 MB.
     """
 
     KEYS = ("application", "channel", "os_name", "display_version")
@@ -82,11 +98,13 @@ class HourlySums:
     ) -> None:
         self.dataset, self.calendar, self.is_official, self.product = dataset, calendar, is_official, product
         self.measures: tuple[str, ...] = contract.MEASURE_NAMES
-        self._files: Mapping[date, int] = {}
-        self._days: dict[date, Day] = {}
-        self._unlisted: FirstHours = {}
         self.official: Calendar | None = calendar if is_official else None
-        self._by_platform: dict[str, dict[str, pd.DataFrame]] = {}
+        self._files: Mapping[date, int] = {}
+        self._days: dict[date, Day] = {}  # In the order of time
+        self._unlisted: FirstHours = {}
+        self._hours: dict[Key, VersionHours] = {}
+        self._by_platform: dict[str, dict[str, list[str]]] = {}  # The versions of each channel and system
+        self._ends: tuple[datetime, datetime] | None = None  # The first and the newest hour
         self._versions: dict[tuple[str, date], tuple[Version, ...]] = {}
         self._part_of_hour = lru_cache(256)(self._load_part_of_hour)
 
@@ -97,48 +115,65 @@ class HourlySums:
         gone = set(self._days) - set(files)
         if not stale and not gone:
             return
+        changed = [self._days.pop(day) for day in (*stale, *gone) if day in self._days]
         for first, last in _runs(stale):
-            self._read(first, last)
-        for day in gone:
-            del self._days[day]
+            changed += self._read(first, last)
         self._files = files
+        for day in changed:
+            for key in day.hours:
+                self._hours.pop(key, None)
         self._arrange()
 
-    def _read(self, first: date, last: date) -> None:
+    def _read(self, first: date, last: date) -> list[Day]:
         sums = self._load(first, last)
+        columns = tuple(name for name in contract.COUNTS if name in sums)
         is_unlisted = rows_of_unlisted(sums, self.calendar)
-        counts = ~is_unlisted & rows_of_official(sums, self.calendar) if self.is_official else ~is_unlisted
-        listed, unlisted = _of_all_builds(sums[counts]), _of_all_builds(sums[is_unlisted])
-        usage = sums.groupby(["channel", "window_start"], as_index=False)["usage_hours"].sum()
-        for day in (first + number * DAY for number in range((last - first).days + 1)):
-            self._days[day] = Day(*(_of_day(part, day) for part in (listed, unlisted, usage)))
+        counts = is_unlisted | rows_of_official(sums, self.calendar) if self.is_official else slice(None)
+        hours = split_by_day(_of_all_builds(sums[counts], columns), columns)
+        unlisted = sums.loc[is_unlisted, ["window_start", "channel", "display_version", "usage_hours"]]
+        usage = sums.groupby(["window_start", "channel"], as_index=False)["usage_hours"].sum()
+        days = [first + number * DAY for number in range((last - first).days + 1)]
+        read = [
+            Day(hours.get(day, {}), of_unlisted, of_all, columns)
+            for day, of_unlisted, of_all in zip(days, _by_day(unlisted, days), _by_day(usage, days), strict=True)
+        ]
+        self._days = dict(sorted((self._days | dict(zip(days, read, strict=True))).items()))
+        return read
 
     def _load(self, first: date, last: date) -> "pd.DataFrame":
         until = datetime.combine(last, time()) + DAY
-        by = (*self.KEYS, "build_id")
-        sums = self.dataset.load(first, until, by=by, every="1h", application=self.product.applications)
+        by, filters = (*self.KEYS, "build_id"), {"application": self.product.applications}
+        sums = self.dataset.load_counted(select(first, until, filters, by=by, every="1h"))
         return of_product(sums, self.product)
 
     def _arrange(self) -> None:
         import pandas as pd
 
-        self._by_platform, self._versions, self._unlisted = {}, {}, {}
+        self._by_platform, self._versions, self._unlisted, self._ends = {}, {}, {}, None
         if not self._days:
             return
-        days = [self._days[day] for day in sorted(self._days)]
+        days = self._days.values()
         unlisted = pd.concat([day.unlisted for day in days], ignore_index=True)
         self._unlisted = first_hours(unlisted, pd.concat([day.usage for day in days]))
         if self.is_official:
-            named = pd.MultiIndex.from_frame(unlisted[["channel", "display_version"]])
-            unlisted = unlisted[named.isin(list(self._unlisted))]
             self.official = CalendarWithUnlisted(
                 self.calendar.releases, self.calendar.product, frozenset(self._unlisted)
             )
-        sums = pd.concat([*(day.listed for day in days), unlisted], ignore_index=True)
-        self.measures = tuple(name for name in contract.MEASURE_NAMES if name in sums)
-        for (channel, os_name), rows in sums.groupby(["channel", "os_name"], sort=True):
-            rows = rows.drop(columns=["channel", "os_name"]).astype({"display_version": "category"})
-            self._by_platform.setdefault(channel, {})[os_name] = rows
+        columns = {name for day in days for name in day.columns}
+        self.measures = tuple(name for name in contract.MEASURE_NAMES if name in columns)
+        counted = {key for key in {key for day in days for key in day.hours} if self._does_count(key)}
+        for channel, os_name, version in sorted(counted):
+            self._by_platform.setdefault(channel, {}).setdefault(os_name, []).append(version)
+        self._ends = _ends(days, counted)
+
+    def _does_count(self, key: Key) -> bool:
+        """Whether a version counts: it is in the calendar, or is used, or all builds count."""
+        channel, _, version = key
+        return (
+            not self.is_official
+            or (channel, version) in self._unlisted
+            or not is_unlisted(self.calendar, version, channel)
+        )
 
     def channels(self) -> tuple[str, ...]:
         """The channels that have at least one ping."""
@@ -148,29 +183,33 @@ class HourlySums:
         """The systems from which a channel has at least one ping."""
         return tuple(self._by_platform.get(channel, {}))
 
+    def pings_that_came(self, channel: str, os_name: str, version: str) -> frozenset[str]:
+        """The columns of contract.PING_COUNTS whose kinds of ping have come from a version on a system at any time.
+
+        A kind may have come, and is included, where rows were counted before its pings were.
+        """
+        hours = self._all_hours(channel, os_name, version)
+        return frozenset(name for name in contract.PING_COUNTS if (hours.of(name) != 0).any())
+
     def counts(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> Counts:
         """Sums of a version in [since, until); since is the start of an hour, until the start of a window."""
         last_hour = hour_of(until)
-        counts = self._sum(self.hours_of(channel, os_name, version, since, last_hour))
+        hours = self.hours_of(channel, os_name, version, since, last_hour)
+        counts = _counts_of(hours.of, self.measures)
         if until > last_hour:
             files = self._files.get(last_hour.date(), 0)
             counts = _added(counts, self._part_of_hour(files, channel, os_name, version, last_hour, until))
         return counts
 
-    def _sum(self, sums: "pd.DataFrame") -> Counts:
-        usage, counted = sums["usage_hours"], {}
-        for name in self.measures:
-            is_counted = sums[name].notna()
-            if not is_counted.all():
-                counted[name] = float(usage[is_counted].sum())
-        total = sums[list(self.measures)].sum()
-        return Counts(float(usage.sum()), {name: int(total[name]) for name in self.measures}, counted)
+    def hours_of(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> VersionHours:
+        """The hours of a version in [since, until), both the start of an hour."""
+        return self._all_hours(channel, os_name, version).between(since, until)
 
-    def hours_of(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> "pd.DataFrame":
-        """The hourly sums of a version in [since, until), both the start of an hour."""
-        rows = self._by_platform[channel][os_name]
-        starts = rows["window_start"]
-        return rows[(rows["display_version"] == version) & (starts >= since) & (starts < until)]
+    def _all_hours(self, channel: str, os_name: str, version: str) -> VersionHours:
+        key = channel, os_name, version
+        if key not in self._hours:
+            self._hours[key] = joined([day.hours[key] for day in self._days.values() if key in day.hours])
+        return self._hours[key]
 
     def _load_part_of_hour(
         self, _files: int, channel: str, os_name: str, version: str, since: datetime, until: datetime
@@ -178,26 +217,27 @@ class HourlySums:
         """Sums of a version in part of an hour; _files: part of the cache key, changes with the files of the day."""
         place = {"channel": channel, "os_name": os_name, "display_version": version}
         place["application"] = self.product.platform(os_name).application
-        return self._sum(self.dataset.load(since, until, every=None, official=self.official, **place))
+        rows = self.dataset.load_counted(select(since, until, place), self.official)
+        measures = [name for name in self.measures if name in rows]
+        return _counts_of(lambda name: rows[name].to_numpy(float), measures)
 
     def adoption(self, channel: str, os_name: str, version: str, now: datetime) -> float | None:
         """A version's share of the usage hours of the last 24 hours and the current hour; None without usage."""
-        rows = self._by_platform[channel][os_name]
-        starts = rows["window_start"]
-        recent = rows[(starts >= hour_of(now) - DAY) & (starts <= now)]
-        usage = recent["usage_hours"].sum()
-        on_version = recent["usage_hours"][recent["display_version"] == version].sum()
-        return float(on_version / usage) if usage > 0 else None
+        since, until = hour_of(now) - DAY, hour_of(now) + HOUR
+        usage = {
+            each: float(self.hours_of(channel, os_name, each, since, until).of("usage_hours").sum())
+            for each in self._by_platform[channel][os_name]
+        }
+        total = sum(usage.values())
+        return usage.get(version, 0.0) / total if total > 0 else None
 
     def first_hour(self) -> datetime | None:
         """The start of the first hour that has a ping."""
-        starts = [rows["window_start"].min() for channel in self._by_platform.values() for rows in channel.values()]
-        return min(starts).to_pydatetime() if starts else None
+        return self._ends[0] if self._ends else None
 
     def newest_hour(self) -> datetime | None:
         """The start of the newest hour that has a ping."""
-        starts = [rows["window_start"].max() for channel in self._by_platform.values() for rows in channel.values()]
-        return max(starts).to_pydatetime() if starts else None
+        return self._ends[1] if self._ends else None
 
     def versions(self, channel: str, at: datetime) -> tuple[Version, ...]:
         """The versions of a channel that were out at a moment and that have pings, highest first.
@@ -212,24 +252,21 @@ class HourlySums:
         return tuple(version for version in self._versions[key] if version.released <= at)
 
     def _find_versions(self, channel: str, at: datetime) -> list[Version]:
-        pings = self._pings_by_hour(channel, at)
         dates = {each.version: each.date for each in self.calendar.on(channel, at)}
-        moments = {name: release_moment(day, pings[name]) for name, day in dates.items() if name in pings.columns}
+        moments = {name: release_moment(day, *self._pings_by_hour(channel, name, at)) for name, day in dates.items()}
         found = [Version(name, moment) for name, moment in moments.items() if moment is not None]
         on_day = self.calendar.newest_date if self.product.calendar else None
         found += [Version(name, hour, on_day) for (where, name), hour in self._unlisted.items() if where == channel]
         return sorted(found, key=lambda version: version_key(version.version), reverse=True)
 
-    def _pings_by_hour(self, channel: str, at: datetime) -> "pd.DataFrame":
-        """The number of pings of a channel up to a moment: a row per hour, a column per version."""
-        import pandas as pd
+    def _pings_by_hour(self, channel: str, version: str, at: datetime) -> tuple[Seconds, Floats]:
+        """The hours up to a moment in which a version has pings, on any system, and how many."""
+        systems = [os_name for os_name, versions in self._by_platform[channel].items() if version in versions]
+        until = at + timedelta(microseconds=1)
+        return added_up((self._all_hours(channel, each, version).between(_EVER, until) for each in systems), "count")
 
-        parts = [rows[["window_start", "display_version", "count"]] for rows in self._by_platform[channel].values()]
-        rows = pd.concat([part.astype({"display_version": object}) for part in parts])
-        rows = rows[rows["window_start"] <= at]
-        return rows.pivot_table(
-            index="window_start", columns="display_version", values="count", aggfunc="sum", fill_value=0
-        )
+
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def of_product(rows: "pd.DataFrame", product: contract.Product) -> "pd.DataFrame":
@@ -239,15 +276,41 @@ def of_product(rows: "pd.DataFrame", product: contract.Product) -> "pd.DataFrame
     return rows[is_product].drop(columns="application")
 
 
-def _of_all_builds(sums: "pd.DataFrame") -> "pd.DataFrame":
+def _of_all_builds(sums: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":
     """Sums over all builds, from sums by build; a measure that no build counted stays missing."""
-    keys = ["window_start", "channel", "os_name", "display_version"]
-    return sums.drop(columns="build_id").groupby(keys, as_index=False).sum(min_count=1)
+    keys = ["channel", "os_name", "display_version", "window_start"]
+    return sums.groupby(keys)[list(columns)].sum(min_count=1).reset_index()
 
 
-def _of_day(sums: "pd.DataFrame", day: date) -> "pd.DataFrame":
-    starts, midnight = sums["window_start"], datetime.combine(day, time(), UTC)
-    return sums[(starts >= midnight) & (starts < midnight + DAY)]
+def _by_day(rows: "pd.DataFrame", days: Sequence[date]) -> "Iterator[pd.DataFrame]":
+    """The rows of each day; rows: by `window_start`."""
+    starts = seconds_of(rows["window_start"])
+    for day in days:
+        midnight = datetime.combine(day, time(), UTC).timestamp()
+        first, last = np.searchsorted(starts, [midnight, midnight + DAY_SECONDS])
+        yield rows.iloc[first:last]
+
+
+def _ends(days: Iterable[Day], counted: Collection[Key]) -> tuple[datetime, datetime] | None:
+    """The first and the newest hour of the versions that count; None without any."""
+    starts = [
+        end for day in days for key, hours in day.hours.items() if key in counted for end in hours.starts[[0, -1]]
+    ]
+    if not starts:
+        return None
+    return datetime.fromtimestamp(int(min(starts)), UTC), datetime.fromtimestamp(int(max(starts)), UTC)
+
+
+def _counts_of(sums: Callable[[str], Floats], measures: Sequence[str]) -> Counts:
+    """The totals of sums, which are given by column."""
+    usage, events, counted = sums("usage_hours"), {}, {}
+    for name in measures:
+        of_measure = sums(name)
+        is_missing = np.isnan(of_measure)
+        if is_missing.any():
+            counted[name] = float(usage[~is_missing].sum())
+        events[name] = int(np.nansum(of_measure))
+    return Counts(float(usage.sum()), events, counted)
 
 
 def _added(one: Counts, other: Counts) -> Counts:

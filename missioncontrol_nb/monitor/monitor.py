@@ -8,7 +8,6 @@ from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor.completeness import Arrivals
 from missioncontrol_nb.monitor.detail import DetailRequest, read_detail
 from missioncontrol_nb.monitor.hourly_sums import HourlySums
-from missioncontrol_nb.monitor.hours import HOUR
 from missioncontrol_nb.monitor.score import with_score
 from missioncontrol_nb.monitor.segment import PERIODS, Period, Segment
 from missioncontrol_nb.monitor.summaries import (
@@ -21,6 +20,7 @@ from missioncontrol_nb.monitor.summaries import (
     PlatformSummary,
     State,
 )
+from missioncontrol_nb.monitor.time_units import HOUR
 from missioncontrol_nb.releases.calendar import Calendar
 from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
 from streaming import contract
@@ -102,7 +102,8 @@ class Monitor:
         place = self._place(channel, os_name, self._now(), 2 + OLDER_VERSIONS + 1)
         if not place.versions:
             return NoRelease(channel, os_name, self.dataset.data_up_to(), self.product)
-        read = read_detail(place, measure, request or DetailRequest())
+        request = request or DetailRequest()
+        read = read_detail(place, measure, request)
         return Detail(
             channel,
             os_name,
@@ -120,6 +121,7 @@ class Monitor:
             self.dataset.data_up_to(),
             place.now,
             self.product,
+            request.line,
         )
 
     def _products(self) -> tuple[contract.Product, ...]:

@@ -28,14 +28,15 @@ def with_score(summary: ChannelSummary, places: Sequence[Segment]) -> ChannelSum
     """The summary with its score, with systems weighted by the previous version's usage at the same age.
 
     Both versions have the same weights, so that a version that reaches Windows first is not rated better or worse for
-    it. Systems are left out where either version has no usage, or has usage in which a measure was not counted yet.
+    it. Systems are left out where either version has no usage, or could not report a measure that the other one could,
+    or has usage in which a measure was not counted yet.
     Without a previous version there is no score.
     """
     newest, previous = summary.newest, summary.previous
     if previous is None:
         return summary
     used = [place for place in places if _is_used(place, newest) and _is_used(place, previous)]
-    used = [place for place in used if _is_counted(place, newest) and _is_counted(place, previous)]
+    used = [place for place in used if _is_counted(place, newest, previous)]
     if not used:
         return summary
     now, before = _strata(used, newest, previous), _strata(used, previous, previous)
@@ -53,11 +54,17 @@ def with_score(summary: ChannelSummary, places: Sequence[Segment]) -> ChannelSum
     )
 
 
-def _is_counted(place: Segment, version: Version) -> bool:
-    """Whether a system has a measure of the score, and each one was counted in all of the version's usage."""
-    counts = place.counts(version)
-    measured = [name for name in place.product.score if place.has_measure(name)]
-    return bool(measured) and all(counts.hours_of(name) == counts.usage_hours for name in measured)
+def _is_counted(place: Segment, newest: Version, previous: Version) -> bool:
+    """Whether both versions report the same measures of the score, and counted each one in all of their usage."""
+    reported = _reported(place, newest)
+    if not reported or reported != _reported(place, previous):
+        return False
+    both = place.counts(newest), place.counts(previous)
+    return all(counts.hours_of(name) == counts.usage_hours for name in reported for counts in both)
+
+
+def _reported(place: Segment, version: Version) -> list[str]:
+    return [name for name in place.product.score if place.why_not_reported(name, version) is None]
 
 
 def _is_used(place: Segment, version: Version, period: Period = "since_release") -> bool:

@@ -8,16 +8,18 @@ from typing import Literal
 
 import numpy as np
 
+from missioncontrol_nb.loading.reported import Program, why_not_reported
 from missioncontrol_nb.monitor.completeness import Arrivals
 from missioncontrol_nb.monitor.hourly_sums import Counts, HourlySums
-from missioncontrol_nb.monitor.hours import DAY, HOUR, hour_of
-from missioncontrol_nb.monitor.summaries import Change, MeasureSummary, Spark, State, Version
+from missioncontrol_nb.monitor.summaries import Change, MeasureSummary, Rate, Spark, State, Version
+from missioncontrol_nb.monitor.time_units import DAY, HOUR, hour_of
 from missioncontrol_nb.statistics import PER_HOURS, change
 from streaming import contract
 
 Period = Literal["since_release", "last_24h"]
 Steps = tuple[float | None, ...]
 LEAST_STEPS, MOST_STEPS = 8, 72  # Of the sparkline
+DECLARED_LATER = "Its pings were counted before this measure was declared."
 SPARK_EVENTS = 12  # Per step, so that chance changes its rate by a third at most
 # A change whose interval is wider than 100 percentage points and includes zero counts as too little usage.
 WIDEST_INTERVAL = 1.0
@@ -93,27 +95,47 @@ class Segment:
         counts = self.counts(self.newest)
         return counts.usage_hours > 0 or any(counts.events.values())
 
-    def has_measure(self, measure: str) -> bool:
-        """Whether pings of the system can contain a measure and the dataset has it."""
-        why_not = self.product.why_not_measured(contract.measure(measure), self.os_name)
-        return why_not is None and measure in self.sums.measures
+    def why_never_reported(self, measure: str, version: Version) -> str | None:
+        """Why no ping of a version counted a measure; None where some did, or could have."""
+        if measure not in self.sums.measures:
+            return DECLARED_LATER
+        platform = self.product.platform(self.os_name)
+        program = Program(platform.application, self.channel, self.os_name, version.version)
+        came = self.sums.pings_that_came(self.channel, self.os_name, version.version)
+        return why_not_reported(measure, program, came, contract.Products((self.product,)))
+
+    def why_not_reported(self, measure: str, version: Version, period: Period = "since_release") -> str | None:
+        """Why a measure of a comparable version is unknown in a period, which is not zero; None where it is known."""
+        why_not = self.why_never_reported(measure, version)
+        if why_not is not None:
+            return why_not
+        counts = self.counts(version, period)
+        return DECLARED_LATER if counts.usage_hours and not counts.hours_of(measure) else None
+
+    def rate(self, measure: str, version: Version, period: Period = "since_release") -> Rate | None:
+        """The rate of a comparable version; None where it is unknown."""
+        if self.why_not_reported(measure, version, period) is not None:
+            return None
+        return self.counts(version, period).rate(measure)
 
     def measure(self, measure: str, period: Period = "since_release") -> MeasureSummary:
         """The newest version's rate of a measure in a period, against the previous version's at the same age."""
+        why_not = self.why_not_reported(measure, self.newest, period)
+        if why_not is not None:
+            return MeasureSummary(measure, "not_reported", why=why_not)
         newest = self.counts(self.newest, period)
-        if not self.has_measure(measure) or (newest.usage_hours and not newest.hours_of(measure)):
-            return MeasureSummary(measure, "not_measured")
-        moved = self._change(measure, period)
-        previous = self.counts(self.previous, period).rate(measure) if self.previous else None
+        previous = self.rate(measure, self.previous, period) if self.previous else None
+        moved = self._change(measure, period) if previous else None
+        older = {each.version: self.rate(measure, each, period) for each in self.older}
         return MeasureSummary(
             measure,
-            _state(newest.hours_of(measure), moved, self.previous),
+            _state(newest.hours_of(measure), moved, previous),
             newest.rate(measure),
             previous,
             self.counts(self.newest, "last_24h").rate(measure),
             moved,
-            self._spark(measure),
-            {older.version: self.counts(older, period).rate(measure) for older in self.older},
+            self._spark(measure) if previous else None,
+            {version: rate for version, rate in older.items() if rate is not None},
         )
 
     def _change(self, measure: str, period: Period) -> Change | None:
@@ -145,11 +167,12 @@ class Segment:
         """Rates per step of a version's age; None without usage."""
         end = version.released + number * step
         hours = self.sums.hours_of(self.channel, self.os_name, version.version, version.released, end)
-        hours = hours[hours[measure].notna()]
-        place = ((hours["window_start"] - version.released) // step).to_numpy()
-        usage = np.bincount(place, hours["usage_hours"], number)
+        events = hours.of(measure)
+        is_counted = ~np.isnan(events)
+        place = ((hours.starts[is_counted] - version.released.timestamp()) // step.total_seconds()).astype(int)
+        usage = np.bincount(place, hours.of("usage_hours")[is_counted], number)
         with np.errstate(divide="ignore", invalid="ignore"):
-            rates = PER_HOURS * np.bincount(place, hours[measure], number) / usage
+            rates = PER_HOURS * np.bincount(place, events[is_counted], number) / usage
         return tuple(float(rate) if math.isfinite(rate) else None for rate in rates)
 
     def _late_steps(self, step: timedelta, number: int) -> int:
@@ -164,7 +187,7 @@ class Segment:
 PERIODS: tuple[Period, ...] = ("since_release", "last_24h")
 
 
-def _state(usage_hours: float, moved: Change | None, previous: Version | None) -> State:
+def _state(usage_hours: float, moved: Change | None, previous: Rate | None) -> State:
     if not usage_hours or (moved is None and previous is not None):
         return "too_little_usage"
     if moved is None or moved.excludes_none or moved.upper - moved.lower <= WIDEST_INTERVAL:

@@ -11,7 +11,7 @@ from streaming import contract
 if TYPE_CHECKING:
     import pandas as pd
 
-State = Literal["measured", "too_little_usage", "not_measured"]
+State = Literal["measured", "too_little_usage", "not_reported"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Spark:
 class MeasureSummary:
     """One measure on one channel and platform: the newest version against the previous one at the same age.
 
+    why: why it is not reported, a sentence; "" in any other state. Versions that could not report it have no rates.
     older: the rates of the versions before the previous one, by display version, at the same age.
     """
 
@@ -76,6 +77,7 @@ class MeasureSummary:
     change: Change | None = None
     spark: Spark | None = None
     older: Mapping[str, Rate] = field(default_factory=dict)
+    why: str = ""
 
 
 OLDER = "older"
@@ -160,8 +162,9 @@ class ChannelTable:
 class Line:
     """One line of the detail's chart.
 
-    name: a display version or a build id. rank: 0 is the newest of the channel, even if it is not shown, so that a line
-    looks the same in every interval. label: the shown name, "56.0" or "56.0, 26 Sep 19:08" for a build.
+    name: a display version, a build id or a value of a dimension. rank: 0 is the newest of the channel, even if it is
+    not shown, so that a line looks the same in every interval. label: the shown name, "56.0" or "56.0, 26 Sep 19:08"
+    for a build.
     not_listed_on: that of its Version.
     """
 
@@ -181,7 +184,8 @@ class Detail:
     `events`, `usage_hours`, `rate`, `lower`, `upper` (per 1000 usage hours, NaN without usage), `arrived` (share of
     the usage of that time that has arrived, NaN where unknown), `complete` (bool). lines: highest version first.
     since, until: the shown interval, UTC; for time "since_release" only its length matters. every: length of a window.
-    left_out: the number of windows whose rate was cut. row: the measure since release.
+    left_out: the number of windows whose rate was cut. row: the measure since release. line: what a line stands for,
+    see DetailRequest.
     """
 
     channel: str
@@ -200,6 +204,7 @@ class Detail:
     data_up_to: datetime | None
     now: datetime
     product: contract.Product = contract.FIREFOX
+    line: str = "version"
 
 
 def largest_change(platform: PlatformSummary) -> MeasureSummary | None:

@@ -6,14 +6,17 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from missioncontrol_nb.monitor.hours import DAY, HOUR
+from missioncontrol_nb.monitor.time_units import HOUR
+from missioncontrol_nb.monitor.version_hours import DAY_SECONDS, Floats, Seconds
 from missioncontrol_nb.releases.calendar import Calendar
 from streaming.pings.validation import is_version
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Mask = npt.NDArray[np.bool_]
 # A release's first pings arrive within hours after the start of its day. If they are later than this, the dataset
 # began after the release.
 FIRST_PINGS_WITHIN = timedelta(hours=36)
@@ -22,28 +25,30 @@ FIRST_PINGS_WITHIN = timedelta(hours=36)
 OUT_SHARE, LONELY_SHARE = 0.001, 0.1
 
 
-def release_moment(day: date, pings: "pd.Series") -> datetime | None:
+def release_moment(day: date, hours: Seconds, pings: Floats) -> datetime | None:
     """A version's release time: the first hour, from its release day on, with more than a few of its first day's pings.
 
     Some users run a release hours before it is offered. The result is the start of the day where the dataset does not
-    reach back to the release, and None where the version has had no ping since. pings: by hour.
+    reach back to the release, and None where the version has had no ping since. hours: starts of hours, in seconds
+    since 1970, ascending; pings: how many each one has.
     """
     midnight = datetime.combine(day, time(), UTC)
-    out = pings[(pings > 0) & (pings.index >= midnight)]
-    if not len(out):
+    is_out = (pings > 0) & (hours >= midnight.timestamp())
+    hours, pings = hours[is_out], pings[is_out]
+    if not len(hours):
         return None
-    first_hour = _first_busy_hour(out[out.index < out.index[0] + DAY])
+    is_first_day = hours < hours[0] + DAY_SECONDS
+    first_hour = _first_busy_hour(hours[is_first_day], pings[is_first_day])
     if first_hour - midnight > FIRST_PINGS_WITHIN:
         return midnight
     return first_hour
 
 
-def _first_busy_hour(pings: "pd.Series") -> datetime:
+def _first_busy_hour(hours: Seconds, pings: Floats) -> datetime:
     """The first hour with OUT_SHARE of the busiest hour's pings, LONELY_SHARE where the next hour has no pings."""
-    busiest = pings.max()
-    has_next = (pings.index + HOUR).isin(pings.index) | (pings.index == pings.index[-1])
-    least = np.where(has_next, OUT_SHARE, LONELY_SHARE) * busiest
-    return pings[pings >= least].index[0].to_pydatetime()
+    has_next = np.isin(hours + HOUR.seconds, hours) | (hours == hours[-1])
+    least = np.where(has_next, OUT_SHARE, LONELY_SHARE) * pings.max()
+    return datetime.fromtimestamp(int(hours[pings >= least][0]), UTC)
 
 
 LEAST_SHARE = 0.01  # Of the channel's usage hours; a version counts from the first hour with it
@@ -70,22 +75,28 @@ def is_unlisted(calendar: Calendar, version: str, channel: str) -> bool:
     return is_version(version) and not calendar.has(version, channel)
 
 
-def rows_of_unlisted(sums: "pd.DataFrame", calendar: Calendar) -> "pd.Series":
+def rows_of_unlisted(sums: "pd.DataFrame", calendar: Calendar) -> Mask:
     """Which rows of sums by channel and display version are of versions that the calendar lacks."""
     return _rows_where(sums, ("channel", "display_version"), lambda each: is_unlisted(calendar, each[1], each[0]))
 
 
-def rows_of_official(sums: "pd.DataFrame", calendar: Calendar) -> "pd.Series":
+def rows_of_official(sums: "pd.DataFrame", calendar: Calendar) -> Mask:
     """Which rows of sums by build are of builds that the calendar knows as official."""
     keys = ("display_version", "channel", "build_id")
     return _rows_where(sums, keys, lambda each: calendar.is_official(*each))
 
 
-def _rows_where(sums: "pd.DataFrame", keys: Sequence[str], holds: Callable[[tuple[str, ...]], bool]) -> "pd.Series":
+def _rows_where(sums: "pd.DataFrame", keys: Sequence[str], holds: Callable[[tuple[str, ...]], bool]) -> Mask:
     """Which rows have keys for which `holds` is true; it is called once per combination of keys."""
-    found = sums[list(keys)].drop_duplicates()
-    answers = found.assign(holds=[holds(each) for each in found.itertuples(index=False, name=None)])
-    return sums[list(keys)].merge(answers, how="left", on=list(keys)).set_axis(sums.index)["holds"].astype(bool)
+    import pandas as pd
+
+    codes = np.zeros(len(sums), np.int64)
+    for key in keys:
+        of_key, labels = pd.factorize(sums[key])
+        codes = codes * len(labels) + of_key
+    _, first, place = np.unique(codes, return_index=True, return_inverse=True)
+    found = sums[list(keys)].iloc[first].itertuples(index=False, name=None)
+    return np.array([holds(each) for each in found], bool)[place]
 
 
 def first_hours(unlisted: "pd.DataFrame", usage: "pd.DataFrame") -> FirstHours:

@@ -18,15 +18,15 @@ from streaming import contract
 from streaming.errors import MissionControlError, require_replaceable, shortened
 from streaming.pings.validation import is_version
 
-WHAT = "the release calendar"
+CALENDAR_NAME = "the release calendar"
 # The longest time from a build to its release was 11 days (50.0, built 4 November 2016); a release candidate's first
 # build is a few days older.
-BUILT_AT_MOST = timedelta(days=14)
-CALENDAR_LATE_AT_MOST = timedelta(days=7)
-LONGEST_CYCLE = timedelta(weeks=10)
+MAX_BUILD_LEAD = timedelta(days=14)
+MAX_CALENDAR_DELAY = timedelta(days=7)
+MAX_CYCLE = timedelta(weeks=10)
 # From a merge to the first beta from it, or to the release that came with that beta, it was 17 days at most (merge on
 # 11 May 2015, 39.0b1 on the 28th).
-MERGED_WITHIN = timedelta(weeks=3)
+MAX_MERGE_DELAY = timedelta(weeks=3)
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class Calendar:
 
         For example `56.0` on beta stands for a release candidate, and `52.4.0` on esr for `52.4.0esr`.
         """
-        for name, said in (("display_version", display_version), ("channel", channel)):
-            arguments.instance(name, said, str, "text")
-        return (channel, _display(display_version, channel)) in self._meant
+        for name, value in (("display_version", display_version), ("channel", channel)):
+            arguments.instance(name, value, str, "text")
+        return (channel, _display(display_version, channel)) in self._candidates
 
     def is_official(self, display_version: str, channel: str, build_id: str) -> bool:
         """Whether a build is Mozilla's own, as far as the calendar and the build's day show.
@@ -111,18 +111,18 @@ class Calendar:
           calendar's newest day.
         - `52.4.0` on the esr channel is `52.4.0esr`.
         """
-        for name, said in (("display_version", display_version), ("channel", channel), ("build_id", build_id)):
-            arguments.instance(name, said, str, "text")
+        for name, value in (("display_version", display_version), ("channel", channel), ("build_id", build_id)):
+            arguments.instance(name, value, str, "text")
         built = _built(build_id)
         if built is None or not is_version(display_version) or channel not in self.product.channel_names:
             return False
         version = _display(display_version, channel)
-        candidates = self._meant.get((channel, version), [])
-        in_time = any(release.date - BUILT_AT_MOST <= built <= self._last_build(release) for release in candidates)
+        candidates = self._candidates.get((channel, version), [])
+        in_time = any(release.date - MAX_BUILD_LEAD <= built <= self._last_build(release) for release in candidates)
         return in_time or self._is_about_to_be_listed(version, channel, built)
 
     @cached_property
-    def _meant(self) -> dict[tuple[str, str], list[Release]]:
+    def _candidates(self) -> dict[tuple[str, str], list[Release]]:
         """By (channel, display version): the releases that such a build can belong to."""
         meant: dict[tuple[str, str], list[Release]] = {}
         for release in self.releases:
@@ -141,7 +141,7 @@ class Calendar:
             return release.date
         major, rest = release.version.split(".", 1)
         successor = self._dates.get((release.channel, f"{int(major) + 1}.{rest}"))
-        return successor + CALENDAR_LATE_AT_MOST if successor else release.date + LONGEST_CYCLE
+        return successor + MAX_CALENDAR_DELAY if successor else release.date + MAX_CYCLE
 
     def _is_about_to_be_listed(self, version: str, channel: str, built: date) -> bool:
         newest = self.newest(channel)
@@ -150,7 +150,7 @@ class Calendar:
         is_next = (
             version_key(version) > version_key(newest.version) and major_of(version) <= major_of(newest.version) + 1
         )
-        return is_next and newest.date <= built <= self.newest_date + CALENDAR_LATE_AT_MOST
+        return is_next and newest.date <= built <= self.newest_date + MAX_CALENDAR_DELAY
 
     def _suits(self, version: str, channel: str) -> bool:
         """Whether a version has a form that its channel gets, such as 56.0b3 on beta."""
@@ -176,7 +176,7 @@ class Calendar:
         """
         rows = [[release.version, release.channel, release.date.isoformat()] for release in self.releases]
         lines = ",\n".join(json.dumps(row) for row in rows)
-        _write_whole(Path(arguments.place("path", path)), f'{{"releases": [\n{lines}\n]}}\n')
+        _write_atomically(Path(arguments.place("path", path)), f'{{"releases": [\n{lines}\n]}}\n')
 
 
 def _day(at: Time) -> date:
@@ -202,31 +202,31 @@ def require_writable(path: str | Path) -> None:
     Call it before work that ends with saving a calendar. It does not detect a disk that becomes full later.
     """
     target = Path(arguments.place("path", path))
-    with _said_of(target):
+    with _translate_os_errors(target):
         require_replaceable(target)
         there = next(folder for folder in target.absolute().parents if folder.exists())
         with TemporaryFile(dir=there):
             pass
 
 
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # A name of 255 bytes has no room for a suffix
-    with _said_of(path):
+def _write_atomically(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # A name of 255 bytes has no room for a suffix
+    with _translate_os_errors(path):
         require_replaceable(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(text)
-            beside.replace(path)
+            unfinished.write_text(text)
+            unfinished.replace(path)
         finally:
             with suppress(OSError):
-                beside.unlink(missing_ok=True)
+                unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
-def _said_of(path: Path) -> Iterator[None]:
+def _translate_os_errors(path: Path) -> Iterator[None]:
     """Reports a failure to write in one sentence."""
     try:
         yield
     except OSError as error:
         shown = shortened(str(path))
-        raise MissionControlError(f"{WHAT} cannot be written to {shown}: {error.strerror}") from error
+        raise MissionControlError(f"{CALENDAR_NAME} cannot be written to {shown}: {error.strerror}") from error

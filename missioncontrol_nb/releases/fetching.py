@@ -13,9 +13,9 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from streaming.errors import MissionControlError
 
-MOST_BYTES = 20 << 20  # For all documents of a budget; product-details are 0.1 MB
-MOST_SECONDS = 60.0
-ANSWER_SECONDS = 15  # Timeout until a server sends something
+MAX_BYTES = 20 << 20  # For all documents of a budget; product-details are 0.1 MB
+MAX_SECONDS = 60.0
+RESPONSE_TIMEOUT_SECONDS = 15  # Timeout until a server sends something
 _BLOCK_BYTES = 1 << 16
 
 
@@ -23,8 +23,8 @@ _BLOCK_BYTES = 1 << 16
 class Budget:
     """The remaining bytes and the deadline, shared by all documents that belong together."""
 
-    bytes_left: int = MOST_BYTES
-    ends: float = field(default_factory=lambda: monotonic() + MOST_SECONDS)
+    bytes_left: int = MAX_BYTES
+    ends: float = field(default_factory=lambda: monotonic() + MAX_SECONDS)
 
     def read(self, stream: IO[bytes], named: str) -> bytes:
         """All of a stream. Raises MissionControlError where it is too large or too slow."""
@@ -34,7 +34,7 @@ class Budget:
             blocks.append(block)
             self.bytes_left -= len(block)
             if self.bytes_left < 0:
-                raise MissionControlError(f"{named} is too large: more than {MOST_BYTES >> 20} MB were sent")
+                raise MissionControlError(f"{named} is too large: more than {MAX_BYTES >> 20} MB were sent")
             if monotonic() > self.ends:
                 raise _too_slow(named)
         return b"".join(blocks)
@@ -96,7 +96,7 @@ def _fetch(url: str, named: str, budget: Budget) -> bytes:
 
     def fetch() -> None:
         try:
-            with build_opener(_SameHost).open(url, timeout=ANSWER_SECONDS) as reply:
+            with build_opener(_SameHost).open(url, timeout=RESPONSE_TIMEOUT_SECONDS) as reply:
                 outcome.append(budget.read(reply, named))
         except BaseException as error:
             if isinstance(error, HTTPError):
@@ -115,4 +115,4 @@ def _fetch(url: str, named: str, budget: Budget) -> bytes:
 
 
 def _too_slow(named: str) -> MissionControlError:
-    return MissionControlError(f"{named} comes too slowly: it was not there after {MOST_SECONDS:g} s")
+    return MissionControlError(f"{named} comes too slowly: it was not there after {MAX_SECONDS:g} s")

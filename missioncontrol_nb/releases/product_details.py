@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from missioncontrol_nb.releases.calendar import MERGED_WITHIN, Release
+from missioncontrol_nb.releases.calendar import MAX_MERGE_DELAY, Release
 from missioncontrol_nb.releases.versions import STAGES, major_of, version_key
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -83,9 +83,9 @@ def _check_nightly(folder: str, nightly: str, merged: date, history: Mapping[str
     beta = major_of(nightly) - (1 if major_of(nightly) > _LAST_AURORA + 1 else 2)
     near = first_betas.get(beta) or first_finals.get(beta - 1)
     before = max(first_betas.get(beta - 1, date.min), first_finals.get(newest, date.min))
-    if near and abs(merged - near) > MERGED_WITHIN:
+    if near and abs(merged - near) > MAX_MERGE_DELAY:
         when = (
-            f"within {MERGED_WITHIN.days // 7} weeks of {near}, when the first {beta}.0 beta or {beta - 1}.0 went out"
+            f"within {MAX_MERGE_DELAY.days // 7} weeks of {near}, when the first {beta}.0 beta or {beta - 1}.0 went out"
         )
     elif not near and merged <= before:  # The day of the previous merge, or of its releases
         when = f"after {before}, when the first {beta - 1}.0 beta or {newest}.0 went out"

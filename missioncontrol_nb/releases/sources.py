@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.releases.calendar import WHAT, Calendar, Release
+from missioncontrol_nb.releases.calendar import CALENDAR_NAME, Calendar, Release
 from missioncontrol_nb.releases.fetching import Budget, read_json
 from missioncontrol_nb.releases.product_details import (
     HISTORIES,
@@ -39,10 +39,10 @@ def load_calendar(source: str | Path | None = None) -> Calendar:
     text = arguments.place("source", source)
     budget = Budget()
     if text.endswith(".json") or _is_file(text):
-        calendar = from_documents([read_json(text, WHAT, budget)])
+        calendar = from_documents([read_json(text, CALENDAR_NAME, budget)])
     else:
         folder = text.rstrip("/") + "/"
-        documents = {name: read_json(folder + name, WHAT, budget) for name in (*HISTORIES, VERSIONS)}
+        documents = {name: read_json(folder + name, CALENDAR_NAME, budget) for name in (*HISTORIES, VERSIONS)}
         check_product_details(folder, documents)
         calendar = from_documents(documents.values())
     if not calendar.releases:
@@ -56,7 +56,7 @@ def _is_file(path: str) -> bool:
         return Path(path).is_file()
     except OSError as error:
         shown = shortened(path)
-        raise MissionControlError(f"{WHAT} {shown} cannot be read: {error.strerror}") from error
+        raise MissionControlError(f"{CALENDAR_NAME} {shown} cannot be read: {error.strerror}") from error
 
 
 def calendar_beside(dataset: str | Path) -> str | None:

@@ -82,7 +82,7 @@ OS_FACTORS: dict[str, dict[str, float]] = {
     | {
         measure.name: 0.0
         for measure in contract.MEASURES
-        if contract.FIREFOX.why_not_measured(measure, "Android") is not None
+        if contract.FIREFOX.why_not_reported(measure, "Android") is not None
     },
 }
 CHANNEL_FACTORS = {"release": 1.0, "beta": 1.7, "nightly": 2.2, "esr": 0.55}

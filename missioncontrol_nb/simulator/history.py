@@ -165,9 +165,18 @@ def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) ->
     rows["startup_crashes"] = rng.binomial(rows["main_crashes"], expected.startup_share[build, window])
     for measure in PING_MEASURES:
         rows[measure] = _events(rng, rows["usage_hours"] * expected.rates(measure)[build, window], EVENT_DISPERSION)
-    rows["count"] = pings + _crash_pings(rows)
+    rows |= _ping_counts(pings, expected.builds, rows)
     rows = {name: values[rows["count"] > 0] for name, values in rows.items()}
     return rows | _people(rng, expected.builds, rows) | _time(expected, rows["window"])
+
+
+def _ping_counts(pings: Array, builds: Sequence[Build], rows: Columns) -> Columns:
+    """The number of pings, of all kinds and of each kind that reports measures. pings: those that report usage."""
+    crash_pings = _crash_pings(rows)
+    counts: Columns = {name: np.zeros_like(pings) for name in contract.PING_COUNTS}
+    counts |= {"count": pings + crash_pings, contract.count_of_pings("telemetry/crash"): crash_pings}
+    is_android = np.array([build.os_name == "Android" for build in builds])[rows["build"]]
+    return counts | {contract.count_of_pings("telemetry/main"): np.where(is_android, 0, pings)}
 
 
 def _crash_pings(rows: Columns) -> Array:
@@ -273,7 +282,7 @@ def _experiment_table(rng: np.random.Generator, expected: Expected, rows: Column
         is_on &= experiment.is_running(expected.starts, expected.fleet.weeks)[rows["window"]]
         among = {name: values[is_on] for name, values in rows.items()}
         for branch in experiment.branches:
-            drawn = _enrolled(rng, among, experiment.share / len(experiment.branches))
+            drawn = _enrolled(rng, expected.builds, among, experiment.share / len(experiment.branches))
             number = len(drawn["count"])
             columns = {name: drawn[name] for name in (*contract.WINDOW_COLUMNS, *contract.COUNTS)}
             columns |= {"country": _labelled(_LABELS["country"], drawn["country"])}
@@ -283,7 +292,7 @@ def _experiment_table(rng: np.random.Generator, expected: Expected, rows: Column
     return pa.concat_tables(tables)
 
 
-def _enrolled(rng: np.random.Generator, rows: Columns, share: float) -> Columns:
+def _enrolled(rng: np.random.Generator, builds: Sequence[Build], rows: Columns, share: float) -> Columns:
     """The sums of a random share of each row's pings."""
     drawn = dict(rows)
     for measure in contract.MEASURE_NAMES:
@@ -293,7 +302,7 @@ def _enrolled(rng: np.random.Generator, rows: Columns, share: float) -> Columns:
     is_there = pings + _crash_pings(drawn) > 0
     seconds = rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600)
     drawn["usage_hours"] = np.minimum(np.round(seconds) / 3600, rows["usage_hours"])
-    drawn["count"] = pings + _crash_pings(drawn)
+    drawn |= _ping_counts(pings, builds, drawn)
     return {name: values[is_there] for name, values in drawn.items()}
 
 

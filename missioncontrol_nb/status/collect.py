@@ -12,10 +12,11 @@ from missioncontrol_nb.loading.dataset import Dataset
 from streaming import contract
 from streaming.dataset.opening import last_write, no_dataset
 from streaming.errors import MissionControlError
-from streaming.job.progress import Position, position_of
-from streaming.sources.kafka.topic import Away, Topic
-from streaming.storage.failures import reason_of
+from streaming.job.progress import CheckpointProgress, progress_of
+from streaming.sources.kafka.outages import BrokersUnavailable
+from streaming.sources.kafka.topic import Topic
 from streaming.storage.locations import dataset_url, is_remote, normal_url, table_url
+from streaming.storage.store_errors import reason_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ class TableState:
     spare_files: int
 
     @property
-    def is_upkeep_due(self) -> bool:
+    def is_maintenance_due(self) -> bool:
         """Whether the table has too many spare files."""
         return self.spare_files > SPARE_FILES
 
@@ -123,9 +124,9 @@ class Status:
         return max((table.last_write for table in self.tables), default=None)
 
     @property
-    def is_upkeep_due(self) -> bool:
+    def is_maintenance_due(self) -> bool:
         """Whether any table has too many spare files."""
-        return any(table.is_upkeep_due for table in self.tables)
+        return any(table.is_maintenance_due for table in self.tables)
 
 
 @dataclass
@@ -154,7 +155,7 @@ class Collector:
             raise no_dataset(self.dataset)
         at = at or datetime.now(UTC)
         data_up_to = self._opened.data_up_to()
-        position = self._position()
+        progress = self._progress()
         newest = None
         if data_up_to is not None:
             newest = self._pings(_window_of(data_up_to) - contract.WINDOW, data_up_to)
@@ -164,38 +165,38 @@ class Collector:
             at,
             self.stale_after_seconds,
             data_up_to,
-            position.is_running() if position else None,
-            self._lag(position) if position else None,
+            progress.is_running() if progress else None,
+            self._lag(progress) if progress else None,
             newest,
             self._pings(at - timedelta(hours=1), at),
             self._pings(at - timedelta(days=1), at),
-            tuple(_state(self.dataset, table, handle, at) for table, handle in self._handles()),
+            tuple(_table_state(self.dataset, table, handle, at) for table, handle in self._handles()),
             tuple(product.label for product in self._opened.products),
         )
 
     def _check_config(self) -> None:
         """Raises MissionControlError where settings for Kafka's client have no effect."""
-        position = self._position()
+        progress = self._progress()
         can_have_none = self.checkpoint is None and is_remote(self.dataset)
-        if self.kafka_config and (can_have_none or (position is not None and not position.is_topic)):
+        if self.kafka_config and (can_have_none or (progress is not None and not progress.is_topic)):
             raise MissionControlError(
                 "--kafka-config has no effect without the checkpoint of a job that reads a topic: leave it out, or "
                 f"name the checkpoint; got {self.checkpoint or 'none'}"
             )
 
-    def _position(self) -> Position | None:
-        """The job's position. Raises MissionControlError if the named checkpoint is missing or of another dataset."""
+    def _progress(self) -> CheckpointProgress | None:
+        """The job's progress. Raises MissionControlError if the named checkpoint is missing or of another dataset."""
         if self.checkpoint is None:
-            return None if is_remote(self.dataset) else position_of(Path(self.dataset, "_checkpoint"))
-        position = position_of(Path(normal_url(self.checkpoint)))
-        if position is None:
+            return None if is_remote(self.dataset) else progress_of(Path(self.dataset, "_checkpoint"))
+        progress = progress_of(Path(normal_url(self.checkpoint)))
+        if progress is None:
             raise MissionControlError(f"there is no checkpoint in {self.checkpoint!r}")
-        if position.dataset != self.dataset:
+        if progress.dataset != self.dataset:
             raise MissionControlError(
                 f"expected the checkpoint of a job that fills {self.dataset!r}; got {self.checkpoint!r}, which is of "
-                f"{position.dataset!r}"
+                f"{progress.dataset!r}"
             )
-        return position
+        return progress
 
     def _handles(self) -> "list[tuple[contract.Table, DeltaTable]]":
         handles = [(table, self._opened.handle(table)) for table in contract.TABLES]
@@ -208,43 +209,49 @@ class Collector:
         rejected = self._opened.load_rejected(first, until)
         return Pings(first, until, int(accepted["count"].sum()), _by_reason(rejected))
 
-    def _lag(self, position: Position) -> Lag:
-        if position.is_topic:
-            return self._topic_lag(position)
-        if is_remote(position.source):
-            return Lag(position.source, unknown="the files of an object store are not listed for this")
+    def _lag(self, progress: CheckpointProgress) -> Lag:
+        if progress.is_topic:
+            return self._topic_lag(progress)
+        if is_remote(progress.source):
+            return Lag(progress.source, unknown="the files of an object store are not listed for this")
         from streaming.sources.files.listing import list_files
 
-        if position.finished != self._counted[0]:
-            self._counted = (position.finished, position.counted_files())
-        waiting = sum(not file.is_among(self._counted[1]) for file in list_files(position.source))
-        return Lag(position.source, files=waiting)
+        if progress.finished != self._counted[0]:
+            self._counted = (progress.finished, progress.counted_files())
+        waiting = sum(not file.is_among(self._counted[1]) for file in list_files(progress.source))
+        return Lag(progress.source, files=waiting)
 
-    def _topic_lag(self, position: Position) -> Lag:
-        url = position.topic_url
+    def _topic_lag(self, progress: CheckpointProgress) -> Lag:
+        url = progress.topic_url
         if url is None:
-            return Lag(position.source, unknown="the job has not run since it notes where its brokers are")
+            return Lag(progress.source, unknown="the job has not run since it notes where its brokers are")
         topic = self._topics.setdefault(url, Topic.of(url, self.kafka_config))
         try:
-            topic_id, ends = topic.ends()
-            firsts = topic.firsts([*ends])
-        except Away as away:
-            return Lag(url, unknown=f"no broker answers at {topic.brokers}: {away}")
+            topic_id, end_offsets = topic.end_offsets()
+            first_offsets = topic.beginning_offsets([*end_offsets])
+        except BrokersUnavailable as unavailable:
+            return Lag(url, unknown=f"no broker answers at {topic.brokers}: {unavailable}")
         except MissionControlError as error:
             return Lag(url, unknown=str(error))
-        read = position.offsets()
+        read = progress.offsets()
         if read["topic"] != topic_id:
             read = {}  # the topic was recreated: all its messages are unread
-        return Lag(url, by_partition=unread(read, firsts, ends))
+        return Lag(url, by_partition=unread_messages(read, first_offsets, end_offsets))
 
 
-def unread(read: Mapping[str, Any], firsts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
+def unread_messages(
+    read: Mapping[str, Any], first_offsets: Mapping[int, int], end_offsets: Mapping[int, int]
+) -> dict[int, int]:
     """The number of messages in each partition that the topic still has and that are not counted.
 
     read: by partition, as text, the offset after the counted messages; a partition that was added since is absent.
-    firsts, ends: by partition, the offset of the first message that is still kept, and the offset after the last.
+    first_offsets, end_offsets: by partition, the offset of the first message that is still kept, and the offset after
+    the last.
     """
-    return {place: max(end - max(read.get(str(place), 0), firsts[place]), 0) for place, end in ends.items()}
+    return {
+        partition: max(end - max(read.get(str(partition), 0), first_offsets[partition]), 0)
+        for partition, end in end_offsets.items()
+    }
 
 
 def _window_of(moment: datetime) -> datetime:
@@ -258,13 +265,13 @@ def _by_reason(rejected: "pd.DataFrame") -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def _state(dataset: str, table: contract.Table, handle: "DeltaTable", at: datetime) -> TableState:
+def _table_state(dataset: str, table: contract.Table, handle: "DeltaTable", at: datetime) -> TableState:
+    from streaming.dataset.compaction import TableMaintainer
     from streaming.dataset.compaction_plan import due_spans
-    from streaming.dataset.table_maintenance import Keeper
 
     url = table_url(dataset, table)
     try:
-        files, written = Keeper(dataset, table).files_of(handle), last_write(handle, url)
+        files, written = TableMaintainer(dataset, table).files_of(handle), last_write(handle, url)
     except MissionControlError:
         raise
     except Exception as error:  # deltalake raises exceptions of any kind

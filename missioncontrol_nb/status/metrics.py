@@ -16,8 +16,8 @@ _Sample = tuple[dict[str, str], float]
 def as_metrics(status: Status) -> str:
     """All gauges, each with its help text; unknown values are left out. No sample has a timestamp."""
     return "".join(
-        _family(name, told, samples, {"dataset": status.dataset})
-        for name, told, samples in _families(status)
+        _family(name, help_text, samples, {"dataset": status.dataset})
+        for name, help_text, samples in _families(status)
         if samples
     )
 
@@ -66,8 +66,8 @@ def _families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
          _by_table(status, lambda table: table.last_write.timestamp())),
         ("job_running", "Whether a job holds the checkpoint.", running),
         ("lag_messages", "Messages of a partition that are not counted yet.",
-         [({"source": behind.source if behind else "", "partition": str(place)}, float(count))
-          for place, count in sorted(messages.items())]),
+         [({"source": behind.source if behind else "", "partition": str(partition)}, float(count))
+          for partition, count in sorted(messages.items())]),
         ("waiting_files", "Files of the source that are not counted yet.", files),
         ("pings_per_second", "Pings a second in the newest 5 to 10 minutes that have any.",
          [({}, newest.per_second)] if newest else []),
@@ -80,7 +80,7 @@ def _families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
         ("spare_files", "Files of a table that upkeep would sum up into others.",
          _by_table(status, lambda table: table.spare_files)),
         ("upkeep_due", "Whether a table has so many spare files that upkeep is due.",
-         _by_table(status, lambda table: table.is_upkeep_due)),
+         _by_table(status, lambda table: table.is_maintenance_due)),
     ]  # fmt: skip
 
 
@@ -88,8 +88,8 @@ def _by_table(status: Status, value: Callable[[TableState], float]) -> list[_Sam
     return [({"table": table.name}, float(value(table))) for table in status.tables]
 
 
-def _family(name: str, told: str, samples: Iterable[_Sample], common: Mapping[str, str]) -> str:
-    lines = [f"# HELP {_PREFIX}{name} {told}", f"# TYPE {_PREFIX}{name} gauge"]
+def _family(name: str, help_text: str, samples: Iterable[_Sample], common: Mapping[str, str]) -> str:
+    lines = [f"# HELP {_PREFIX}{name} {help_text}", f"# TYPE {_PREFIX}{name} gauge"]
     for labels, value in samples:
         inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in {**common, **labels}.items())
         lines.append(f"{_PREFIX}{name}{{{inside}}} {value!r}")

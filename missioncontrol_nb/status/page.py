@@ -3,26 +3,26 @@
 from html import escape
 from importlib.resources import files
 
-from missioncontrol_nb.status import text
+from missioncontrol_nb.status import wording
 from missioncontrol_nb.status.collect import Status
 
 RELOAD_SECONDS = 10
 
 
-def as_page(status: Status, trouble: str = "") -> str:
-    """The status as an HTML page. trouble: why there is no newer status; empty if the status is the newest."""
+def as_page(status: Status, problem: str = "") -> str:
+    """The status as an HTML page. problem: why there is no newer status; empty if the status is the newest."""
     style = files("missioncontrol_nb.status").joinpath("page.css").read_text(encoding="utf-8")
     state = "Stale" if status.is_stale else "Fresh"
     parts = [
         f"<h1>Mission Control · {escape(status.dataset)}</h1>",
         _verdict(status),
-        f'<p class="trouble" role="alert">This is not the newest: {escape(trouble)}</p>' if trouble else "",
+        f'<p class="trouble" role="alert">This is not the newest: {escape(problem)}</p>' if problem else "",
         f'<div class="cards">{_behind(status)}{_pings(status)}{_rejected(status)}</div>',
         _partitions(status),
         _reasons(status),
-        _upkeep(status),
+        _maintenance(status),
         _tables(status),
-        f"<footer>Looked up {escape(text.moment(status.looked_up, status.at))}; this page is drawn anew every "
+        f"<footer>Looked up {escape(wording.moment(status.looked_up, status.at))}; this page is drawn anew every "
         f"{RELOAD_SECONDS} s. Probes ask <code>/healthz</code>, Prometheus <code>/metrics</code>.</footer>",
     ]
     return (
@@ -35,25 +35,25 @@ def as_page(status: Status, trouble: str = "") -> str:
 
 
 def _verdict(status: Status) -> str:
-    said = [text.freshness(status), text.job(status), text.last_write(status)]
-    lines = "".join(f"<p>{escape(_begun(line))}</p>" for line in said if line)
+    sentences = [wording.freshness(status), wording.job(status), wording.last_write(status)]
+    lines = "".join(f"<p>{escape(_capitalized(line))}</p>" for line in sentences if line)
     css = "verdict stale" if status.is_stale else "verdict"
     return f'<section class="{css}" role="status"><strong>{_headline(status)}</strong>{lines}</section>'
 
 
-def _begun(sentence: str) -> str:
+def _capitalized(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
 def _headline(status: Status) -> str:
     if status.age_seconds is None:
         return "Nothing yet"
-    return f"{'Stale' if status.is_stale else 'Fresh'}: the newest ping is {text.duration(status.age_seconds)} old"
+    return f"{'Stale' if status.is_stale else 'Fresh'}: the newest ping is {wording.duration(status.age_seconds)} old"
 
 
 def _card(title: str, number: str, unit: str, *notes: str) -> str:
-    said = "".join(f"<p>{escape(note)}</p>" for note in notes)
-    return f'<section class="card"><h2>{title}</h2><b>{number} <small>{escape(unit)}</small></b>{said}</section>'
+    paragraphs = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return f'<section class="card"><h2>{title}</h2><b>{number} <small>{escape(unit)}</small></b>{paragraphs}</section>'
 
 
 def _behind(status: Status) -> str:
@@ -70,7 +70,7 @@ def _pings(status: Status) -> str:
     if status.newest is None:
         return _card("Pings", "0", "a second")
     day = f"{status.last_day.total:,} in 24 hours"
-    return _card("Pings", f"{status.newest.per_second:,.1f}", "a second", text.stretch(status.newest), day)
+    return _card("Pings", f"{status.newest.per_second:,.1f}", "a second", wording.stretch(status.newest), day)
 
 
 def _rejected(status: Status) -> str:
@@ -86,9 +86,9 @@ def _partitions(status: Status) -> str:
         return ""
     most = max(lag.values()) or 1
     rows = "".join(
-        f'<tr><td>{place}</td><td class="n">{count:,}</td>'
+        f'<tr><td>{partition}</td><td class="n">{count:,}</td>'
         f'<td class="bar">{f"<i style=width:{100 * count / most:.1f}%></i>" if count else ""}</td></tr>'
-        for place, count in sorted(lag.items())
+        for partition, count in sorted(lag.items())
     )
     head = '<tr><th>Partition</th><th class="n">Messages behind</th><th class="bar"></th></tr>'
     return f'<section class="card"><h2>Behind, by partition</h2><table>{head}{rows}</table></section>'
@@ -96,9 +96,9 @@ def _partitions(status: Status) -> str:
 
 def _reasons(status: Status) -> str:
     rows = "".join(
-        f'<tr><td>{escape(reason)}<span class="said">{escape(said)}</span></td>'
+        f'<tr><td>{escape(reason)}<span class="said">{escape(meaning)}</span></td>'
         f'<td class="n">{hour:,}</td><td class="n">{day:,}</td></tr>'
-        for reason, hour, day, said in text.reasons(status)
+        for reason, hour, day, meaning in wording.reasons(status)
     )
     if not rows:
         return ""
@@ -106,21 +106,21 @@ def _reasons(status: Status) -> str:
     return f'<section class="card"><h2>Rejected, by reason</h2><table>{head}{rows}</table></section>'
 
 
-def _upkeep(status: Status) -> str:
-    css = "card due" if status.is_upkeep_due else "card"
-    return f'<section class="{css}"><h2>Upkeep</h2><p>{escape(_begun(text.upkeep(status)))}</p></section>'
+def _maintenance(status: Status) -> str:
+    css = "card due" if status.is_maintenance_due else "card"
+    return f'<section class="{css}"><h2>Upkeep</h2><p>{escape(_capitalized(wording.maintenance(status)))}</p></section>'
 
 
 def _tables(status: Status) -> str:
     rows = "".join(
         f'<tr><td>{escape(table.name)}</td><td class="n">{table.rows:,}</td><td class="n">{table.files:,}</td>'
-        f'<td class="n wide">{table.small_files:,}</td><td class="n wide">{text.megabytes(table.bytes)}</td>'
-        f'<td class="n wide">{escape(text.moment(table.last_write, status.at))}</td></tr>'
+        f'<td class="n wide">{table.small_files:,}</td><td class="n wide">{wording.megabytes(table.bytes)}</td>'
+        f'<td class="n wide">{escape(wording.moment(table.last_write, status.at))}</td></tr>'
         for table in status.tables
     )
     head = (
         '<tr><th>Table</th><th class="n">Rows</th><th class="n">Files</th><th class="n wide">Under 1 MB</th>'
         '<th class="n wide">Size</th><th class="n wide">Last written</th></tr>'
     )
-    size = escape(text.size(status))
+    size = escape(wording.size(status))
     return f'<section class="card"><h2>Dataset</h2><p>{size}</p><table>{head}{rows}</table></section>'

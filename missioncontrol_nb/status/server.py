@@ -10,13 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import ClassVar
 
-from missioncontrol_nb.status import text
+from missioncontrol_nb.status import wording
 from missioncontrol_nb.status.collect import Collector, Status
 from missioncontrol_nb.status.metrics import CONTENT_TYPE, as_metrics
 from missioncontrol_nb.status.page import as_page
 from streaming.errors import MissionControlError
 
-LOOK_SECONDS = 5.0
+REFRESH_SECONDS = 5.0
 _CLIENT_SECONDS = 10.0  # timeout for receiving a request
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
@@ -26,24 +26,24 @@ _HEADERS = {
 }
 
 
-class Board:
+class StatusCache:
     """The newest status, and why there is no newer one; the age is computed when the status is read."""
 
     def __init__(self, collector: Collector) -> None:
         """Collects the status once. Raises MissionControlError where the dataset cannot be read."""
-        self._collector, self._trouble = collector, ""
+        self._collector, self._problem = collector, ""
         self._status = collector.collect()
 
-    def look(self) -> None:
-        """Collects the status again; the message of an error is kept as the trouble."""
+    def refresh(self) -> None:
+        """Collects the status again; the message of an error is kept as the problem."""
         try:
-            self._status, self._trouble = self._collector.collect(), ""
+            self._status, self._problem = self._collector.collect(), ""
         except Exception as error:  # the server must survive any storage error, and report it
-            self._trouble = str(error) or repr(error)
+            self._problem = str(error) or repr(error)
 
     def read(self) -> tuple[Status, str]:
-        """The status as of now, and the trouble."""
-        return replace(self._status, at=datetime.now(UTC)), self._trouble
+        """The status as of now, and the problem."""
+        return replace(self._status, at=datetime.now(UTC)), self._problem
 
 
 def serve(
@@ -52,7 +52,7 @@ def serve(
     port: int,
     stop: threading.Event,
     on_ready: Callable[[str], None],
-    look_seconds: float = LOOK_SECONDS,
+    refresh_seconds: float = REFRESH_SECONDS,
     names: Sequence[str] = (),
 ) -> None:
     """Answers requests until stop is set. Raises MissionControlError where it cannot listen on the address.
@@ -60,10 +60,10 @@ def serve(
     on_ready: called with the URL; names: host names that requests may have, besides localhost and loopback addresses.
     Without names, and on an address that is not a loopback address, requests may have any host name.
     """
-    board = Board(collector)
+    cache = StatusCache(collector)
 
     class Bound(_Handler):
-        board_: ClassVar[Board] = board
+        cache_: ClassVar[StatusCache] = cache
         names_: ClassVar[frozenset[str]] = frozenset(name.lower() for name in names)
         any_host_: ClassVar[bool] = not names and not _is_this_machine(host)
 
@@ -75,8 +75,8 @@ def serve(
         answering = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         answering.start()
         on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}/")
-        while not stop.wait(look_seconds):
-            board.look()
+        while not stop.wait(refresh_seconds):
+            cache.refresh()
         server.shutdown()
 
 
@@ -101,7 +101,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    board_: ClassVar[Board]
+    cache_: ClassVar[StatusCache]
     names_: ClassVar[frozenset[str]] = frozenset()
     any_host_: ClassVar[bool] = False
     timeout = _CLIENT_SECONDS
@@ -112,15 +112,15 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_for_us():
             self._answer(403, "text/plain; charset=utf-8", "this host is not served here; name it with --name\n")
             return
-        status, trouble = self.board_.read()
+        status, problem = self.cache_.read()
         path = self.path.partition("?")[0]
         if path == "/":
-            self._answer(200, "text/html; charset=utf-8", as_page(status, trouble))
+            self._answer(200, "text/html; charset=utf-8", as_page(status, problem))
         elif path == "/metrics":
             self._answer(200, CONTENT_TYPE, as_metrics(status))
         elif path == "/healthz":
-            said = f"{'stale' if status.is_stale else 'fresh'}: {text.freshness(status)}\n"
-            self._answer(503 if status.is_stale else 200, "text/plain; charset=utf-8", said)
+            answer = f"{'stale' if status.is_stale else 'fresh'}: {wording.freshness(status)}\n"
+            self._answer(503 if status.is_stale else 200, "text/plain; charset=utf-8", answer)
         else:
             self._answer(404, "text/plain; charset=utf-8", "there is /, /metrics and /healthz\n")
 

@@ -10,6 +10,7 @@ from streaming import contract
 from streaming.pings.classify import Ping, Rejected, classifier_of
 from streaming.pings.decode import decode_document
 from streaming.pings.envelope import Envelope
+from streaming.pings.kinds import KINDS
 from streaming.pings.kinds.kind import NO_COUNTS, Counts
 
 if TYPE_CHECKING:
@@ -19,14 +20,16 @@ _WINDOW_US = round(contract.WINDOW.total_seconds() * 1e6)
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 _DELAY_EDGES_US = tuple(hours * _HOUR_US for hours in contract.DELAY_BUCKET_EDGES_HOURS)
-# The sums of a group are one list: seconds of usage, pings, events by measure, the newest submission, bytes, and
-# seconds of usage by delay bucket. A bucket is None where no ping fell into it.
+# The sums of a group are one list: contract.COUNTS (usage in seconds, pings, events by measure, pings by kind), then
+# the newest submission, bytes, and seconds of usage by delay bucket. A bucket is None where no ping fell into it.
 _SECONDS, _PINGS, _EVENTS = 0, 1, 2
-_NEWEST = _EVENTS + len(contract.MEASURES)
+_NEWEST = len(contract.COUNTS)
 _BYTES = _NEWEST + 1
 _DELAYS = _BYTES + 1
 _NOTHING: list[Any] = [0] * _DELAYS + [None] * len(_DELAY_EDGES_US)
 _SUM_PLACES = {name: place for place, name in enumerate(contract.COUNTS)}
+# Of each kind that reports a measure, the place of the number of its pings.
+_PINGS_OF_KIND = {kind.name: place for kind in KINDS if (place := _SUM_PLACES.get(contract.count_of_pings(kind.id)))}
 
 
 def _places(names: tuple[str, ...]) -> "itemgetter[Any]":
@@ -134,13 +137,18 @@ class Counter:
         window_us = submitted_us - submitted_us % _WINDOW_US
         sums = _add(self._totals, (window_us, *dimensions, *delivery), submitted_us, counts)
         sums[_BYTES] += size
+        of_kind = _PINGS_OF_KIND.get(ping.document_type)
+        if of_kind is not None:
+            sums[of_kind] += 1
         if counts.used_at_us is not None:
             # A negative delay (the client's clock is ahead) counts as no delay.
             place = _DELAYS + bisect_left(_DELAY_EDGES_US, max(submitted_us - counts.used_at_us, 0))
             sums[place] = (sums[place] or 0) + counts.usage_seconds
         for experiment in ping.experiments:
             group = (window_us, *_experiment_dimensions(dimensions), *experiment, *delivery)
-            _add(self._experiments, group, submitted_us, counts)
+            sums = _add(self._experiments, group, submitted_us, counts)
+            if of_kind is not None:
+                sums[of_kind] += 1
 
     def _reject(self, rejected: Rejected, received_at_us: int, size: int, pings: int = 1) -> None:
         submitted_us = received_at_us if rejected.submitted_us is None else rejected.submitted_us

@@ -5,12 +5,12 @@ the earlier delivery was a duplicate too. So only the hour before a delivery dec
 and the point where counting began do not matter. `receipt` defines when a message was received.
 
 Spark sends the rows of all deliveries of an id to one task, by a bucket of the id's hash. The task looks up each id in
-the notes of earlier micro-batches, and notes when its own ids were last received, under the number of its micro-batch.
-A repeated micro-batch ignores the notes of its own number, so it decides the same for all tables.
+the ids that earlier micro-batches saw, and notes when its own ids were last received, under the number of its
+micro-batch. A repeated micro-batch ignores the ids of its own number, so it decides the same for all tables.
 
-A note takes 24 bytes. Notes are in sorted files that are memory-mapped, not read: a task searches them and holds only
-its own micro-batch in memory. Files of the same ten minutes of receipt are merged. Files are removed once no later
-delivery can need them.
+An id with its time takes 24 bytes. Ids are in sorted files that are memory-mapped, not read: a task searches them and
+holds only its own micro-batch in memory. Files of the same ten minutes of receipt are merged. Files are removed once no
+later delivery can need them.
 """
 
 import os
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 BUCKET_BITS = 4  # the first bits of a hash: one hexadecimal digit
 SLICE_SECONDS = 600
 FILES_A_SLICE = 8  # a slice with more files is merged
-SIGN = "sign.txt"
-FOLDER = "deliveries"  # in a checkpoint
-UNFINISHED_FOLDER = "deliveries.unfinished"
-OLDER_FOLDER = "documents"  # notes of versions that did not distinguish kinds of pings
+TOKEN_FILE = "sign.txt"
+SEEN_IDS_FOLDER = "deliveries"  # in a checkpoint
+UNFINISHED_SEEN_IDS_FOLDER = "deliveries.unfinished"
+OLD_SEEN_IDS_FOLDER = "documents"  # ids of versions that did not distinguish kinds of pings
 FIRST_NUMBER = 1 << 32  # of the job's micro-batch 0; lower numbers are used for reading the hour before the first one
 Ids = np.ndarray[Any, np.dtype[np.uint64]]  # two rows: the first and the second half of each hash
 Times = np.ndarray[Any, np.dtype[np.int64]]  # times of receipt, microseconds since 1970
@@ -50,60 +50,62 @@ _NEVER = -(1 << 62)
 
 
 def drop_duplicates(
-    partials: "DataFrame", number: int, folder: Path, dataset: str | None = None, room: int = 0
+    partials: "DataFrame", number: int, folder: Path, dataset: str | None = None, max_rows: int = 0
 ) -> "DataFrame":
     """Partial sums by delivery, without those of duplicates, which count as rejected pings.
 
-    number: of the micro-batch, from FIRST_NUMBER on; folder: where ids are noted, visible to all tasks. dataset, room:
-    passed to spilled: where tasks write rows that exceed what they may pass on.
+    number: of the micro-batch, from FIRST_NUMBER on; folder: where ids are noted, visible to all tasks. dataset,
+    max_rows: passed to spilled: where tasks write rows that exceed what they may pass on.
     """
     from pyspark.sql import functions
     from pyspark.sql.pandas.types import from_arrow_schema
 
     bucket = functions.substring(functions.hex("document"), 1, 1)
     schema = from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
-    drop = dropping(number, folder, leave_sign(folder), dataset, room)
+    drop = duplicate_dropper(number, folder, write_token(folder), dataset, max_rows)
     return partials.repartition(bucket).mapInArrow(drop, schema)
 
 
-def leave_sign(folder: Path) -> str:
-    """Writes a sign file that marks a folder of notes, and by which tasks check that they see the same folder."""
-    sign = str(uuid.uuid4())
+def write_token(folder: Path) -> str:
+    """Writes a random token that marks a folder of seen ids, and by which tasks check that they see the same folder."""
+    token = str(uuid.uuid4())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SIGN).write_text(sign)
-    return sign
+    (folder / TOKEN_FILE).write_text(token)
+    return token
 
 
-def dropping(
-    number: int, folder: Path, sign: str | None = None, dataset: str | None = None, room: int = 0
+def duplicate_dropper(
+    number: int, folder: Path, token: str | None = None, dataset: str | None = None, max_rows: int = 0
 ) -> "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]":
-    """The function that a task applies to its rows. sign: what the sign file must contain, as the driver wrote it."""
+    """The function that a task applies to its rows. token: what the driver wrote into the token's file."""
 
     def drop(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-        if sign is not None and not ((folder / SIGN).is_file() and (folder / SIGN).read_text() == sign):
+        if token is not None and not ((folder / TOKEN_FILE).is_file() and (folder / TOKEN_FILE).read_text() == token):
             raise MissionControlError(
                 f"a worker does not see {str(folder)!r}: with --dedupe name a --checkpoint that all workers share"
             )
-        yield from spilled(_without_duplicates(batches, number, folder), dataset, room)
+        yield from spilled(_without_duplicates(batches, number, folder), dataset, max_rows)
 
     return drop
 
 
-def forget(checkpoint: Path) -> None:
-    """Removes a checkpoint's notes, when micro-batches that leave no notes follow; removes no other files."""
-    _remove(checkpoint / UNFINISHED_FOLDER)
-    if (checkpoint / FOLDER / SIGN).is_file():
-        (checkpoint / FOLDER).rename(checkpoint / UNFINISHED_FOLDER)  # partly removed notes must not look complete
+def remove_seen_ids(checkpoint: Path) -> None:
+    """Removes a checkpoint's seen ids, when micro-batches that note none follow; removes no other files."""
+    _remove(checkpoint / UNFINISHED_SEEN_IDS_FOLDER)
+    if (checkpoint / SEEN_IDS_FOLDER / TOKEN_FILE).is_file():
+        (checkpoint / SEEN_IDS_FOLDER).rename(
+            checkpoint / UNFINISHED_SEEN_IDS_FOLDER
+        )  # partly removed ids must not look complete
         sync_folder(checkpoint)
-        _remove(checkpoint / UNFINISHED_FOLDER)
-    _remove(checkpoint / OLDER_FOLDER)
+        _remove(checkpoint / UNFINISHED_SEEN_IDS_FOLDER)
+    _remove(checkpoint / OLD_SEEN_IDS_FOLDER)
 
 
 def _remove(folder: Path) -> None:
-    if (folder / SIGN).is_file():
+    if (folder / TOKEN_FILE).is_file():
         for bucket in range(1 << BUCKET_BITS):
             shutil.rmtree(folder / str(bucket), ignore_errors=True)
-        (folder / SIGN).unlink()
+        (folder / TOKEN_FILE).unlink()
         if not any(folder.iterdir()):
             folder.rmdir()
 
@@ -121,7 +123,9 @@ def _without_duplicates(batches: "Iterable[pa.RecordBatch]", number: int, folder
         deliveries = _deliveries(pa.concat_tables(seen)) if seen else None
         repeated = pa.array([], pa.int64())
         if deliveries is not None and len(deliveries):
-            repeated = deliveries["delivery"].filter(pa.array(_note(deliveries, number, folder))).combine_chunks()
+            repeated = (
+                deliveries["delivery"].filter(pa.array(_find_duplicates(deliveries, number, folder))).combine_chunks()
+            )
         for chunk in rows.chunks():
             is_named = pc.is_valid(chunk["document"])
             is_duplicate = pc.and_(is_named, pc.is_in(chunk["delivery"], value_set=repeated))
@@ -160,7 +164,7 @@ def _as_rejected(rows: "pa.Table") -> "pa.Table":
     return pa.table(columns, schema=schema)
 
 
-def _note(deliveries: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+def _find_duplicates(deliveries: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any, np.dtype[np.bool_]]":
     """Which deliveries are duplicates; notes the last one of each id under the number, in the bucket of the id."""
     ids, times = ids_of(deliveries["document"].to_pylist()), deliveries["received"].to_numpy()
     order = np.lexsort((deliveries["delivery"].to_numpy(), times, ids[1], ids[0]))
@@ -171,10 +175,10 @@ def _note(deliveries: "pa.Table", number: int, folder: Path) -> "np.ndarray[Any,
     buckets = ids[0] >> np.uint64(64 - BUCKET_BITS)
     for bucket in np.unique(buckets):
         is_here = buckets == bucket
-        notes = Notes(folder / str(bucket), number, int(times[is_here].min()) - _HOUR_US)
+        seen_ids = SeenIds(folder / str(bucket), number, int(times[is_here].min()) - _HOUR_US)
         first, last = is_here & is_first, is_here & is_last
-        before[first] = notes.latest(ids[:, first])
-        notes.add(ids[:, last], times[last])
+        before[first] = seen_ids.last_received(ids[:, first])
+        seen_ids.add(ids[:, last], times[last])
     is_duplicate = np.empty(len(times), bool)
     is_duplicate[order] = times - before <= _HOUR_US
     return is_duplicate
@@ -186,7 +190,7 @@ def ids_of(hashes: list[bytes]) -> Ids:
 
 
 @dataclass(frozen=True)
-class _File:
+class _IdsFile:
     """Ids of the micro-batches from first to last.
 
     slice_: when the newest id was received, in tens of minutes since 1970.
@@ -198,77 +202,77 @@ class _File:
     slice_: int
 
     @classmethod
-    def at(cls, path: Path) -> "_File":
+    def at(cls, path: Path) -> "_IdsFile":
         """The file at a path."""
         slice_, first, last = map(int, path.stem.split("-"))
         return cls(path, first, last, slice_)
 
 
-class Notes:
+class SeenIds:
     """When the ids of a bucket were last received in earlier micro-batches.
 
-    number: of the current micro-batch; since_us: older notes may be removed.
+    number: of the current micro-batch; since_us: older ids may be removed.
     """
 
     def __init__(self, folder: Path, number: int, since_us: int) -> None:
         self._folder, self._number = folder, number
         make_folder(folder)
         self._files = []
-        for file in _whole_files(folder, number):
+        for file in _complete_files(folder, number):
             if (file.slice_ + 1) * _SLICE_US > since_us:
                 self._files.append(file)
             else:
                 file.path.unlink(missing_ok=True)
         self._merge()
 
-    def latest(self, ids: Ids) -> Times:
+    def last_received(self, ids: Ids) -> Times:
         """When each of some ids was last received, microseconds since 1970; long before 1970 where none is noted."""
-        latest = np.full(ids.shape[1], _NEVER)
+        last_received = np.full(ids.shape[1], _NEVER)
         for file in self._files:
             *known, times = np.load(file.path, mmap_mode="r")
-            places = _places_among(ids, known)
-            found = np.flatnonzero(places >= 0)
-            latest[found] = np.maximum(latest[found], times[places[found]].astype(np.int64))
-        return latest
+            indices = _indices_among(ids, known)
+            found = np.flatnonzero(indices >= 0)
+            last_received[found] = np.maximum(last_received[found], times[indices[found]].astype(np.int64))
+        return last_received
 
     def add(self, ids: Ids, times: Times) -> None:
         """Notes the ids of the micro-batch itself, each once."""
         if ids.shape[1]:
             newest = int(times.max()) // _SLICE_US
             self._write(
-                np.vstack([ids, times.astype(np.uint64)]), _File(self._folder, self._number, self._number, newest)
+                np.vstack([ids, times.astype(np.uint64)]), _IdsFile(self._folder, self._number, self._number, newest)
             )
 
-    def _write(self, notes: Ids, file: _File) -> _File:
+    def _write(self, rows: Ids, file: _IdsFile) -> _IdsFile:
         """Writes ids, one a column, and their times in a third row; only the last time of an id that occurs again."""
         path = self._folder / f"{file.slice_}-{file.first}-{file.last}.npy"
         unfinished = path.with_suffix(".tmp")
-        notes = notes[:, np.lexsort((notes[2], notes[1], notes[0]))]
-        is_last = np.append((notes[:2, 1:] != notes[:2, :-1]).any(axis=0), True)
+        rows = rows[:, np.lexsort((rows[2], rows[1], rows[0]))]
+        is_last = np.append((rows[:2, 1:] != rows[:2, :-1]).any(axis=0), True)
         with unfinished.open("wb") as output:
-            np.save(output, notes[:, is_last])
+            np.save(output, rows[:, is_last])
             output.flush()
             os.fsync(output.fileno())
         unfinished.replace(path)
-        sync_folder(self._folder)  # a table that relies on the notes may survive a power cut, so they must too
-        return _File(path, file.first, file.last, file.slice_)
+        sync_folder(self._folder)  # a table that relies on the ids may survive a power cut, so they must too
+        return _IdsFile(path, file.first, file.last, file.slice_)
 
     def _merge(self) -> None:
         """Merges the files of each slice with many files. All are of finished micro-batches, which are not repeated."""
         for slice_ in {file.slice_ for file in self._files}:
             files = [file for file in self._files if file.slice_ == slice_]
             if len(files) > FILES_A_SLICE:
-                notes = np.concatenate([np.load(file.path, mmap_mode="r") for file in files], axis=1)
+                rows = np.concatenate([np.load(file.path, mmap_mode="r") for file in files], axis=1)
                 first, last = min(file.first for file in files), max(file.last for file in files)
-                merged = self._write(notes, _File(self._folder, first, last, slice_))
+                merged = self._write(rows, _IdsFile(self._folder, first, last, slice_))
                 self._files = [file for file in self._files if file.slice_ != slice_] + [merged]
                 for file in files:
                     file.path.unlink(missing_ok=True)
 
 
-def _whole_files(folder: Path, before: int) -> list[_File]:
+def _complete_files(folder: Path, before: int) -> list[_IdsFile]:
     """The files of micro-batches before one, without files that were merged into another and not yet removed."""
-    files = [_File.at(path) for path in folder.glob("*.npy")]
+    files = [_IdsFile.at(path) for path in folder.glob("*.npy")]
     files = [file for file in files if file.last < before]
     return [
         file
@@ -280,17 +284,17 @@ def _whole_files(folder: Path, before: int) -> list[_File]:
     ]
 
 
-def _places_among(ids: Ids, known: Sequence[Ids]) -> "np.ndarray[Any, np.dtype[np.intp]]":
+def _indices_among(ids: Ids, known: Sequence[Ids]) -> "np.ndarray[Any, np.dtype[np.intp]]":
     """The position of each id in a sorted file; -1 where the file lacks the id."""
     highs, lows = known
-    places = np.searchsorted(highs, ids[0])
+    indices = np.searchsorted(highs, ids[0])
     found = np.full(ids.shape[1], -1)
-    candidates = np.flatnonzero(places < len(highs))
-    candidates = candidates[highs[places[candidates]] == ids[0, candidates]]
-    is_it = lows[places[candidates]] == ids[1, candidates]
-    found[candidates[is_it]] = places[candidates[is_it]]
-    for candidate in candidates[~is_it]:  # ids with the same first half: very unlikely by chance
-        first, end = places[candidate], np.searchsorted(highs, ids[0, candidate], side="right")
+    candidates = np.flatnonzero(indices < len(highs))
+    candidates = candidates[highs[indices[candidates]] == ids[0, candidates]]
+    is_match = lows[indices[candidates]] == ids[1, candidates]
+    found[candidates[is_match]] = indices[candidates[is_match]]
+    for candidate in candidates[~is_match]:  # ids with the same first half: very unlikely by chance
+        first, end = indices[candidate], np.searchsorted(highs, ids[0, candidate], side="right")
         same = np.flatnonzero(lows[first:end] == ids[1, candidate])
         if len(same):
             found[candidate] = first + same[0]

@@ -27,11 +27,11 @@ def rows_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
 
     No two of the partial sums may share a key.
     """
-    rows = share_of(table, partials)
+    rows = partials_of(table, partials)
     return _in_form(table, by_keys(table, rows) if table.of else rows)
 
 
-def share_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
+def partials_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
     """The keys and sums of the partial sums that belong to a table, or to the table whose rows it sums."""
     import pyarrow.compute as pc
 
@@ -39,16 +39,16 @@ def share_of(table: contract.Table, partials: "pa.Table") -> "pa.Table":
     return partials.select([*counted.keys, *counted.sums]).filter(pc.equal(partials["table"], counted.name))
 
 
-def summed_rows(table: contract.Table, shares: "pa.Table") -> "pa.Table":
-    """The rows of a table from results of share_of, in which several rows may share a key."""
-    return _in_form(table, by_keys(table, shares))
+def summed_rows(table: contract.Table, partials: "pa.Table") -> "pa.Table":
+    """The rows of a table from results of partials_of, in which several rows may share a key."""
+    return _in_form(table, by_keys(table, partials))
 
 
 def add_up(partials: "pa.Table") -> "pa.Table":
     """Rows of contract.partial_schema() of which no two share a key, summed from the rows of several tasks."""
     keys, sums = [*contract.PARTIAL_KEYS, "file"], [*contract.COUNTS, "bytes"]
-    asked = [*((name, "sum") for name in sums), ("newest_submission", "max")]
-    summed = partials.group_by(keys, use_threads=False).aggregate(asked)
+    aggregations = [*((name, "sum") for name in sums), ("newest_submission", "max")]
+    summed = partials.group_by(keys, use_threads=False).aggregate(aggregations)
     return summed.rename_columns([*keys, *sums, "newest_submission"])
 
 

@@ -16,7 +16,7 @@ SETTLE_MS = 5000  # a message is visible in its partition at most this long afte
 Offsets = Mapping[str, int]  # by partition, the offset of the message to read next
 
 
-class Cut(NamedTuple):
+class BatchEnd(NamedTuple):
     """The end of a micro-batch: no later message is received before received_ms, milliseconds since 1970."""
 
     received_ms: int
@@ -43,40 +43,46 @@ class Receipts:
         return newest * 1000
 
 
-def cut(begin: Offsets, since_ms: int, all_: Cut, room: int, offsets_at: Callable[[int], Offsets]) -> Cut:
-    """The end of a micro-batch of at most `room` messages, at least one, and if possible at least half of `room`.
+def find_batch_end(
+    begin: Offsets, since_ms: int, last_end: BatchEnd, max_messages: int, offsets_at: Callable[[int], Offsets]
+) -> BatchEnd:
+    """The end of a micro-batch of at most max_messages messages, at least one, and if possible at least half as many.
 
-    begin, since_ms: the end of the previous micro-batch. all_: where a micro-batch of all messages would end; it holds
-    at least one. offsets_at: by partition, the offset of the first message received at a time or later.
+    begin, since_ms: the end of the previous micro-batch. last_end: where a micro-batch of all messages would end; it
+    holds at least one. offsets_at: by partition, the offset of the first message received at a time or later.
     """
 
-    def before(received_ms: int) -> dict[str, int]:
+    def end_offsets_at(received_ms: int) -> dict[str, int]:
         found = offsets_at(received_ms)
-        return {place: min(max(found[place], begin.get(place, 0)), end) for place, end in all_.offsets.items()}
+        return {
+            partition: min(max(found[partition], begin.get(partition, 0)), end)
+            for partition, end in last_end.offsets.items()
+        }
 
-    room = max(room, 1)
-    total = _messages(begin, all_.offsets)
-    if total <= room:
-        return all_
+    max_messages = max(max_messages, 1)
+    total = _message_count(begin, last_end.offsets)
+    if total <= max_messages:
+        return last_end
     low, high = (
-        Cut(since_ms, {place: begin.get(place, 0) for place in all_.offsets}),
-        all_._replace(received_ms=max(all_.received_ms, since_ms) + 1),
+        BatchEnd(since_ms, {partition: begin.get(partition, 0) for partition in last_end.offsets}),
+        last_end._replace(received_ms=max(last_end.received_ms, since_ms) + 1),
     )
-    middle_ms = since_ms + (high.received_ms - since_ms) * room // total  # first guess: as if messages came evenly
-    while high.received_ms - low.received_ms > 1 and 2 * _messages(begin, low.offsets) < room:
+    # First guess: as if messages came evenly.
+    middle_ms = since_ms + (high.received_ms - since_ms) * max_messages // total
+    while high.received_ms - low.received_ms > 1 and 2 * _message_count(begin, low.offsets) < max_messages:
         middle_ms = min(max(middle_ms, low.received_ms + 1), high.received_ms - 1)
-        middle = Cut(middle_ms, before(middle_ms))
-        if _messages(begin, middle.offsets) <= room:
+        middle = BatchEnd(middle_ms, end_offsets_at(middle_ms))
+        if _message_count(begin, middle.offsets) <= max_messages:
             low = middle
         else:
             high = middle
         middle_ms = (low.received_ms + high.received_ms) // 2
-    if _messages(begin, low.offsets):
+    if _message_count(begin, low.offsets):
         return low
-    return Cut(low.received_ms, _first(room, low.offsets, high.offsets))
+    return BatchEnd(low.received_ms, _first_messages(max_messages, low.offsets, high.offsets))
 
 
-def settled(ends: Offsets, newest_ms: int, now_ms: int, offsets_at: Callable[[int], Offsets]) -> Cut:
+def settled(ends: Offsets, newest_ms: int, now_ms: int, offsets_at: Callable[[int], Offsets]) -> BatchEnd:
     """The end of the messages that no message received earlier can follow: those of at least SETTLE_MS ago.
 
     ends: where partitions end now; newest_ms: the greatest timestamp in them. A partition with messages from a clock
@@ -84,12 +90,12 @@ def settled(ends: Offsets, newest_ms: int, now_ms: int, offsets_at: Callable[[in
     """
     until_ms = now_ms - SETTLE_MS
     if newest_ms <= until_ms:
-        return Cut(newest_ms, dict(ends))
+        return BatchEnd(newest_ms, dict(ends))
     found = offsets_at(until_ms)
     ahead = offsets_at(now_ms + SETTLE_MS) if newest_ms >= now_ms + SETTLE_MS else ends
-    return Cut(
+    return BatchEnd(
         until_ms,
-        {place: end if ahead[place] < end else min(found[place], end) for place, end in ends.items()},
+        {partition: end if ahead[partition] < end else min(found[partition], end) for partition, end in ends.items()},
     )
 
 
@@ -99,22 +105,26 @@ def received_since(begin: Offsets, ends: Offsets, newest_ms: int, offsets_at: Ca
     while high - low > 1:
         middle = (low + high) // 2
         found = offsets_at(middle)
-        if all(min(found[place], end) <= begin.get(place, 0) for place, end in ends.items() if place in begin):
+        if all(
+            min(found[partition], end) <= begin.get(partition, 0)
+            for partition, end in ends.items()
+            if partition in begin
+        ):
             low = middle
         else:
             high = middle
     return low
 
 
-def _messages(begin: Offsets, end: Offsets) -> int:
-    return sum(offset - begin.get(place, 0) for place, offset in end.items())
+def _message_count(begin: Offsets, end: Offsets) -> int:
+    return sum(offset - begin.get(partition, 0) for partition, offset in end.items())
 
 
-def _first(room: int, begin: Offsets, end: Offsets) -> dict[str, int]:
-    """The offsets after the first `room` messages of one millisecond, taken partition by partition."""
+def _first_messages(max_messages: int, begin: Offsets, end: Offsets) -> dict[str, int]:
+    """The offsets after the first max_messages messages of one millisecond, taken partition by partition."""
     offsets = {}
-    for place in sorted(end, key=int):
-        taken = min(room, end[place] - begin[place])
-        offsets[place] = begin[place] + taken
-        room -= taken
+    for partition in sorted(end, key=int):
+        taken = min(max_messages, end[partition] - begin[partition])
+        offsets[partition] = begin[partition] + taken
+        max_messages -= taken
     return offsets

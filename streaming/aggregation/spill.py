@@ -1,9 +1,9 @@
 """Rows beyond what a task may pass on: written into the tables' folders, so that memory stays bounded.
 
-Rows that a task passes on go through Spark's JVM to the driver, at about 0.6 kB of memory a row. Beyond its room a task
-writes its rows to files itself, and passes on the data that a commit needs about each file. The driver commits these
-files with the rest of the micro-batch. Files of a task that failed, or of a micro-batch that a table has already, are
-in no commit; `missioncontrol maintain` reports how many there are.
+Rows that a task passes on go through Spark's JVM to the driver, at about 0.6 kB of memory a row. Beyond its limit
+a task writes its rows to files itself, and passes on the data that a commit needs about each file. The driver commits
+these files with the rest of the micro-batch. Files of a task that failed, or of a micro-batch that a table has already,
+are in no commit; `missioncontrol maintain` reports how many there are.
 """
 
 import json
@@ -17,25 +17,25 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from streaming import contract
-from streaming.aggregation.partial_sums import rows_of, share_of, summed_rows
+from streaming.aggregation.partial_sums import partials_of, rows_of, summed_rows
 from streaming.errors import MissionControlError
-from streaming.storage.failures import persist
 from streaming.storage.locations import is_remote, is_s3, table_url
-from streaming.storage.retry import Patience
+from streaming.storage.retry import RetryPolicy
+from streaming.storage.store_errors import call_with_retry
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake.transaction import AddAction
 
 BATCH_ROWS = 300_000  # that all tasks of a micro-batch together may pass on
-MOST_SHARES = 60  # a task may pass on at least this fraction of them; few rows even for a hundred tasks
+MAX_SHARES = 60  # a task may pass on at least this fraction of them; few rows even for a hundred tasks
 CHUNK_ROWS = 200_000  # rows that are written at once; 0.1 GB of memory
-_NOTED = ("table", "reason")  # a run reports written rows grouped by these columns
+_REPORTED_COLUMNS = ("table", "reason")  # a run reports written rows grouped by these columns
 
 
-def room_of(batch_rows: int, tasks: int) -> int:
+def rows_per_task(batch_rows: int, tasks: int) -> int:
     """How many rows each of some tasks may pass to the driver, if all together may pass batch_rows."""
-    return batch_rows // min(max(tasks, 1), MOST_SHARES)
+    return batch_rows // min(max(tasks, 1), MAX_SHARES)
 
 
 def batch_rows(options: Mapping[str, str]) -> int:
@@ -43,25 +43,25 @@ def batch_rows(options: Mapping[str, str]) -> int:
     return int(options.get("batch_rows", BATCH_ROWS))
 
 
-def spilled(batches: "Iterable[pa.RecordBatch]", dataset: str | None, room: int) -> "Iterator[pa.RecordBatch]":
-    """A task's rows of contract.partial_schema(): passed on as they are up to its room, the others written to files.
+def spilled(batches: "Iterable[pa.RecordBatch]", dataset: str | None, max_rows: int) -> "Iterator[pa.RecordBatch]":
+    """A task's rows of contract.partial_schema(): passed on as they are up to max_rows, the others written to files.
 
     For the written rows it yields rows of contract.WRITTEN_FILES and, with null keys, rows with the totals that are
     still to be noted. dataset: where files are written; None: nowhere, and all rows are passed on as they are.
     Raises MissionControlError where the dataset cannot be written.
     """
-    share, passed, is_full = _Share(), 0, False
+    unwritten, passed, is_full = _UnwrittenRows(), 0, False
     for batch in batches:
-        is_full = is_full or passed + len(batch) > room
+        is_full = is_full or passed + len(batch) > max_rows
         if dataset is None or not is_full:
             passed += len(batch)
             yield batch
             continue
-        yield from share.add(batch)
-        if share.rows >= CHUNK_ROWS:
-            yield share.write(dataset)
-    if share.rows and dataset is not None:
-        yield share.write(dataset)
+        yield from unwritten.add(batch)
+        if unwritten.rows >= CHUNK_ROWS:
+            yield unwritten.write(dataset)
+    if unwritten.rows and dataset is not None:
+        yield unwritten.write(dataset)
 
 
 class Spool:
@@ -113,13 +113,13 @@ class Spool:
             yield pa.Table.from_batches(self._held, self._schema)
 
 
-class _Share:
+class _UnwrittenRows:
     """Rows of a task that are still to be written."""
 
     def __init__(self) -> None:
-        self._start_anew()
+        self._clear()
 
-    def _start_anew(self) -> None:
+    def _clear(self) -> None:
         self.rows = 0
         self._held: dict[contract.Table, list[pa.Table]] = {table: [] for table in contract.COUNTED_TABLES}
 
@@ -132,14 +132,14 @@ class _Share:
         partials = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
         is_row = pc.is_valid(partials["submission_date"])
         yield from partials.filter(pc.invert(is_row)).to_batches()
-        noted = partials.select([*_NOTED, "count", "bytes", "newest_submission"]).filter(is_row)
-        noted = noted.group_by(list(_NOTED), use_threads=False).aggregate(
+        totals = partials.select([*_REPORTED_COLUMNS, "count", "bytes", "newest_submission"]).filter(is_row)
+        totals = totals.group_by(list(_REPORTED_COLUMNS), use_threads=False).aggregate(
             [("count", "sum"), ("bytes", "sum"), ("newest_submission", "max")]
         )
-        noted = noted.rename_columns([*_NOTED, "count", "bytes", "newest_submission"])
-        yield pa.RecordBatch.from_pylist(noted.to_pylist(), schema=schema)
+        totals = totals.rename_columns([*_REPORTED_COLUMNS, "count", "bytes", "newest_submission"])
+        yield pa.RecordBatch.from_pylist(totals.to_pylist(), schema=schema)
         for table, held in self._held.items():
-            rows = share_of(table, partials)
+            rows = partials_of(table, partials)
             if len(rows):
                 held.append(rows)
                 self.rows += len(rows)
@@ -156,7 +156,7 @@ class _Share:
                 summed_rows(table, pa.concat_tables(self._held[table.of or table])), table_url(dataset, table)
             )
         ]
-        self._start_anew()
+        self._clear()
         return pa.RecordBatch.from_pylist(files, schema=contract.partial_schema())
 
 
@@ -167,8 +167,8 @@ def files_of(sums: "pa.Table") -> "tuple[pa.Table, dict[str, list[AddAction]]]":
 
     files: dict[str, list[AddAction]] = {table.name: [] for table in contract.TABLES}
     is_file = pc.equal(sums["table"], contract.WRITTEN_FILES)
-    for said in sums.filter(is_file)["file"].to_pylist():
-        table, added = json.loads(said)
+    for description in sums.filter(is_file)["file"].to_pylist():
+        table, added = json.loads(description)
         files[table].append(AddAction(**added))
     return sums.filter(pc.invert(is_file)), files
 
@@ -197,22 +197,22 @@ def write_rows(rows: "pa.Table", url: str) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     for day in pc.unique(rows["submission_date"]).to_pylist():
-        share = rows.filter(pc.equal(rows["submission_date"], day)).drop_columns("submission_date")
+        day_rows = rows.filter(pc.equal(rows["submission_date"], day)).drop_columns("submission_date")
         path = f"submission_date={day}/part-{uuid.uuid4()}.snappy.parquet"
         content = BytesIO()
-        pq.write_table(share, content)
-        _put(f"{url}/{path}", content.getbuffer())
+        pq.write_table(day_rows, content)
+        _write_file(f"{url}/{path}", content.getbuffer())
         yield {
             "path": path,
             "size": len(content.getbuffer()),
             "partition_values": {"submission_date": str(day)},
             "modification_time": time.time_ns() // 1_000_000,
             "data_change": True,
-            "stats": json.dumps(_statistics(share)),
+            "stats": json.dumps(_statistics(day_rows)),
         }
 
 
-def _put(url: str, content: memoryview) -> None:
+def _write_file(url: str, content: memoryview) -> None:
     """Writes a file. The name is used literally: fsspec.open would read :: in it as a chain of URLs."""
     import fsspec
 
@@ -225,7 +225,7 @@ def _put(url: str, content: memoryview) -> None:
             file.write(content)
 
     try:
-        persist(attempt, url, Patience())
+        call_with_retry(attempt, url, RetryPolicy())
     except OSError as error:
         raise MissionControlError(f"cannot write {url!r}: {error}") from error
 

@@ -1,7 +1,17 @@
 """The grouped dataset, as writers and readers share it: tables, dimensions, measures, products, types and units."""
 
-from streaming.contract.dimensions import DIMENSIONS, Dimension
-from streaming.contract.measures import MEASURE_NAMES, MEASURES, Count, Event, Measure, measure
+from streaming.contract.dimensions import DIMENSIONS, Dimension, dimension
+from streaming.contract.measures import (
+    MEASURE_NAMES,
+    MEASURES,
+    PING_COUNTS,
+    Count,
+    Event,
+    Measure,
+    Removed,
+    count_of_pings,
+    measure,
+)
 from streaming.contract.products import (
     FIREFOX,
     NOT_CARRIED,
@@ -29,6 +39,7 @@ from streaming.contract.tables import (
     EXPERIMENT_ERROR_AGGREGATES,
     EXPERIMENT_NAMES,
     FILE_REJECTS,
+    FINE_DIMENSIONS,
     PARTIAL_KEYS,
     REJECTED_PINGS,
     REPORTING_DELAYS,
@@ -61,12 +72,14 @@ __all__ = [
     "EXPERIMENT_ERROR_AGGREGATES",
     "EXPERIMENT_NAMES",
     "FILE_REJECTS",
+    "FINE_DIMENSIONS",
     "FIREFOX",
     "MEASURES",
     "MEASURE_NAMES",
     "NOT_CARRIED",
     "PACKAGED_PRODUCTS",
     "PARTIAL_KEYS",
+    "PING_COUNTS",
     "PRODUCTS",
     "REJECTED_PINGS",
     "REPORTING_DELAYS",
@@ -85,8 +98,11 @@ __all__ = [
     "Product",
     "Products",
     "Reason",
+    "Removed",
     "Table",
     "arrow_type",
+    "count_of_pings",
+    "dimension",
     "measure",
     "partial_schema",
     "reasons_with",

@@ -63,3 +63,8 @@ DIMENSIONS = (
     Dimension("architecture", "Architecture", (ERROR,), reason="The architecture is missing or not a known one."),
     Dimension("country", "Country", (ERROR, EXPERIMENTS), missing="??"),
 )
+
+
+def dimension(name: str) -> Dimension:
+    """A dimension by its name, which must be declared."""
+    return next(each for each in DIMENSIONS if each.name == name)

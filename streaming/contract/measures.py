@@ -1,7 +1,14 @@
-"""Measures: what is counted, and where it is in pings. To declare one, add an entry to MEASURES."""
+"""Measures: what is counted, and where it is in pings. To declare one, add an entry to MEASURES.
 
+Raises MissionControlError at import where an entry is wrong.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn
+
+from streaming.errors import MissionControlError
 
 MAIN, CRASH = "telemetry/main", "telemetry/crash"
 
@@ -37,20 +44,42 @@ def count_histogram(name: str, key: str | None = None) -> Count:
 
 
 @dataclass(frozen=True)
+class Removed:
+    """The end of a measure in an application. since: the first version without it; why: a sentence for readers."""
+
+    since: str
+    why: str
+
+
+def count_of_pings(kind: str) -> str:
+    """The column of the dataset with the number of pings of a kind: `crash_pings` for `telemetry/crash`.
+
+    It names the type alone, because the application tells namespaces apart.
+    """
+    return re.sub("[^a-z0-9]+", "_", kind.split("/")[1]) + "_pings"
+
+
+@dataclass(frozen=True)
 class Measure:
     """A count that a ping can add to.
 
     sources: where it is found, in one kind of ping or in several. not_on: applications whose clients do not have it,
-    each with the reason as a sentence for readers. in_score, on_cards: whether it counts in the score, and is on the
-    cards, of products that name no measures of their own.
+    each with the reason as a sentence for readers. removed: applications whose clients no longer have it. in_score,
+    on_cards: whether it counts in the score, and is on the cards, of products that name no measures of their own.
     """
 
     name: str
     label: str
     sources: tuple[Count | Event, ...]
     not_on: Mapping[str, str] = field(default_factory=dict, hash=False)
+    removed: Mapping[str, Removed] = field(default_factory=dict, hash=False)
     in_score: bool = False
     on_cards: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of ping that report it, each once."""
+        return tuple(dict.fromkeys(source.kind for source in self.sources))
 
 
 _PROCESS, _STARTUP, _ENDED_BY = (
@@ -106,6 +135,33 @@ MEASURES = (
     Measure("slow_script_page_count", "Slow script pages", (count_histogram("SLOW_SCRIPT_PAGE_COUNT"),)),
 )
 MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
+
+
+def _check(measure: Measure) -> None:
+    """Raises MissionControlError where a declaration could not be counted as it stands."""
+
+    def refuse(what: str) -> NoReturn:
+        raise MissionControlError(f"measure {measure.name!r} in {__name__}: {what}")
+
+    if not re.fullmatch("[a-z][a-z0-9_]{0,62}", measure.name):
+        refuse("expected a name of small letters, digits and _, for it is a column's name")
+    if MEASURE_NAMES.count(measure.name) > 1:
+        refuse("is declared twice")
+    if not isinstance(measure.sources, tuple) or not measure.sources:
+        refuse(f"expected a tuple of sources, such as (Count(...),); got {measure.sources!r}")
+    for source in measure.sources:
+        for pointer in (source.at,) if isinstance(source, Count) else (*source.where, *source.unless):
+            if not pointer.startswith("/"):
+                refuse(f"expected a JSON pointer, which begins with /; got {pointer!r}")
+    for application, removed in measure.removed.items():
+        if not re.match("[0-9]", removed.since):
+            refuse(f"expected the version since which {application} lacks it, such as '136'; got {removed.since!r}")
+
+
+for _each in MEASURES:
+    _check(_each)
+# How many pings of each kind that reports a measure: a measure is unknown, not 0, for a version that sent none of them.
+PING_COUNTS = tuple(dict.fromkeys(count_of_pings(kind) for measure in MEASURES for kind in measure.kinds))
 
 
 def measure(name: str) -> Measure:

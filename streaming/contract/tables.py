@@ -9,14 +9,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from streaming.contract.dimensions import COARSE, DELAYS, DIMENSIONS, ERROR, EXPERIMENTS
-from streaming.contract.measures import MEASURE_NAMES
+from streaming.contract.measures import MEASURE_NAMES, PING_COUNTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 WINDOW = timedelta(minutes=5)
 WINDOW_COLUMNS = ("submission_date", "window_start", "window_end")
-COUNTS = ("usage_hours", "count", *MEASURE_NAMES)
+COUNTS = ("usage_hours", "count", *MEASURE_NAMES, *PING_COUNTS)
 
 # Upper edges, in hours, of the delay buckets of `reporting_delays`. A row holds the edge of its bucket; the last bucket
 # has no upper limit.
@@ -35,6 +35,8 @@ if len(DIMENSION_NAMES) < len(DIMENSIONS) or any(dimension.at for dimension in D
 ADDED_DIMENSIONS = tuple(dimension.name for dimension in DIMENSIONS if dimension.at)
 EXPERIMENT_NAMES = ("experiment_id", "experiment_branch")
 EXPERIMENT_DIMENSIONS = (*_dimensions_of(EXPERIMENTS), *EXPERIMENT_NAMES)
+# The dimensions that only the fine table has, of people and their systems: a version's pings can be compared by them.
+FINE_DIMENSIONS = tuple(name for name in DIMENSION_NAMES if name not in _dimensions_of(COARSE))
 # The dimensions for overviews: builds and operating systems, whose number does not grow with the number of users.
 COARSE_DIMENSIONS = _dimensions_of(COARSE)
 
@@ -88,7 +90,7 @@ def arrow_type(column: str) -> "pa.DataType":
         return pa.timestamp("us", tz="UTC")
     if column in ("usage_hours", "delay_hours"):
         return pa.float64()
-    if column == "count" or column in MEASURE_NAMES:
+    if column in COUNTS:
         return pa.int64()
     return pa.string()
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from streaming import contract
-from streaming.dataset.opening import said_up_to
+from streaming.dataset.opening import recorded_data_up_to
 from streaming.errors import MissionControlError
 from streaming.storage.locations import is_remote
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 
 LOG_MINUTES = 10  # how long the log keeps single commits; each commit lists all of them
-LONGEST_COMMIT_SECONDS = LOG_MINUTES * 60 / 4
+MAX_COMMIT_SECONDS = LOG_MINUTES * 60 / 4
 _CLOCKS = (getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC), time.CLOCK_REALTIME)
 
 
@@ -28,12 +28,12 @@ def after_commit(url: str) -> "PostCommitHookProperties | None":
     return None if is_remote(url) else PostCommitHookProperties(cleanup_expired_logs=False)
 
 
-class HaltedError(MissionControlError):
+class SlowCommitError(MissionControlError):
     """A commit took so long that readers may never see it."""
 
 
 @contextmanager
-def in_time() -> Iterator[None]:
+def commit_time_limit() -> Iterator[None]:
     """Raises HaltedError where a commit took so long that readers may never see it.
 
     A commit is a file whose name must still be free. While a process is halted between checking the name and writing
@@ -43,8 +43,8 @@ def in_time() -> Iterator[None]:
     began = [time.clock_gettime(clock) for clock in _CLOCKS]
     yield
     took = max(time.clock_gettime(clock) - moment for clock, moment in zip(_CLOCKS, began, strict=True))
-    if took > LONGEST_COMMIT_SECONDS:
-        raise HaltedError(f"a commit took {took:.0f} s")
+    if took > MAX_COMMIT_SECONDS:
+        raise SlowCommitError(f"a commit took {took:.0f} s")
 
 
 def properties_of(table: contract.Table) -> dict[str, str]:
@@ -52,9 +52,9 @@ def properties_of(table: contract.Table) -> dict[str, str]:
     return {"delta.dataSkippingStatsColumns": table.time_column}
 
 
-def said_again(delta: "DeltaTable") -> "CommitProperties | None":
+def repeat_data_up_to(delta: "DeltaTable") -> "CommitProperties | None":
     """The properties of a commit that adds no pings: they repeat the newest submission, if the table records one."""
     from deltalake import CommitProperties
 
-    said = said_up_to(delta)
-    return CommitProperties(custom_metadata={contract.DATA_UP_TO: said}) if said else None
+    data_up_to = recorded_data_up_to(delta)
+    return CommitProperties(custom_metadata={contract.DATA_UP_TO: data_up_to}) if data_up_to else None

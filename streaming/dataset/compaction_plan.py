@@ -10,7 +10,7 @@ from streaming import contract
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 CLOSED_AFTER = timedelta(minutes=2)  # few rows are added to a span that ended this long ago
 SMALL_ROWS = 500_000  # a file with fewer rows is small
-MOST_ROWS = 2_000_000  # in the files that are summed at once
+MAX_SUMMED_ROWS = 2_000_000  # in the files that are summed at once
 FEW_FILES = 4  # small files that a closed window, hour or day may have
 FEW_OPEN_FILES = 16  # small files that a current window may have
 
@@ -45,21 +45,21 @@ def due_spans(files: Sequence[DataFile], now: datetime, step: timedelta) -> list
 def _due_in_day(day: date, files: Sequence[DataFile], now: datetime, step: timedelta) -> Iterator[Span]:
     start = datetime.combine(day, day_time(), UTC)
     whole = span_of(files, start, start + DAY)
-    if _is_closed(whole.end, now) and whole.rows <= MOST_ROWS:
-        if _is_crumbled(files, FEW_FILES):
+    if _is_closed(whole.end, now) and whole.rows <= MAX_SUMMED_ROWS:
+        if _is_fragmented(files, FEW_FILES):
             yield whole
         return
     for hour in range(24):
         begin = start + hour * HOUR
         within = [file for file in files if begin <= file.last and file.first < begin + HOUR]
         if _is_closed(begin + HOUR, now):
-            if _is_crumbled(within, FEW_FILES):
+            if _is_fragmented(within, FEW_FILES):
                 yield from _portions(within, begin, begin + HOUR)
         else:
             for start_of_window in sorted({file.first for file in within}):
                 window = span_of(within, start_of_window, start_of_window + step)
                 few = FEW_FILES if _is_closed(window.end, now) else FEW_OPEN_FILES
-                if _is_crumbled([file for file in within if file.first == start_of_window], few):
+                if _is_fragmented([file for file in within if file.first == start_of_window], few):
                     yield window
 
 
@@ -67,14 +67,14 @@ def _is_closed(end: datetime, now: datetime) -> bool:
     return end + CLOSED_AFTER <= now
 
 
-def _is_crumbled(files: Sequence[DataFile], few: int) -> bool:
+def _is_fragmented(files: Sequence[DataFile], few: int) -> bool:
     return sum(file.rows < SMALL_ROWS for file in files) > few
 
 
 def _portions(files: Sequence[DataFile], start: datetime, end: datetime) -> Iterator[Span]:
     """A span as a whole or, where it has too many rows to be summed at once, as several spans."""
     whole = span_of(files, start, end)
-    windows, portions = (end - start) // contract.WINDOW, max(-(-whole.rows // MOST_ROWS), 1)
+    windows, portions = (end - start) // contract.WINDOW, max(-(-whole.rows // MAX_SUMMED_ROWS), 1)
     step = max(windows // portions, 1) * contract.WINDOW
     while start < end:
         portion = span_of(files, start, min(start + step, end))

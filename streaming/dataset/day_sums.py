@@ -54,20 +54,20 @@ def day_sums(handle: "DeltaTable | None", table: contract.Table, day: date) -> "
         return schema.empty_table()
     check_no_unknown_counts(table, handle, on_day(day))
     found = as_found(table, handle)
-    counted, told = set(found.sums), set(found.keys)
-    here = replace(
+    counted, stored_keys = set(found.sums), set(found.keys)
+    stored_table = replace(
         table,
-        keys=tuple(name for name in table.keys if name in told),
+        keys=tuple(name for name in table.keys if name in stored_keys),
         sums=tuple(name for name in table.sums if name in counted),
     )
-    rows = pa.table(QueryBuilder().register("data", handle).execute(sum_query(here, on_day(day))).read_all())
+    rows = pa.table(QueryBuilder().register("data", handle).execute(sum_query(stored_table, on_day(day))).read_all())
     nothing = pa.nulls(len(rows), pa.string())
-    columns = {name: rows[name] if name in told else nothing for name in table.keys}
-    for name, called in columns_of(table).items():
+    columns = {name: rows[name] if name in stored_keys else nothing for name in table.keys}
+    for name, sum_name in columns_of(table).items():
         if name not in counted:
-            columns[called] = pa.nulls(len(rows), pa.int64())
+            columns[sum_name] = pa.nulls(len(rows), pa.int64())
         else:
-            columns[called] = pc.round(pc.multiply(rows[name], 3600.0)) if called == USAGE_SECONDS else rows[name]
+            columns[sum_name] = pc.round(pc.multiply(rows[name], 3600.0)) if sum_name == USAGE_SECONDS else rows[name]
     return pa.table(columns).cast(schema)
 
 
@@ -104,7 +104,7 @@ def added(table: contract.Table, first: "pa.Table", second: "pa.Table") -> "pa.T
     return result.rename_columns([*table.keys, *names]).select(sums_schema(table).names)
 
 
-def taken(table: contract.Table, sums: "pa.Table", less: "pa.Table") -> "pa.Table":
+def subtracted(table: contract.Table, sums: "pa.Table", less: "pa.Table") -> "pa.Table":
     """Sums minus `less`, without rows whose differences are all 0 or null; negative where `less` is greater."""
     import pyarrow.compute as pc
 
@@ -135,7 +135,7 @@ def totals(table: contract.Table, sums: "pa.Table") -> dict[str, float]:
     """The totals of all rows, by the table's column; usage in hours."""
     import pyarrow.compute as pc
 
-    whole = {name: pc.sum(sums[called]).as_py() or 0 for name, called in columns_of(table).items()}
+    whole = {name: pc.sum(sums[sum_name]).as_py() or 0 for name, sum_name in columns_of(table).items()}
     return {name: total / 3600 if name == "usage_hours" else total for name, total in whole.items()}
 
 
@@ -146,8 +146,8 @@ def as_rows(table: contract.Table, sums: "pa.Table") -> "pa.Table":
 
     schema = contract.schema(table)
     columns = {name: sums[name] for name in table.keys}
-    for name, called in columns_of(table).items():
-        is_hours = called == USAGE_SECONDS
-        columns[name] = pc.divide(sums[called].cast(pa.float64()), 3600.0) if is_hours else sums[called]
+    for name, sum_name in columns_of(table).items():
+        is_hours = sum_name == USAGE_SECONDS
+        columns[name] = pc.divide(sums[sum_name].cast(pa.float64()), 3600.0) if is_hours else sums[sum_name]
     rows = pa.table([columns[name] for name in schema.names], schema=schema)
     return rows.sort_by([(key, "ascending") for key in table.keys])

@@ -18,17 +18,17 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 
 from streaming import contract
+from streaming.dataset.compaction import (
+    ORPHANS_EVERY,
+    MaintainSettings,
+    MaintenanceReport,
+    TableMaintainer,
+    newest_day,
+    size_of,
+    translate_delta_errors,
+)
 from streaming.dataset.compaction_plan import DataFile, due_spans
 from streaming.dataset.opening import DamagedLogError, check_folder, is_there, no_dataset
-from streaming.dataset.table_maintenance import (
-    ORPHANS_EVERY,
-    Keeper,
-    MaintainSettings,
-    Upkeep,
-    newest_day,
-    said_of,
-    state_of,
-)
 from streaming.errors import MissionControlError
 from streaming.storage.locations import dataset_url, table_url
 from streaming.storage.s3 import check_credentials, storage_options
@@ -44,8 +44,8 @@ def maintain(
     stop: threading.Event | None = None,
     finds_orphans: bool = True,
     on_progress: Callable[[str, int, int], None] = lambda table, done, total: None,
-    on_table: Callable[[Upkeep], None] = lambda done: None,
-) -> list[Upkeep]:
+    on_table: Callable[[MaintenanceReport], None] = lambda done: None,
+) -> list[MaintenanceReport]:
     """Maintain all tables of a dataset once. Safe at any moment, beside streams and other maintenance.
 
     on_progress: called with a table, the number of its finished spans and the number of all its spans; on_table: called
@@ -62,17 +62,19 @@ def maintain(
     dataset = dataset_url(dataset)
     check_credentials(dataset)
     check_folder(dataset)
-    keepers, failures = _keepers(dataset)
-    if not keepers and not failures:
+    maintainers, failures = _maintainers(dataset)
+    if not maintainers and not failures:
         raise no_dataset(dataset)
-    done: list[Upkeep] = []
-    newest = cache(lambda: newest_day(keepers[0], now()))
-    for keeper in keepers:
+    done: list[MaintenanceReport] = []
+    newest = cache(lambda: newest_day(maintainers[0], now()))
+    for maintainer in maintainers:
         if stop.is_set():
             break
         try:
-            with said_of(keeper.url):
-                done.append(_Tending(keeper, settings, now(), newest, stop, on_progress).tend(finds_orphans))
+            with translate_delta_errors(maintainer.url):
+                done.append(
+                    _MaintenanceRound(maintainer, settings, now(), newest, stop, on_progress).run(finds_orphans)
+                )
         except MissionControlError as error:
             failures.append(str(error))
         else:
@@ -82,22 +84,22 @@ def maintain(
     return done
 
 
-def _keepers(dataset: str) -> "tuple[list[Keeper], list[str]]":
-    """A keeper for each table that exists, and the reasons why other tables cannot be maintained."""
-    keepers: list[Keeper] = []
+def _maintainers(dataset: str) -> "tuple[list[TableMaintainer], list[str]]":
+    """A maintainer for each table that exists, and the reasons why other tables cannot be maintained."""
+    maintainers: list[TableMaintainer] = []
     failures: list[str] = []
     for table in contract.TABLES:
         try:
             if _is_there(dataset, table):
-                keepers.append(Keeper(dataset, table))
+                maintainers.append(TableMaintainer(dataset, table))
         except DamagedLogError as error:
             failures.append(str(error))
-    return keepers, failures
+    return maintainers, failures
 
 
 def _is_there(dataset: str, table: contract.Table) -> bool:
     url = table_url(dataset, table)
-    with said_of(url):
+    with translate_delta_errors(url):
         return is_there(dataset, table, storage_options(url))
 
 
@@ -107,15 +109,15 @@ def follow(
     *,
     stop: threading.Event,
     every_seconds: float = ROUND_SECONDS,
-    on_table: Callable[[Upkeep], None] = lambda done: None,
-    on_trouble: Callable[[str], None] = lambda notice: None,
+    on_table: Callable[[MaintenanceReport], None] = lambda done: None,
+    on_failure: Callable[[str], None] = lambda notice: None,
     begins_at_once: bool = False,
 ) -> None:
     """Maintain a dataset repeatedly until stop is set. A failure is reported once, and maintenance is tried again.
 
     on_table: as for maintain.
     """
-    orphans_at, said = time.monotonic(), ""
+    orphans_at, last_failure = time.monotonic(), ""
     wait = 0.0 if begins_at_once else every_seconds
     while not stop.wait(wait):
         wait = every_seconds
@@ -123,59 +125,59 @@ def follow(
         try:
             maintain(dataset, settings, stop=stop, finds_orphans=finds_orphans, on_table=on_table)
         except MissionControlError as error:
-            if str(error) != said:
-                on_trouble(f"maintenance failed and will be tried again: {error}")
-            said = str(error)
+            if str(error) != last_failure:
+                on_failure(f"maintenance failed and will be tried again: {error}")
+            last_failure = str(error)
         else:
-            said = ""
+            last_failure = ""
         if finds_orphans:
             orphans_at += ORPHANS_EVERY.total_seconds()
 
 
-class _Tending:
+class _MaintenanceRound:
     """One round of maintenance of one table."""
 
     def __init__(
         self,
-        keeper: Keeper,
+        maintainer: TableMaintainer,
         settings: MaintainSettings,
         now: datetime,
         newest: Callable[[], date],
         stop: threading.Event,
         on_progress: Callable[[str, int, int], None],
     ) -> None:
-        self._keeper, self._settings, self._now, self._newest, self._stop = keeper, settings, now, newest, stop
-        self._table, self._on_progress = keeper.table, on_progress
+        self._maintainer, self._settings, self._now, self._newest, self._stop = maintainer, settings, now, newest, stop
+        self._table, self._on_progress = maintainer.table, on_progress
 
-    def tend(self, finds_orphans: bool) -> Upkeep:
+    def run(self, finds_orphans: bool) -> MaintenanceReport:
         """Drops old days, sums spans again, removes files that are no longer needed."""
         began = time.monotonic()
-        keep_hours = self._keeper.keep_log_short(self._settings.keep_removed_hours)
-        files = self._keeper.files()
-        upkeep = Upkeep(self._table.name, state_of(files), state_of(files))
-        upkeep.days = self._drop_days(files)
-        spans = due_spans([file for file in files if file.day not in upkeep.days], self._now, self._table.step)
+        retention_hours = self._maintainer.shorten_log(self._settings.keep_removed_hours)
+        files = self._maintainer.files()
+        report = MaintenanceReport(self._table.name, size_of(files), size_of(files))
+        report.days = self._drop_days(files)
+        spans = due_spans([file for file in files if file.day not in report.days], self._now, self._table.step)
         for number, span in enumerate(spans):
             if self._stop.is_set():
                 break
             self._on_progress(self._table.name, number, len(spans))
-            upkeep.spans += self._keeper.sum_again(span)
+            report.spans += self._maintainer.compact(span)
         if spans:
             self._on_progress(self._table.name, len(spans), len(spans))
-        upkeep.removed_files = self._keeper.vacuum(keep_hours)
+        report.removed_files = self._maintainer.vacuum(retention_hours)
         if finds_orphans:
-            upkeep.unnamed = self._keeper.unnamed(self._now)
-            self._keeper.clean_log()
-        upkeep.after, upkeep.seconds = state_of(self._keeper.files()), time.monotonic() - began
-        return upkeep
+            report.unnamed = self._maintainer.orphan_files(self._now)
+            self._maintainer.clean_log()
+        report.after, report.seconds = size_of(self._maintainer.files()), time.monotonic() - began
+        return report
 
     def _drop_days(self, files: Sequence[DataFile]) -> list[date]:
         """Removes days that are too old, counted from the newest day; returns them."""
-        keep = self._settings.keep_coarse_days if self._table.of else self._settings.keep_days
-        if keep is None or not files:
+        kept_days = self._settings.keep_coarse_days if self._table.of else self._settings.keep_days
+        if kept_days is None or not files:
             return []
-        first = self._newest() - timedelta(days=keep - 1)
+        first = self._newest() - timedelta(days=kept_days - 1)
         days = sorted({file.day for file in files if file.day < first})
         if days:
-            self._keeper.drop_before(first)
+            self._maintainer.drop_before(first)
         return days

@@ -12,14 +12,14 @@ from streaming import contract
 from streaming.errors import MissionControlError
 from streaming.storage.locations import (
     dataset_url,
-    delta_place,
+    delta_path,
     is_remote,
+    link_day_folders,
     normal_url,
-    show_days,
-    spelled_out,
     table_url,
+    with_real_paths,
 )
-from streaming.storage.s3 import brisk_options
+from streaming.storage.s3 import options_with_few_retries
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -28,7 +28,7 @@ PARTITION = "submission_date"
 _COMMIT = re.compile(r"\d{20}\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint.*\.parquet")
 _PARQUET_ENDS = b"PAR1"
-_LEAST_COMMIT_BYTES = 100  # a commit with any content is not smaller
+_MIN_COMMIT_BYTES = 100  # a commit with any content is not smaller
 _HISTORY_STEPS = (10, 100, None)  # commits to look back; None: all
 _CLOCKS_DIFFER_BY = timedelta(days=1)  # a time further in the future is not a time of submission
 _Result = TypeVar("_Result")
@@ -63,15 +63,15 @@ def open_table(
 
     try:
         with _without_panic():
-            place = delta_place(url)
-            delta = make(place) if make else DeltaTable(place, storage_options=dict(options) if options else None)
+            path = delta_path(url)
+            delta = make(path) if make else DeltaTable(path, storage_options=dict(options) if options else None)
     except Exception as error:
         damage = damage_of(url)
         if damage is None:
             raise
         raise DamagedLogError(damage) from error
     _check_commits(url)
-    show_days(url)
+    link_day_folders(url)
     return delta
 
 
@@ -85,16 +85,16 @@ def _check_commits(url: str) -> None:
     newest_checkpoint = max((path.name[:20] for path in _log_files(url, _CHECKPOINT)), default="")
     commits = _log_files(url, _COMMIT)
     for number, commit in enumerate(commits, 1):
-        is_small = commit.name[:20] > newest_checkpoint and _size_of(commit) < _LEAST_COMMIT_BYTES
+        is_small = commit.name[:20] > newest_checkpoint and _size_of(commit) < _MIN_COMMIT_BYTES
         if (is_small or number == len(commits)) and (damage := _fault_of_commit(commit)):
-            raise DamagedLogError(_said(url, commit, damage))
+            raise DamagedLogError(_damage_message(url, commit, damage))
 
 
 def _size_of(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:  # maintenance has just deleted it
-        return _LEAST_COMMIT_BYTES
+        return _MIN_COMMIT_BYTES
 
 
 def damage_of(url: str) -> str | None:
@@ -104,10 +104,10 @@ def damage_of(url: str) -> str | None:
     try:
         for commit in reversed(_log_files(url, _COMMIT)):
             if damage := _fault_of_commit(commit):
-                return _said(url, commit, damage)
+                return _damage_message(url, commit, damage)
         for checkpoint in reversed(_log_files(url, _CHECKPOINT)):
             if damage := _fault_of_checkpoint(checkpoint):
-                return _said(url, checkpoint, damage)
+                return _damage_message(url, checkpoint, damage)
         return _fault_of_hint(url)
     except OSError:  # such as a lack of permission: the caller reports its own error
         return None
@@ -159,13 +159,13 @@ def _fault_of_hint(url: str) -> str | None:
         return None  # Delta continues without the hint
     if any(path.name.startswith(f"{version:020}.") for path in _log_files(url, _CHECKPOINT)):
         return None
-    return _said(url, hint, f"names a checkpoint that is not there, of version {version}")
+    return _damage_message(url, hint, f"names a checkpoint that is not there, of version {version}")
 
 
-def _said(url: str, path: Path, fault: str) -> str:
+def _damage_message(url: str, path: Path, fault: str) -> str:
     return (
-        f"the log of the table {spelled_out(url)!r} is damaged: {path.name} {fault}. Restore that file from a copy of "
-        "the dataset; the guide says what to do without one ('When a log is damaged')"
+        f"the log of the table {with_real_paths(url)!r} is damaged: {path.name} {fault}. Restore that file from a copy "
+        "of the dataset; the guide says what to do without one ('When a log is damaged')"
     )
 
 
@@ -180,7 +180,7 @@ def is_there(dataset: str, table: contract.Table, options: Mapping[str, str] | N
         return DeltaTable.is_deltatable(url, storage_options=dict(options) if options else None)
 
 
-def check_whole(dataset: str, options: Mapping[str, str] | None = None) -> None:
+def check_complete(dataset: str, options: Mapping[str, str] | None = None) -> None:
     """Raises DamagedLogError where a dataset has tables, but lacks the one that is made first and sums all pings.
 
     options: deltalake's storage options. Raises MissionControlError where `dataset` is itself one of the tables, and
@@ -280,16 +280,16 @@ def _foreign(url: str, why: str) -> MissionControlError:
     )
 
 
-def said_up_to(delta: "DeltaTable") -> str | None:
+def recorded_data_up_to(delta: "DeltaTable") -> str | None:
     """The newest submission that a table's newest commits record, ISO 8601, UTC; not every commit records one.
 
     A value that is not a time, or lies in the future, is ignored: this project never writes such a value.
     """
     for limit in _HISTORY_STEPS:
         commits = _history(delta, normal_url(delta.table_uri), limit)
-        said = [moment for commit in commits if (moment := _moment(commit.get(contract.DATA_UP_TO)))]
-        if said:
-            return max(said)
+        recorded = [moment for commit in commits if (moment := _moment(commit.get(contract.DATA_UP_TO)))]
+        if recorded:
+            return max(recorded)
     return None
 
 
@@ -320,18 +320,19 @@ def _moment(text: object) -> str | None:
 
 def last_write(delta: "DeltaTable", url: str) -> datetime:
     """When the newest commit was made, by its timestamp. Raises MissionControlError where it has no valid one."""
-    said = next(iter(_history(delta, url, 1)), {}).get("timestamp")
+    timestamp = next(iter(_history(delta, url, 1)), {}).get("timestamp")
     try:
-        return datetime.fromtimestamp(int(said) / 1000, UTC)  # type: ignore[arg-type]
+        return datetime.fromtimestamp(int(timestamp) / 1000, UTC)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, OSError):
         raise MissionControlError(
-            f"the newest commit of the table {url!r} does not say when it was made: it has {said!r} as its timestamp"
+            f"the newest commit of the table {url!r} does not say when it was made: it has {timestamp!r} "
+            "as its timestamp"
         ) from None
 
 
 def open_all(dataset: str) -> "dict[str, DeltaTable | None]":
     """The tables of a dataset by name; None for a table that does not exist."""
-    check_whole(dataset, brisk_options(dataset))
+    check_complete(dataset, options_with_few_retries(dataset))
     return {table.name: open_one(dataset, table) for table in contract.TABLES}
 
 
@@ -343,7 +344,7 @@ def open_one(dataset: str, table: contract.Table) -> "DeltaTable | None":
     if not is_remote(url) and not has_log(url):
         return None
     try:
-        delta = open_table(url, brisk_options(url))
+        delta = open_table(url, options_with_few_retries(url))
     except TableNotFoundError:
         return None
     check_ours(delta, url, table)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from streaming import contract
 from streaming.aggregation.spill import spilled
 from streaming.errors import MissionControlError
-from streaming.spark.python_start import spare_pandas
+from streaming.spark.python_start import skip_pandas_import
 from streaming.storage.locations import is_remote
 
 if TYPE_CHECKING:
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def spill_rows(partials: "DataFrame", dataset: str, room: int) -> "DataFrame":
-    """Rows of contract.partial_schema(); each task writes rows that it has no room for to files, as spilled does."""
+def spill_rows(partials: "DataFrame", dataset: str, max_rows: int) -> "DataFrame":
+    """Rows of contract.partial_schema(); each task writes rows beyond max_rows to files, as spilled does."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     schema = from_arrow_schema(contract.partial_schema(), prefer_timestamp_ntz=False)
     return partials.select(contract.partial_schema().names).mapInArrow(
-        partial(_spill_share, dataset=dataset, room=room), schema
+        partial(_spill_share, dataset=dataset, max_rows=max_rows), schema
     )
 
 
-def _spill_share(batches: "Iterator[pa.RecordBatch]", dataset: str, room: int) -> "Iterator[pa.RecordBatch]":
-    spare_pandas()
-    yield from spilled(batches, dataset, room)
+def _spill_share(batches: "Iterator[pa.RecordBatch]", dataset: str, max_rows: int) -> "Iterator[pa.RecordBatch]":
+    skip_pandas_import()
+    yield from spilled(batches, dataset, max_rows)
 
 
-def check_seen(dataset: str, files: "dict[str, list[AddAction]]") -> None:
+def check_visible(dataset: str, files: "dict[str, list[AddAction]]") -> None:
     """Raises MissionControlError where files that tasks wrote are not visible in the dataset on this machine."""
     if is_remote(dataset):
         return

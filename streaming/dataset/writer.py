@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from streaming import contract
 from streaming.aggregation.partial_sums import sum_query
 from streaming.dataset.columns import add_missing, as_found, fitted, schema_of
-from streaming.dataset.commits import HaltedError, after_commit, in_time, properties_of, said_again
-from streaming.dataset.opening import PARTITION, check_ours, check_whole, has_log, open_table, said_up_to
+from streaming.dataset.commits import SlowCommitError, after_commit, commit_time_limit, properties_of, repeat_data_up_to
+from streaming.dataset.opening import PARTITION, check_complete, check_ours, has_log, open_table, recorded_data_up_to
 from streaming.dataset.stored_products import known_products, store_products
 from streaming.storage.durability import TableFiles, Unsynced, make_folder, set_aside_damaged_commits, sync_all
-from streaming.storage.failures import Result, persist
-from streaming.storage.locations import dataset_url, is_remote, show_days, table_url
-from streaming.storage.retry import Patience
-from streaming.storage.s3 import brisk_options
+from streaming.storage.locations import dataset_url, is_remote, link_day_folders, table_url
+from streaming.storage.retry import RetryPolicy
+from streaming.storage.s3 import options_with_few_retries
+from streaming.storage.store_errors import Result, call_with_retry
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # The transaction of this app records that a table holds all that the table it sums holds. A table that was made after
 # the other one had rows lacks those rows until then.
-WHOLE_APP = "missioncontrol whole"
+COMPLETE_APP = "missioncontrol whole"
 REPLACED_APP = "missioncontrol replaced"  # its transaction's number counts how often rows of a table were replaced
 
 
@@ -46,21 +46,21 @@ class TableWriter:
         self,
         dataset: str,
         table: contract.Table,
-        patience: Patience = Patience(),  # noqa: B008 (immutable)
-        relied: Mapping[str, int] | None = None,
+        retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008 (immutable)
+        done_batches: Mapping[str, int] | None = None,
     ) -> None:
-        """patience: how long to retry when a store does not answer; at most half a minute at the start.
+        """retry_policy: how long to retry when a store does not answer; at most half a minute at the start.
 
-        relied: by app, the last batch that is known to be done; commits of later batches that a power cut damaged are
-        set aside. None: nothing is set aside.
+        done_batches: by app, the last batch that is known to be done; commits of later batches that a power cut damaged
+        are set aside. None: nothing is set aside.
         """
         self.table = table
         self.url = table_url(dataset, table)
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._files = None if is_remote(self.url) else TableFiles(Path(self.url))
-        if self._files and relied is not None:
-            set_aside_damage(self.url, table, {WHOLE_APP: -1, **relied}, patience.tell)
-        self._delta = persist(self._create, self.url, patience, at_start=True)
+        if self._files and done_batches is not None:
+            set_aside_damage(self.url, table, {COMPLETE_APP: -1, **done_batches}, retry_policy.notify)
+        self._delta = call_with_retry(self._create, self.url, retry_policy, at_start=True)
         sync_tables([self])
         self._seen_version = -1
         self._data_up_to = ""
@@ -83,24 +83,24 @@ class TableWriter:
         from deltalake import Transaction
 
         others = [Transaction(name, batch) for name in also]
-        return self._persist(lambda again: self._append(again, rows, batch, app, data_up_to, others))
+        return self._call_with_retry(lambda again: self._append(again, rows, batch, app, data_up_to, others))
 
     def replace(
         self,
-        remake: "Callable[[DeltaTable], pa.Table | None]",
+        compute_rows: "Callable[[DeltaTable], pa.Table | None]",
         where: str,
         batch: int,
         app: str,
         metadata: Mapping[str, str],
-        mark: str,
+        mark_app: str,
     ) -> bool:
         """Replace the rows that match a condition, in one commit; True when the rows were replaced, now or before.
 
-        remake: returns the new rows, of contract.schema(table), from the table's current state, or None to change
-        nothing; called again where matching rows were appended in the meantime. batch, app: as for append. metadata:
-        of the commit; its DATA_UP_TO is the table's, where the table records one. mark: a further transaction, which
-        gets the same number as that of REPLACED_APP, one more than before. A MissionControlError that remake raises is
-        passed on.
+        compute_rows: returns the new rows, of contract.schema(table), from the table's current state, or None to
+        change nothing; called again where matching rows were appended in the meantime. batch, app: as for append.
+        metadata: of the commit; its DATA_UP_TO is the table's, where the table records one. mark_app: a further
+        transaction, which gets the same number as that of REPLACED_APP, one more than before. A MissionControlError
+        that compute_rows raises is passed on.
         """
         from deltalake import CommitProperties, Transaction, write_deltalake
 
@@ -109,19 +109,19 @@ class TableWriter:
             known = self._delta.transaction_version(app)
             if known is not None and known >= batch:
                 return True
-            rows = remake(self._delta)
+            rows = compute_rows(self._delta)
             if rows is None:
                 return False
-            said, up_to = dict(metadata), said_up_to(self._delta)
+            commit_metadata, up_to = dict(metadata), recorded_data_up_to(self._delta)
             if up_to is not None:
-                said[contract.DATA_UP_TO] = up_to
+                commit_metadata[contract.DATA_UP_TO] = up_to
             replaced = self._delta.transaction_version(REPLACED_APP)
             number = 0 if replaced is None else replaced + 1
-            transactions = [Transaction(app, batch), Transaction(REPLACED_APP, number), Transaction(mark, number)]
-            properties = CommitProperties(custom_metadata=said, app_transactions=transactions)
+            transactions = [Transaction(app, batch), Transaction(REPLACED_APP, number), Transaction(mark_app, number)]
+            properties = CommitProperties(custom_metadata=commit_metadata, app_transactions=transactions)
             rows = fitted(rows, self._delta)
-            show_days(self.url, rows[PARTITION].unique().to_pylist())
-            with in_time():
+            link_day_folders(self.url, rows[PARTITION].unique().to_pylist())
+            with commit_time_limit():
                 write_deltalake(
                     self._delta,
                     rows,
@@ -132,11 +132,11 @@ class TableWriter:
                 )
             return True
 
-        is_done = self._persist(attempt)
+        is_done = self._call_with_retry(attempt)
         sync_tables([self])
         return is_done
 
-    def keep_products(self, declared: Sequence[contract.Product]) -> contract.Products:
+    def declare_products(self, declared: Sequence[contract.Product]) -> contract.Products:
         """Store declared products in this table, which must be stored_products.TABLE; returns all known products.
 
         Raises MissionControlError where one takes the name or the pings of a product of the package.
@@ -146,10 +146,10 @@ class TableWriter:
             if again:
                 self._delta = self._open()
             if declared:
-                store_products(self._delta, declared, said_again, self._after_commit)
+                store_products(self._delta, declared, repeat_data_up_to, self._after_commit)
             return known_products(self._delta)
 
-        known = self._persist(attempt)
+        known = self._call_with_retry(attempt)
         if declared:
             sync_tables([self])
         return known
@@ -162,15 +162,15 @@ class TableWriter:
                 self._delta = self._open()
             return self._delta.transaction_version(app)
 
-        return self._persist(ask)
+        return self._call_with_retry(ask)
 
-    def _persist(self, attempt: Callable[[bool], Result]) -> Result:
+    def _call_with_retry(self, attempt: Callable[[bool], Result]) -> Result:
         try:
-            return persist(attempt, self.url, self._patience)
-        except HaltedError:  # its transaction shows whether the commit took effect
-            return self._persist(lambda _: attempt(True))
+            return call_with_retry(attempt, self.url, self._retry_policy)
+        except SlowCommitError:  # its transaction shows whether the commit took effect
+            return self._call_with_retry(lambda _: attempt(True))
 
-    def make_whole(self, fine: "TableWriter", apps: Sequence[str]) -> None:
+    def fill_from(self, fine: "TableWriter", apps: Sequence[str]) -> None:
         """Appends, once, the sums of all rows of the fine table; also records the last batches of some apps there."""
         from deltalake import Transaction
 
@@ -182,10 +182,10 @@ class TableWriter:
         def attempt(_: bool) -> bool:
             self._delta = self._open()
             # Adds measures that only a newer version knows.
-            add_missing(rows.schema, self._delta, said_again, self._after_commit)
-            return self._append(False, rows, 0, WHOLE_APP, None, also)
+            add_missing(rows.schema, self._delta, repeat_data_up_to, self._after_commit)
+            return self._append(False, rows, 0, COMPLETE_APP, None, also)
 
-        self._persist(attempt)
+        self._call_with_retry(attempt)
         sync_tables([self])
 
     def unsynced(self) -> Unsynced:
@@ -199,9 +199,9 @@ class TableWriter:
                 self._delta.cleanup_metadata()
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether a table that sums another one holds all that the other one holds."""
-        return self.transaction(WHOLE_APP) is not None
+        return self.transaction(COMPLETE_APP) is not None
 
     def query(self, query: str) -> "pa.Table":
         """The rows of an SQL query of the table, which the query calls `data`, as the table has them."""
@@ -211,10 +211,10 @@ class TableWriter:
         def ask(again: bool) -> "pa.Table":
             if again:
                 self._delta = self._open()
-            show_days(self.url)
+            link_day_folders(self.url)
             return pa.table(QueryBuilder().register("data", self._delta).execute(query).read_all())
 
-        return self._persist(ask)
+        return self._call_with_retry(ask)
 
     def _append(
         self,
@@ -237,7 +237,7 @@ class TableWriter:
         transactions = [Transaction(app, batch), *also]
         properties = CommitProperties(custom_metadata=metadata, app_transactions=transactions)
         before = self._delta.version()
-        with in_time():
+        with commit_time_limit():
             if isinstance(rows, list):
                 self._delta.create_write_transaction(
                     [*rows],
@@ -248,7 +248,7 @@ class TableWriter:
                     post_commithook_properties=self._after_commit,
                 )
             else:
-                show_days(self.url, rows[PARTITION].unique().to_pylist())
+                link_day_folders(self.url, rows[PARTITION].unique().to_pylist())
                 write_deltalake(
                     self._delta,
                     fitted(rows, self._delta),
@@ -266,7 +266,7 @@ class TableWriter:
         "" where neither is known. Each commit records it, because older commits are deleted.
         """
         if self._delta.version() != self._seen_version:
-            self._data_up_to = max(self._data_up_to, said_up_to(self._delta) or "")
+            self._data_up_to = max(self._data_up_to, recorded_data_up_to(self._delta) or "")
         return max(self._data_up_to, data_up_to.isoformat(timespec="microseconds") if data_up_to else "")
 
     @property
@@ -275,16 +275,16 @@ class TableWriter:
 
     def _open(self) -> "DeltaTable":
         """The table at its newest commit; measures that were declared since it was made are added."""
-        delta = open_table(self.url, brisk_options(self.url))
+        delta = open_table(self.url, options_with_few_retries(self.url))
         check_ours(delta, self.url, self.table)
         as_found(self.table, delta)  # raises where a key is missing: its value in existing rows is unknown
-        add_missing(contract.schema(self.table), delta, said_again, self._after_commit)
+        add_missing(contract.schema(self.table), delta, repeat_data_up_to, self._after_commit)
         return delta
 
     def _create(self, again: bool) -> "DeltaTable":
         from deltalake import DeltaTable
 
-        options = brisk_options(self.url)
+        options = options_with_few_retries(self.url)
         if self._files:
             make_folder(Path(self.url))
         if is_remote(self.url) or not has_log(self.url):
@@ -293,8 +293,8 @@ class TableWriter:
             open_table(
                 self.url,
                 options,
-                lambda place: DeltaTable.create(
-                    place,
+                lambda path: DeltaTable.create(
+                    path,
                     contract.schema(self.table),
                     mode="ignore",
                     partition_by=[PARTITION],
@@ -314,33 +314,33 @@ def sync_tables(writers: Sequence[TableWriter]) -> None:
 
 
 def set_aside_damage(
-    url: str, table: contract.Table, relied: Mapping[str, int], tell: Callable[[str | None], None]
+    url: str, table: contract.Table, done_batches: Mapping[str, int], notify: Callable[[str | None], None]
 ) -> None:
     """Sets aside commits that a power cut has damaged in the log of a local table, and reports them."""
-    set_aside = set_aside_damaged_commits(Path(url), table.name, relied)
+    set_aside = set_aside_damaged_commits(Path(url), table.name, done_batches)
     if set_aside:
         names = ", ".join(path.name for path in set_aside)
-        tell(f"{url}: the newest commits were damaged, as by a power cut, and are set aside in _delta_log as {names}")
+        notify(f"{url}: the newest commits were damaged, as by a power cut, and are set aside in _delta_log as {names}")
 
 
 def open_writers(
     dataset: str,
-    patience: Patience = Patience(),  # noqa: B008 (immutable)
+    retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008 (immutable)
     apps: Sequence[str] = (),
-    relied: Mapping[str, int] | None = None,
+    done_batches: Mapping[str, int] | None = None,
 ) -> list[TableWriter]:
     """A writer for each table of a dataset, in the order of contract.TABLES; tables that do not exist are made.
 
     A table that sums another one is first filled with what the other one already holds. Code that appends to one must
     append to both, so open writers with this function. apps: those whose last batch may be repeated; the rows summed
-    now include it. relied: as for TableWriter. Raises MissionControlError when the dataset cannot be written.
+    now include it. done_batches: as for TableWriter. Raises MissionControlError when the dataset cannot be written.
     """
     url = dataset_url(dataset)
-    persist(lambda _: check_whole(url, brisk_options(url)), url, patience, at_start=True)
-    writers = {table: TableWriter(dataset, table, patience, relied) for table in contract.TABLES}
+    call_with_retry(lambda _: check_complete(url, options_with_few_retries(url)), url, retry_policy, at_start=True)
+    writers = {table: TableWriter(dataset, table, retry_policy, done_batches) for table in contract.TABLES}
     for table, writer in writers.items():
-        if table.of is not None and not writer.is_whole:
-            writer.make_whole(writers[table.of], apps)
+        if table.of is not None and not writer.is_complete:
+            writer.fill_from(writers[table.of], apps)
     return list(writers.values())
 
 

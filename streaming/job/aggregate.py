@@ -11,11 +11,11 @@ from streaming.dataset.opening import has_log
 from streaming.dataset.stored_products import TABLE, with_declared
 from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
-from streaming.job.checkpoint import Checkpoint, check_against, open_checkpoint, source_app
-from streaming.job.maintenance_process import tended
+from streaming.job.checkpoint import Checkpoint, check_consistent, open_checkpoint, source_app
+from streaming.job.maintenance_process import maintained
 from streaming.job.option_checks import check_settings
-from streaming.job.progress import position_of
-from streaming.job.run import STOP_SECONDS, Run, require_pings
+from streaming.job.progress import progress_of
+from streaming.job.run import STOP_GRACE_SECONDS, Run, require_pings
 from streaming.job.settings import AggregateSettings, Batch, Progress, Summary
 from streaming.pings.classify import check_channel
 from streaming.sources.base import Source
@@ -25,10 +25,10 @@ from streaming.sources.kafka import data_source
 from streaming.sources.kafka.source import TopicSource
 from streaming.sources.kafka.topic import is_topic
 from streaming.spark.cluster import await_executors
-from streaming.spark.ends import SparkEndedError
+from streaming.spark.java_exit import SparkEndedError
 from streaming.spark.session import spark_session
 from streaming.storage.locations import check_apart, dataset_url, is_remote, normal_url, source_url, table_url
-from streaming.storage.retry import Patience
+from streaming.storage.retry import RetryPolicy
 from streaming.storage.s3 import check_credentials
 
 if TYPE_CHECKING:
@@ -66,21 +66,21 @@ def aggregate(
     dataset = dataset_url(dataset)
     check_credentials(dataset)
     pings.check(stop, on_notice)
-    patience = Patience.saying(on_notice, stop)
+    retry_policy = RetryPolicy.reporting_to(on_notice, stop)
     _check_channel_early(dataset, settings)
     folder = checkpoint_folder(dataset, settings)
-    is_first_run = position_of(folder) is None
+    is_first_run = progress_of(folder) is None
     if is_first_run:
         check_apart(pings.identity, folder)
     if is_first_run and not settings.follow:  # before anything is created
         require_pings(pings, settings.follow, on_notice)
     with open_checkpoint(folder, pings.identity, dataset) as checkpoint:
         apps = (checkpoint.app, source_app(pings.identity))
-        relied = dict.fromkeys(apps, checkpoint.finished - 1)
-        writers = open_writers(dataset, patience, (checkpoint.app,), relied)
+        done_batches = dict.fromkeys(apps, checkpoint.finished - 1)
+        writers = open_writers(dataset, retry_policy, (checkpoint.app,), done_batches)
         plan = pings.plan(checkpoint.folder)
-        check_against(checkpoint, plan, writers, pings.identity, settings.recount)
-        products = writers[0].keep_products(settings.products)
+        check_consistent(checkpoint, plan, writers, pings.identity, settings.recount)
+        products = writers[0].declare_products(settings.products)
         check_channel(settings.envelope, products)
         run = Run(pings, dataset, settings, products, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
         if not is_first_run or settings.follow:
@@ -89,7 +89,7 @@ def aggregate(
         with (
             _ends_with_spark(stop),
             _session(spark, settings, checkpoint) as session,
-            _upkeep(dataset, settings, on_notice),
+            _maintenance(dataset, settings, on_notice),
         ):
             await_executors(session, stop, on_notice)
             start_seconds = time.monotonic() - began
@@ -124,25 +124,25 @@ def _session(
         config=settings.spark_config,
         environment=settings.environment,
         java_home=settings.java_home,
-        held=checkpoint.lock,
+        inherited_file=checkpoint.lock,
     )
 
 
 @contextmanager
 def _ends_with_spark(stop: threading.Event) -> Iterator[None]:
-    """Treats Spark's exit as normal when a stop is requested before it or up to STOP_SECONDS later."""
+    """Treats Spark's exit as normal when a stop is requested before it or up to STOP_GRACE_SECONDS later."""
     try:
         yield
     except SparkEndedError:
-        if not stop.wait(STOP_SECONDS):
+        if not stop.wait(STOP_GRACE_SECONDS):
             raise
 
 
-def _upkeep(
+def _maintenance(
     dataset: str, settings: AggregateSettings, on_notice: Callable[[str], None]
 ) -> AbstractContextManager[None]:
     """Maintains the dataset beside a job that follows its source, unless settings.maintains is False."""
-    return tended(dataset, on_notice) if settings.follow and settings.maintains else nullcontext()
+    return maintained(dataset, on_notice) if settings.follow and settings.maintains else nullcontext()
 
 
 def checkpoint_folder(dataset: str, settings: AggregateSettings) -> Path:

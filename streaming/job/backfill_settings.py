@@ -6,13 +6,13 @@ from datetime import date
 
 from streaming.job.settings import AggregateSettings
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
-class Stopped(Exception):  # noqa: N818 (it was wanted)
+class BackfillStopped(Exception):  # noqa: N818 (it was wanted)
     """The backfill was asked to stop. changes: the replacements that it had made before."""
 
-    def __init__(self, changes: "Sequence[Change]") -> None:
+    def __init__(self, changes: "Sequence[DayChange]") -> None:
         super().__init__("stopped")
         self.changes = changes
 
@@ -33,7 +33,7 @@ class BackfillSettings:
 
 
 @dataclass(frozen=True)
-class Change:
+class DayChange:
     """The sums that a table holds for a day before and after a replacement, by column; usage in hours."""
 
     day: date

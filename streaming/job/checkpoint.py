@@ -24,7 +24,7 @@ from streaming.storage.durability import Unsynced, make_folder
 
 LOCK_SECONDS = 15.0
 _IDENTITY = "checkpoint.json"
-_OF_A_CHECKPOINT = ("files.log", "topic.json", "brokers.json", "spark", "scratch", "documents")
+_CHECKPOINT_ENTRIES = ("files.log", "topic.json", "brokers.json", "spark", "scratch", "documents")
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,21 @@ class Checkpoint:
     def set_aside_damage(self) -> None:
         """Removes Spark's records that a power cut has damaged: the newest ones, which no table relies on."""
         for folder in ("offsets", "commits"):
-            notes = {int(path.name): path for path in (self.spark / folder).glob("[0-9]*") if path.name.isdigit()}
-            for number in sorted(notes, reverse=True)[:2]:  # a checksum may be cut short, and is optional
-                notes[number].with_name(f".{number}.crc").unlink(missing_ok=True)
-            for number in sorted(notes, reverse=True):
-                if _is_whole_note(notes[number]):
+            records = {int(path.name): path for path in (self.spark / folder).glob("[0-9]*") if path.name.isdigit()}
+            for number in sorted(records, reverse=True)[:2]:  # a checksum may be cut short, and is optional
+                records[number].with_name(f".{number}.crc").unlink(missing_ok=True)
+            for number in sorted(records, reverse=True):
+                if _is_complete_record(records[number]):
                     break
-                notes[number].unlink()
+                records[number].unlink()
         (self.spark / ".metadata.crc").unlink(missing_ok=True)
         metadata = self.spark / "metadata"
-        is_whole = metadata.is_file() and _is_json(metadata.read_bytes())
+        is_complete = metadata.is_file() and _is_json(metadata.read_bytes())
         # Spark's metadata is synchronised before the first commit of a table; Spark refuses offsets without metadata.
-        if not is_whole and self.spark.is_dir() and not any(self.spark.glob("commits/[0-9]*")):
+        if not is_complete and self.spark.is_dir() and not any(self.spark.glob("commits/[0-9]*")):
             shutil.rmtree(self.spark)
 
-    def forget(self) -> None:
+    def remove_records(self) -> None:
         """Removes the records of a checkpoint without micro-batches.
 
         A job that was refused must not determine where a later job begins.
@@ -116,7 +116,7 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
     except OSError as error:
         raise MissionControlError(f"cannot write the checkpoint {str(folder)!r}: {error.strerror}") from error
     with lock:
-        _wait_for(lock, folder)
+        _acquire(lock, folder)
         identity = _identity(folder, source, dataset)
         checkpoint = Checkpoint(folder, app_of(identity["id"]), lock)
         shutil.rmtree(checkpoint.scratch, ignore_errors=True)
@@ -128,14 +128,14 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
             shutil.rmtree(checkpoint.scratch, ignore_errors=True)
 
 
-def _wait_for(lock: BinaryIO, folder: Path) -> None:
-    give_up = time.monotonic() + LOCK_SECONDS
+def _acquire(lock: BinaryIO, folder: Path) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 raise MissionControlError(
                     f"another job is running with the checkpoint {str(folder)!r}: stop it, or name another --checkpoint"
                 ) from None
@@ -155,7 +155,9 @@ def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:
                     "name another one with --checkpoint"
                 )
         return identity
-    if any((folder / name).exists() for name in _OF_A_CHECKPOINT):  # removed or replaced only in a checkpoint of ours
+    if any(
+        (folder / name).exists() for name in _CHECKPOINT_ENTRIES
+    ):  # removed or replaced only in a checkpoint of ours
         raise MissionControlError(
             f"the folder {str(folder)!r} is no checkpoint, or one that has lost its checkpoint.json: restore that, or "
             "name another --checkpoint"
@@ -170,18 +172,20 @@ def source_app(source: str) -> str:
     return f"missioncontrol source {source}"
 
 
-def check_against(checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter], source: str, recount: bool) -> None:
+def check_consistent(
+    checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter], source: str, recount: bool
+) -> None:
     """Raises MissionControlError when checkpoint and dataset do not record the same micro-batches.
 
     recount: a new checkpoint may count a source that the dataset already holds.
     """
-    committed = max((writer.transaction(checkpoint.app) for writer in writers), key=_or_none, default=None)
+    committed = max((writer.transaction(checkpoint.app) for writer in writers), key=_or_minus_one, default=None)
     last = -1 if committed is None else committed
     if len(plan) - 2 <= last <= len(plan) - 1:
         if last >= 0 or len(plan) or recount:
             return
         if any(writer.transaction(source_app(source)) is not None for writer in writers):
-            checkpoint.forget()
+            checkpoint.remove_records()
             raise MissionControlError(
                 f"the dataset holds pings from {source!r} already, and the checkpoint {str(checkpoint.folder)!r} does "
                 "not know which: name the one that does with --checkpoint. If it is lost, the guide says how to count "
@@ -195,7 +199,7 @@ def check_against(checkpoint: Checkpoint, plan: Plan, writers: list[TableWriter]
     )
 
 
-def _is_whole_note(path: Path) -> bool:
+def _is_complete_record(path: Path) -> bool:
     """Whether a file of Spark's offsets or commits is complete: a line with its version, then lines of JSON."""
     version, *lines = path.read_bytes().splitlines() or [b""]
     enough = 2 if path.parent.name == "offsets" else 1
@@ -210,5 +214,5 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _or_none(number: int | None) -> int:
+def _or_minus_one(number: int | None) -> int:
     return -1 if number is None else number

@@ -19,86 +19,86 @@ from streaming.child_process import ChildProcess
 from streaming.dataset import maintenance
 
 NICENESS = 10  # a tenth of a busy core: a larger share delays pings visibly, niceness 19 starves maintenance
-END_SECONDS = 10.0  # to finish the current work; a kill after that loses only this work
+MAINTENANCE_STOP_TIMEOUT_SECONDS = 10.0  # to finish the current work; a kill after that loses only this work
 
 
 @contextmanager
-def tended(
-    dataset: str, on_trouble: Callable[[str], None], every_seconds: float = maintenance.ROUND_SECONDS
+def maintained(
+    dataset: str, on_failure: Callable[[str], None], every_seconds: float = maintenance.ROUND_SECONDS
 ) -> Iterator[None]:
     """Maintains a dataset in a context. on_trouble: called, from another thread, with failures that will be retried."""
-    tending = _Tending(dataset, on_trouble, every_seconds)
-    tending.start()
+    process = _MaintenanceProcess(dataset, on_failure, every_seconds)
+    process.start()
     try:
         yield
     finally:
-        tending.end()
+        process.stop()
 
 
-class _Tending:
+class _MaintenanceProcess:
     """The maintenance process, which is started again whenever it has died."""
 
-    def __init__(self, dataset: str, on_trouble: Callable[[str], None], every_seconds: float) -> None:
-        self._arguments, self._on_trouble = (dataset, str(every_seconds)), on_trouble
+    def __init__(self, dataset: str, on_failure: Callable[[str], None], every_seconds: float) -> None:
+        self._arguments, self._on_failure = (dataset, str(every_seconds)), on_failure
         self._every_seconds = every_seconds
-        self._is_over, self._starting = threading.Event(), threading.Lock()
+        self._is_over, self._start_lock = threading.Event(), threading.Lock()
         self._process: ChildProcess | None = None
-        self._keeping = threading.Thread(target=self._keep, daemon=True)
+        self._supervisor = threading.Thread(target=self._supervise, daemon=True)
 
     def start(self) -> None:
         """Starts the process, from a thread that keeps it running."""
-        self._keeping.start()
+        self._supervisor.start()
 
-    def _keep(self) -> None:
+    def _supervise(self) -> None:
         while not self._is_over.is_set():
             try:
                 process = self._start()
             except OSError as error:
-                trouble = f"maintenance did not start ({error})"
+                failure = f"maintenance did not start ({error})"
             else:
-                trouble = f"maintenance ended with exit code {process.wait()}" if process else ""
+                failure = f"maintenance ended with exit code {process.wait()}" if process else ""
             if not self._is_over.is_set():
-                self._tell(f"{trouble} and will be tried again")
+                self._notify(f"{failure} and will be tried again")
                 self._is_over.wait(self._every_seconds)
 
     def _start(self) -> ChildProcess | None:
         paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        with self._starting:
+        with self._start_lock:
             if self._is_over.is_set():
                 return None
             self._process = ChildProcess(
                 [sys.executable, "-P", "-m", __name__, *self._arguments],
-                on_line=self._tell,
+                on_line=self._notify,
                 has_input=True,
                 environment=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             )
         return self._process
 
-    def _tell(self, notice: str) -> None:
+    def _notify(self, notice: str) -> None:
         with suppress(OSError, ValueError):  # nobody reads the job's output any more
-            self._on_trouble(notice)
+            self._on_failure(notice)
 
-    def end(self) -> None:
-        """Ends the process after its current work; kills it after END_SECONDS."""
-        with self._starting:
+    def stop(self) -> None:
+        """Ends the process after its current work; kills it after MAINTENANCE_STOP_TIMEOUT_SECONDS."""
+        with self._start_lock:
             self._is_over.set()
         if self._process is not None:
             self._process.close_input()
-            self._keeping.join(END_SECONDS)
+            self._supervisor.join(MAINTENANCE_STOP_TIMEOUT_SECONDS)
             self._process.kill()
-        self._keeping.join()
+        self._supervisor.join()
 
 
 def main() -> None:
     """Maintains the dataset of the first argument, every so many seconds as the second, until standard input ends."""
     dataset, every_seconds = sys.argv[1:]
-    _step_back()
+    _lower_priority()
     stop = threading.Event()
-    threading.Thread(target=_await_end, args=(stop,), daemon=True).start()
-    maintenance.follow(dataset, stop=stop, every_seconds=float(every_seconds), on_trouble=_tell)
+    threading.Thread(target=_exit_with_parent, args=(stop,), daemon=True).start()
+    maintenance.follow(dataset, stop=stop, every_seconds=float(every_seconds), on_failure=_print_notice)
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Lowers the priority of this process, and ignores the signals that the job handles."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -114,14 +114,14 @@ def _step_back() -> None:
             return
 
 
-def _await_end(stop: threading.Event) -> None:
+def _exit_with_parent(stop: threading.Event) -> None:
     os.read(0, 1)
     stop.set()
-    time.sleep(END_SECONDS)
+    time.sleep(MAINTENANCE_STOP_TIMEOUT_SECONDS)
     os._exit(1)
 
 
-def _tell(notice: str) -> None:
+def _print_notice(notice: str) -> None:
     with suppress(BrokenPipeError):  # the job has ended
         print(notice, flush=True)
 

@@ -9,8 +9,8 @@ from streaming.errors import MissionControlError
 if TYPE_CHECKING:
     from streaming.job.settings import AggregateSettings
 
-LONGEST_TRIGGER_SECONDS = 86_400
-LARGEST_BATCH_BYTES = 1 << 40
+MAX_TRIGGER_SECONDS = 86_400
+BATCH_BYTES_LIMIT = 1 << 40
 
 
 class Setting(NamedTuple):
@@ -21,13 +21,13 @@ class Setting(NamedTuple):
     default: object
 
 
-OF_TOPICS = (
+TOPIC_SETTINGS = (
     Setting("--starting-offsets", "topic.starting_offsets", "earliest"),
     Setting("--kafka-config", "topic.config", {}),
     Setting("--on-data-loss", "topic.on_data_loss", "fail"),
     Setting("--dedupe", "dedupe", False),
 )
-OF_FOLLOWING = (
+FOLLOW_SETTINGS = (
     Setting("--trigger", "trigger_seconds", 1.0),
     Setting("--no-maintain", "maintains", True),
 )
@@ -35,19 +35,19 @@ OF_FOLLOWING = (
 
 def check_settings(settings: "AggregateSettings", source: str, is_topic: bool) -> None:
     """Raises MissionControlError where a setting has no effect on this job, or is invalid for every job."""
-    for setting in () if is_topic else OF_TOPICS:
+    for setting in () if is_topic else TOPIC_SETTINGS:
         if _is_given(settings, setting):
             raise MissionControlError(
                 f"{setting.option} has no effect on files, only on a topic, kafka://...: leave it out; got {source!r}"
             )
-    for setting in () if settings.follow else OF_FOLLOWING:
+    for setting in () if settings.follow else FOLLOW_SETTINGS:
         if _is_given(settings, setting):
             raise MissionControlError(f"{setting.option} has no effect without --follow: leave it out")
     trigger, most = settings.trigger_seconds, settings.max_batch_bytes
-    if not (math.isfinite(trigger) and 0 <= trigger <= LONGEST_TRIGGER_SECONDS):
-        raise MissionControlError(f"expected a trigger of 0 to {LONGEST_TRIGGER_SECONDS:,} seconds; got {trigger!r}")
-    if most is not None and not 1 <= most <= LARGEST_BATCH_BYTES:
-        raise MissionControlError(f"expected micro-batches of 1 to {LARGEST_BATCH_BYTES:,} bytes; got {most!r}")
+    if not (math.isfinite(trigger) and 0 <= trigger <= MAX_TRIGGER_SECONDS):
+        raise MissionControlError(f"expected a trigger of 0 to {MAX_TRIGGER_SECONDS:,} seconds; got {trigger!r}")
+    if most is not None and not 1 <= most <= BATCH_BYTES_LIMIT:
+        raise MissionControlError(f"expected micro-batches of 1 to {BATCH_BYTES_LIMIT:,} bytes; got {most!r}")
     if settings.write_from not in ("driver", "workers"):
         raise MissionControlError(f"expected write_from as 'driver' or 'workers'; got {settings.write_from!r}")
 

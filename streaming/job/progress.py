@@ -13,7 +13,7 @@ from streaming.sources.kafka.topic import is_topic
 
 
 @dataclass(frozen=True)
-class Position:
+class CheckpointProgress:
     """The progress of a checkpoint's job.
 
     source, dataset: as the checkpoint names them; app: the name in the job's transactions; finished: the number of
@@ -67,15 +67,15 @@ class Position:
         return False
 
 
-def position_of(folder: Path) -> Position | None:
-    """The position of the job whose checkpoint is in a folder; None where there is no checkpoint."""
+def progress_of(folder: Path) -> CheckpointProgress | None:
+    """The progress of the job whose checkpoint is in a folder; None where there is no checkpoint."""
     path = folder / "checkpoint.json"
     if not path.is_file():
         return None
     identity = read_identity(path)
     done = [each.name for each in (folder / "spark" / "commits").glob("[0-9]*")]
     finished = max((int(name) for name in done if name.isdigit()), default=-1) + 1
-    return Position(folder, identity["source"], identity["dataset"], app_of(identity["id"]), finished)
+    return CheckpointProgress(folder, identity["source"], identity["dataset"], app_of(identity["id"]), finished)
 
 
 def read_identity(path: Path) -> Mapping[str, str]:

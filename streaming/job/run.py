@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from streaming import contract
 from streaming.aggregation import spill
-from streaming.aggregation.deduplication import FIRST_NUMBER, FOLDER, drop_duplicates, forget
+from streaming.aggregation.deduplication import FIRST_NUMBER, SEEN_IDS_FOLDER, drop_duplicates, remove_seen_ids
 from streaming.aggregation.partial_sums import add_up, rows_of
-from streaming.aggregation.spill import files_of, room_of, with_rows
-from streaming.dataset.worker_writes import check_seen, spill_rows
+from streaming.aggregation.spill import files_of, rows_per_task, with_rows
+from streaming.dataset.worker_writes import check_visible, spill_rows
 from streaming.dataset.writer import TableWriter, sync_tables
 from streaming.errors import MissionControlError
 from streaming.job.checkpoint import Checkpoint, source_app
-from streaming.job.hour_before import note_hour_before
+from streaming.job.hour_before import record_hour_before
 from streaming.job.results import (
     count_accepted,
     count_bad_files,
@@ -32,9 +32,9 @@ from streaming.sources.files import listing
 from streaming.sources.files.source import FilePlan, FileSource
 from streaming.sources.kafka.source import TopicPlan
 from streaming.sources.spark_source import reading_options
-from streaming.spark.cluster import SHARES_OF_SUMS, is_cluster
-from streaming.spark.ends import MemoryWatch
-from streaming.storage.listing import PassedOver
+from streaming.spark.cluster import SHUFFLE_PARTITIONS, is_cluster
+from streaming.spark.java_exit import MemoryWatch
+from streaming.storage.local_files import IgnoredFiles
 from streaming.storage.locations import is_remote, plain_folder
 from streaming.storage.s3 import pass_on_settings
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 _POLL_SECONDS = 0.1
-STOP_SECONDS = 1.0  # a service manager ends Spark and this job together, and either may get its signal first
+STOP_GRACE_SECONDS = 1.0  # a service manager ends Spark and this job together, and either may get its signal first
 
 
 def require_pings(source: Source, follow: bool, on_notice: Callable[[str], None]) -> None:
@@ -53,7 +53,7 @@ def require_pings(source: Source, follow: bool, on_notice: Callable[[str], None]
 
     A source that is followed may still get some, so their absence is only reported.
     """
-    why = listing.why_nothing(source.url, source.patience) if isinstance(source, FileSource) else None
+    why = listing.why_nothing(source.url, source.retry_policy) if isinstance(source, FileSource) else None
     if why is not None and follow:
         on_notice(f"{why}: waiting for one")
     elif why is not None:
@@ -80,7 +80,7 @@ class Run:
         self._source, self._settings, self._checkpoint, self._plan = source, settings, checkpoint, plan
         self._writers, self._on_batch, self._on_commit, self._stop = writers, on_batch, on_commit, stop
         self._dataset, self._products, self._on_notice = dataset, products, on_notice
-        self._trouble: str | None = None
+        self._outage_notice: str | None = None
         self._committing = threading.Lock()
         self._error: Exception | None = None
         self._is_ended = self._has_read_all = False
@@ -93,33 +93,33 @@ class Run:
             self._has_read_all = not self._stop.is_set()
             return
         total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
-        if self._settings.follow and isinstance(self._plan, FilePlan) and self._plan.look():
-            self._on_notice(f"passed over: {self._plan.passed_over}")
-        self._prepare_notes(spark)
+        if self._settings.follow and isinstance(self._plan, FilePlan) and self._plan.list_ignored():
+            self._on_notice(f"passed over: {self._plan.ignored_files}")
+        self._prepare_seen_ids(spark)
         if self._stop.is_set():
             return
         query = self._start(spark)
         memory = MemoryWatch(spark)
         try:
             while not self._stop.wait(_POLL_SECONDS) and query.isActive:
-                self._tell_trouble()
-                memory.look()
+                self._report_outage()
+                memory.check()
                 if not self._settings.follow:  # following has no end to approach, and asking Spark costs time
                     on_progress(self._progress(spark, total))
             self._has_read_all = not query.isActive
         finally:
-            self._end(query, is_gone=memory.has_ended)
+            self._end(query, java_has_ended=memory.has_ended)
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
 
-    def _prepare_notes(self, spark: "SparkSession") -> None:
-        """Notes the ids that the first micro-batch needs; without --dedupe, removes notes, which become outdated."""
+    def _prepare_seen_ids(self, spark: "SparkSession") -> None:
+        """Notes the ids that the first micro-batch needs; without --dedupe, removes the ids, which become outdated."""
         if not self._settings.dedupe:
-            forget(self._checkpoint.folder)
+            remove_seen_ids(self._checkpoint.folder)
             return
         assert isinstance(self._plan, TopicPlan)
         pass_on_settings(spark.sparkContext.environment)
         options = self._reading_options(spark)
-        failure = note_hour_before(spark, self._plan, self._checkpoint, options, self._stop, self._on_notice)
+        failure = record_hour_before(spark, self._plan, self._checkpoint, options, self._stop, self._on_notice)
         if failure:
             _raise(failure)
 
@@ -140,18 +140,18 @@ class Run:
         if not (len(self._plan) if at_start else self._batches or self._settings.follow):
             require_pings(self._source, self._settings.follow, self._on_notice)
 
-    def _passed_over(self) -> PassedOver:
+    def _ignored_files(self) -> IgnoredFiles:
         """The known ignored files; an object store is not listed again to find them."""
         if not isinstance(self._plan, FilePlan):
-            return PassedOver()
+            return IgnoredFiles()
         looks_again = self._settings.follow and not is_remote(self._source.identity)
-        return self._plan.look() if looks_again else self._plan.passed_over
+        return self._plan.list_ignored() if looks_again else self._plan.ignored_files
 
-    def _tell_trouble(self) -> None:
-        trouble = self._source.trouble()
-        if trouble != self._trouble:
-            self._on_notice(trouble or "going on")
-        self._trouble = trouble
+    def _report_outage(self) -> None:
+        notice = self._source.outage_notice()
+        if notice != self._outage_notice:
+            self._on_notice(notice or "going on")
+        self._outage_notice = notice
 
     def _await_first_ping(self) -> bool:
         """Whether there is or was anything to read; when following, waits until there is."""
@@ -181,7 +181,7 @@ class Run:
             start_seconds,
             self._batches,
             finished,
-            self._passed_over(),
+            self._ignored_files(),
         )
 
     @property
@@ -211,9 +211,11 @@ class Run:
         """Sums a micro-batch and appends it to each table exactly once, however often the micro-batch is repeated."""
         began = time.monotonic()
         if self._settings.dedupe:
-            spark, notes = partials.sparkSession, self._checkpoint.folder / FOLDER
-            room = room_of(spill.BATCH_ROWS, int(spark.conf.get(SHARES_OF_SUMS) or 1))
-            partials = drop_duplicates(partials, FIRST_NUMBER + number, notes, self._spill_before_shuffle(spark), room)
+            spark, seen_ids = partials.sparkSession, self._checkpoint.folder / SEEN_IDS_FOLDER
+            max_rows = rows_per_task(spill.BATCH_ROWS, int(spark.conf.get(SHUFFLE_PARTITIONS) or 1))
+            partials = drop_duplicates(
+                partials, FIRST_NUMBER + number, seen_ids, self._spill_before_shuffle(spark), max_rows
+            )
         sums, written = self._sum(partials, number)
         data_up_to = newest_submission(sums)
         with self._committing:
@@ -231,7 +233,7 @@ class Run:
                         self._on_commit(writer.table.name, number)
                 sync_tables(self._writers)
                 now = time.monotonic()
-                self._take_note(sums, row_count(sums, written), number, now - began, now - summed_at, data_up_to)
+                self._record_batch(sums, row_count(sums, written), number, now - began, now - summed_at, data_up_to)
             except Exception as error:
                 self._error = error
                 raise
@@ -251,13 +253,13 @@ class Run:
         else:
             summed, spill_to = sum_partials(partials), self._spill_to(spark)
             if spill_to is not None:
-                tasks = int(spark.conf.get(SHARES_OF_SUMS) or 1)
-                summed = spill_rows(summed, spill_to, 0 if is_shared else room_of(spill.BATCH_ROWS, tasks))
+                tasks = int(spark.conf.get(SHUFFLE_PARTITIONS) or 1)
+                summed = spill_rows(summed, spill_to, 0 if is_shared else rows_per_task(spill.BATCH_ROWS, tasks))
             passed = summed.toArrow()
         sums, files = files_of(passed)
         if not is_shared and not any(files.values()):
             return sums, None
-        check_seen(self._dataset, files)
+        check_visible(self._dataset, files)
         return sums, with_rows(sums, files, self._dataset)
 
     def _spill_to(self, spark: "SparkSession") -> str | None:
@@ -273,7 +275,7 @@ class Run:
         """
         return None if is_cluster(spark.sparkContext.master or "") else self._spill_to(spark)
 
-    def _take_note(
+    def _record_batch(
         self,
         sums: "pa.Table",
         rows: int,
@@ -308,14 +310,14 @@ class Run:
         self._shown_bytes = max(self._shown_bytes, self._done_bytes + round(running * (shares or [0])[0]))
         return Progress(self._shown_bytes, total, self._pings)
 
-    def _end(self, query: "StreamingQuery", *, is_gone: bool) -> None:
+    def _end(self, query: "StreamingQuery", *, java_has_ended: bool) -> None:
         """Ends the stream between two commits, and raises the error that ended it before.
 
-        is_gone: whether the Java process that it ran in has ended.
+        java_has_ended: whether the Java process that it ran in has ended.
         """
         with self._committing:
             self._is_ended = True
-            if is_gone:
+            if java_has_ended:
                 return
             failure = str(query.exception() or "") if not query.isActive else ""  # needs a running Spark
         query.stop()  # waits for a micro-batch that has not begun to commit, and no longer can
@@ -327,27 +329,27 @@ class Run:
 
 def _raise(failure: str) -> NoReturn:
     """Raises the error that ended a stream."""
-    raise _failure_of(failure)
+    raise _error_of(failure)
 
 
-def _failure_of(said: str) -> Exception:
+def _error_of(message: str) -> Exception:
     """The error that ended a stream, from Spark's message about it."""
-    own = re.search(r"MissionControlError: (.*)", said)
-    if own:
-        return MissionControlError(own[1])
-    if "spark.driver.maxResultSize" in said:
+    raised = re.search(r"MissionControlError: (.*)", message)
+    if raised:
+        return MissionControlError(raised[1])
+    if "spark.driver.maxResultSize" in message:
         return MissionControlError(
             "a micro-batch has more rows than the driver can hold. Let workers write them: --write-from workers, with "
             "a dataset that all machines see. Or give the driver more memory, by a line such as spark.driver.memory = "
             "4g in a file that --spark-config names. Or read less at a time: --batch-megabytes. A backfill has "
             "more memory only, or --master 'local[*]'"
         )
-    if "Python worker exited unexpectedly" in said:
+    if "Python worker exited unexpectedly" in message:
         return MissionControlError(
             "a Python worker of Spark ended unexpectedly: was it killed, or was there too little memory?"
         )
-    if "Python worker failed to connect back" in said:
+    if "Python worker failed to connect back" in message:
         return MissionControlError(
             "a Python worker of Spark did not start within 10 s: the machine is too busy. Start the job again"
         )
-    return RuntimeError(said)
+    return RuntimeError(message)

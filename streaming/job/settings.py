@@ -9,7 +9,7 @@ from typing import Literal
 from streaming import contract
 from streaming.pings.envelope import Envelope
 from streaming.sources.kafka.source import TopicSettings
-from streaming.storage.listing import PassedOver
+from streaming.storage.local_files import IgnoredFiles
 
 WriteFrom = Literal["driver", "workers"]
 
@@ -77,7 +77,7 @@ class Summary:
     """What a run read. seconds: of the whole run; start_seconds: until Spark was up; bytes: of documents, unpacked.
 
     finished: False where a run that does not follow was stopped before it had read everything.
-    passed_over: files that were ignored because of their type or their name.
+    ignored_files: files that were ignored because of their type or their name.
     """
 
     pings: int
@@ -88,4 +88,4 @@ class Summary:
     start_seconds: float
     batches: int
     finished: bool = True
-    passed_over: PassedOver = field(default_factory=PassedOver)
+    ignored_files: IgnoredFiles = field(default_factory=IgnoredFiles)

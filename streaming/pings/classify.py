@@ -107,7 +107,7 @@ class Classifier:
             or experiments is None
             or build.invalid
             or system.invalid
-            or not build.built_us <= submitted_us <= build.expires_us
+            or build.faults_of_age(submitted_us)
             or None in more
         ):
             reasons = set(_reasons(document, kind, submitted_us, counts, build, system, experiments))
@@ -238,12 +238,7 @@ def _reasons(
         yield explained
     yield from build.invalid
     yield from system.invalid
-    if submitted_us is None:
-        yield "submission_time"
-    elif build.built_us > submitted_us:
-        yield "build_in_future"
-    elif build.expires_us < submitted_us:
-        yield "build_too_old"
+    yield from ["submission_time"] if submitted_us is None else build.faults_of_age(submitted_us)
 
 
 def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | Rejected:

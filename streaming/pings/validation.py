@@ -99,6 +99,12 @@ class Build:
     expires_us: int
     invalid: tuple[str, ...]
 
+    def faults_of_age(self, submitted_us: int) -> tuple[str, ...]:
+        """Why a ping of the build does not count at a time, in microseconds since 1970; () where it does."""
+        if self.built_us <= submitted_us <= self.expires_us:
+            return ()
+        return ("build_in_future",) if self.built_us > submitted_us else ("build_too_old",)
+
 
 def build(
     products: contract.Products,

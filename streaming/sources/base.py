@@ -29,7 +29,7 @@ def damaged(path: Path) -> MissionControlError:
     )
 
 
-class Read(NamedTuple):
+class BatchInput(NamedTuple):
     """What a micro-batch has read: bytes, counted like `Plan.unread_bytes`, and files where there are any."""
 
     bytes: int
@@ -51,7 +51,7 @@ class Plan(Protocol):
     def unread_bytes(self, committed: int) -> int:
         """About how many bytes there are to read besides the micro-batches before that number."""
 
-    def read(self, number: int, document_bytes: int) -> Read:
+    def read(self, number: int, document_bytes: int) -> BatchInput:
         """What a micro-batch read. document_bytes: the size of its documents."""
 
     def newest_bytes(self) -> int:
@@ -66,7 +66,7 @@ class Plan(Protocol):
 
 DENSITY = "density.json"  # in a checkpoint
 MAX_BATCH_ROWS = 1_000_000
-LEAST_BATCH_BYTES = 8 << 20
+MIN_BATCH_BYTES = 8 << 20
 
 
 class Density:
@@ -89,16 +89,16 @@ class Density:
         """Notes that a micro-batch made `rows` rows of `size` bytes."""
         unfinished = self._path.with_suffix(".tmp")
         # If many messages had no bytes, such as those of aborted transactions, the next micro-batch reads more.
-        unfinished.write_text(json.dumps([max(rows, 1), size or LEAST_BATCH_BYTES]))
+        unfinished.write_text(json.dumps([max(rows, 1), size or MIN_BATCH_BYTES]))
         unfinished.replace(self._path)
 
-    def room(self, max_bytes: int) -> int:
+    def batch_bytes(self, max_bytes: int) -> int:
         """How many bytes the next micro-batch may have: enough for MAX_BATCH_ROWS rows, but at most max_bytes."""
         noted = self._noted()
         if noted is None:
-            return min(max_bytes, LEAST_BATCH_BYTES)
+            return min(max_bytes, MIN_BATCH_BYTES)
         rows, size = noted
-        return min(max_bytes, max(LEAST_BATCH_BYTES, MAX_BATCH_ROWS * size // rows))
+        return min(max_bytes, max(MIN_BATCH_BYTES, MAX_BATCH_ROWS * size // rows))
 
     def rows(self, size: int) -> int | None:
         """How many rows `size` bytes likely make, at the previous micro-batch's rate; None before the first one."""
@@ -129,10 +129,10 @@ class Source(Protocol):
     def data_source(self) -> type["DataSource"]:
         """The Spark data source that reads and counts in tasks."""
 
-    def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
+    def check(self, stop: threading.Event, notify: Callable[[str], None]) -> None:
         """Raises MissionControlError where there is no such source; waits, and reports that, where this may help."""
 
-    def trouble(self) -> str | None:
+    def outage_notice(self) -> str | None:
         """What a running job waits for, as a sentence; None when it does not wait."""
 
     def plan(self, checkpoint: Path) -> Plan:

@@ -16,11 +16,11 @@ from streaming.storage.locations import is_remote
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-ANSWER_SECONDS = 5.0
-NOTICE_SECONDS = 10.0  # a longer wait for executors is reported
-SETTLED_SECONDS = 2.0  # time without a new executor until the first micro-batch is split into tasks
+CONNECT_TIMEOUT_SECONDS = 5.0
+EXECUTOR_NOTICE_SECONDS = 10.0  # a longer wait for executors is reported
+EXECUTOR_SETTLE_SECONDS = 2.0  # time without a new executor until the first micro-batch is split into tasks
 _POLL_SECONDS = 0.1
-SHARES_OF_SUMS = "spark.sql.shuffle.partitions"
+SHUFFLE_PARTITIONS = "spark.sql.shuffle.partitions"
 _ENVIRONMENT = "environment"  # the folder, in an executor's working folder, that the archive is unpacked to
 _PYTHON = f"./{_ENVIRONMENT}/bin/python"
 
@@ -41,11 +41,11 @@ def own_address(master: str) -> str | None:
     if not rest:
         return None
     reason: OSError | ValueError | None = None
-    for place in rest.removeprefix("https://").removeprefix("http://").split(","):
+    for address in rest.removeprefix("https://").removeprefix("http://").split(","):
         try:
-            url = urlsplit(f"//{place}")
+            url = urlsplit(f"//{address}")
             port = url.port or (443 if scheme == "k8s" else 7077)
-            with socket.create_connection((url.hostname or "", port), ANSWER_SECONDS) as connection:
+            with socket.create_connection((url.hostname or "", port), CONNECT_TIMEOUT_SECONDS) as connection:
                 return connection.getsockname()[0]
         except (OSError, ValueError) as error:
             reason = error
@@ -65,11 +65,11 @@ def environment_settings(archive: str, folder: Path) -> dict[str, str]:
         raise MissionControlError(
             f"no file can be executed in {str(folder)!r}, and --environment needs that: name another --checkpoint"
         )
-    place = archive if is_remote(archive) else Path(archive).resolve().as_uri()
-    return {"spark.archives": f"{place}#{_ENVIRONMENT}", "spark.pyspark.python": _PYTHON}
+    archive_url = archive if is_remote(archive) else Path(archive).resolve().as_uri()
+    return {"spark.archives": f"{archive_url}#{_ENVIRONMENT}", "spark.pyspark.python": _PYTHON}
 
 
-def await_executors(spark: "SparkSession", stop: threading.Event, say: Callable[[str], None]) -> None:
+def await_executors(spark: "SparkSession", stop: threading.Event, notify: Callable[[str], None]) -> None:
     """Wait until a cluster's executors have started or stop is set, and report a long wait.
 
     The number of cores decides how a micro-batch is split into tasks and, unless the settings define it, into how many
@@ -78,17 +78,17 @@ def await_executors(spark: "SparkSession", stop: threading.Event, say: Callable[
     if not is_cluster(str(spark.sparkContext.master)):
         return
     began = grown = time.monotonic()
-    count, is_said = 0, False
-    while not stop.wait(_POLL_SECONDS) and (not count or time.monotonic() - grown < SETTLED_SECONDS):
+    count, is_reported = 0, False
+    while not stop.wait(_POLL_SECONDS) and (not count or time.monotonic() - grown < EXECUTOR_SETTLE_SECONDS):
         now = _executors(spark)
         if now > count:
             grown = time.monotonic()
         count = now
-        if not count and not is_said and time.monotonic() - began > NOTICE_SECONDS:
-            say("the cluster has started no executor yet: has it free cores and memory? waiting")
-            is_said = True
-    if spark.sparkContext.getConf().get(SHARES_OF_SUMS) is None:
-        spark.conf.set(SHARES_OF_SUMS, str(spark.sparkContext.defaultParallelism))
+        if not count and not is_reported and time.monotonic() - began > EXECUTOR_NOTICE_SECONDS:
+            notify("the cluster has started no executor yet: has it free cores and memory? waiting")
+            is_reported = True
+    if spark.sparkContext.getConf().get(SHUFFLE_PARTITIONS) is None:
+        spark.conf.set(SHUFFLE_PARTITIONS, str(spark.sparkContext.defaultParallelism))
 
 
 def _executors(spark: "SparkSession") -> int:

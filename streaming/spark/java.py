@@ -23,15 +23,15 @@ def java_version(home: Path) -> int | None:
     """The major version of the Java in a folder, None if the folder holds no Java."""
     release = home / "release"
     if release.is_file() and (home / "bin" / "java").is_file():
-        said = re.search(r'JAVA_VERSION="(\d+)', release.read_text(errors="replace"))
-        if said:
-            return int(said[1])
+        match = re.search(r'JAVA_VERSION="(\d+)', release.read_text(errors="replace"))
+        if match:
+            return int(match[1])
     try:
         answer = subprocess.run([home / "bin" / "java", "-version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    said = re.search(r'version "(\d+)', answer.stderr)
-    return int(said[1]) if said else None
+    match = re.search(r'version "(\d+)', answer.stderr)
+    return int(match[1]) if match else None
 
 
 def find_java(folder: Path) -> Path:
@@ -67,5 +67,5 @@ def wheel_java(folder: Path) -> Path:
 
 def is_utf8_locale() -> bool:
     """Whether the environment sets a UTF-8 locale."""
-    said = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
-    return "utf-8" in said.lower() or "utf8" in said.lower()
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
+    return "utf-8" in locale.lower() or "utf8" in locale.lower()

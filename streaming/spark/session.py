@@ -4,32 +4,33 @@ import logging
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from streaming.errors import MissionControlError
 from streaming.spark.class_archive import class_archive_option
 from streaming.spark.cluster import environment_settings, is_cluster, own_address
-from streaming.spark.ends import (
+from streaming.spark.java import UTF8_LOCALE, find_java, is_utf8_locale
+from streaming.spark.java_exit import (
     DRIVER_MEMORY,
-    EXIT_SECONDS,
     MEMORY,
-    UNSPOKEN,
+    SECRET_SETTINGS,
+    SPARK_EXIT_TIMEOUT_SECONDS,
     SparkEndedError,
     bytes_of,
     end_with_any_thread,
     has_ended,
     how_ended,
     is_lost_connection,
-    last_words,
+    last_error_line,
 )
-from streaming.spark.java import UTF8_LOCALE, find_java, is_utf8_locale
 from streaming.spark.python_start import write_launcher
 from streaming.storage.locations import plain_folder
 
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # Settings for the partial sums that one machine computes in a micro-batch, which are few.
-_OF_FEW_ROWS = {
+_FEW_ROWS_SETTINGS = {
     "spark.sql.shuffle.partitions": "2",  # each further partition costs a task and saves none
     "spark.sql.codegen.wholeStage": "false",  # compiling costs more than it saves
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
 # By default Spark keeps its last 1,000 jobs and queries, some 15 kB each, which are not used here.
-_REMEMBERED = {
+_HISTORY_LIMITS = {
     "spark.ui.retainedJobs": "10",
     "spark.ui.retainedStages": "10",
     "spark.ui.retainedTasks": "100",
@@ -72,7 +73,7 @@ def spark_session(
     config: Mapping[str, str] | None = None,
     environment: str | None = None,
     java_home: Path | None = None,
-    held: BinaryIO | None = None,
+    inherited_file: BinaryIO | None = None,
 ) -> Iterator["SparkSession"]:
     """A quiet Spark session that leaves nothing behind, bound to this machine unless the master is a cluster's.
 
@@ -89,7 +90,7 @@ def spark_session(
     settings.setdefault(_RESULT_BYTES, str(round(bytes_of(settings[MEMORY]) * RESULT_BYTES_SHARE)))
     python, address = settings["spark.pyspark.python"], settings.get("spark.driver.bindAddress")
     with _environment(java_home or find_java(folder), python, address), log.open("wb") as output:
-        spark = _start(settings, folder, output, held)
+        spark = _start(settings, folder, output, inherited_file)
     process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
     # Python's server for accumulators, which are not used here, would print that Java has ended.
     spark.sparkContext._accumulatorServer.handle_error = lambda *_: None  # type: ignore[method-assign]
@@ -112,19 +113,21 @@ def _quiet_py4j() -> Iterator[None]:
     logger, root = logging.getLogger("py4j"), logging.getLogger()  # py4j uses both
     before = logger.level
 
-    def is_of_others(record: logging.LogRecord) -> bool:
+    def is_not_py4j(record: logging.LogRecord) -> bool:
         return Path(record.pathname).parent.name != "py4j"
 
     logger.setLevel(logging.CRITICAL + 1)
-    root.addFilter(is_of_others)
+    root.addFilter(is_not_py4j)
     try:
         yield
     finally:
-        root.removeFilter(is_of_others)
+        root.removeFilter(is_not_py4j)
         logger.setLevel(before)
 
 
-def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: BinaryIO | None) -> "SparkSession":
+def _start(
+    settings: Mapping[str, str], folder: Path, output: BinaryIO, inherited_file: BinaryIO | None
+) -> "SparkSession":
     from pyspark import SparkConf, SparkContext
     from pyspark.errors import PySparkRuntimeError
     from pyspark.java_gateway import launch_gateway
@@ -132,28 +135,28 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
 
     master = settings["spark.master"]
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
-    spoken = SparkConf(loadDefaults=False).setAll(
-        [(name, value) for name, value in settings.items() if not UNSPOKEN.match(name)]
+    visible = SparkConf(loadDefaults=False).setAll(
+        [(name, value) for name, value in settings.items() if not SECRET_SETTINGS.match(name)]
     )
     popen = {
         "stdout": output,
         "stderr": output,
         "cwd": folder,
         "start_new_session": True,  # this process handles Ctrl-C
-        "pass_fds": [held.fileno()] if held else [],
+        "pass_fds": [inherited_file.fileno()] if inherited_file else [],
     }
     try:
-        gateway = launch_gateway(spoken, popen)
+        gateway = launch_gateway(visible, popen)
         SparkContext._ensure_initialized(gateway=gateway)
-        with _own_ctrl_c():
+        with _kept_sigint_handler():
             return SparkSession.builder.config(conf=conf).getOrCreate()
     except PySparkRuntimeError as error:
-        reason = last_words(folder / "spark.log") or str(error)
+        reason = last_error_line(folder / "spark.log") or str(error)
         raise MissionControlError(f"Spark did not start with --master {master!r}: {reason}") from None
     except Exception as error:
-        said = str(error).splitlines()  # before the gateway is shut: str() calls Java
+        lines = str(error).splitlines()  # before the gateway is shut: str() calls Java
         _shut_gateway()
-        reason = next((line for line in said if "Exception: " in line), said[0] if said else repr(error))
+        reason = next((line for line in lines if "Exception: " in line), lines[0] if lines else repr(error))
         raise MissionControlError(f"Spark did not start with --master {master!r}: {reason.strip()}") from None
     except BaseException:  # Ctrl-C, where no handler turned it into another error
         _shut_gateway()
@@ -161,21 +164,21 @@ def _start(settings: Mapping[str, str], folder: Path, output: BinaryIO, held: Bi
 
 
 @contextmanager
-def _own_ctrl_c() -> Iterator[None]:
+def _kept_sigint_handler() -> Iterator[None]:
     """Keeps Spark from installing its own SIGINT handler, as Spark does in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    take, ours = signal.signal, signal.getsignal(signal.SIGINT)
+    set_handler, ours = signal.signal, signal.getsignal(signal.SIGINT)
 
-    def take_others(number: int, handler: Any) -> Any:
-        return ours if number == signal.SIGINT else take(number, handler)
+    def set_other_handlers(number: int, handler: Any) -> Any:
+        return ours if number == signal.SIGINT else set_handler(number, handler)
 
-    setattr(signal, "signal", take_others)  # noqa: B010 (a function is not assigned to)
+    setattr(signal, "signal", set_other_handlers)  # noqa: B010 (a function is not assigned to)
     try:
         yield
     finally:
-        setattr(signal, "signal", take)  # noqa: B010
+        setattr(signal, "signal", set_handler)  # noqa: B010
 
 
 def _settings(master: str, folder: Path, environment: str | None) -> dict[str, str]:
@@ -201,7 +204,7 @@ def _settings(master: str, folder: Path, environment: str | None) -> dict[str, s
         "spark.local.dir": str(temporary),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.ui.enabled": "false",
-        **_REMEMBERED,
+        **_HISTORY_LIMITS,
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.adaptive.enabled": "false",
@@ -213,7 +216,7 @@ def _settings(master: str, folder: Path, environment: str | None) -> dict[str, s
         "spark.python.worker.reuse": "true",
         "spark.pyspark.python": sys.executable if is_cluster(master) else str(write_launcher(folder / "python")),
         "spark.pyspark.driver.python": sys.executable,
-        **({} if is_cluster(master) else _OF_FEW_ROWS),
+        **({} if is_cluster(master) else _FEW_ROWS_SETTINGS),
         **({"spark.driver.host": address, "spark.driver.bindAddress": address} if address else {}),
         **(environment_settings(environment, folder) if environment else {}),
     }
@@ -255,6 +258,18 @@ def _stop(spark: "SparkSession", process: subprocess.Popen[bytes]) -> None:
     _shut_gateway()
 
 
+def _end_callbacks(gateway: Any) -> None:
+    """Ends the connections over which Java calls Python, so that the threads that read from them end.
+
+    py4j closes the stream of such a connection while its thread may still read from it. Python then waits for that
+    read, which only ends when Java closes its side: for ever, if Java is waiting, too.
+    """
+    server = gateway.get_callback_server()
+    for connection in list(server.connections) if server is not None else ():
+        with suppress(OSError, AttributeError):  # closed meanwhile: its socket is None then
+            connection.socket.shutdown(socket.SHUT_RDWR)
+
+
 def _shut_gateway() -> None:
     """Ends Spark's process, which exits when its standard input closes."""
     from pyspark import SparkContext
@@ -263,6 +278,7 @@ def _shut_gateway() -> None:
     if gateway is None:
         return
     process = gateway.proc
+    _end_callbacks(gateway)
     try:
         gateway.shutdown()
     except Exception as error:
@@ -271,7 +287,7 @@ def _shut_gateway() -> None:
     if process.stdin:
         process.stdin.close()
     try:
-        process.wait(EXIT_SECONDS)
+        process.wait(SPARK_EXIT_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -26,7 +26,7 @@ from urllib.parse import unquote
 from streaming.errors import MissionControlError
 
 SYNC_THREADS = 8  # a disk writes its journal once for synchronisations that arrive together
-UNRELIED_COMMITS = 8  # the log's newest; between two synchronisations a job adds one to three to a table
+CHECKED_COMMITS = 8  # the log's newest; between two synchronisations a job adds one to three to a table
 _PARQUET_MAGIC = b"PAR1"  # the last bytes of a complete Parquet file
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EACCES, errno.ENOTSUP, errno.EISDIR)  # raised by some network file systems
 
@@ -134,28 +134,28 @@ class TableFiles:
         return self._log / f"{version:020}.checkpoint.parquet"
 
 
-def set_aside_damaged_commits(folder: Path, name: str, relied: Mapping[str, int]) -> list[Path]:
+def set_aside_damaged_commits(folder: Path, name: str, done_batches: Mapping[str, int]) -> list[Path]:
     """Rename the newest commits of a local table from the first damaged one on; their new names, oldest first.
 
     A commit is damaged when it is not JSON, names a data file that is missing or truncated, or follows a missing
-    commit. Only the newest UNRELIED_COMMITS are checked. Nothing is deleted, and a table whose log gives it another
+    commit. Only the newest CHECKED_COMMITS are checked. Nothing is deleted, and a table whose log gives it another
     name is not touched. Damaged checkpoints of the log, which are copies of its commits' content, are set aside too.
     """
     log = folder / "_delta_log"
-    if not _said_names(log) <= {name}:
+    if not _recorded_names(log) <= {name}:
         return []
-    newest = sorted(_versions(log))[-UNRELIED_COMMITS:]
+    newest = sorted(_versions(log))[-CHECKED_COMMITS:]
     damaged = _first_damaged(newest, log, folder) if newest else None
-    doomed = [log / _commit_name(number) for number in newest if damaged is not None and number >= damaged]
-    for commit in doomed:
-        _check_not_relied(commit, doomed[0].name, folder, relied)
-    set_aside = [_set_aside(path) for path in (*_damaged_checkpoints(log), *doomed)]
+    damaged_commits = [log / _commit_name(number) for number in newest if damaged is not None and number >= damaged]
+    for commit in damaged_commits:
+        _check_nothing_follows(commit, damaged_commits[0].name, folder, done_batches)
+    set_aside = [_set_aside(path) for path in (*_damaged_checkpoints(log), *damaged_commits)]
     if set_aside:
         sync_folder(log)
     return [path for path in set_aside if path is not None]
 
 
-def _check_not_relied(commit: Path, first: str, folder: Path, relied: Mapping[str, int]) -> None:
+def _check_nothing_follows(commit: Path, first: str, folder: Path, done_batches: Mapping[str, int]) -> None:
     """Raises MissionControlError where others than the writer that opens the table may have continued after a commit.
 
     first: the name of the first damaged commit.
@@ -163,8 +163,8 @@ def _check_not_relied(commit: Path, first: str, folder: Path, relied: Mapping[st
     for line in commit.read_bytes().splitlines():
         if line.startswith(b'{"txn"'):
             with suppress(ValueError, KeyError, TypeError):
-                said = json.loads(line)["txn"]
-                if said["version"] <= relied.get(said["appId"], math.inf):
+                transaction = json.loads(line)["txn"]
+                if transaction["version"] <= done_batches.get(transaction["appId"], math.inf):
                     raise MissionControlError(
                         f"in the table {str(folder)!r} the commit {first}, the one before it, or a file that they "
                         "name is damaged or missing, and others went on after it: restore it from a copy of the "
@@ -172,7 +172,7 @@ def _check_not_relied(commit: Path, first: str, folder: Path, relied: Mapping[st
                     )
 
 
-def _said_names(log: Path) -> set[str]:
+def _recorded_names(log: Path) -> set[str]:
     """The table names in the commits of a log; a damaged commit has none."""
     names = set[str]()
     for number in _versions(log):

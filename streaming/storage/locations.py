@@ -1,6 +1,6 @@
-"""Names of datasets, sources and folders: one spelling for each place, and the names that are passed to libraries.
+"""Names of datasets, sources and folders: one spelling for each location, and the names that are passed to libraries.
 
-A name that a library would read as another place is refused, or replaced by a name that the library cannot misread.
+A name that a library would read as another location is refused, or replaced by a name that the library cannot misread.
 """
 
 import atexit
@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from streaming import contract
-from streaming.errors import MissionControlError, require_place
-from streaming.storage.listing import holds, is_listed, top_of
+from streaming.errors import MissionControlError, require_location
+from streaming.storage.local_files import contains, glob_root, would_list
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ONE_SLASH = re.compile(r"(s3|s3a|file):/(?!/)")
@@ -43,11 +43,11 @@ def is_s3(url: str) -> bool:
 
 
 def normal_url(url: str | Path) -> str:
-    """The one spelling for a place: an absolute path if it is local, without a slash at the end.
+    """The one spelling for a location: an absolute path if it is local, without a slash at the end.
 
-    Raises MissionControlError for a text that is not the name of a place, such as an empty one.
+    Raises MissionControlError for a text that names no location, such as an empty one.
     """
-    text = require_place(str(url))
+    text = require_location(str(url))
     if is_remote(text):
         scheme = _SCHEME.match(text)
         if scheme and not text[scheme.end() :].strip("/"):
@@ -57,7 +57,7 @@ def normal_url(url: str | Path) -> str:
         scheme_name = text.partition(":")[0]
         raise MissionControlError(f"expected two slashes after {scheme_name}:, as in {scheme_name}://...; got {text!r}")
     if text.lower().startswith("file://"):
-        text = require_place(_path_of(text), "a path after file://")
+        text = require_location(_path_of(text), "a path after file://")
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise MissionControlError(f"expected a name of UTF-8 text without NUL; got {text!r}: rename it")
     return os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 (Path would resolve no `..`)
@@ -74,10 +74,10 @@ def _path_of(url: str) -> str:
 
 
 def dataset_url(dataset: str | Path) -> str:
-    """The place of a dataset, as `normal_url` spells it.
+    """The location of a dataset, as `normal_url` spells it.
 
     Raises MissionControlError for a URL of another scheme than s3://, s3a:// and file://, and for an s3:// URL that
-    different S3 clients would read as different places.
+    different S3 clients would read as different locations.
     """
     url = normal_url(dataset)
     if is_s3(url):
@@ -88,7 +88,7 @@ def dataset_url(dataset: str | Path) -> str:
 
 
 def source_url(source: str | Path) -> str:
-    """The place of files, as `normal_url` spells it; `*`, `?` and `[` make it a glob unless that exact name exists.
+    """The location of files, as `normal_url` spells it; `*`, `?` and `[` make it a glob unless that exact name exists.
 
     Raises MissionControlError for an s3:// URL with options.
     """
@@ -109,8 +109,8 @@ def check_apart(source: str, checkpoint: Path) -> None:
     if is_remote(source) or not os.path.isabs(source):  # noqa: PTH117
         return
     folder = os.path.realpath(checkpoint)
-    is_counted = any(is_listed(source, f"{folder}/{name}") for name in _CHECKPOINT_PINGS)
-    if is_counted or holds(folder, os.path.realpath(top_of(source)[0])):
+    is_counted = any(would_list(source, f"{folder}/{name}") for name in _CHECKPOINT_PINGS)
+    if is_counted or contains(folder, os.path.realpath(glob_root(source)[0])):
         raise MissionControlError(
             f"expected a checkpoint outside of the source {source!r}, and the source outside of it; got "
             f"{str(checkpoint)!r}, whose own files would be counted as pings or removed: name another --checkpoint"
@@ -141,7 +141,7 @@ def table_url(dataset: str, table: contract.Table) -> str:
 # Names that are passed to Delta's library.
 
 
-class _StandIns:
+class _Aliases:
     """Folders with plain names, private to this process, that stand for folders whose names a library misreads.
 
     They are removed at the end of the process: only the links that were made here, and each folder if it is empty.
@@ -160,43 +160,43 @@ class _StandIns:
         The folder is not itself a link: Delta's library resolves links in the table's own name, and none below it.
         """
         with self._lock:
-            place, is_new = self._place("table", path)
+            alias, is_new = self._alias("table", path)
             if is_new:
-                os.mkdir(place)  # noqa: PTH102
-                self._link(os.path.join(path, _LOG), os.path.join(place, _LOG))  # noqa: PTH118
-            return place
+                os.mkdir(alias)  # noqa: PTH102
+                self._link(os.path.join(path, _LOG), os.path.join(alias, _LOG))  # noqa: PTH118
+            return alias
 
-    def link_days(self, path: str, place: str, days: Iterable[str]) -> None:
-        """Links the folders of a table's days into place: existing ones, and those in days, which are created."""
+    def link_days(self, path: str, alias: str, days: Iterable[str]) -> None:
+        """Links the folders of a table's days into an alias: existing ones, and those in days, which are created."""
         with self._lock:
             for day in days:
                 os.makedirs(os.path.join(path, day), exist_ok=True)  # noqa: PTH103, PTH118
-            linked = set(os.listdir(place))  # noqa: PTH208
+            linked = set(os.listdir(alias))  # noqa: PTH208
             try:
-                there = [name for name in os.listdir(path) if _DAY_FOLDER.fullmatch(name)]  # noqa: PTH208
+                day_folders = [name for name in os.listdir(path) if _DAY_FOLDER.fullmatch(name)]  # noqa: PTH208
             except FileNotFoundError:
                 return
-            for name in there:
+            for name in day_folders:
                 if name not in linked:
-                    self._link(os.path.join(path, name), os.path.join(place, name))  # noqa: PTH118
+                    self._link(os.path.join(path, name), os.path.join(alias, name))  # noqa: PTH118
 
     def folder(self, path: str) -> str:
         """A link to a folder."""
         with self._lock:
-            place, is_new = self._place("folder", path)
+            alias, is_new = self._alias("folder", path)
             if is_new:
-                self._link(path, place)
-            return place
+                self._link(path, alias)
+            return alias
 
-    def spelled_out(self, text: str) -> str:
-        """A text, such as an error message, with stand-ins replaced by the names they stand for."""
+    def with_real_paths(self, text: str) -> str:
+        """A text, such as an error message, with aliases replaced by the real paths."""
         with self._lock:
-            for (_, path), place in self._made.items():
-                text = re.sub(f"(?<![^ :'\"])/?{re.escape(place[1:])}(?![0-9])", lambda _, path=path: path, text)  # type: ignore[misc]
+            for (_, path), alias in self._made.items():
+                text = re.sub(f"(?<![^ :'\"])/?{re.escape(alias[1:])}(?![0-9])", lambda _, path=path: path, text)  # type: ignore[misc]
         return text
 
-    def _place(self, kind: str, path: str) -> tuple[str, bool]:
-        """The path of a stand-in, and whether it has yet to be created."""
+    def _alias(self, kind: str, path: str) -> tuple[str, bool]:
+        """The path of an alias, and whether it has yet to be created."""
         if self._folder is None or self._owner != os.getpid():
             self._folder, self._owner, self._made, self._links = _plain_folder(), os.getpid(), {}, []
             atexit.register(self._remove)
@@ -226,7 +226,7 @@ class _StandIns:
                     continue
 
 
-_stand_ins = _StandIns()
+_aliases = _Aliases()
 
 
 def _plain_folder() -> str:
@@ -238,8 +238,8 @@ def _plain_folder() -> str:
     raise MissionControlError(f"expected TMPDIR as a folder of a plain name that can be written; got {candidates[0]!r}")
 
 
-def _has_stand_in(url: str) -> bool:
-    """Whether Delta's library needs a stand-in instead of a table's own name."""
+def _needs_alias(url: str) -> bool:
+    """Whether Delta's library needs an alias instead of a table's own name."""
     if is_remote(url):
         return False
     is_utf8 = sys.getfilesystemencoding().lower() == "utf-8"
@@ -247,28 +247,28 @@ def _has_stand_in(url: str) -> bool:
     return bool(_NOT_FOR_DELTA.search(real)) or not (is_utf8 or real.isascii())
 
 
-def delta_place(url: str) -> str:
+def delta_path(url: str) -> str:
     """The name that is passed to Delta's library for a table. url: as `table_url` returns it."""
-    return _stand_ins.table(os.path.realpath(url)) if _has_stand_in(url) else url
+    return _aliases.table(os.path.realpath(url)) if _needs_alias(url) else url
 
 
-def show_days(url: str, days: Iterable[date] = ()) -> None:
+def link_day_folders(url: str, days: Iterable[date] = ()) -> None:
     """Makes all days of a table, and days that are about to be written, visible to Delta's library.
 
     Call it after a table is opened or updated to its newest commit, and before rows of days are written.
     """
-    if _has_stand_in(url):
+    if _needs_alias(url):
         path = os.path.realpath(url)
-        _stand_ins.link_days(path, _stand_ins.table(path), [f"submission_date={day}" for day in days])
+        _aliases.link_days(path, _aliases.table(path), [f"submission_date={day}" for day in days])
 
 
 def plain_folder(folder: Path) -> Path:
     """A name of a folder that Java, Spark and a shell read correctly: its own, or a link of this process to it."""
     if _FOR_JAVA.fullmatch(str(folder)):
         return folder
-    return Path(_stand_ins.folder(os.path.realpath(folder)))
+    return Path(_aliases.folder(os.path.realpath(folder)))
 
 
-def spelled_out(text: str) -> str:
-    """A library's message with stand-ins replaced by the names they stand for."""
-    return _stand_ins.spelled_out(text)
+def with_real_paths(text: str) -> str:
+    """A library's message with aliases replaced by the real paths."""
+    return _aliases.with_real_paths(text)

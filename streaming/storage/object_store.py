@@ -15,41 +15,41 @@ from typing import Any, TypeVar
 
 from streaming.errors import MissionControlError
 from streaming.storage.locations import is_s3
-from streaming.storage.retry import Passes, Patience
+from streaming.storage.retry import IsTransient, RetryPolicy
 
 RANGE_BYTES = 8 << 20
-_KEY_ATTEMPTS = 8
-_KEYS_REFUSED = {
+_CREDENTIAL_ATTEMPTS = 8
+_REFUSED_CREDENTIALS = {
     *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed"),
     *("SignatureDoesNotMatch", "TokenRefreshRequired"),
 }
-_STAYS = (FileNotFoundError, PermissionError, ImportError, ValueError, TypeError, NotImplementedError)
-_STAYS_BY_NUMBER = {errno.EINVAL, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSYS, getattr(errno, "EREMCHG", -1)}
-_STAYS_BY_NAME = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError"}
+_PERMANENT_TYPES = (FileNotFoundError, PermissionError, ImportError, ValueError, TypeError, NotImplementedError)
+_PERMANENT_ERRNOS = {errno.EINVAL, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSYS, getattr(errno, "EREMCHG", -1)}
+_PERMANENT_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError"}
 _Result = TypeVar("_Result")
 
 
-def require(url: str, patience: Patience) -> None:
+def require(url: str, retry_policy: RetryPolicy) -> None:
     """Raises MissionControlError where nothing exists at a URL or the store gives no access to it."""
     try:
-        is_there = find(url, patience, _passes_at_start) or glob.has_magic(url)
-        if not is_there and not _ask(url, _is_there, patience, _passes_at_start):
+        exists = find(url, retry_policy, _is_transient_at_start) or glob.has_magic(url)
+        if not exists and not _call_with_retry(url, _exists, retry_policy, _is_transient_at_start):
             raise MissionControlError(f"nothing there: {url!r}")
     except (ValueError, ImportError) as error:  # an unknown protocol or one whose package is missing
         raise MissionControlError(f"cannot read from {url!r}: {error}") from error
 
 
 def find(
-    url: str, patience: Patience, passes: Passes | None = None, *, is_literal: bool = False
+    url: str, retry_policy: RetryPolicy, is_transient: IsTransient | None = None, *, is_literal: bool = False
 ) -> dict[str, dict[str, Any]]:
     """The files and folders below a URL or matched by a glob: fsspec's details, by the path below the URL.
 
     A URL at which something exists is not a glob. is_literal: the URL is never a glob.
     """
 
-    def look(filesystem: Any, path: str) -> dict[str, dict[str, Any]]:
+    def list_below(filesystem: Any, path: str) -> dict[str, dict[str, Any]]:
         filesystem.invalidate_cache()
-        is_glob = not is_literal and glob.has_magic(path) and not _is_there(filesystem, path)
+        is_glob = not is_literal and glob.has_magic(path) and not _exists(filesystem, path)
         found = (filesystem.glob if is_glob else filesystem.find)(path, detail=True)
         return {
             name.removeprefix(path).lstrip("/"): details | {"url": filesystem.unstrip_protocol(name)}
@@ -57,7 +57,7 @@ def find(
         }
 
     try:
-        return _ask(url, look, patience, passes or _passes)
+        return _call_with_retry(url, list_below, retry_policy, is_transient or _is_transient)
     except FileNotFoundError:
         return {}
     except PermissionError as error:
@@ -75,7 +75,7 @@ def modified(details: dict[str, Any]) -> datetime:
     return datetime.fromtimestamp(0, UTC)
 
 
-def read_range(url: str, start: int, end: int, patience: Patience) -> bytes:
+def read_range(url: str, start: int, end: int, retry_policy: RetryPolicy) -> bytes:
     """The bytes from start to before end; fewer where the file has no more.
 
     Raises FileNotFoundError or PermissionError where the failure concerns this file, MissionControlError for all other
@@ -90,15 +90,15 @@ def read_range(url: str, start: int, end: int, patience: Patience) -> bytes:
                 return b""
             raise
 
-    block = _ask(url, read, patience, _passes)
+    block = _call_with_retry(url, read, retry_policy, _is_transient)
     if len(block) > end - start:
         raise MissionControlError(f"the server of {url!r} gives whole files only, and this one is too large for that")
     return block
 
 
-def is_passing(error: MissionControlError) -> bool:
+def may_be_transient(error: MissionControlError) -> bool:
     """Whether the failure that ended the retries with a store may still be transient."""
-    return isinstance(error.__cause__, Exception) and _passes(error.__cause__, 1)
+    return isinstance(error.__cause__, Exception) and _is_transient(error.__cause__, 1)
 
 
 def open_file(url: str) -> Any:
@@ -107,7 +107,9 @@ def open_file(url: str) -> Any:
     return filesystem.open(path, "rb", block_size=RANGE_BYTES, cache_type="readahead")
 
 
-def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, passes: Passes) -> _Result:
+def _call_with_retry(
+    url: str, request: Callable[[Any, str], _Result], retry_policy: RetryPolicy, is_transient: IsTransient
+) -> _Result:
     """A filesystem's answer to a question, after retries.
 
     Raises FileNotFoundError and PermissionError where they concern one file, and bugs unchanged; for any other failure
@@ -117,17 +119,17 @@ def _ask(url: str, question: Callable[[Any, str], _Result], patience: Patience, 
     def attempt(_: bool) -> _Result:
         filesystem, path = _filesystem(url)  # FTP connects here
         try:
-            return question(filesystem, path)
+            return request(filesystem, path)
         except Exception as error:
-            if is_s3(url) and _code(error) in _KEYS_REFUSED:
+            if is_s3(url) and _code(error) in _REFUSED_CREDENTIALS:
                 filesystem.connect(refresh=True)
             raise
 
     try:
-        return patience.bear(attempt, url, passes)
+        return retry_policy.call(attempt, url, is_transient)
     except Exception as error:
-        is_of_file = isinstance(error, FileNotFoundError | PermissionError) and not _is_of_store(error)
-        if is_of_file or isinstance(error, ValueError | ImportError | TypeError):
+        concerns_file = isinstance(error, FileNotFoundError | PermissionError) and not _concerns_store(error)
+        if concerns_file or isinstance(error, ValueError | ImportError | TypeError):
             raise
         raise _failure(url, error) from error
 
@@ -145,7 +147,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     return filesystem, filesystem._strip_protocol(url)
 
 
-def _is_there(filesystem: Any, path: str) -> bool:
+def _exists(filesystem: Any, path: str) -> bool:
     """Whether something exists at a path. Raises the client's error where its server cannot be reached."""
     if "http" in filesystem.protocol:  # unless strict, it reports nothing there if its server cannot be reached
         try:
@@ -159,25 +161,25 @@ def _is_there(filesystem: Any, path: str) -> bool:
     return bool(filesystem.exists(path))
 
 
-def _passes(error: Exception, number: int) -> bool:
-    if _code(error) in _KEYS_REFUSED:
-        return number < _KEY_ATTEMPTS
+def _is_transient(error: Exception, number: int) -> bool:
+    if _code(error) in _REFUSED_CREDENTIALS:
+        return number < _CREDENTIAL_ATTEMPTS
     return not (
-        isinstance(error, _STAYS)
-        or (isinstance(error, OSError) and error.errno in _STAYS_BY_NUMBER)
-        or type(error).__name__ in _STAYS_BY_NAME
+        isinstance(error, _PERMANENT_TYPES)
+        or (isinstance(error, OSError) and error.errno in _PERMANENT_ERRNOS)
+        or type(error).__name__ in _PERMANENT_NAMES
     )
 
 
-def _passes_at_start(error: Exception, number: int) -> bool:
+def _is_transient_at_start(error: Exception, number: int) -> bool:
     cause = getattr(error, "os_error", error)  # an attribute of aiohttp's errors
     is_unknown_host = isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
-    return _code(error) not in _KEYS_REFUSED and not is_unknown_host and _passes(error, number)
+    return _code(error) not in _REFUSED_CREDENTIALS and not is_unknown_host and _is_transient(error, number)
 
 
-def _is_of_store(error: Exception) -> bool:
+def _concerns_store(error: Exception) -> bool:
     """Whether a failure to read a file concerns all files of the store."""
-    return _code(error) in _KEYS_REFUSED or _code(error) == "NoSuchBucket"
+    return _code(error) in _REFUSED_CREDENTIALS or _code(error) == "NoSuchBucket"
 
 
 def _code(error: Exception) -> str:
@@ -188,5 +190,5 @@ def _code(error: Exception) -> str:
 
 def _failure(url: str, error: Exception) -> MissionControlError:
     code = _code(error)
-    said = str(error) or repr(error)
-    return MissionControlError(f"cannot reach {url!r}: {code + ': ' if code and code not in said else ''}{said}")
+    message = str(error) or repr(error)
+    return MissionControlError(f"cannot reach {url!r}: {code + ': ' if code and code not in message else ''}{message}")

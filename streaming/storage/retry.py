@@ -11,81 +11,82 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-PATIENCE_SECONDS = 600.0  # timeout for transient failures in a running job
-START_SECONDS = 30.0  # timeout for transient failures at a job's start
-QUIET_SECONDS = 3.0  # outages shorter than this are not reported
+RETRY_TIMEOUT_SECONDS = 600.0  # timeout for transient failures in a running job
+START_TIMEOUT_SECONDS = 30.0  # timeout for transient failures at a job's start
+OUTAGE_NOTICE_SECONDS = 3.0  # outages shorter than this are not reported
 _FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 5.0
-_LONGEST_PAUSE_OF_CONFLICTS_SECONDS = 0.5  # each attempt may succeed, however many failed before
-_LONGEST_REASON = 200
-_COLOURS = re.compile("\\x1b\\[[0-9;]*m|↳")
+_MAX_PAUSE_SECONDS = 5.0
+_MAX_CONFLICT_PAUSE_SECONDS = 0.5  # each attempt may succeed, however many failed before
+_MAX_REASON_CHARACTERS = 200
+_COLOURS_AND_ARROWS = re.compile("\\x1b\\[[0-9;]*m|↳")
 # deltalake's messages where another writer committed first.
 CONFLICT = re.compile(r"concurrent transaction|changed since last commit")
 _Result = TypeVar("_Result")
-Passes = Callable[[Exception, int], bool]  # whether to retry after a failure of the attempt of this number
+IsTransient = Callable[[Exception, int], bool]  # whether to retry after a failure of the attempt of this number
 
 
-def waiting_for(place: str, error: BaseException) -> str:
-    """The message that a place is waited for, and why: the last line of its client's error."""
+def outage_message(target: str, error: BaseException) -> str:
+    """The message that a target is waited for, and why: the last line of its client's error."""
     if CONFLICT.search(str(error)):
-        return f"{place}: other writers commit again and again while this one tries to; trying again"
-    why = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
-    return f"{place} does not answer ({why[-1][:_LONGEST_REASON] if why else repr(error)}): waiting"
+        return f"{target}: other writers commit again and again while this one tries to; trying again"
+    lines = [line.strip() for line in _COLOURS_AND_ARROWS.sub("", str(error)).splitlines() if line.strip()]
+    return f"{target} does not answer ({lines[-1][:_MAX_REASON_CHARACTERS] if lines else repr(error)}): waiting"
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Retries attempts while their failures are transient, until a timeout.
 
-    tell: called with a sentence about what is waited for, and with None when the wait is over; stop: ends a longer wait
-    when set; seconds: the timeout.
+    notify: called with a sentence about what is waited for, and with None when the wait is over; stop: ends a longer
+    wait when set; timeout_seconds: the timeout.
     """
 
-    tell: Callable[[str | None], None] = lambda trouble: None
+    notify: Callable[[str | None], None] = lambda message: None
     stop: threading.Event = field(default_factory=threading.Event)
-    seconds: float = PATIENCE_SECONDS
+    timeout_seconds: float = RETRY_TIMEOUT_SECONDS
 
     @classmethod
-    def saying(cls, say: Callable[[str], None], stop: threading.Event) -> "Patience":
-        """Patience that reports in sentences what is waited for, and when the wait is over."""
-        return cls(lambda trouble: say(trouble or "going on"), stop)
+    def reporting_to(cls, notify: Callable[[str], None], stop: threading.Event) -> "RetryPolicy":
+        """A policy that reports in sentences what is waited for, and when the wait is over."""
+        return cls(lambda message: notify(message or "going on"), stop)
 
-    def bear(self, attempt: Callable[[bool], _Result], place: str, passes: Passes) -> _Result:
+    def call(self, attempt: Callable[[bool], _Result], target: str, is_transient: IsTransient) -> _Result:
         """The result of the first attempt that succeeds. Raises the last failure if none does.
 
-        attempt: called with whether it is a retry; place: the store or file, for messages; passes: whether to retry.
+        attempt: called with whether it is a retry; target: the store or file, for messages; is_transient: whether to
+        retry.
         """
-        began, pause, has_told = time.monotonic(), _FIRST_PAUSE_SECONDS, False
+        began, pause, is_reported = time.monotonic(), _FIRST_PAUSE_SECONDS, False
         for number in count(1):
             try:
                 result = attempt(number > 1)
             except Exception as error:  # clients of object stores raise errors of any type
                 waited = time.monotonic() - began
-                if waited > self.seconds or not passes(error, number):
-                    if has_told:
-                        self.tell(None)
+                if waited > self.timeout_seconds or not is_transient(error, number):
+                    if is_reported:
+                        self.notify(None)
                     raise
-                if waited > QUIET_SECONDS and not has_told:
-                    self.tell(waiting_for(place, error))
-                    has_told = True
+                if waited > OUTAGE_NOTICE_SECONDS and not is_reported:
+                    self.notify(outage_message(target, error))
+                    is_reported = True
                 jittered = pause * random.uniform(0.5, 1.5)
-                if waited < QUIET_SECONDS:
+                if waited < OUTAGE_NOTICE_SECONDS:
                     time.sleep(jittered)
                 elif self.stop.wait(jittered):
                     raise
                 is_conflict = CONFLICT.search(str(error))
-                pause = min(2 * pause, _LONGEST_PAUSE_OF_CONFLICTS_SECONDS if is_conflict else _LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, _MAX_CONFLICT_PAUSE_SECONDS if is_conflict else _MAX_PAUSE_SECONDS)
             else:
-                if has_told:
-                    self.tell(None)
+                if is_reported:
+                    self.notify(None)
                 return result
         raise AssertionError("the last attempt returns or raises")
 
 
-NO_PATIENCE = Patience(seconds=0)
+NO_RETRIES = RetryPolicy(timeout_seconds=0)
 
 
-class Notes:
+class OutageNotices:
     """What the processes of a job wait for, as messages for the job to read: a file per process in a local folder.
 
     A process on another machine, where there is no such folder, writes no message.
@@ -94,21 +95,21 @@ class Notes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def tell(self, trouble: str | None) -> None:
+    def write(self, message: str | None) -> None:
         """Writes the message about what this process waits for; None removes it."""
-        note = self._folder / f"{os.getpid()}.txt"
-        if trouble is None:
-            note.unlink(missing_ok=True)
+        path = self._folder / f"{os.getpid()}.txt"
+        if message is None:
+            path.unlink(missing_ok=True)
         elif self._folder.is_dir():
-            unfinished = note.with_suffix(".tmp")
-            unfinished.write_text(trouble)
-            unfinished.replace(note)
+            unfinished = path.with_suffix(".tmp")
+            unfinished.write_text(message)
+            unfinished.replace(path)
 
     def read(self) -> str | None:
         """The message of one process that waits, None when none does."""
-        for note in sorted(self._folder.glob("*.txt")):
+        for path in sorted(self._folder.glob("*.txt")):
             try:
-                return note.read_text()
+                return path.read_text()
             except FileNotFoundError:
                 continue
         return None

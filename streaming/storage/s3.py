@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from streaming.errors import MissionControlError
-from streaming.storage.failures import reason_of
 from streaming.storage.locations import is_s3
+from streaming.storage.store_errors import reason_of
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -75,10 +75,10 @@ def check_credentials(url: str, options: Mapping[str, str] | None = None) -> Non
     for name, value in endpoints.items():
         if value:
             _check_endpoint(name, value)
-    told = _told(options)
-    if "AWS_ACCESS_KEY_ID" in told and "AWS_SECRET_ACCESS_KEY" not in told:
+    configured = _configured_names(options)
+    if "AWS_ACCESS_KEY_ID" in configured and "AWS_SECRET_ACCESS_KEY" not in configured:
         raise MissionControlError(f"half of the credentials for {url!r}: set AWS_SECRET_ACCESS_KEY too")
-    if told.isdisjoint(CREDENTIALS) and not (_has_profile(options) and _profile_has_keys(url, options)):
+    if configured.isdisjoint(CREDENTIALS) and not (_has_profile(options) and _profile_has_keys(url, options)):
         raise MissionControlError(
             f"no credentials for {url!r}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL "
             "unless it is Amazon's), or AWS_PROFILE; on a machine with a role, AWS_FORCE_CREDENTIAL_LOAD=true"
@@ -93,19 +93,19 @@ def storage_options(url: str, options: Mapping[str, str] | None = None) -> dict[
     needed = {key: str(value) for key, value in (options or {}).items()}
     if not is_s3(url):
         return needed or None
-    told = _told(options)
-    if "AWS_ENDPOINT_URL" not in told and os.environ.get("AWS_ENDPOINT_URL_S3"):
+    configured = _configured_names(options)
+    if "AWS_ENDPOINT_URL" not in configured and os.environ.get("AWS_ENDPOINT_URL_S3"):
         needed["AWS_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL_S3"]
-    if told.isdisjoint(CREDENTIALS) and _has_profile(options):
+    if configured.isdisjoint(CREDENTIALS) and _has_profile(options):
         needed["AWS_FORCE_CREDENTIAL_LOAD"] = "true"
-        needed = _said_by_profile(options) | needed
+        needed = _profile_settings(options) | needed
     endpoints = [value for key, value in needed.items() if "endpoint" in key.lower()]
     if (endpoints or [os.environ.get("AWS_ENDPOINT_URL", "")])[0].startswith("http://"):
         needed.setdefault("AWS_ALLOW_HTTP", "true")
     return needed
 
 
-def _told(options: Mapping[str, str] | None) -> set[str]:
+def _configured_names(options: Mapping[str, str] | None) -> set[str]:
     """The names of all settings that are not empty, as the environment spells them."""
     given = {name.upper() for name, value in (options or {}).items() if value}
     prefixed = {name if name.startswith("AWS_") else f"AWS_{name}" for name in given}
@@ -115,7 +115,9 @@ def _told(options: Mapping[str, str] | None) -> set[str]:
 def _has_profile(options: Mapping[str, str] | None) -> bool:
     """Whether a profile is named, or a file exists that may hold a profile."""
     files = (os.environ.get("AWS_SHARED_CREDENTIALS_FILE"), *_CREDENTIAL_FILES)
-    return "AWS_PROFILE" in _told(options) or any(Path(name).expanduser().is_file() for name in files if name)
+    return "AWS_PROFILE" in _configured_names(options) or any(
+        Path(name).expanduser().is_file() for name in files if name
+    )
 
 
 def _profile(options: Mapping[str, str] | None) -> "Session":
@@ -141,18 +143,20 @@ def _profile_has_keys(url: str, options: Mapping[str, str] | None) -> bool:
         raise MissionControlError(f"no credentials for {url!r}: {reason_of(error)}") from error
 
 
-def _said_by_profile(options: Mapping[str, str] | None) -> dict[str, str]:
+def _profile_settings(options: Mapping[str, str] | None) -> dict[str, str]:
     """The profile's settings that deltalake does not read by itself and that are set nowhere else."""
-    told, profile = _told(options), _profile(options)
-    said = {}
-    if told.isdisjoint(("AWS_REGION", "AWS_DEFAULT_REGION")):  # else deltalake queries the cloud's metadata address
-        said["AWS_REGION"] = profile.get_config_variable("region") or DEFAULT_REGION
-    if told.isdisjoint(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")):
-        said["AWS_ENDPOINT_URL"] = profile.get_scoped_config().get("endpoint_url")
-    return {name: value for name, value in said.items() if value}
+    configured, profile = _configured_names(options), _profile(options)
+    settings = {}
+    if configured.isdisjoint(
+        ("AWS_REGION", "AWS_DEFAULT_REGION")
+    ):  # else deltalake queries the cloud's metadata address
+        settings["AWS_REGION"] = profile.get_config_variable("region") or DEFAULT_REGION
+    if configured.isdisjoint(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")):
+        settings["AWS_ENDPOINT_URL"] = profile.get_scoped_config().get("endpoint_url")
+    return {name: value for name, value in settings.items() if value}
 
 
-def brisk_options(url: str) -> dict[str, str] | None:
+def options_with_few_retries(url: str) -> dict[str, str] | None:
     """storage_options for callers that retry themselves: with few retries by deltalake itself."""
     options = storage_options(url)
     return options if options is None else _RETRIES | options

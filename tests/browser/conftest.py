@@ -99,7 +99,7 @@ def is_kernel(process: psutil.Process) -> bool:
 
 def wait_for(page: Page, expression: str, seconds: float = PATIENCE_SECONDS) -> object:
     """The first true value of a JavaScript expression. Playwright's own wait needs eval, which our pages forbid."""
-    return wait_until(lambda: evaluate(page, expression), seconds)
+    return wait_until(lambda: evaluate(page, expression), seconds=seconds)
 
 
 def evaluate(page: Page, expression: str) -> object:
@@ -165,7 +165,7 @@ def settled(page: Page, seconds: float = PATIENCE_SECONDS) -> Seen:
         states.append(seen(page))
         return len(states) > 2 and states[-1] == states[-2] == states[-3]
 
-    wait_until(is_still, seconds, every=0.2)
+    wait_until(is_still, seconds=seconds, every=0.2)
     return states[-1]
 
 

@@ -14,7 +14,7 @@ from streaming import contract
 from tests.plain_loop import StandIn, read
 
 KEYS = ["channel", "os_name", "display_version", "build_id", "window_start"]
-SUMS = ["seconds", *contract.MEASURE_NAMES]
+SUMS = ["seconds", *contract.MEASURE_NAMES, *contract.PING_COUNTS]
 WINDOW_US = 300_000_000
 BUILT_AT_MOST = timedelta(days=14)
 DATASET_BEGAN_LATER = timedelta(hours=36)
@@ -32,6 +32,7 @@ def pings_of(file: Path) -> pd.DataFrame:
         {name: ping[name] for name in ("channel", "os_name", "display_version", "build_id", "seconds")}
         | {"window_start": ping["submitted_us"] // WINDOW_US * WINDOW_US, "submitted": ping["submitted_us"]}
         | {name: ping["events"].get(name, 0) for name in contract.MEASURE_NAMES}
+        | {name: int(name == f"{ping['kind']}_pings") for name in contract.PING_COUNTS}
         for ping in pings
         if "reason" not in ping
     ]
@@ -53,7 +54,7 @@ def history_of(dataset: Path, channel: str, version: str) -> pd.DataFrame:
     last = max(number for number, commit in commits(dataset) if '"simulate-' in commit)
     delta = DeltaTable(str(dataset / "error_aggregates"), version=last)
     query = f"""
-        select {", ".join(KEYS)}, usage_hours * 3600 as seconds, {", ".join(contract.MEASURE_NAMES)}
+        select {", ".join(KEYS)}, usage_hours * 3600 as seconds, {", ".join(SUMS[1:])}
         from counts where channel = '{channel}' and display_version = '{version}'"""
     return pa.table(QueryBuilder().register("counts", delta).execute(query).read_all()).to_pandas()
 

@@ -17,7 +17,7 @@ from streaming.errors import MissionControlError
 from tests.browser.axe import issues
 from tests.browser.conftest import SHOWN, offline_browser, open_view, wait_for
 from tests.browser.test_dashboard import turn_to
-from tests.unit.small_summaries import NOW, UP, channel, detail, overview, platform, without_pings
+from tests.unit.small_summaries import NO_CONTENT, NOW, UP, channel, detail, overview, platform, without_pings
 
 VIEWS = {"overview": "", "table": "?view=table", "detail": "?view=detail&interval=7d&table=open"}
 
@@ -191,7 +191,10 @@ STATES = {
     "empty": ("", Overview((), None, NOW)),
     "no usage yet": ("", overview(channel(platform("Windows_NT", UP, UP), without_pings("Linux")))),
     "no release": ("?view=table", NoRelease("release", "Windows_NT", NOW)),
-    "not measured": ("?view=detail", detail(MeasureSummary("content_crashes", "not_measured"), names=())),
+    "not reported": (
+        "?view=detail",
+        detail(MeasureSummary("content_crashes", "not_reported", why=NO_CONTENT), names=()),
+    ),
     "failed": ("?view=detail", MissionControlError("no dataset")),
     "still reading": ("?view=detail", StillReadingError("The dataset has not answered for 8 s")),
 }

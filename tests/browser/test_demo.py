@@ -17,12 +17,13 @@ from playwright.sync_api import Page
 from missioncontrol_nb.loading.dataset import Dataset
 from tests.browser.conftest import first_url, wait_for, wait_until_live
 from tests.browser.counted import files_of, history_of, of_version, pings_of, sums_of
+from tests.browser.test_dashboard import dropdown, table_texts, toggle
 from tests.browser.test_dashboard import number as figure
-from tests.browser.test_dashboard import table_texts, toggle
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.services import kafka
 
 DEMO = [str(Path(sys.executable).with_name("missioncontrol")), "demo"]
+SHORT = ("--days", "7")
 LAST_LINE = re.compile(
     r"([\d,]+) pings? in \(([\d,]+) counted, ([\d,]+) rejected(?:: [^)]*)?\), ([\d,]+) page visits?$", re.M
 )
@@ -123,15 +124,16 @@ def click_through(page: Page, folder: Path) -> None:
     wait_until(lambda: sums.hold(counts_of(page)))
     page.locator(".mc-table a", has_text="Content crashes").click()
     page.wait_for_selector(".mc-chart canvas")
-    for control, choice, said in (("Interval", "48 h", "interval=48h"), ("Line for each", "Build", "line=build")):
-        toggle(page, control, choice)
-        wait_for(page, f"location.search.includes('{said}')")
+    toggle(page, "Interval", "48 h")
+    wait_for(page, "location.search.includes('interval=48h')")
+    dropdown(page, "Line for each", "Build")
+    wait_for(page, "location.search.includes('line=build')")
     url = page.evaluate("location.href")
     page.reload()
     wait_until_live(page)
     assert page.evaluate("location.href") == url
     pressed = page.locator(".mc-controls .mod-active:visible").all_inner_texts()
-    assert pressed == ["Count", "Official", "48 h", "Latest", "Hour", "Build"]
+    assert pressed == ["Count", "Official", "48 h", "Latest", "Hour"]
 
 
 def test_demo_shows_live_numbers_that_equal_the_pings_and_ctrl_c_ends_it_all(start_demo, browser, tmp_path):
@@ -167,7 +169,7 @@ def through_kafka(request) -> list[str]:
 
 
 def test_second_demo_through_kafka_beside_the_first_and_each_end_is_a_clean_one(start_demo, through_kafka):
-    with start_demo("--port", 0) as first:
+    with start_demo("--port", 0, *SHORT) as first:
         port = first.url.rstrip("/").rsplit(":", 1)[1]
         taken = subprocess.run(
             [*DEMO, "--port", port], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
@@ -175,7 +177,7 @@ def test_second_demo_through_kafka_beside_the_first_and_each_end_is_a_clean_one(
         assert taken.returncode == 1
         assert taken.stdout == ""
         assert re.fullmatch(rf"missioncontrol: port {port} .*--port.*\n", taken.stderr)
-        with start_demo("--port", 0, "--minutes", 0.3, *through_kafka) as second:
+        with start_demo("--port", 0, "--minutes", 0.3, *SHORT, *through_kafka) as second:
             assert second.url != first.url
             code, output = second.end(number=None)
             assert code == 0, second.said()
@@ -191,7 +193,7 @@ def test_second_demo_through_kafka_beside_the_first_and_each_end_is_a_clean_one(
 
 
 def test_demo_that_loses_a_part_says_which_and_ends(start_demo):
-    with start_demo("--port", 0) as demo:
+    with start_demo("--port", 0, *SHORT) as demo:
         [job] = [p for p in psutil.Process(demo.process.pid).children() if "aggregate" in p.cmdline()]
         job.kill()
         code, _ = demo.end(number=None)
@@ -202,7 +204,7 @@ def test_demo_that_loses_a_part_says_which_and_ends(start_demo):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_before_the_first_page_ends_it_all(number):
-    with subprocess.Popen([*DEMO, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*DEMO, "--port", "0", *SHORT], stdout=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()
         assert "Spark" in line
         started = wait_until(lambda: psutil.Process(process.pid).children(recursive=True))

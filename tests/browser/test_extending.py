@@ -12,6 +12,7 @@ from textwrap import indent
 import pytest
 from playwright.sync_api import Page
 
+from streaming.aggregation.counter import Counter
 from tests.browser.conftest import Served, offline_browser, open_view, running_server
 from tests.other_version import ROOT, copy_with
 from tests.spark.small_pings import crash_ping, main_ping
@@ -48,6 +49,8 @@ class Extended:
         for path, name, code in BLOCKS:
             if path.endswith(".toml"):
                 self.products[path] = code
+            elif path.endswith(".json"):
+                assert Counter().add(code.encode(), 0) is None, path
             elif name:
                 files[path] = with_entry(files.get(path) or (ROOT / path).read_text(), name, code)
             else:
@@ -69,12 +72,13 @@ class Extended:
     def missioncontrol(self, *arguments: object) -> str:
         return self.run(*CLI, *map(str, arguments))
 
-    def loaded(self, *, by: str, measures: list[str], **filters: str) -> dict[str, list[float]]:
+    def loaded(self, *, by: str, measures: list[str], **filters: str) -> dict[str, list[float | None]]:
         """Pings, usage hours and measures of the dataset, by the values of a dimension."""
         code = f"""
 import json, missioncontrol_nb as mc
 rows = mc.load({str(self.dataset)!r}, every=None, by={by!r}, measures={measures!r}, **{filters!r})
-print(json.dumps(rows.set_index({by!r}).astype(float).T.to_dict("list")))
+numbers = rows.set_index({by!r}).astype(object)
+print(json.dumps(numbers.where(numbers.notna(), None).astype(object).T.to_dict("list")))
 """
         return json.loads(self.run(sys.executable, "-c", code))
 
@@ -143,7 +147,7 @@ COUNTED = {"de": [2, 2, 4], "fr": [1, 1, 2], "??": [2, 1, 2]}  # count, usage_ho
 
 
 def test_measure_and_dimension_are_counted_maintained_and_backfilled(extended: Extended) -> None:
-    def by_language() -> dict[str, list[float]]:
+    def by_language() -> dict[str, list[float | None]]:
         return extended.loaded(by="locale", measures=["rdd_crashes"], application="Firefox")
 
     assert by_language() == COUNTED
@@ -157,9 +161,9 @@ def test_measure_and_dimension_are_counted_maintained_and_backfilled(extended: E
 def test_products_are_apart_and_their_kinds_are_counted(extended: Extended) -> None:
     measures = ["main_crashes", "hangs"]
     assert extended.loaded(by="application", measures=measures) == {
-        "Firefox": [5, 4, 1, 0],
-        "Thunderbird": [5, 3, 2, 0],
-        "Acme Notes": [20, 20, 0, 40],
+        "Firefox": [5, 4, 1, None],
+        "Thunderbird": [5, 3, 2, None],
+        "Acme Notes": [20, 20, None, 40],
     }
 
 
@@ -214,6 +218,15 @@ def test_measure_that_was_declared_is_on_the_page(page: Page, served: Served) ->
     open_view(page, served, "?view=detail&measure=rdd_crashes&window=5min", "detail")
     assert "RDD crashes" in page.locator(".mc-chart-head, .mc-title").first.inner_text()
     assert "2000" in re.sub(r"[^0-9]", "", page.locator(".mc-figures").inner_text())
+
+
+def test_dimension_that_was_declared_has_lines_on_the_page(page: Page, served: Served) -> None:
+    open_view(page, served, "?view=detail&measure=rdd_crashes&window=5min&line=locale", "detail")
+    assert (
+        page.locator(".mc-controls select:visible").last.evaluate("each => each.selectedOptions[0].label") == "Language"
+    )
+    assert page.locator(".mc-versions label:visible").all_inner_texts() == ["de", "??", "fr"]
+    assert "by 5 minutes and language" in page.locator(".mc-title").inner_text()
 
 
 def test_declared_product_of_the_users_own_has_pages(page: Page, served: Served) -> None:

@@ -22,31 +22,30 @@ import psutil
 import pytest
 
 from streaming import contract
-from streaming.dataset import compaction_plan, table_maintenance
-from streaming.spark.session import _OF_FEW_ROWS
-from tests.faults.job import POINTS, TENDING
-from tests.patience import PATIENCE_SECONDS
+from streaming.dataset import compaction, compaction_plan
+from streaming.spark.session import _FEW_ROWS_SETTINGS
+from tests.faults.job import MAINTAINING, POINTS
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.plain_loop import plain_sums
 from tests.services import kafka, s3
-from tests.services.cluster import JAVA_OPTIONS, Cluster, lives, wait_until
+from tests.services.cluster import JAVA_OPTIONS, Cluster, lives
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.services.s3 import KEYS, S3Server
-from tests.spark.small_pings import Sums, crash_ping, dataset_sums, main_ping
-from tests.spark.test_kill import some_pings
+from tests.spark.small_pings import Sums, crash_ping, dataset_sums, main_ping, some_pings
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 SENT_AT_ONCE, SEND_EVERY_SECONDS = 20, 0.3
 UNTIL_WARM_SECONDS = 8.0  # Spark's start and some micro-batches: a kill comes somewhere in it
 WARM_SECONDS = 2.0  # some micro-batches of a job that has counted something
-UPKEEP_SECONDS = 180.0  # it starts and works at a tenth of a core where others want that
+MAINTENANCE_SECONDS = 180.0  # it starts and works at a tenth of a core where others want that
 WORKERS = 2
 BUCKET = "faults"
 DEDUPING = "driver, dedupe"
-UPKEEP = "driver, upkeep"
+DRIVER_AND_MAINTENANCE = "driver, upkeep"
 _COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
 _HERE = ["--master", "local[2]"]
-_ON_A_CLUSTER = {"spark.executor.extraJavaOptions": JAVA_OPTIONS, **_OF_FEW_ROWS}
+_ON_A_CLUSTER = {"spark.executor.extraJavaOptions": JAVA_OPTIONS, **_FEW_ROWS_SETTINGS}
 
 
 @dataclass(frozen=True)
@@ -145,12 +144,12 @@ class World:
         random_: random.Random,
         *,
         dedupes: bool = False,
-        tends: bool = False,
+        maintains: bool = False,
         cluster: Cluster | None = None,
         server: S3Server | None = None,
     ) -> None:
         self.broker, self.random, self.cluster, self.server = broker, random_, cluster, server
-        self.dedupes, self.tends = dedupes, tends
+        self.dedupes, self.maintains = dedupes, maintains
         self.points = itertools.cycle(POINTS)
         self.checkpoint, self._spark_config = folder / "checkpoint", folder / "spark.conf"
         self._spark_config.write_text("".join(f"{name} = {value}\n" for name, value in _ON_A_CLUSTER.items()))
@@ -167,15 +166,15 @@ class World:
 
     def start_job(self) -> Process:
         """Starts the job."""
-        command = [sys.executable, "-m", "tests.faults.job", TENDING] if self.tends else _COMMAND
+        command = [sys.executable, "-m", "tests.faults.job", MAINTAINING] if self.maintains else _COMMAND
         self.job = Process(*command, *self.aggregate())
         return self.job
 
     def aggregate(self) -> list[str]:
         """What the job is told."""
         where = ["--master", self.cluster.url, "--spark-config", str(self._spark_config)] if self.cluster else _HERE
-        upkeep = [] if self.tends else ["--no-maintain"]
-        return [*self._aggregate(), *where, "--follow", "--trigger", "0", *upkeep]
+        report = [] if self.maintains else ["--no-maintain"]
+        return [*self._aggregate(), *where, "--follow", "--trigger", "0", *report]
 
     def _aggregate(self) -> list[str]:
         dedupe = ["--dedupe"] if self.dedupes else []
@@ -199,20 +198,20 @@ class World:
             end(self.job)
 
     @property
-    def keeper(self) -> table_maintenance.Keeper:
+    def maintainer(self) -> compaction.TableMaintainer:
         """The first table that is tended."""
-        return table_maintenance.Keeper(self.dataset, contract.ERROR_AGGREGATES)
+        return compaction.TableMaintainer(self.dataset, contract.ERROR_AGGREGATES)
 
     def is_tended_since(self, version: int) -> bool:
         """Whether a commit after that one summed rows of a table up."""
-        delta = self.keeper.open()
+        delta = self.maintainer.open()
         later = delta.version() - version
         commits = delta.history(later) if later else []
         return any(commit.get("operationParameters", {}).get("mode") == "Overwrite" for commit in commits)
 
-    def is_upkeep_due(self) -> bool:
+    def is_maintenance_due(self) -> bool:
         """Whether rows of a table should be summed up."""
-        return bool(compaction_plan.due_spans(self.keeper.files(), datetime.now(UTC), self.keeper.table.step))
+        return bool(compaction_plan.due_spans(self.maintainer.files(), datetime.now(UTC), self.maintainer.table.step))
 
     @contextmanager
     def silence(self) -> Iterator[None]:
@@ -291,14 +290,14 @@ def kill_tending_driver(world: World) -> None:
     On a busy machine summing up takes longer than the time between two of the job's commits, each of which makes it
     begin again; so nothing is sent meanwhile.
     """
-    job, before = world.running_job(), world.keeper.open().version()
+    job, before = world.running_job(), world.maintainer.open().version()
 
-    def is_tended() -> bool:
+    def is_maintained() -> bool:
         return world.is_tended_since(before) or not job.lives_for(0.5)
 
-    wait_until(lambda: is_tended() or world.is_upkeep_due(), "files to sum up", seconds=UPKEEP_SECONDS)
+    wait_until(lambda: is_maintained() or world.is_maintenance_due(), "files to sum up", seconds=MAINTENANCE_SECONDS)
     with world.silence():
-        wait_until(is_tended, "upkeep", seconds=UPKEEP_SECONDS)
+        wait_until(is_maintained, "upkeep", seconds=MAINTENANCE_SECONDS)
     if not job.lives_for(world.random.uniform(0, 2)):
         raise AssertionError("".join(job.said))
     world.end_job()
@@ -344,9 +343,9 @@ def kill_server(world: World) -> None:
 def kill_maintenance(world: World) -> None:
     """While it sums files up, beside the job."""
     world.running_job()
-    upkeep = Process(*_COMMAND, "maintain", "--dataset", world.dataset, "--follow", "--every", "1")
-    upkeep.lives_for(world.random.uniform(0.5, 4))
-    upkeep.kill()
+    report = Process(*_COMMAND, "maintain", "--dataset", world.dataset, "--follow", "--every", "1")
+    report.lives_for(world.random.uniform(0.5, 4))
+    report.kill()
 
 
 def kill_worker(world: World) -> None:
@@ -364,7 +363,7 @@ def kill_worker(world: World) -> None:
 KINDS: dict[str, Callable[[World], None]] = {
     "driver": kill_driver,
     DEDUPING: kill_driver,
-    UPKEEP: kill_tending_driver,
+    DRIVER_AND_MAINTENANCE: kill_tending_driver,
     "Java": kill_java,
     "broker": kill_broker,
     "worker": kill_worker,
@@ -375,7 +374,7 @@ KINDS: dict[str, Callable[[World], None]] = {
 FULL_TIMES = {
     "driver": 50,
     DEDUPING: 10,
-    UPKEEP: 10,
+    DRIVER_AND_MAINTENANCE: 10,
     "Java": 20,
     "broker": 5,
     "worker": 5,
@@ -405,7 +404,13 @@ def run_campaign(
     began = time.monotonic()
     with places(faults, folder) as (cluster, server):
         world = World(
-            folder, broker, random_, dedupes=DEDUPING in faults, tends=UPKEEP in faults, cluster=cluster, server=server
+            folder,
+            broker,
+            random_,
+            dedupes=DEDUPING in faults,
+            maintains=DRIVER_AND_MAINTENANCE in faults,
+            cluster=cluster,
+            server=server,
         )
         try:
             with world.sending():

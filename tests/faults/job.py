@@ -19,7 +19,7 @@ from streaming.job.settings import AggregateSettings, Batch, Summary
 
 # After a table's commit of a micro-batch; after all of them, before Spark's checkpoint knows; after it does.
 POINTS = (*(table.name for table in contract.TABLES), "before the checkpoint", "after the checkpoint")
-TENDING, TENDING_EVERY_SECONDS = "tending", 0.1
+MAINTAINING, MAINTENANCE_EVERY_SECONDS = "tending", 0.1
 
 
 def die() -> None:
@@ -58,8 +58,8 @@ def die_when(path: Path) -> None:
 def main() -> None:
     """Runs the command, which ends at the point."""
     point = sys.argv.pop(1)
-    if point == TENDING:
-        aggregate_module.tended = partial(aggregate_module.tended, every_seconds=TENDING_EVERY_SECONDS)
+    if point == MAINTAINING:
+        aggregate_module.maintained = partial(aggregate_module.maintained, every_seconds=MAINTENANCE_EVERY_SECONDS)
     else:
         aggregate_module.aggregate = dying_at(point)
     cli.main()

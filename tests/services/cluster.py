@@ -3,8 +3,6 @@
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +14,10 @@ import pyspark
 
 from streaming.spark.class_archive import class_archive
 from streaming.spark.java import find_java
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import wait_until
 from tests.services.ports import free_port
 
 SPARK_HOME = Path(pyspark.__file__).parent
-_POLL_SECONDS = 0.05
 _CLASSES = "org.apache.spark.deploy"
 # What makes Java start soonest; with the ready classes that `make setup` made, where it did.
 JAVA_OPTIONS = f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:SharedArchiveFile={class_archive()} -Xlog:disable"
@@ -146,17 +143,3 @@ def lives(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_until(
-    is_so: Callable[[], bool],
-    what: str,
-    process: "subprocess.Popen[bytes] | subprocess.Popen[str] | None" = None,
-    seconds: float = PATIENCE_SECONDS,
-) -> None:
-    """Waits; fails when it takes longer than so many seconds or the process that is to bring it about has ended."""
-    give_up = time.monotonic() + seconds
-    while not is_so():
-        if (process and process.poll() is not None) or time.monotonic() > give_up:
-            raise AssertionError(f"waited in vain for {what}")
-        time.sleep(_POLL_SECONDS)

@@ -1,13 +1,16 @@
 """Ports for servers of the tests."""
 
+import random
 import socket
+
+# Below the ports that systems give to outgoing connections: one of these could be taken before its server listens.
+_PORTS = range(20_000, 32_000)
+_random = random.SystemRandom()  # test processes side by side pick different ones
 
 
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return next(port for port in iter(lambda: _random.choice(_PORTS), None) if is_free(port))
 
 
 def is_free(port: int) -> bool:

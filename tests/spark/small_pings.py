@@ -1,6 +1,7 @@
-"""Small pings to feed the job, and the sums of a dataset to compare."""
+"""Small pings and files of them to feed the job, and the sums of a dataset to compare with those of a plain loop."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from deltalake import DeltaTable, QueryBuilder
 from streaming import contract
 from streaming.storage.locations import table_url
 from streaming.storage.s3 import storage_options
+from tests.plain_loop import plain_sums
 
 Sums = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
 
@@ -53,3 +55,33 @@ def table_sums(dataset: Path | str, table: contract.Table) -> dict[tuple[Any, ..
 
 def dataset_sums(dataset: Path | str) -> Sums:
     return {table.name: table_sums(dataset, table) for table in contract.TABLES}
+
+
+def write_pings(folder: Path, name: str, documents: list[bytes]) -> None:
+    unfinished = folder / f".{name}"
+    unfinished.write_bytes(b"".join(document + b"\n" for document in documents))
+    unfinished.rename(folder / name)
+
+
+def some_pings(random_: random.Random, count: int) -> list[bytes]:
+    experiments = {"environment": {"system": {"os": {"name": "Darwin", "version": "16.7"}}, "experiments": {"a": "b"}}}
+    kinds = [
+        lambda minute: crash_ping(minute),
+        lambda minute: crash_ping(minute, payload={"processType": "content"}, country="FR"),
+        lambda minute: main_ping(minute, hours=random_.randrange(1, 5)),
+        lambda minute: main_ping(minute, **experiments),
+        lambda minute: crash_ping(minute)[:-5],
+    ]
+    return [random_.choice(kinds)(random_.randrange(60)) for _ in range(count)]
+
+
+def sums_by_plain_loop(folder: Path) -> Sums:
+    """The sums of a folder's files of lines."""
+    files = [(path, path.stat().st_mtime_ns // 1000) for path in folder.iterdir()]
+    return plain_sums((line, received_us) for path, received_us in files for line in path.read_bytes().splitlines())
+
+
+def total_pings(dataset: Path | str) -> int:
+    sums = dataset_sums(dataset)
+    accepted = sum(row[contract.COUNTS.index("count")] for row in sums[contract.ERROR_AGGREGATES.name].values())
+    return accepted + sum(row[0] for row in sums[contract.REJECTED_PINGS.name].values())

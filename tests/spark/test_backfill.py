@@ -19,23 +19,22 @@ from pyspark.sql import SparkSession
 
 from missioncontrol_nb.commands.backfill import _as_text
 from streaming import contract
-from streaming.dataset import maintenance, table_maintenance
+from streaming.dataset import compaction, maintenance
 from streaming.dataset.day_sums import as_rows, day_sums
 from streaming.dataset.writer import append
 from streaming.errors import MissionControlError
 from streaming.job import snapshot
 from streaming.job.aggregate import aggregate
 from streaming.job.backfill import backfill
-from streaming.job.backfill_settings import BackfillSettings, Change, Stopped
+from streaming.job.backfill_settings import BackfillSettings, BackfillStopped, DayChange
 from streaming.job.settings import AggregateSettings
 from streaming.sources.kafka.source import TopicSettings
-from streaming.storage.retry import Patience
+from streaming.storage.retry import RetryPolicy
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
-from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
-from tests.spark.test_job import MISSIONCONTROL
-from tests.spark.test_kill import ROOT, start, sums_by_plain_loop, write_pings
+from tests.spark.jobs import MISSIONCONTROL, ROOT, start
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, sums_by_plain_loop, write_pings
 
 DAYS = [date(2017, 10, day) for day in (1, 2, 3)]
 FIRST, SECOND, THIRD = DAYS
@@ -87,7 +86,7 @@ def sums_of(documents: Iterable[bytes]) -> dict:
     return plain_sums((document, RECEIVED_MS * 1000) for document in documents)
 
 
-def pings_of(changes: list[Change]) -> dict[tuple[date, str], tuple[float, float]]:
+def pings_of(changes: list[DayChange]) -> dict[tuple[date, str], tuple[float, float]]:
     return {(change.day, change.table): (change.before["count"], change.after["count"]) for change in changes
             if change.is_changed and "count" in change.after}  # fmt: skip
 
@@ -217,7 +216,7 @@ def test_what_would_lose_or_double_pings_is_refused(spark, dataset, archive, liv
 
 
 def test_another_backfill_or_rows_taken_out_meanwhile_are_noticed(spark, dataset, archive, monkeypatch):
-    monkeypatch.setattr(table_maintenance, "LOG_MINUTES", 0)
+    monkeypatch.setattr(compaction, "LOG_MINUTES", 0)
 
     def other_backfill(_: float) -> None:
         backfill(str(archive), str(dataset), SECOND, SECOND, spark=spark)
@@ -236,21 +235,21 @@ def test_another_backfill_or_rows_taken_out_meanwhile_are_noticed(spark, dataset
 
 
 def test_stream_that_stays_in_its_micro_batch_is_waited_for_and_said(monkeypatch):
-    monkeypatch.setattr(snapshot, "PATIENT_SECONDS", 0.0)
-    monkeypatch.setattr(snapshot, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(snapshot, "MICRO_BATCH_NOTICE_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot, "MICRO_BATCH_TIMEOUT_SECONDS", 0.2)
     told: list[str] = []
     with pytest.raises(MissionControlError, match="does not end the micro-batch"):
-        snapshot.snapshot(lambda: None, "data", Patience(), told.append)
+        snapshot.await_snapshot(lambda: None, "data", RetryPolicy(), told.append)
     assert told == ["waiting for the stream to end its micro-batch"]
-    stopped = Patience()
+    stopped = RetryPolicy()
     stopped.stop.set()
-    with pytest.raises(Stopped):
-        snapshot.snapshot(lambda: None, "data", stopped, told.append)
+    with pytest.raises(BackfillStopped):
+        snapshot.await_snapshot(lambda: None, "data", stopped, told.append)
 
 
 def test_told_to_stop_it_ends_between_two_replacements_and_is_taken_up_later(spark, dataset, archive, tmp_path):
     stop = threading.Event()
-    with pytest.raises(Stopped) as stopped:
+    with pytest.raises(BackfillStopped) as stopped:
         backfill(
             str(archive), str(dataset), SECOND, SECOND, on_change=lambda change: stop.set(), stop=stop, spark=spark
         )  # fmt: skip
@@ -317,7 +316,7 @@ def test_beside_a_job_that_goes_on_counting_nothing_is_lost(spark, live, archive
     sender = Sender(lambda number, pings: write_pings(live, f"late-{number}.jsonl", pings))
     early, seen = of_day(THIRD, 1), list[int]()
 
-    def wait_for_more(change: Change) -> None:
+    def wait_for_more(change: DayChange) -> None:
         """The job appends to all tables between any two replacements."""
         seen.append(pings_in(dataset))
         wait_until_counted(dataset, seen[-1] + 10)

@@ -15,14 +15,21 @@ from click.testing import CliRunner
 from missioncontrol_nb.cli import group
 from streaming.errors import MissionControlError
 from streaming.spark.session import spark_session
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.plain_loop import plain_sums
-from tests.services.cluster import JAVA_OPTIONS, Cluster, wait_until
+from tests.services.cluster import JAVA_OPTIONS, Cluster
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.services.ports import free_port
-from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
-from tests.spark.test_job import MISSIONCONTROL
-from tests.spark.test_kill import ROOT, some_pings, start, sums_by_plain_loop, total_pings, write_pings
+from tests.spark.jobs import MISSIONCONTROL, ROOT, start
+from tests.spark.small_pings import (
+    crash_ping,
+    dataset_sums,
+    main_ping,
+    some_pings,
+    sums_by_plain_loop,
+    total_pings,
+    write_pings,
+)
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import psutil
 import pytest
 import zstandard
 from deltalake import DeltaTable
@@ -22,9 +20,8 @@ from streaming.job.settings import AggregateSettings, Batch, Summary
 from streaming.pings.kinds import REASONS
 from streaming.spark.java import find_java, java_version, wheel_java
 from tests.patience import PATIENCE_SECONDS
+from tests.spark.jobs import MISSIONCONTROL
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, table_sums
-
-MISSIONCONTROL = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
 
 
 @pytest.fixture
@@ -154,11 +151,11 @@ def test_large_file_of_lines_is_shared_between_tasks_and_nothing_is_lost(
     spark: SparkSession, pings: Path, dataset: Path
 ) -> None:
     from streaming.sources.files.listing import list_files
-    from streaming.sources.files.splits import share_out
+    from streaming.sources.files.splits import assign_to_tasks
 
     ping = crash_ping(noise="x" * 40_000)
     (pings / "large.jsonl").write_bytes(lines(*[ping] * 600))
-    shares = share_out(list_files(str(pings)), cores=4)
+    shares = assign_to_tasks(list_files(str(pings)), cores=4)
     assert len(shares) == 4
     assert sum(piece.end - piece.start for share in shares for piece in share) == 600 * (len(ping) + 1)
     assert run(spark, pings, dataset).accepted == 600
@@ -263,9 +260,17 @@ def test_java_that_is_there_wins_and_an_old_one_does_not(tmp_path: Path, monkeyp
     assert find_java(tmp_path) == tmp_path / "java"
 
 
-def test_workers_import_compiled_code_and_no_pandas(spark: SparkSession, pings: Path, dataset: Path) -> None:
-    (pings / "a.jsonl").write_bytes(lines(crash_ping()))
-    aggregate(str(pings), str(dataset), spark=spark)
+WORKERS = """
+import sys
+import psutil
+from contextlib import suppress
+from pathlib import Path
+from streaming.job.aggregate import aggregate
+from streaming.spark.session import spark_session
+
+pings, dataset, folder = sys.argv[1:]
+with spark_session("local[1]", Path(folder)) as spark:
+    aggregate(pings, dataset, spark=spark)
     looked_at = 0
     for each in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # a zombie, or ended just now
@@ -274,6 +279,15 @@ def test_workers_import_compiled_code_and_no_pandas(spark: SparkSession, pings: 
                 assert not [file.path for file in each.memory_maps() if "/pandas/" in file.path]
                 looked_at += 1
     assert looked_at > 0
+"""
+
+
+def test_workers_import_compiled_code_and_no_pandas(pings: Path, dataset: Path, tmp_path: Path) -> None:
+    """In a Spark of its own: PySpark itself imports pandas in workers that other ways of counting have used."""
+    (pings / "a.jsonl").write_bytes(lines(crash_ping()))
+    command = [sys.executable, "-c", WORKERS, str(pings), str(dataset), str(tmp_path / "spark")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 INTERRUPTED = """

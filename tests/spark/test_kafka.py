@@ -23,17 +23,17 @@ from streaming.job.aggregate import aggregate
 from streaming.job.settings import AggregateSettings, Summary
 from streaming.pings.kinds import REASONS
 from streaming.settings_file import read_config
-from streaming.sources.kafka import data_source
+from streaming.sources.kafka import data_source, outages
 from streaming.sources.kafka import topic as topic_module
 from streaming.sources.kafka.consumer import Range
-from streaming.sources.kafka.data_source import PingTopicReader, RangesPartition, count_ranges, share_out
+from streaming.sources.kafka.data_source import PingTopicReader, RangesPartition, assign_to_tasks, count_ranges
 from streaming.sources.kafka.source import TopicSettings, read_starting_offsets
 from streaming.sources.kafka.topic import Topic
 from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
-from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
-from tests.spark.test_kill import some_pings, start, total_pings
+from tests.spark.jobs import start
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, some_pings, total_pings
 
 PINGS = [crash_ping(minute, country=country) for minute in range(20) for country in ("DE", "FR")] + [main_ping(3)]
 
@@ -86,11 +86,11 @@ def test_large_micro_batches_are_added_up_by_spark_to_the_same_sums(broker, topi
 
 def test_micro_batches_are_large_only_where_they_are_soon_done():
     gigabyte = 1 << 30
-    assert data_source.room_for(4 * gigabyte, 0) == gigabyte
-    assert data_source.room_for(4 * gigabyte, 2e6) == gigabyte
-    assert data_source.room_for(4 * gigabyte, 200e6) == 2e9
-    assert data_source.room_for(4 * gigabyte, 800e6) == 4 * gigabyte
-    assert data_source.room_for(4000, 800e6) == 4000
+    assert data_source.batch_byte_limit(4 * gigabyte, 0) == gigabyte
+    assert data_source.batch_byte_limit(4 * gigabyte, 2e6) == gigabyte
+    assert data_source.batch_byte_limit(4 * gigabyte, 200e6) == 2e9
+    assert data_source.batch_byte_limit(4 * gigabyte, 800e6) == 4 * gigabyte
+    assert data_source.batch_byte_limit(4000, 800e6) == 4000
 
 
 def test_many_small_micro_batches_give_the_same_sums(broker, topic, count, tmp_path):
@@ -183,21 +183,21 @@ def test_messages_that_fell_off_retention_end_the_job_or_are_counted(broker, top
 
 
 def test_messages_lost_since_they_were_planned_end_the_job_or_are_counted(broker, topic, monkeypatch):
-    monkeypatch.setattr(topic_module, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(outages, "BROKER_TIMEOUT_SECONDS", 1.0)
     broker.send(topic, [crash_ping()] * 10, partition=0)
     admin = broker.admin()
     gone = TopicPartition(topic, 0, 4)
     admin.delete_records([gone])[gone].result()
     asked = Topic(broker.address, topic)
     with pytest.raises(MissionControlError, match=r"4 messages of partition 0 .* fell off .*--on-data-loss count"):
-        list(count_ranges(asked, [Range(0, 0, 10)], PingCounter(), bears_loss=False))
+        list(count_ranges(asked, [Range(0, 0, 10)], PingCounter(), tolerates_loss=False))
     for planned, counts in (
         (Range(0, 0, 10), {None: 6, "messages_lost": 4}),
         (Range(0, 2, 4), {"messages_lost": 2}),
         (Range(0, 8, 12), {None: 2, "messages_lost": 2}),  # a broker may lose its newest
     ):
         found: Counter[str | None] = Counter()
-        for batch in count_ranges(asked, [planned], PingCounter(), bears_loss=True):
+        for batch in count_ranges(asked, [planned], PingCounter(), tolerates_loss=True):
             for row in batch.to_pylist():
                 if row["table"] in ("error_aggregates", "rejected_pings"):
                     found[row["reason"]] += row["count"]
@@ -232,8 +232,8 @@ def planner(broker: Broker, topic: str) -> PingTopicReader:
 
 
 def test_broker_that_goes_away_while_a_micro_batch_is_planned_is_waited_for(broker, topic, monkeypatch):
-    monkeypatch.setattr(topic_module, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(topic_module, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(outages, "BROKER_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(topic_module, "REQUEST_TIMEOUT_SECONDS", 1.0)
     broker.send(topic, [crash_ping()] * 3, partition=0)
     topic_id = Topic(broker.address, topic).describe()[0]
     start, end = {"topic": topic_id, "0": 0}, {"topic": topic_id, "0": 3}
@@ -296,8 +296,8 @@ def test_url_that_is_no_topics_is_explained(url, tmp_path):
 
 
 def test_broker_that_never_answers_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(topic_module, "PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(topic_module, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(outages, "BROKER_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(topic_module, "REQUEST_TIMEOUT_SECONDS", 1.0)
     told: list[str] = []
     with pytest.raises(MissionControlError, match=r"no broker answers at 127\.0\.0\.1:1: .*Connection refused"):
         aggregate("kafka://127.0.0.1:1/pings", str(tmp_path / "dataset"), on_notice=told.append)
@@ -330,7 +330,7 @@ def test_follow_ends_cleanly_when_told(broker, topic, tmp_path):
 def test_shares_hold_every_message_once_and_are_of_one_size():
     ranges = [Range(0, 0, 100), Range(1, 50, 53), Range(2, 7, 7, lost=4), Range(3, 0, 1)]
     for tasks in (1, 2, 3, 7, 200):
-        shares = share_out(ranges, tasks)
+        shares = assign_to_tasks(ranges, tasks)
         assert len(shares) <= tasks
         for partition, start_, end, _ in ranges:
             read = [offset for share in shares for each in share if each.partition == partition

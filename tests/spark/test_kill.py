@@ -14,10 +14,17 @@ from pyspark.sql import SparkSession
 from streaming import contract
 from streaming.job.aggregate import aggregate
 from tests.patience import PATIENCE_SECONDS, wait_until
-from tests.plain_loop import Sums, plain_sums
-from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
+from tests.spark.jobs import ROOT, start
+from tests.spark.small_pings import (
+    crash_ping,
+    dataset_sums,
+    main_ping,
+    some_pings,
+    sums_by_plain_loop,
+    total_pings,
+    write_pings,
+)
 
-ROOT = Path(__file__).parents[2]
 KILLS = 4  # those of a topic are tests/faults
 _JOB = """
 import os, signal, sys
@@ -29,30 +36,6 @@ def on_commit(done, number):
         os.kill(os.getpid(), signal.SIGKILL)
 aggregate(source, dataset, settings=AggregateSettings(max_batch_bytes=3000, master="local[2]"), on_commit=on_commit)
 """
-
-
-def write_pings(folder: Path, name: str, documents: list[bytes]) -> None:
-    unfinished = folder / f".{name}"
-    unfinished.write_bytes(b"".join(document + b"\n" for document in documents))
-    unfinished.rename(folder / name)
-
-
-def some_pings(random_: random.Random, count: int) -> list[bytes]:
-    experiments = {"environment": {"system": {"os": {"name": "Darwin", "version": "16.7"}}, "experiments": {"a": "b"}}}
-    kinds = [
-        lambda minute: crash_ping(minute),
-        lambda minute: crash_ping(minute, payload={"processType": "content"}, country="FR"),
-        lambda minute: main_ping(minute, hours=random_.randrange(1, 5)),
-        lambda minute: main_ping(minute, **experiments),
-        lambda minute: crash_ping(minute)[:-5],
-    ]
-    return [random_.choice(kinds)(random_.randrange(60)) for _ in range(count)]
-
-
-def start(source: Path, dataset: Path, *options: str) -> subprocess.Popen[str]:
-    code = "from missioncontrol_nb.cli import main; main()"
-    command = [sys.executable, "-c", code, "aggregate", source, "--dataset", dataset, "--master", "local[2]", *options]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_job_killed_at_random_moments_counts_every_ping_once(spark: SparkSession, tmp_path: Path) -> None:
@@ -74,12 +57,6 @@ def test_job_killed_at_random_moments_counts_every_ping_once(spark: SparkSession
     assert total_pings(dataset) == KILLS * 3 * 5
 
 
-def sums_by_plain_loop(folder: Path) -> Sums:
-    """The sums of a folder's files of lines."""
-    files = [(path, path.stat().st_mtime_ns // 1000) for path in folder.iterdir()]
-    return plain_sums((line, received_us) for path, received_us in files for line in path.read_bytes().splitlines())
-
-
 def wait_or_end(job: subprocess.Popen[str], seconds: float) -> None:
     try:
         job.wait(seconds)
@@ -91,12 +68,6 @@ def wait_or_end(job: subprocess.Popen[str], seconds: float) -> None:
 def wait_for(path: Path) -> None:
     """Until Spark has noted that a micro-batch is done; stopped before, it would begin with that one again."""
     wait_until(path.exists)
-
-
-def total_pings(dataset: Path | str) -> int:
-    sums = dataset_sums(dataset)
-    accepted = sum(row[contract.COUNTS.index("count")] for row in sums[contract.ERROR_AGGREGATES.name].values())
-    return accepted + sum(row[0] for row in sums[contract.REJECTED_PINGS.name].values())
 
 
 def test_job_killed_between_two_tables_counts_every_ping_once(spark: SparkSession, tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from streaming.job.aggregate import aggregate
 from tests.faults.campaign import Process
 from tests.patience import PATIENCE_SECONDS
 from tests.services.power import missing, power_cut_folder
-from tests.spark.small_pings import dataset_sums
-from tests.spark.test_kill import some_pings, sums_by_plain_loop, total_pings, write_pings
+from tests.spark.small_pings import dataset_sums, some_pings, sums_by_plain_loop, total_pings, write_pings
 
 FILES, PINGS = 4, 5
 COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()", "aggregate"]

@@ -27,7 +27,7 @@ from streaming import contract
 from streaming.aggregation.counter import Counter
 from streaming.aggregation.partial_sums import rows_of
 from streaming.aggregation.spill import files_of, spilled
-from streaming.dataset import maintenance, table_maintenance
+from streaming.dataset import compaction, maintenance
 from streaming.dataset.writer import TableWriter, open_writers
 from streaming.errors import MissionControlError
 from streaming.job.aggregate import aggregate
@@ -36,7 +36,7 @@ from streaming.job.backfill_settings import BackfillSettings
 from streaming.job.settings import AggregateSettings, Summary
 from streaming.sources.files.listing import list_files
 from streaming.sources.files.reader import read_documents
-from streaming.sources.files.splits import share_out
+from streaming.sources.files.splits import assign_to_tasks
 from streaming.storage import retry
 from streaming.storage.s3 import check_credentials, storage_options, use_endpoint
 from tests.patience import PATIENCE_SECONDS
@@ -44,8 +44,7 @@ from tests.plain_loop import Sums, plain_sums
 from tests.services import s3
 from tests.services.faults import FAULTS, FaultProxy
 from tests.services.s3 import S3Server
-from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
-from tests.spark.test_kill import some_pings, total_pings
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, some_pings, total_pings
 
 FILES = 10
 _ISSUE = """# What a credential_process may be: keys that are good for four seconds.
@@ -124,11 +123,11 @@ def loop_sums(server: S3Server, *urls: str) -> Sums:
     return plain_sums(
         (document, round(details["LastModified"].timestamp() * 1e6))
         for name, details in found
-        for document in unpacked(name, files.cat_file(name)).splitlines() or [b""]
+        for document in decompressed(name, files.cat_file(name)).splitlines() or [b""]
     )
 
 
-def unpacked(name: str, content: bytes) -> bytes:
+def decompressed(name: str, content: bytes) -> bytes:
     if name.endswith(".gz"):
         return gzip.decompress(content)
     return zstandard.decompress(content) if name.endswith(".zst") else content
@@ -194,7 +193,7 @@ def test_what_is_done_to_a_url_with_options_leaves_the_dataset_before_them(serve
     with pytest.raises(MissionControlError, match="is not an object key here"):
         aggregate(f"{bucket}/pings?region=x", dataset)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    monkeypatch.setattr(table_maintenance, "KEEP_REMOVED_HOURS", 1)
+    monkeypatch.setattr(compaction, "KEEP_REMOVED_HOURS", 1)
     done = maintenance.maintain(dataset)
     assert (done[0].unnamed.files, done[0].unnamed.bytes) == (1, len(b"of a writer that was killed"))
     assert server.files.exists(left)
@@ -237,8 +236,8 @@ def test_names_of_files_in_a_bucket_are_taken_as_they_are(server, bucket):
         server.put(f"{bucket}/pings/{name}", lines([crash_ping(1)]))
     found = list_files(f"{bucket}/pings")
     assert sorted(file.path for file in found) == sorted(f"{bucket}/pings/{name}" for name in names)
-    pieces = [piece for share in share_out(found, 1) for piece in share]
-    assert [len(list(read_documents(piece))) for piece in pieces] == [1] * len(names)
+    splits = [split for share in assign_to_tasks(found, 1) for split in share]
+    assert [len(list(read_documents(split))) for split in splits] == [1] * len(names)
     assert [file.path for file in list_files(f"{bucket}/pings/in[1]")] == [f"{bucket}/pings/in[1]/a.jsonl"]
 
 
@@ -311,7 +310,7 @@ def deliver(dataset: str, landed: list[int]) -> None:
 
 
 def test_outages_are_said_and_outlived(server, bucket, proxy, count, monkeypatch):
-    monkeypatch.setattr(retry, "QUIET_SECONDS", 0.5)  # of this process
+    monkeypatch.setattr(retry, "OUTAGE_NOTICE_SECONDS", 0.5)  # of this process
     told, stop, batches = Told(), threading.Event(), Told()
     server.put(f"{bucket}/pings/0.jsonl", lines(some_pings(random.Random(0), 20)))
 
@@ -364,7 +363,7 @@ class Told:
 
 
 def test_job_told_to_stop_in_an_outage_ends_and_goes_on_later(server, bucket, proxy, count, monkeypatch):
-    monkeypatch.setattr(retry, "QUIET_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "OUTAGE_NOTICE_SECONDS", 0.5)
     put_pings(server, f"{bucket}/pings", seed=2, files=1)
     stop = threading.Event()
     with pytest.raises(MissionControlError, match=r"cannot write to .*: .*Connection refused"):
@@ -421,7 +420,7 @@ def test_wrong_keys_and_buckets_are_said_at_once(server, bucket, count, monkeypa
         count(checkpoint=str(tmp_path / "a"))
     with pytest.raises(MissionControlError, match=r"cannot write to .*InvalidAccessKeyId"):
         count(str(tmp_path / "ping.json"), checkpoint=str(tmp_path / "b"))
-    assert time.monotonic() - began < retry.START_SECONDS
+    assert time.monotonic() - began < retry.START_TIMEOUT_SECONDS
 
 
 # ---------- without a server ----------

@@ -12,8 +12,7 @@ from streaming.aggregation import spill
 from streaming.job import run
 from streaming.job.aggregate import aggregate
 from streaming.sources.files import splits
-from tests.spark.small_pings import crash_ping, dataset_sums, main_ping
-from tests.spark.test_kill import sums_by_plain_loop, write_pings
+from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, sums_by_plain_loop, write_pings
 
 SYSTEM = {"os": {"name": "Darwin", "version": "16.7"}}
 

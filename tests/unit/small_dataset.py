@@ -91,7 +91,8 @@ def _whole(row: Mapping[str, str]) -> dict[str, object]:
     usual = usual_of(row)
     version, start = str(usual["display_version"]), moment(row["window"])
     build = {"version": version.split("b")[0], "build_id": build_of(version, str(usual["channel"]))}
-    sums = {name: _number(name, row.get(name, int(name == "count"))) for name in contract.COUNTS}
+    counts = dict.fromkeys(("count", *contract.PING_COUNTS), "1")  # Pings of all kinds came, unless a row says less
+    sums = {name: _number(name, row.get(name, counts.get(name, 0))) for name in contract.COUNTS}
     window = {"submission_date": start.date(), "window_start": start, "window_end": start + contract.WINDOW}
     return {**build, **usual, **window, **sums}
 

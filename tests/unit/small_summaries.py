@@ -48,10 +48,10 @@ def measured(measure: str, change: Change | None, state: State = "measured") -> 
 
 
 def platform(os_name: str, main: Change | None, content: Change | None, state: State = "measured") -> PlatformSummary:
-    """A platform with changes of main and content crashes; on Android content crashes are not measured."""
+    """A platform with changes of main and content crashes; on Android content crashes are not reported."""
     rows = [measured("main_crashes", main, state), measured("content_crashes", content, state)]
     if os_name == "Android":
-        rows[1] = MeasureSummary("content_crashes", "not_measured")
+        rows[1] = MeasureSummary("content_crashes", "not_reported", why=NO_CONTENT)
     return PlatformSummary(os_name, state, {row.measure: row for row in rows}, 0.34, ARRIVED)
 
 
@@ -75,15 +75,18 @@ def overview(*channels: ChannelSummary) -> Overview:
 
 
 def table(changes: Mapping[str, Change | None], previous: Version | None = PREVIOUS) -> ChannelTable:
-    """The table of Windows on release; measures without a change given are not measured."""
+    """The table of Windows on release; measures without a change given are not reported."""
     rows = tuple(
-        measured(name, changes[name]) if name in changes else MeasureSummary(name, "not_measured")
+        measured(name, changes[name])
+        if name in changes
+        else MeasureSummary(name, "not_reported", why=contract.NOT_CARRIED)
         for name in contract.MEASURE_NAMES
     )
     older = OLDER if previous else ()
     return ChannelTable("release", "Windows_NT", NEWEST, previous, older, rows, 0.34, ARRIVED, NOW, NOW)
 
 
+NO_CONTENT = "Firefox for Android runs no content processes."
 LINES = ("56.0", "55.0.3", "55.0", "54.0", "53.0")
 
 

@@ -103,6 +103,7 @@ KINDS: dict[str, dict[str, str]] = {
 INTERNAL = {
     *(
         "Dataset.handle",
+        "Dataset.load_counted",
         "Dataset.load_selection",
         "Calendar",
         "Release",

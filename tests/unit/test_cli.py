@@ -102,7 +102,7 @@ def folder(dataset, tmp_path, monkeypatch):
 def test_misuse_is_told_in_one_line(misuse, folder, monkeypatch, capsys):
     arguments, told = map(str.strip, misuse.split("|"))
     monkeypatch.setattr("sys.argv", ["missioncontrol", *arguments.split()])
-    monkeypatch.setattr(files_source, "START_SECONDS", 0.5)  # for a server that does not answer
+    monkeypatch.setattr(files_source, "START_TIMEOUT_SECONDS", 0.5)  # for a server that does not answer
     with pytest.raises(SystemExit) as ended:
         cli.main()
     last = capsys.readouterr().err.splitlines()[-1]

@@ -123,7 +123,7 @@ def test_end_of_a_demo_ends_every_part_even_when_nothing_can_be_told(tmp_path, m
     ended = []
     monkeypatch.setattr(demo_module, "kill", ended.append)
     monkeypatch.setattr(demo_module, "end_aggregator", ended.append)
-    demo = demo_module.Demo(demo_module.Settings(), tmp_path, threading.Event(), print)
+    demo = demo_module.Demo(demo_module.DemoSettings(), tmp_path, threading.Event(), print)
     demo._live, demo._server, demo._written, demo._aggregator = Part(), Part(), object(), object()
     monkeypatch.setattr(demo, "_summary", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -135,7 +135,7 @@ def test_end_of_a_demo_ends_every_part_even_when_nothing_can_be_told(tmp_path, m
 
 def summary_of(tmp_path, monkeypatch, counts):
     """What a demo of 100 live pings says at its end. counts: what the dataset holds, each time it is looked at."""
-    demo = demo_module.Demo(demo_module.Settings(), tmp_path, threading.Event(), print)
+    demo = demo_module.Demo(demo_module.DemoSettings(), tmp_path, threading.Event(), print)
     demo._aggregator = Part()
     monkeypatch.setattr(demo_module, "_counts", counts)
     clock = count(0, 0.9 * demo_module.CATCH_UP_SECONDS)

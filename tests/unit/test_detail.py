@@ -324,11 +324,43 @@ def test_cut_leaves_out_no_more_than_its_percentage(rates: list[float], percent:
     assert min(left) == min(rates)
 
 
-def test_measure_that_is_not_measured_has_no_windows_rather_than_zeros(tmp_path: Path) -> None:
+def test_measure_that_is_not_reported_has_no_windows_rather_than_zeros(tmp_path: Path) -> None:
     rows = "window os_name usage_hours main_crashes\n05T10:00 Android 100 3"
     monitor = monitor_of(tmp_path, rows, NOW)
     detail = detail_of(monitor, "content_crashes", "Android")
-    assert detail.row.state == "not_measured"
+    assert detail.row.state == "not_reported"
     assert (detail.lines, len(detail.windows)) == ((), 0)
     assert tuple(detail.windows.columns) == COLUMNS
     assert detail_of(monitor, "main_crashes", "Android").windows["events"].tolist() == [3]
+
+
+COUNTRIES = """
+    window    display_version  country  usage_hours  main_crashes
+    02T10:00  55.0.3           DE       1000         90
+    05T10:00  56.0             DE       300          3
+    05T10:00  56.0             US       800          40
+    05T10:00  56.0             FR       100          1
+    05T11:00  56.0             DE       300          5
+"""
+
+
+def test_lines_can_be_the_values_of_a_dimension_with_the_most_usage(tmp_path: Path) -> None:
+    detail = detail_of(monitor_of(tmp_path, COUNTRIES, NOW), line="country")
+    assert detail.line == "country"
+    assert [(line.name, line.rank) for line in detail.lines] == [("US", 0), ("DE", 1), ("FR", 2)]
+    assert {line.released for line in detail.lines} == {detail.newest.released}
+    assert cells(detail, "events", "usage_hours") == [
+        ("US", "05T10:00", 40, 800.0),
+        ("DE", "05T10:00", 3, 300.0),
+        ("DE", "05T11:00", 5, 300.0),
+        ("FR", "05T10:00", 1, 100.0),
+    ]
+    since = detail_of(monitor_of(tmp_path / "again", COUNTRIES, NOW), line="country", time="since_release")
+    assert since.windows["age_hours"].tolist() == [0, 0, 1, 0]
+
+
+def test_line_that_is_no_dimension_of_people_is_refused() -> None:
+    with pytest.raises(MissionControlError, match="country"):
+        DetailRequest(line="contry")
+    with pytest.raises(MissionControlError, match="channel"):
+        DetailRequest(line="channel")

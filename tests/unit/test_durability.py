@@ -16,7 +16,7 @@ from streaming.storage.locations import table_url
 
 TABLE = contract.REJECTED_PINGS
 APP = "a job"
-RELIED = {APP: -1}  # nothing
+DONE_BATCHES = {APP: -1}  # nothing
 
 
 def rows(count: int) -> pa.Table:
@@ -60,9 +60,9 @@ def test_damaged_newest_commit_is_set_aside_and_its_batch_is_appended_again(data
 
 
 def writer_that_says(dataset: Path, said: list[str | None]) -> TableWriter:
-    from streaming.storage.retry import Patience
+    from streaming.storage.retry import RetryPolicy
 
-    return TableWriter(str(dataset), TABLE, Patience(said.append), RELIED)
+    return TableWriter(str(dataset), TABLE, RetryPolicy(said.append), DONE_BATCHES)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
@@ -83,7 +83,7 @@ def test_commits_after_a_damaged_one_are_set_aside_with_it(dataset: Path) -> Non
     log = dataset / TABLE.name / "_delta_log"
     commits = sorted(log.glob("*.json"))
     commits[-2].write_bytes(b'{"commitInfo"')
-    assert len(set_aside_damaged_commits(log.parent, TABLE.name, RELIED)) == 2
+    assert len(set_aside_damaged_commits(log.parent, TABLE.name, DONE_BATCHES)) == 2
     assert DeltaTable(str(log.parent)).transaction_version(APP) == 0
     assert counted(dataset) == 1
     assert len(list(log.glob(".damaged-*"))) == 2
@@ -91,14 +91,14 @@ def test_commits_after_a_damaged_one_are_set_aside_with_it(dataset: Path) -> Non
 
 def test_commit_that_comes_after_a_missing_one_is_set_aside(dataset: Path) -> None:
     sorted((dataset / TABLE.name / "_delta_log").glob("*.json"))[-2].unlink()
-    assert len(set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED)) == 1
+    assert len(set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, DONE_BATCHES)) == 1
     assert DeltaTable(str(dataset / TABLE.name)).transaction_version(APP) == 0
 
 
 def test_commits_before_a_checkpoint_may_be_missing(dataset: Path) -> None:
     DeltaTable(str(dataset / TABLE.name)).create_checkpoint()
     sorted((dataset / TABLE.name / "_delta_log").glob("*.json"))[-2].unlink()
-    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, DONE_BATCHES) == []
     assert counted(dataset) == 7
 
 
@@ -121,19 +121,19 @@ def test_writer_that_is_no_job_sets_nothing_aside(dataset: Path) -> None:
 
 def test_damaged_table_of_another_name_is_left_alone(dataset: Path) -> None:
     newest_commit(dataset).write_bytes(b"")
-    assert set_aside_damaged_commits(dataset / TABLE.name, "another", RELIED) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, "another", DONE_BATCHES) == []
     assert newest_commit(dataset).read_bytes() == b""
 
 
 def test_sound_table_is_left_alone(dataset: Path) -> None:
-    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, DONE_BATCHES) == []
 
 
 def test_file_that_a_later_commit_replaced_may_be_gone(dataset: Path) -> None:
     delta = DeltaTable(table_url(dataset, TABLE))
     delta.optimize.compact()
     delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
-    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED) == []
+    assert set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, DONE_BATCHES) == []
     assert counted(dataset) == 7
 
 
@@ -142,7 +142,7 @@ def test_damaged_checkpoint_of_the_log_is_set_aside(dataset: Path) -> None:
     delta.create_checkpoint()
     [checkpoint] = (dataset / TABLE.name / "_delta_log").glob("*.checkpoint.parquet")
     os.truncate(checkpoint, 100)
-    set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, RELIED)
+    set_aside_damaged_commits(dataset / TABLE.name, TABLE.name, DONE_BATCHES)
     assert counted(dataset) == 7
 
 

@@ -9,7 +9,7 @@ import pytest
 from missioncontrol_nb.dashboard.export import TABLE_COLUMNS, as_bytes, detail_frame, filename, table_frame
 from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.monitor import MeasureSummary
-from tests.unit.small_summaries import FROM_NOTHING, UP, detail, measured, table
+from tests.unit.small_summaries import FROM_NOTHING, NO_CONTENT, UP, detail, measured, table
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_detail_has_its_windows_and_what_they_are_of() -> None:
 
 
 def test_detail_without_windows_is_an_empty_frame() -> None:
-    frame = detail_frame(detail(MeasureSummary("content_crashes", "not_measured"), names=()))
+    frame = detail_frame(detail(MeasureSummary("content_crashes", "not_reported", why=NO_CONTENT), names=()))
     assert len(frame) == 0
     assert len(pd.read_csv(BytesIO(as_bytes(frame, "csv")))) == 0
 

@@ -69,7 +69,7 @@ def rows_of(table: contract.Table, rows: list[Mapping[str, object]]) -> pa.Table
         window = {"submission_date": start.date(), "window_start": start, "window_end": start + contract.WINDOW}
         display_version = str(row.get("display_version", "56.0"))
         build = {"version": display_version.split("b")[0], "build_id": BUILDS.get(display_version, USUAL["build_id"])}
-        sums = {name: float(row.get(name, 0)) for name in contract.COUNTS}
+        sums = {name: float(row.get(name, int(name in contract.PING_COUNTS))) for name in contract.COUNTS}
         sums = {name: value if name == "usage_hours" else int(value) for name, value in sums.items()}
         every = {**USUAL, **build, **row, **window, **sums}
         whole.append({name: every[name] for name in contract.schema(table).names})

@@ -341,12 +341,12 @@ def test_no_usage_is_no_rate_and_not_a_rate_of_zero(tmp_path: Path) -> None:
 def test_android_has_no_content_crashes_and_nothing_of_main_pings(tmp_path: Path) -> None:
     rows = "window os_name usage_hours main_crashes\n05T13:00 Android 1000 30"
     table = table_of(monitor_of(tmp_path, rows, "05T13:59"), "Android")
-    measured = {row.measure for row in table.rows if row.state != "not_measured"}
+    measured = {row.measure for row in table.rows if row.state != "not_reported"}
     assert measured == {"main_crashes", "startup_crashes"}
     assert all(row.newest is None for row in table.rows if row.measure not in measured)
 
 
-def test_measure_that_the_dataset_lacks_is_not_measured(tmp_path: Path) -> None:
+def test_measure_that_the_dataset_lacks_is_not_reported(tmp_path: Path) -> None:
     """A dataset made before a measure was declared has no column of it."""
     write(tmp_path, SAME_AGE, "05T14:12")
     path = str(tmp_path / contract.ERROR_AGGREGATES.name)
@@ -361,7 +361,7 @@ def test_measure_that_the_dataset_lacks_is_not_measured(tmp_path: Path) -> None:
     )
     monitor = Monitor(Dataset(older), CALENDAR)
     table = table_of(monitor)
-    assert [row.measure for row in table.rows if row.state == "not_measured"] == ["gpu_crashes"]
+    assert [row.measure for row in table.rows if row.state == "not_reported"] == ["gpu_crashes"]
     assert main_crashes(table).newest.events == 4
     assert monitor.overview().channels[0].newest.version == "56.0"
     assert monitor.detail("release", "Windows_NT", "gpu_crashes").windows.empty
@@ -579,10 +579,10 @@ class Counted(Dataset):
         super().__init__(folder)
         self.loaded: list[tuple[date, date]] = []
 
-    def load(self, since=None, until=None, **options):
-        if options["every"] == "1h":
-            self.loaded.append((since, until.date() - timedelta(days=1)))
-        return super().load(since, until, **options)
+    def load_counted(self, selection, official=None):
+        if selection.every == "1h":
+            self.loaded.append((selection.since.date(), selection.until.date() - timedelta(days=1)))
+        return super().load_counted(selection, official)
 
 
 def test_only_days_with_new_files_are_read_again(tmp_path: Path) -> None:

@@ -16,20 +16,19 @@ from missioncontrol_nb.cli import group
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.status import Collector
 from streaming import contract
-from streaming.dataset import maintenance, table_maintenance
-from streaming.dataset.opening import open_all, said_up_to
+from streaming.dataset import compaction, maintenance
+from streaming.dataset.opening import open_all, recorded_data_up_to
 from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
 from streaming.job import aggregate as aggregate_module
-from streaming.job.progress import Position, position_of
+from streaming.job.progress import CheckpointProgress, progress_of
 from streaming.job.settings import AggregateSettings
-from streaming.sources.base import LEAST_BATCH_BYTES, Density
+from streaming.sources.base import MIN_BATCH_BYTES, Density
 from streaming.sources.files.batch_log import FileLog
 from streaming.sources.kafka.offsets import first_offsets
-from streaming.storage.listing import Listed
+from streaming.storage.local_files import FileInfo
 from tests.spark.small_pings import crash_ping
-from tests.unit.test_maintain import LATER, NOW
-from tests.unit.test_names import write
+from tests.unit.streamed_dataset import LATER, NOW, write
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +118,11 @@ def test_table_is_no_place_for_a_dataset(dataset: Path) -> None:
 )  # fmt: skip
 def test_damaged_list_of_counted_files_is_said(line: bytes, tmp_path: Path) -> None:
     log = FileLog(tmp_path / "files.log")
-    log.append([Listed("/a.jsonl", 1, 2)])
+    log.append([FileInfo("/a.jsonl", 1, 2)])
     with (tmp_path / "files.log").open("ab") as file:
         file.write(line + b"\n")
     for use in (log.refresh, lambda: log.files(1, 2), lambda: FileLog(tmp_path / "files.log"),
-                Position(tmp_path, "/s", "/d", "app", 2).counted_files):  # fmt: skip
+                CheckpointProgress(tmp_path, "/s", "/d", "app", 2).counted_files):  # fmt: skip
         with pytest.raises(MissionControlError, match=r"the file '.*files.log' of a checkpoint is damaged"):
             use()
 
@@ -131,7 +130,7 @@ def test_damaged_list_of_counted_files_is_said(line: bytes, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["checkpoint.json", "topic.json"])
 def test_checkpoint_of_brackets_is_damaged(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"[" * 100_000)
-    use = {"checkpoint.json": position_of, "topic.json": lambda folder: first_offsets(folder / name)}[name]
+    use = {"checkpoint.json": progress_of, "topic.json": lambda folder: first_offsets(folder / name)}[name]
     with pytest.raises(MissionControlError, match=f"the file '.*{name}' of a checkpoint is damaged"):
         use(tmp_path)
 
@@ -143,7 +142,7 @@ def test_hint_of_how_many_rows_there_are_is_passed_over_where_it_is_damaged(said
     (tmp_path / "density.json").write_text(said)
     density = Density(tmp_path / "density.json")
     assert density.rows(100) is None
-    assert density.room(1 << 40) == LEAST_BATCH_BYTES
+    assert density.batch_bytes(1 << 40) == MIN_BATCH_BYTES
 
 
 @pytest.mark.parametrize("source", ["pings/*.txt", "pings", "empty", "pings/pipe.jsonl"])
@@ -160,7 +159,7 @@ def test_source_without_a_ping_leaves_no_dataset_behind(source: str, tmp_path: P
 
 def aggregate(dataset: str) -> object:
     """Opens the tables as a job does that begins anew."""
-    return open_writers(dataset, relied={})
+    return open_writers(dataset, done_batches={})
 
 
 @pytest.mark.parametrize("use", [*USES.values(), aggregate], ids=[*USES, "aggregate"])
@@ -189,10 +188,10 @@ def test_table_that_is_gone_as_a_whole_is_not_made_anew_beside_the_others(use: s
 
 def test_other_tables_are_tended_where_the_log_of_one_is_gone(dataset: Path) -> None:
     shutil.rmtree(dataset / "coarse_aggregates" / "_delta_log")
-    tended: list[str] = []
+    maintained: list[str] = []
     with pytest.raises(MissionControlError, match="coarse_aggregates' holds rows, and its log is gone"):
-        maintenance.maintain(str(dataset), on_table=lambda done: tended.append(done.table), now=lambda: LATER)
-    assert set(tended) == {table.name for table in contract.TABLES} - {"coarse_aggregates"}
+        maintenance.maintain(str(dataset), on_table=lambda done: maintained.append(done.table), now=lambda: LATER)
+    assert set(maintained) == {table.name for table in contract.TABLES} - {"coarse_aggregates"}
 
 
 def test_day_without_a_file_is_no_table_that_has_lost_its_log(tmp_path: Path) -> None:
@@ -223,7 +222,7 @@ def test_newest_submission_that_is_none_is_passed_over(dataset: Path) -> None:
     for said in ("zzz", "", "9999-12-31T00:00:00+00:00", tomorrow.isoformat(), "2017-10-02T14:00:00"):
         properties = CommitProperties(custom_metadata={contract.DATA_UP_TO: said})
         DeltaTable(url).alter.set_table_properties({"delta.checkpointInterval": "100"}, commit_properties=properties)
-    assert said_up_to(DeltaTable(url)) == "2017-10-02T15:22:00.000000+00:00"
+    assert recorded_data_up_to(DeltaTable(url)) == "2017-10-02T15:22:00.000000+00:00"
     assert Dataset(dataset).data_up_to() == NOW
 
 
@@ -232,9 +231,9 @@ def test_newest_submission_that_is_none_is_passed_over(dataset: Path) -> None:
 )
 def test_time_that_replaced_files_stay_is_read_in_all_its_units(setting: str, hours: int, dataset: Path) -> None:
     delta = DeltaTable(str(dataset / "error_aggregates"))
-    delta.alter.set_table_properties({table_maintenance.REMOVED: setting})
+    delta.alter.set_table_properties({compaction.REMOVED: setting})
     maintenance.maintain(str(dataset), now=lambda: LATER, finds_orphans=False)
-    told = DeltaTable(str(dataset / "error_aggregates")).metadata().configuration[table_maintenance.REMOVED]
+    told = DeltaTable(str(dataset / "error_aggregates")).metadata().configuration[compaction.REMOVED]
     assert told == f"interval {hours} hours"
 
 
@@ -247,14 +246,12 @@ def test_time_that_is_none_is_said_and_what_was_told_replaces_it(dataset: Path) 
         for line in path.read_text().splitlines()
         if "metaData" in json.loads(line)
     )
-    metadata["configuration"][table_maintenance.REMOVED] = "interval 99999999999999999999 hours"
+    metadata["configuration"][compaction.REMOVED] = "interval 99999999999999999999 hours"
     lines = [{"commitInfo": {"timestamp": 1_500_000_000_000}}, {"metaData": metadata}]
     (log / f"{version + 1:020}.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(MissionControlError, match="expected a time such as 'interval 3 hours' as the setting"):
         maintenance.maintain(str(dataset), now=lambda: LATER)
-    done = maintenance.maintain(
-        str(dataset), table_maintenance.MaintainSettings(keep_removed_hours=2), now=lambda: LATER
-    )
+    done = maintenance.maintain(str(dataset), compaction.MaintainSettings(keep_removed_hours=2), now=lambda: LATER)
     assert len(done) == 5
 
 

@@ -32,6 +32,7 @@ from tests.unit.small_summaries import (
     FROM_NOTHING,
     LEVEL,
     NEWEST,
+    NO_CONTENT,
     NOW,
     PREVIOUS,
     UP,
@@ -118,7 +119,7 @@ DETAILS = {
     "from nothing": detail(measured("main_crashes", FROM_NOTHING)),
     "level": detail(measured("main_crashes", LEVEL)),
     "early": detail(measured("main_crashes", LEVEL, "too_little_usage")),
-    "not measured": detail(MeasureSummary("content_crashes", "not_measured"), names=()),
+    "not reported": detail(MeasureSummary("content_crashes", "not_reported", why=NO_CONTENT), names=()),
     "no previous": detail(measured("main_crashes", None), names=("56.0",), previous=None),
 }
 PAGES: dict[str, Callable[[], str]] = {
@@ -254,7 +255,7 @@ def test_rise_from_nothing_is_a_rise_and_says_what_is_sure() -> None:
         (Change(0.2, 0.0, 0.4), "measured", "level"),
         (Change(-0.2, -0.4, 0.0), "measured", "level"),
         (UP, "too_little_usage", "early"),
-        (UP, "not_measured", "none"),
+        (UP, "not_reported", "none"),
         (None, "measured", "none"),
     ],
 )
@@ -386,7 +387,7 @@ def test_table_headline_names_the_others_and_counts_what_is_not_clear() -> None:
         ("up", "up", "56.0 on release, Windows: 38 % more main crashes than 55.0.3 (+31 to +45 %)"),
         ("level", "level", "56.0 on release, Windows: no clear change of main crashes from 55.0.3 (−3 to +7 %)"),
         ("early", "early", "Not enough usage yet: main crashes of 56.0 on release, Windows"),
-        ("not measured", "none", "Not measured on release, Windows: content crashes"),
+        ("not reported", "none", "Not reported on release, Windows: content crashes"),
         ("no previous", "early", "56.0 on release, Windows has nothing to compare with"),
     ],
 )
@@ -450,18 +451,18 @@ def test_card_without_a_ping_says_when_it_fills() -> None:
     assert "this card fills by itself" in said
 
 
-def test_measure_that_is_not_measured_shows_no_figure() -> None:
+def test_measure_that_is_not_reported_shows_no_figure() -> None:
     said = Page(PAGES["overview up"]()).text
-    assert "Not measured" in said
+    assert "Not reported" in said
     assert "Firefox for Android runs no content processes." in said
     row = Page(table_page.table(TABLES["level"], replace(TABLE_QUERY, order="name")))
-    assert row.text.count("not measured") == len(contract.MEASURE_NAMES) - 1
+    assert row.text.count("not reported") == len(contract.MEASURE_NAMES) - 1
 
 
 def test_worst_first_puts_a_rise_from_nothing_before_all_others() -> None:
     rows = [
         measured("gpu_crashes", LEVEL),
-        MeasureSummary("slow_script_notice_count", "not_measured"),
+        MeasureSummary("slow_script_notice_count", "not_reported"),
         measured("startup_crashes", DOWN),
         measured("plugin_crashes", Change(0.1, 0.05, 0.15)),
         measured("main_crashes", UP),

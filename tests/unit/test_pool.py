@@ -13,7 +13,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from missioncontrol_nb.dashboard.server.admission import Places
 from missioncontrol_nb.dashboard.server.configuration import Hosting
 from missioncontrol_nb.dashboard.server.handlers import LimitedPageHandler
-from missioncontrol_nb.dashboard.server.kernels import end_kernel
+from missioncontrol_nb.dashboard.server.kernels import PatientKernelManager, end_kernel
 from missioncontrol_nb.dashboard.server.pool import FAILED, Pool, has_failed, is_ready
 from missioncontrol_nb.dashboard.server.server import Server
 
@@ -191,3 +191,9 @@ def test_without_waiting_pages_there_is_nothing_to_do(pools: dict) -> None:
     asyncio.run(pool_of(manager).choose())
     asyncio.run(pool_of(manager).tend())
     assert manager.filled == 0
+
+
+def test_kernel_that_has_ended_meanwhile_does_not_keep_the_server_from_ending_all() -> None:
+    manager = PatientKernelManager()
+    manager._pending_kernels["gone"] = None
+    asyncio.run(manager.shutdown_all(now=True))

@@ -1,6 +1,5 @@
 """Two products on one channel and system: their counts never meet in a sum."""
 
-import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +8,6 @@ import pandas as pd
 import pytest
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.dashboard import messages
 from missioncontrol_nb.monitor import DetailRequest
 from missioncontrol_nb.status.collect import Collector
 from streaming import contract
@@ -125,15 +123,15 @@ def test_files_of_the_older_layout_sum_no_two_products(tmp_path: Path) -> None:
 
 
 # ---------- measures ----------
-def test_measure_says_itself_where_it_is_not_measured() -> None:
-    assert messages.not_measured(contract.FIREFOX, "content_crashes", "Android").startswith("Firefox for Android runs")
-    assert messages.not_measured(contract.FIREFOX, "gpu_crashes", "Android") == "No ping of this platform carries it."
+def test_measure_says_itself_where_it_is_not_reported() -> None:
+    content_crashes, gpu_crashes = map(contract.measure, ("content_crashes", "gpu_crashes"))
+    assert contract.FIREFOX.why_not_reported(content_crashes, "Android").startswith("Firefox for Android runs")
+    assert contract.FIREFOX.why_not_reported(gpu_crashes, "Android") == "No ping of this platform carries it."
     *others, android = contract.FIREFOX.platforms
     fenix = replace(contract.FIREFOX, platforms=(*others, replace(android, application="Fenix")))
-    content_crashes = contract.measure("content_crashes")
-    assert fenix.why_not_measured(content_crashes, "Android") is None, "Fennec's successor has content processes"
+    assert fenix.why_not_reported(content_crashes, "Android") is None, "Fennec's successor has content processes"
     declared = contract.Measure("contents_lost", "Contents lost", (contract.Event("telemetry/crash", {}),))
-    assert contract.FIREFOX.why_not_measured(declared, "Android") is None, "whatever its name begins with"
+    assert contract.FIREFOX.why_not_reported(declared, "Android") is None, "whatever its name begins with"
 
 
 @pytest.mark.parametrize(("first", "expected"), [("-", 6.0), ("0", 3.0)])
@@ -149,14 +147,13 @@ def test_rate_is_of_the_hours_in_which_a_measure_was_counted(tmp_path: Path, fir
     monitor = monitor_of(tmp_path, rows, "05T14:12")
     row = next(row for row in monitor.table("release", "Windows_NT").rows if row.measure == "gpu_crashes")
     assert row.newest.value == expected
-    assert math.isnan(row.previous.value)
-    assert (row.change, row.state) == (None, "too_little_usage")
+    assert (row.previous, row.change, row.state) == (None, None, "measured")
     windows = monitor.detail("release", "Windows_NT", "gpu_crashes").windows
     assert len(windows) == (1 if first == "-" else 2)
     assert windows["events"].tolist()[-1] == 6
 
 
-def test_measure_that_nothing_counted_yet_is_not_measured(tmp_path: Path) -> None:
+def test_measure_that_nothing_counted_yet_is_not_reported(tmp_path: Path) -> None:
     rows = """
         window    display_version  usage_hours  gpu_crashes
         02T10:00  55.0.3           1000         5
@@ -164,5 +161,5 @@ def test_measure_that_nothing_counted_yet_is_not_measured(tmp_path: Path) -> Non
     """
     monitor = monitor_of(tmp_path, rows, "05T14:12")
     row = next(row for row in monitor.table("release", "Windows_NT").rows if row.measure == "gpu_crashes")
-    assert (row.state, row.newest) == ("not_measured", None)
+    assert (row.state, row.newest) == ("not_reported", None)
     assert monitor.overview().now - moment("05T14:12") < timedelta(seconds=1)

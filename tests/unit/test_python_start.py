@@ -46,8 +46,8 @@ def test_python_is_started_itself_where_no_file_can_be_executed(
 def test_pandas_is_imported_only_where_something_else_may_need_it() -> None:
     code = """
 import sys
-from streaming.spark.python_start import spare_pandas
-spare_pandas()
+from streaming.spark.python_start import skip_pandas_import
+skip_pandas_import()
 import pyarrow as pa
 pa.array([1, None]), pa.RecordBatch.from_pylist([{"a": "b"}])
 print("pandas" in sys.modules)

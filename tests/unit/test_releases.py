@@ -531,12 +531,12 @@ class Server(ThreadingHTTPServer):
 def test_server_that_does_not_end_or_points_elsewhere_is_left(
     kind: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "MOST_BYTES", 1 << 20)
-    monkeypatch.setattr(fetching, "MOST_SECONDS", 1.0)
+    monkeypatch.setattr(fetching, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(fetching, "MAX_SECONDS", 1.0)
     if kind != "drips":
-        monkeypatch.setattr(fetching, "MOST_SECONDS", 60.0)
+        monkeypatch.setattr(fetching, "MAX_SECONDS", 60.0)
     monkeypatch.setattr(
-        sources, "Budget", lambda: fetching.Budget(fetching.MOST_BYTES, monotonic() + fetching.MOST_SECONDS)
+        sources, "Budget", lambda: fetching.Budget(fetching.MAX_BYTES, monotonic() + fetching.MAX_SECONDS)
     )
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever)

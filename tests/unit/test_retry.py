@@ -4,8 +4,8 @@ import pytest
 
 from streaming.errors import MissionControlError
 from streaming.storage import retry
-from streaming.storage.failures import ATTEMPTS, persist
-from streaming.storage.retry import Patience
+from streaming.storage.retry import RetryPolicy
+from streaming.storage.store_errors import MAX_ATTEMPTS, call_with_retry
 
 CONFLICTS = [
     "Failed to commit transaction: Commit failed: a concurrent transactions added new data.",
@@ -37,20 +37,20 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize("error", CONFLICTS)
 def test_commit_that_others_come_before_is_tried_for_as_long_as_patience_lasts(error: str, pauses: list[float]) -> None:
     attempts = Attempts(60, error)
-    assert persist(attempts, "data", Patience()) == 61
+    assert call_with_retry(attempts, "data", RetryPolicy()) == 61
     assert max(pauses) < 1, "it may succeed at any time"
 
 
 def test_commit_that_others_always_come_before_ends_with_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str | None] = []
-    monkeypatch.setattr(retry, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "OUTAGE_NOTICE_SECONDS", 0.1)
     with pytest.raises(MissionControlError, match=r"cannot write to 'data': .*concurrent transactions"):
-        persist(Attempts(10**6, CONFLICTS[0]), "data", Patience(told.append, seconds=0.5))
+        call_with_retry(Attempts(10**6, CONFLICTS[0]), "data", RetryPolicy(told.append, timeout_seconds=0.5))
     assert told == ["data: other writers commit again and again while this one tries to; trying again", None]
 
 
 def test_what_need_not_pass_is_tried_a_few_times(pauses: list[float]) -> None:
     attempts = Attempts(10**6, "something else")
     with pytest.raises(MissionControlError, match="cannot write to 'data': something else"):
-        persist(attempts, "data", Patience())
-    assert attempts.made == ATTEMPTS
+        call_with_retry(attempts, "data", RetryPolicy())
+    assert attempts.made == MAX_ATTEMPTS

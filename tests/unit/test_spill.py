@@ -10,22 +10,21 @@ from pyspark.sql.streaming.datasource import ReadMaxBytes
 from streaming import contract
 from streaming.aggregation import spill
 from streaming.aggregation.counter import Counter, Delivery
-from streaming.aggregation.deduplication import dropping
+from streaming.aggregation.deduplication import duplicate_dropper
 from streaming.aggregation.partial_sums import add_up
-from streaming.aggregation.spill import files_of, room_of, spilled, with_rows
+from streaming.aggregation.spill import files_of, rows_per_task, spilled, with_rows
 from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
 from streaming.sources import base
 from streaming.sources.files.batch_log import FileLog
 from streaming.sources.files.data_source import PingFilesReader
 from streaming.sources.files.listing import list_files
-from streaming.sources.files.reader import count_pieces
+from streaming.sources.files.reader import count_splits
 from streaming.sources.files.source import FilePlan
-from streaming.sources.files.splits import FEW_BYTES, PIECE_BYTES, have_few_rows, share_out, take
-from streaming.storage.listing import Listed
-from streaming.storage.retry import NO_PATIENCE
-from tests.spark.small_pings import dataset_sums, main_ping
-from tests.spark.test_kill import sums_by_plain_loop, write_pings
+from streaming.sources.files.splits import FEW_BYTES, SPLIT_BYTES, assign_to_tasks, have_few_rows, select_batch
+from streaming.storage.local_files import FileInfo
+from streaming.storage.retry import NO_RETRIES
+from tests.spark.small_pings import dataset_sums, main_ping, sums_by_plain_loop, write_pings
 
 
 def counted(first: int, count: int) -> pa.RecordBatch:
@@ -80,8 +79,8 @@ def test_a_share_of_a_source_has_the_sums_of_a_plain_loop_whatever_its_room(tmp_
     for room in (0, 10, 1_000):
         dataset = tmp_path / str(room)
         writers = open_writers(str(dataset), apps=())
-        [pieces] = share_out(list_files(str(folder)), 1)
-        said = pa.Table.from_batches(spilled(count_pieces(pieces, Counter()), str(dataset), room))
+        [splits] = assign_to_tasks(list_files(str(folder)), 1)
+        said = pa.Table.from_batches(spilled(count_splits(splits, Counter()), str(dataset), room))
         sums, files = files_of(add_up(said))
         for writer in writers:
             writer.append(with_rows(sums, files, str(dataset))[writer.table.name], 0, "app")
@@ -92,10 +91,10 @@ def test_files_of_a_repeated_micro_batch_are_committed_only_to_tables_that_lack_
     folder, dataset = tmp_path / "pings", tmp_path / "dataset"
     folder.mkdir()
     write_pings(folder, "a.jsonl", [*(main_ping(minute) for minute in range(30)), b"{"])
-    [pieces] = share_out(list_files(str(folder)), 1)
+    [splits] = assign_to_tasks(list_files(str(folder)), 1)
     writers = open_writers(str(dataset), apps=())
     for has_ended in (False, True):
-        said = pa.Table.from_batches(spilled(count_pieces(pieces, Counter()), str(dataset), 0))
+        said = pa.Table.from_batches(spilled(count_splits(splits, Counter()), str(dataset), 0))
         everything = with_rows(*files_of(add_up(said)), str(dataset))
         for writer in writers if has_ended else writers[:2]:
             is_new = writer.append(everything[writer.table.name], 0, "app")
@@ -116,7 +115,7 @@ def test_duplicates_are_found_alike_whether_a_task_holds_its_rows_or_keeps_them_
     found = {}
     for rows in (7, 1_000):
         monkeypatch.setattr(spill, "CHUNK_ROWS", rows)
-        kept = pa.Table.from_batches(dropping(0, tmp_path / str(rows))(iter(batches)))
+        kept = pa.Table.from_batches(duplicate_dropper(0, tmp_path / str(rows))(iter(batches)))
         sums = add_up(kept).select(contract.partial_schema().names)
         found[rows] = sorted(map(repr, sums.to_pylist()))
     assert found[7] == found[1_000]
@@ -130,18 +129,18 @@ def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -
 
 
 def test_the_rooms_of_few_tasks_together_are_that_of_a_micro_batch() -> None:
-    assert [room_of(300_000, tasks) for tasks in (0, 1, 2, 60, 1000)] == [300_000, 300_000, 150_000, 5_000, 5_000]
+    assert [rows_per_task(300_000, tasks) for tasks in (0, 1, 2, 60, 1000)] == [300_000, 300_000, 150_000, 5_000, 5_000]
 
 
 def reader_of(folder: Path, density: Path) -> PingFilesReader:
     options = {"log": str(density.with_name("files.log")), "source": str(folder), "density": str(density)}
-    return PingFilesReader({**options, "max_bytes": "1000000", "notes": str(density.parent), "cores": "2"})
+    return PingFilesReader({**options, "max_bytes": "1000000", "outage_notices": str(density.parent), "cores": "2"})
 
 
 def test_a_micro_batch_is_cut_by_the_rows_that_the_one_before_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "LEAST_BATCH_BYTES", 100)
+    monkeypatch.setattr(base, "MIN_BATCH_BYTES", 100)
     folder, density = tmp_path / "pings", tmp_path / "density.json"
     folder.mkdir()
     for name in "abcdefgh":
@@ -162,45 +161,47 @@ def test_a_micro_batch_is_cut_by_the_rows_that_the_one_before_made(
 
 def test_as_long_as_no_density_is_known_a_micro_batch_is_small(tmp_path: Path) -> None:
     density = base.Density(tmp_path / "density.json")
-    assert density.room(7) == 7
-    assert density.room(1 << 40) == base.LEAST_BATCH_BYTES
+    assert density.batch_bytes(7) == 7
+    assert density.batch_bytes(1 << 40) == base.MIN_BATCH_BYTES
     (tmp_path / "density.json").write_text("[1")
-    assert density.room(1 << 40) == base.LEAST_BATCH_BYTES
+    assert density.batch_bytes(1 << 40) == base.MIN_BATCH_BYTES
     for size in (0, 1 << 20):  # messages of aborted transactions, empty lines
         density.note(0, size)
-        assert density.room(1 << 36) == 1 << 36
+        assert density.batch_bytes(1 << 36) == 1 << 36
 
 
 def test_rows_are_few_where_bytes_are_or_where_the_micro_batch_before_says_so(tmp_path: Path) -> None:
     density = base.Density(tmp_path / "density.json")
-    many_bytes = [Listed("/a.jsonl", 4 * PIECE_BYTES, 0)]  # for four tasks, of which each may make all rows
-    assert have_few_rows([Listed("/a.jsonl", FEW_BYTES, 0)], 1, density)
+    many_bytes = [FileInfo("/a.jsonl", 4 * SPLIT_BYTES, 0)]  # for four tasks, of which each may make all rows
+    assert have_few_rows([FileInfo("/a.jsonl", FEW_BYTES, 0)], 1, density)
     assert not have_few_rows(many_bytes, 1, density)  # as long as nothing is known
-    density.note(spill.BATCH_ROWS // 8, 2 * PIECE_BYTES)
+    density.note(spill.BATCH_ROWS // 8, 2 * SPLIT_BYTES)
     assert have_few_rows(many_bytes, 1, density)
     assert have_few_rows(many_bytes, 4, density)
     assert not have_few_rows(many_bytes, 5, density)
-    density.note(spill.BATCH_ROWS // 8 + 1, 2 * PIECE_BYTES)
+    density.note(spill.BATCH_ROWS // 8 + 1, 2 * SPLIT_BYTES)
     assert not have_few_rows(many_bytes, 1, density)
     density.note(spill.BATCH_ROWS // 2, FEW_BYTES)
-    assert have_few_rows([Listed("/a.jsonl.gz", FEW_BYTES // 4, 0)], 1, density)  # density is that of packed bytes
+    assert have_few_rows([FileInfo("/a.jsonl.gz", FEW_BYTES // 4, 0)], 1, density)  # density is that of packed bytes
 
 
 def test_a_plan_knows_how_much_its_newest_micro_batch_reads(tmp_path: Path) -> None:
-    plan = FilePlan(str(tmp_path / "pings"), tmp_path / "files.log", tmp_path, 1 << 40, NO_PATIENCE)
+    plan = FilePlan(str(tmp_path / "pings"), tmp_path / "files.log", tmp_path, 1 << 40, NO_RETRIES)
     assert plan.newest_bytes() == 0
     for number, size in enumerate((7, 5)):
-        FileLog(tmp_path / "files.log").append([Listed(f"/{number}.jsonl", size, 0), Listed(f"/{number}.json", -1, 0)])
+        FileLog(tmp_path / "files.log").append(
+            [FileInfo(f"/{number}.jsonl", size, 0), FileInfo(f"/{number}.json", -1, 0)]
+        )
         assert plan.has_few_rows(number, 1)
         assert plan.newest_bytes() == size
 
 
 def test_a_micro_batch_has_a_limit_of_files_for_empty_ones_have_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.sources.files.splits.MOST_FILES", 3)
+    monkeypatch.setattr("streaming.sources.files.splits.MAX_FILES", 3)
     listed = list_files_of(5)
-    assert take(listed, set(), 100) == listed[:3]
-    assert take(listed, {listed[0].path}, None) == listed[1:4]
+    assert select_batch(listed, set(), 100) == listed[:3]
+    assert select_batch(listed, {listed[0].path}, None) == listed[1:4]
 
 
 def list_files_of(count: int) -> list:
-    return [Listed(f"/{number}", 0, number) for number in range(count)]
+    return [FileInfo(f"/{number}", 0, number) for number in range(count)]

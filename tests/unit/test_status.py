@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from missioncontrol_nb import cli
-from missioncontrol_nb.status import Collector, Lag, metrics, server, text
-from missioncontrol_nb.status.collect import unread
+from missioncontrol_nb.status import Collector, Lag, metrics, server, wording
+from missioncontrol_nb.status.collect import unread_messages
 from missioncontrol_nb.status.page import as_page
 from streaming import contract
 from streaming.dataset.writer import open_writers
@@ -86,7 +86,7 @@ def test_figures_are_those_of_the_rows(status):
     assert all(table.small_files == table.files and table.bytes > 1000 for table in status.tables)
     assert abs((status.last_write - datetime.now(UTC)).total_seconds()) < 60
     assert (status.is_job_running, status.lag) == (None, None)
-    assert not status.is_upkeep_due
+    assert not status.is_maintenance_due
 
 
 @pytest.mark.parametrize(("seconds", "is_stale"), [(600, False), (601, True)])
@@ -100,7 +100,7 @@ def test_dataset_in_which_nothing_is_yet_is_stale(tmp_path):
     status = Collector(str(tmp_path)).collect(NOW)
     assert status.is_stale
     assert (status.data_up_to, status.newest, status.last_day.total) == (None, None, 0)
-    assert text.as_text(status).splitlines()[0] == "STALE     nothing was counted yet"
+    assert wording.as_text(status).splitlines()[0] == "STALE     nothing was counted yet"
     assert "Nothing yet" in as_page(status)
 
 
@@ -113,11 +113,11 @@ def test_upkeep_is_due_where_it_would_leave_many_files_fewer(tmp_path, monkeypat
         write(tmp_path, f"window count\n03T10:{number}0 1\n05T10:{number}0 1")
     collector = Collector(str(tmp_path))
     status = collector.collect(NOW)
-    assert [(table.files, table.spare_files, table.is_upkeep_due) for table in status.tables] == [(10, 8, True)]
-    assert "due: 8 files too many; run missioncontrol maintain" in text.as_text(status)
+    assert [(table.files, table.spare_files, table.is_maintenance_due) for table in status.tables] == [(10, 8, True)]
+    assert "due: 8 files too many; run missioncontrol maintain" in wording.as_text(status)
     maintain(str(tmp_path), now=lambda: NOW)
     status = collector.collect(NOW)
-    assert [(table.files, table.spare_files, table.is_upkeep_due) for table in status.tables] == [(2, 0, False)]
+    assert [(table.files, table.spare_files, table.is_maintenance_due) for table in status.tables] == [(2, 0, False)]
 
 
 def test_checkpoint_that_is_named_must_be_there_and_be_the_datasets(dataset, tmp_path):
@@ -131,7 +131,7 @@ def test_checkpoint_that_is_named_must_be_there_and_be_the_datasets(dataset, tmp
 
 # ---------- in words ----------
 def test_text_says_what_matters_first(status):
-    lines = text.as_text(status).splitlines()
+    lines = wording.as_text(status).splitlines()
     assert lines[0] == "FRESH     data up to 13:07:40 UTC, 20 s ago (stale after 10 min)"
     assert lines[2] == "Pings     1.7 a second (13:00:00 to 13:07:40 UTC); 960 in 24 hours"
     assert lines[3] == "Rejected  19 of 830 (2.29 %) in the last hour, 49 of 960 (5.10 %) in 24 hours"
@@ -145,16 +145,16 @@ def test_text_says_what_matters_first(status):
     [(0.4, "0 s"), (119, "119 s"), (125, "2 min"), (3600, "1 h"), (3960, "1 h 6 min"), (90_000, "1 d 1 h")],
 )
 def test_durations_are_said_as_people_do(seconds, said):
-    assert text.duration(seconds) == said
+    assert wording.duration(seconds) == said
 
 
 def test_what_is_behind_is_said_by_partition_and_the_unknown_with_its_reason():
-    assert text.lag(Lag("kafka://host:1/pings", {0: 5, 1: 0, 2: 1200})) == (
+    assert wording.lag(Lag("kafka://host:1/pings", {0: 5, 1: 0, 2: 1200})) == (
         "1,205 messages of kafka://host:1/pings (by partition 2: 1,200, 0: 5, 1: 0)"
     )
-    assert text.lag(Lag("/pings", files=1)) == "1 file of /pings not counted yet"
-    assert text.lag(Lag("/pings", unknown="nobody says")) == "not known: nobody says"
-    assert text.lag(Lag("t", dict.fromkeys(range(20), 1))).endswith("15: 1, 4 more with fewer)")
+    assert wording.lag(Lag("/pings", files=1)) == "1 file of /pings not counted yet"
+    assert wording.lag(Lag("/pings", unknown="nobody says")) == "not known: nobody says"
+    assert wording.lag(Lag("t", dict.fromkeys(range(20), 1))).endswith("15: 1, 4 more with fewer)")
 
 
 # ---------- the command ----------
@@ -248,7 +248,7 @@ def served(dataset, **options):
 
     collector = Collector(str(dataset), stale_after_seconds=options.pop("stale_after_seconds", 600.0))
     arguments = (collector, options.pop("host", "127.0.0.1"), 0, stop, tell)
-    thread = threading.Thread(target=server.serve, args=arguments, kwargs={"look_seconds": 0.05} | options)
+    thread = threading.Thread(target=server.serve, args=arguments, kwargs={"refresh_seconds": 0.05} | options)
     thread.start()
     try:
         assert ready.wait(PATIENCE_SECONDS)
@@ -361,14 +361,14 @@ def test_error_of_the_status_server_carries_the_headers_of_other_answers(tmp_pat
 def test_failure_to_look_again_is_told_on_the_page(tmp_path, monkeypatch):
     write_now(tmp_path)
     collector = Collector(str(tmp_path))
-    board = server.Board(collector)
+    board = server.StatusCache(collector)
     monkeypatch.setattr(collector, "checkpoint", str(tmp_path / "gone"))
     before, _ = board.read()
-    board.look()
-    status, trouble = board.read()
+    board.refresh()
+    status, problem = board.read()
     assert not status.is_stale
     assert status.looked_up == before.looked_up < status.at
-    assert "This is not the newest: there is no checkpoint in" in as_page(status, trouble)
+    assert "This is not the newest: there is no checkpoint in" in as_page(status, problem)
 
 
 def test_command_serves_until_told_to_stop(tmp_path):
@@ -397,4 +397,4 @@ def test_command_serves_until_told_to_stop(tmp_path):
     ],
 )
 def test_lag_begins_at_the_first_message_that_is_kept(read, firsts, ends, lag):
-    assert unread(read, firsts, ends) == lag
+    assert unread_messages(read, firsts, ends) == lag

@@ -7,14 +7,14 @@ import pytest
 
 from streaming.pings.text import as_decodable, without_marks
 from streaming.sources.files.reader import read_documents
-from streaming.sources.files.splits import Piece
+from streaming.sources.files.splits import FileSplit
 
 MARK = b"\xef\xbb\xbf"
 
 
 def documents_of(path: Path, content: bytes, start: int = 0) -> list[bytes]:
     path.write_bytes(content)
-    return list(read_documents(Piece(str(path), start, len(content), 0)))
+    return list(read_documents(FileSplit(str(path), start, len(content), 0)))
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])

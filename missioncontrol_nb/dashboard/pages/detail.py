@@ -22,8 +22,8 @@ def chart_title(query: Query) -> str:
 
 def no_windows(detail: Detail, query: Query) -> str:
     """A message that replaces a chart that has nothing to show."""
-    if detail.row.state == "not_measured":
-        return message("Not measured", messages.not_measured(query.product, query.measure, query.os_name))
+    if detail.row.state == "not_reported":
+        return message("Not reported", detail.row.why)
     interval = f"{moment(detail.since)} and {moment(detail.until)}"
     why = f"No ping of a version on {messages.channel_words(query)} came in between {interval}. Try a longer interval."
     return message("No usage in this interval", why)

@@ -180,9 +180,9 @@ def card(channel: ChannelSummary, platform: PlatformSummary, query: Query, data_
         empty = message("No usage yet", messages.no_usage(channel, platform))
         return tag("article", head, empty, css="mc-panel mc-card", data_mc_key=platform.os_name)
     rows = sorted(
-        (platform.measures[name] for name in channel.product.cards), key=lambda row: row.state == "not_measured"
+        (platform.measures[name] for name in channel.product.cards), key=lambda row: row.state == "not_reported"
     )
-    sections = "".join(_card_measure(row, channel, platform) for row in rows)
+    sections = "".join(_card_measure(row, channel) for row in rows)
     css = f"mc-panel mc-card mc-{messages.direction(found)}" if found else "mc-panel mc-card"
     parts = head, as_of(data_up_to), sections, _card_foot(channel, platform)
     return tag("article", *parts, css=css, data_mc_key=platform.os_name)
@@ -196,16 +196,12 @@ def as_of(data_up_to: datetime | None) -> str:
     )
 
 
-def _card_measure(row: MeasureSummary, channel: ChannelSummary, platform: PlatformSummary) -> str:
+def _card_measure(row: MeasureSummary, channel: ChannelSummary) -> str:
     state = messages.direction(row)
     name = tag("h4", text(messages.measure_label(row.measure)))
-    if row.state == "not_measured" or row.newest is None:
-        why = tag(
-            "p",
-            text(messages.not_measured(channel.product, row.measure, platform.os_name)),
-            css="mc-wide mc-quiet mc-small",
-        )
-        return tag("section", name, chip("none", "Not measured"), why, data_mc_key=row.measure)
+    if row.newest is None:
+        why = tag("p", text(row.why), css="mc-wide mc-quiet mc-small")
+        return tag("section", name, chip("none", "Not reported"), why, data_mc_key=row.measure)
     value, interval = rate_and_interval(row.newest.value, row.newest.lower, row.newest.upper)
     change, sure = messages.change_and_interval(row)
     pair = [tag("span", text(f"Last 24 h {figure_of(row.last_24h, row.newest)}"))]

@@ -38,7 +38,7 @@ _RANK = {"up": 0, "down": 1, "level": 2, "early": 3, "none": 4}
 def ordered(rows: Iterable[MeasureSummary], order: str) -> list[MeasureSummary]:
     """Measures in the given order, worst first or by name.
 
-    Worst first: increases by size, then decreases, then no clear change, too little usage, not measured.
+    Worst first: increases by size, then decreases, then no clear change, too little usage, not reported.
     """
     if order == "name":
         return sorted(rows, key=lambda row: messages.measure_label(row.measure).lower())
@@ -105,12 +105,12 @@ def _table_row(row: MeasureSummary, summary: ChannelTable, query: Query) -> str:
     drawn = whisker(state, row.change.value, row.change.lower, row.change.upper) if row.change else ""
     if state == "early":
         sure = "too little usage"
-    if state == "none" and row.state == "not_measured":
-        sure = "not measured"
+    if row.state == "not_reported":
+        sure = "not reported"
     cells = [
         tag("th", name, scope="row"),
         tag("td", tag("span", shown[0], css="mc-num"), tag("small", shown[1]), css="mc-rc"),
-        tag("td", tag("span", change, css="mc-chg"), tag("small", sure), css="mc-chg-cell"),
+        tag("td", tag("span", change, css="mc-chg"), tag("small", sure, title=row.why or None), css="mc-chg-cell"),
         tag("td", drawn, css="mc-w"),
         tag("td", measure_spark(row, summary), css="mc-s"),
         _side("Last 24 h", beside(row.last_24h)),

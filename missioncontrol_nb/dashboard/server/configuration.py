@@ -9,9 +9,9 @@ from jupyter_server.utils import url_path_join
 from traitlets.config import Config
 
 from missioncontrol_nb.dashboard.server.admission import Places
+from missioncontrol_nb.dashboard.server.connection_limits import HEADERS, IDLE_SECONDS, MOST_BODY_BYTES, UNREAD_SECONDS
 from missioncontrol_nb.dashboard.server.handlers import NowhereHandler
 from missioncontrol_nb.dashboard.server.kernels import OwnKernelSpecManager, PatientKernelManager
-from missioncontrol_nb.dashboard.server.limits import HEADERS, IDLE_SECONDS, MOST_BODY_BYTES, UNREAD_SECONDS
 from missioncontrol_nb.dashboard.server.websocket import QuietConnection
 from streaming.errors import MissionControlError
 

@@ -19,8 +19,13 @@ from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from voila.voila_identity_provider import VoilaLoginHandler
 
 from missioncontrol_nb.dashboard.server.admission import Place, Places, TooManyPagesError
+from missioncontrol_nb.dashboard.server.connection_limits import (
+    PlainErrors,
+    has_spare_descriptors,
+    is_navigation,
+    visitor_of,
+)
 from missioncontrol_nb.dashboard.server.kernels import end_kernel
-from missioncontrol_nb.dashboard.server.limits import PlainErrors, has_spare_descriptors, is_navigation, visitor_of
 from missioncontrol_nb.dashboard.server.websocket import KernelSocketHandler, Sockets
 
 STILL = re.compile(r"<!--still ([\w-]+)-->")  # where the template wants the prerendered page

@@ -42,6 +42,12 @@ class PatientKernelManager(AsyncMappingKernelManager):
         options["env"] = kernel_environment(options.get("env") or os.environ)
         return await super().start_kernel(**options)
 
+    async def _async_shutdown_kernel(self, kernel_id: str, **options: Any) -> None:  # type: ignore[override]
+        """Ends a kernel when all are ended; one that has ended meanwhile by itself must not keep the others."""
+        if kernel_id in self:
+            with suppress(KeyError):
+                await super()._async_shutdown_kernel(kernel_id, **options)
+
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         """Called for each kernel at each culling interval."""
         if not await ensure_async(self.get_kernel(kernel_id).is_alive()):

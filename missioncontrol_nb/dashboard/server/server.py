@@ -26,9 +26,13 @@ from missioncontrol_nb.dashboard.server.configuration import (
     find_notebook,
     prepend_jupyter_path,
 )
+from missioncontrol_nb.dashboard.server.connection_limits import (
+    MOST_CONNECTIONS_EACH,
+    GuardedServer,
+    raise_descriptor_limit,
+)
 from missioncontrol_nb.dashboard.server.handlers import NEEDLESS, AliveHandler, HealthHandler, hardened
 from missioncontrol_nb.dashboard.server.kernels import end_kernel
-from missioncontrol_nb.dashboard.server.limits import MOST_CONNECTIONS_EACH, GuardedServer, raise_descriptor_limit
 from missioncontrol_nb.dashboard.server.pool import Pool
 from missioncontrol_nb.dashboard.server.settings import Settings
 from streaming.errors import MissionControlError

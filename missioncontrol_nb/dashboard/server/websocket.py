@@ -10,7 +10,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 from tornado.websocket import WebSocketClosedError
 
-from missioncontrol_nb.dashboard.server.limits import PlainErrors, has_spare_descriptors
+from missioncontrol_nb.dashboard.server.connection_limits import PlainErrors, has_spare_descriptors
 
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 """The only supported framing. Jupyter's older one has no subprotocol; Voilà misreads its messages as this framing."""

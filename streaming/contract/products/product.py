@@ -60,7 +60,13 @@ class BuildRules:
 def measures_of(platforms: Iterable[Platform]) -> tuple[str, ...]:
     """The names of the measures that pings from any of the given platforms can hold."""
     kinds = {kind for platform in platforms for kind in platform.kinds}
-    return tuple(each.name for each in MEASURES if kinds.intersection(source.kind for source in each.sources))
+    return tuple(measure.name for measure in MEASURES if kinds.intersection(measure.kinds))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with: 136 and 0 of 136.0a1, so that it counts as version 136."""
+    found = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 @dataclass(frozen=True)
@@ -114,11 +120,17 @@ class Product:
         """A platform by the name of its operating system in pings."""
         return next(platform for platform in self.platforms if platform.os_name == os_name)
 
-    def why_not_measured(self, measure: Measure, os_name: str) -> str | None:
-        """Why pings from an operating system cannot hold a measure; None where they can."""
+    def why_not_reported(self, measure: Measure, os_name: str, version: str = "") -> str | None:
+        """Why pings of a version from an operating system cannot report a measure; None where they can.
+
+        version: "" stands for any version.
+        """
         platform = self.platform(os_name)
-        if not any(source.kind in platform.kinds for source in measure.sources):
+        if not set(measure.kinds) & set(platform.kinds):
             return NOT_CARRIED
+        removed = measure.removed.get(platform.application)
+        if version and removed and _numbers(version) >= _numbers(removed.since):
+            return removed.why
         return measure.not_on.get(platform.application)
 
 

@@ -2,8 +2,8 @@
 
 from streaming.contract import Reason
 from streaming.pings.envelope import Envelope
-from streaming.pings.kinds import environment
-from streaming.pings.kinds.environment import Described, enrolments
+from streaming.pings.kinds import environment_section
+from streaming.pings.kinds.environment_section import Described, enrolments
 from streaming.pings.kinds.kind import Counts, Events, Kind, Sender
 from streaming.pings.record import Record
 
@@ -20,7 +20,7 @@ class CrashPing(Described, frozen=True):
 
 def describe(document: CrashPing, envelope: Envelope) -> Sender:
     """Like any ping with an environment, except that Fennec reports Linux instead of Android."""
-    sender = environment.describe(document, envelope)
+    sender = environment_section.describe(document, envelope)
     if sender.os_name == "Linux" and sender.application == "Fennec":
         return sender._replace(os_name="Android")
     return sender

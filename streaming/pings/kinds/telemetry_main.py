@@ -11,7 +11,7 @@ from msgspec import Meta, field
 
 from streaming.contract import Reason
 from streaming.pings import validation
-from streaming.pings.kinds.environment import Described, describe, enrolments
+from streaming.pings.kinds.environment_section import Described, describe, enrolments
 from streaming.pings.kinds.kind import Counts, Events, Kind, usage_seconds
 from streaming.pings.record import Record, Text
 from streaming.pings.text import as_decodable

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from streaming.sources.base import damaged
 from streaming.storage.durability import sync_folder
-from streaming.storage.listing import Listed
+from streaming.storage.local_files import FileInfo
 
-LISTED = "listed:"  # prefix of the path of a list of files
+LIST_SCHEME = "listed:"  # prefix of the path of a list of files
 
 
 class FileLog:
@@ -42,7 +42,7 @@ class FileLog:
                 if line.endswith(b"\n"):
                     self._remember(line)
 
-    def append(self, files: Sequence[Listed]) -> None:
+    def append(self, files: Sequence[FileInfo]) -> None:
         """Append the files as the next micro-batch; they are on disk when this returns."""
         line = json.dumps(files, separators=(",", ":")).encode() + b"\n"
         with self._path.open("ab") as log:
@@ -51,7 +51,7 @@ class FileLog:
             os.fsync(log.fileno())
         self._remember(line)
 
-    def files(self, start: int, end: int) -> list[Listed]:
+    def files(self, start: int, end: int) -> list[FileInfo]:
         """The files between two offsets."""
         with self._path.open("rb") as log:
             log.seek(self._starts[start])
@@ -63,11 +63,11 @@ class FileLog:
         self.seen.update(name for file in files for name in file.names)
 
 
-def files_of(line: bytes, path: Path) -> list[Listed]:
+def files_of(line: bytes, path: Path) -> list[FileInfo]:
     """The files of a micro-batch from a line of `files.log`. Raises MissionControlError for a damaged line."""
     try:
         found = json.loads(line)
-        files = [Listed(*file) for file in found]
+        files = [FileInfo(*file) for file in found]
     except (ValueError, TypeError, RecursionError) as error:
         raise damaged(path) from error
     if not isinstance(found, list) or not files or not all(map(_is_sound, files)):
@@ -75,6 +75,6 @@ def files_of(line: bytes, path: Path) -> list[Listed]:
     return files
 
 
-def _is_sound(file: Listed) -> bool:
+def _is_sound(file: FileInfo) -> bool:
     """Whether each value of a file has the right type, and its path is not empty."""
     return [type(value) for value in file] == [str, int, int, str] and bool(file.path)

@@ -8,53 +8,55 @@ from typing import TYPE_CHECKING
 from streaming import contract
 from streaming.aggregation.counter import Counter
 from streaming.pings.text import BYTE_ORDER_MARK, without_marks
-from streaming.sources.files.splits import LONGEST_DOCUMENT_BYTES, SHORTEST_LINE_BYTES, Piece
-from streaming.sources.files.unpacking import Damaged, open_file, unpacked
+from streaming.sources.files.decompression import Damaged, decompressed, open_file
+from streaming.sources.files.splits import MAX_DOCUMENT_BYTES, MIN_LINE_BYTES, FileSplit
 from streaming.storage import object_store
-from streaming.storage.listing import holds_lines, packing_of
+from streaming.storage.local_files import compression_of, is_line_delimited
 from streaming.storage.locations import is_remote
-from streaming.storage.retry import NO_PATIENCE, Patience
+from streaming.storage.retry import NO_RETRIES, RetryPolicy
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BLOCK_BYTES = 1 << 20
-PACKED_BLOCK_BYTES = 64 << 10
+COMPRESSED_BLOCK_BYTES = 64 << 10
 LINE_BUFFER_BYTES = 256 << 10
-HANDFUL, HANDFUL_BYTES = 50, 4 << 20  # documents that are decoded before the first of them is counted
+CHUNK_DOCUMENTS, CHUNK_BYTES = 50, 4 << 20  # documents that are decoded before the first of them is counted
 FLUSH_ROWS = 50_000
 _EMPTY_LINES = re.compile(rb"\n{3,}")
 
 
-def count_pieces(
-    pieces: Sequence[Piece], counter: Counter, patience: Patience = NO_PATIENCE
+def count_splits(
+    splits: Sequence[FileSplit], counter: Counter, retry_policy: RetryPolicy = NO_RETRIES
 ) -> Iterator["pa.RecordBatch"]:
     """Reads, decodes and sums; yields batches of contract.partial_schema(). All faults of files are counted.
 
     Raises MissionControlError where an object store does not answer until the timeout.
     """
     rejects: dict[str, Tally[str]] = {}
-    for piece in pieces:
+    for split in splits:
         reasons: Tally[str] = Tally()
-        for documents in _handfuls(_whole_documents(piece, counter, reasons, patience)):
-            rejected = counter.add_all(documents, [piece.modified_us] * len(documents))
+        for documents in _chunks(_whole_documents(split, counter, reasons, retry_policy)):
+            rejected = counter.add_all(documents, [split.modified_us] * len(documents))
             reasons.update(reason for reason in rejected if reason is not None)
             if len(counter) > FLUSH_ROWS:
                 yield counter.partial_sums()
         if reasons:
-            rejects[piece.path] = reasons
+            rejects[split.path] = reasons
     if len(counter):
         yield counter.partial_sums()
     if rejects:
         yield _file_rejects(rejects)
 
 
-def _whole_documents(piece: Piece, counter: Counter, reasons: Tally[str], patience: Patience) -> Iterator[bytes]:
+def _whole_documents(
+    split: FileSplit, counter: Counter, reasons: Tally[str], retry_policy: RetryPolicy
+) -> Iterator[bytes]:
     """The documents of a part of a file; faults of the file itself are added to the counter and to reasons."""
     count = 0
     fault = None
     try:
-        for document in read_documents(piece, patience):
+        for document in read_documents(split, retry_policy):
             count += 1
             yield document
     except FileNotFoundError:
@@ -63,25 +65,25 @@ def _whole_documents(piece: Piece, counter: Counter, reasons: Tally[str], patien
         fault = "file_corrupt"
     except OSError:
         fault = "file_unreadable"
-    if fault is None and count == 0 and piece.start == 0:
+    if fault is None and count == 0 and split.start == 0:
         fault = "empty"
     if fault:
         reasons[fault] += 1
-        counter.reject(fault, piece.modified_us)
+        counter.reject(fault, split.modified_us)
 
 
-def _handfuls(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
+def _chunks(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
     """Documents in chunks that fit into the processor's caches; a large document ends its chunk."""
-    handful: list[bytes] = []
+    chunk: list[bytes] = []
     size = 0
     for document in documents:
-        handful.append(document)
+        chunk.append(document)
         size += len(document)
-        if len(handful) == HANDFUL or size > HANDFUL_BYTES:
-            yield handful
-            handful, size = [], 0
-    if handful:
-        yield handful
+        if len(chunk) == CHUNK_DOCUMENTS or size > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":
@@ -100,22 +102,22 @@ def _as_text(path: str) -> str:
     return path.encode(errors="backslashreplace").decode()
 
 
-def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[bytes]:
+def read_documents(split: FileSplit, retry_policy: RetryPolicy = NO_RETRIES) -> Iterator[bytes]:
     """The documents of a part of a file, without blank lines, line ends and byte order marks.
 
     Raises OSError when the file cannot be read, and Damaged when it cannot be unpacked, after all documents that can
     be; MissionControlError where an object store does not answer until the timeout.
     """
-    if piece.end < 0:
-        raise PermissionError(piece.path)
-    packing, has_lines = packing_of(piece.path), holds_lines(piece.path)
-    if packing:
-        blocks = unpacked(_read_blocks(piece, PACKED_BLOCK_BYTES, patience), packing)
+    if split.end < 0:
+        raise PermissionError(split.path)
+    compression, has_lines = compression_of(split.path), is_line_delimited(split.path)
+    if compression:
+        blocks = decompressed(_read_blocks(split, COMPRESSED_BLOCK_BYTES, retry_policy), compression)
     else:
-        blocks = _read_blocks(piece, BLOCK_BYTES, patience)
+        blocks = _read_blocks(split, BLOCK_BYTES, retry_policy)
     documents = _lines(blocks) if has_lines else _one_document(blocks)
-    if not packing and has_lines and not is_remote(piece.path):
-        documents = _local_lines(piece)
+    if not compression and has_lines and not is_remote(split.path):
+        documents = _local_lines(split)
     for line in documents:
         document = line.strip()
         if document.startswith(BYTE_ORDER_MARK):  # also in mid-file, where files were concatenated
@@ -124,56 +126,56 @@ def read_documents(piece: Piece, patience: Patience = NO_PATIENCE) -> Iterator[b
             yield document
 
 
-def _read_blocks(piece: Piece, size: int, patience: Patience = NO_PATIENCE) -> Iterator[bytes]:
+def _read_blocks(split: FileSplit, size: int, retry_policy: RetryPolicy = NO_RETRIES) -> Iterator[bytes]:
     """The bytes of a part of a file."""
-    if is_remote(piece.path):
-        for start in range(piece.start, piece.end, object_store.RANGE_BYTES):
+    if is_remote(split.path):
+        for start in range(split.start, split.end, object_store.RANGE_BYTES):
             block = object_store.read_range(
-                piece.path, start, min(start + object_store.RANGE_BYTES, piece.end), patience
+                split.path, start, min(start + object_store.RANGE_BYTES, split.end), retry_policy
             )
-            yield from (block[place : place + size] for place in range(0, len(block), size))
+            yield from (block[offset : offset + size] for offset in range(0, len(block), size))
         return
-    with open_file(piece.path) as stream:
-        stream.seek(piece.start)
-        position = piece.start
-        while block := stream.read(min(size, piece.end - position)):
+    with open_file(split.path) as stream:
+        stream.seek(split.start)
+        position = split.start
+        while block := stream.read(min(size, split.end - position)):
             position += len(block)
             yield block
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of blocks, without most empty ones; a line over LONGEST_DOCUMENT_BYTES is cut to about that size."""
-    begun = bytearray()
+    """The lines of blocks, without most empty ones; a line over MAX_DOCUMENT_BYTES is cut to about that size."""
+    unfinished_line = bytearray()
     for block in blocks:
-        most = len(block) // SHORTEST_LINE_BYTES
+        most = len(block) // MIN_LINE_BYTES
         first, *others = block.split(b"\n", most)
         if len(others) == most:
             first, *others = _EMPTY_LINES.sub(b"\n\n", block).split(b"\n")
-        if len(begun) < LONGEST_DOCUMENT_BYTES:
-            begun += first
+        if len(unfinished_line) < MAX_DOCUMENT_BYTES:
+            unfinished_line += first
         if others:
-            yield bytes(begun)
+            yield bytes(unfinished_line)
             yield from others[:-1]
-            begun = bytearray(others[-1])
-    yield bytes(begun)
+            unfinished_line = bytearray(others[-1])
+    yield bytes(unfinished_line)
 
 
-def _local_lines(piece: Piece) -> Iterator[bytes]:
+def _local_lines(split: FileSplit) -> Iterator[bytes]:
     """Like _lines, for a local file: more than twice as fast."""
-    position = piece.start
-    with open(piece.path, "rb", buffering=LINE_BUFFER_BYTES) as stream:  # noqa: PTH123
+    position = split.start
+    with open(split.path, "rb", buffering=LINE_BUFFER_BYTES) as stream:  # noqa: PTH123
         stream.seek(position)
-        while position < piece.end and (line := stream.readline(LONGEST_DOCUMENT_BYTES)):
+        while position < split.end and (line := stream.readline(MAX_DOCUMENT_BYTES)):
             position += len(line)
-            yield line if position <= piece.end else line[: piece.end - position]
-            while len(line) == LONGEST_DOCUMENT_BYTES and not line.endswith(b"\n"):
-                line = stream.readline(LONGEST_DOCUMENT_BYTES)
+            yield line if position <= split.end else line[: split.end - position]
+            while len(line) == MAX_DOCUMENT_BYTES and not line.endswith(b"\n"):
+                line = stream.readline(MAX_DOCUMENT_BYTES)
                 position += len(line)
 
 
 def _one_document(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    kept = bytearray()
+    content = bytearray()
     for block in blocks:
-        if len(kept) < LONGEST_DOCUMENT_BYTES:
-            kept += block
-    yield bytes(kept)
+        if len(content) < MAX_DOCUMENT_BYTES:
+            content += block
+    yield bytes(content)

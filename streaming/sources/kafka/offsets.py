@@ -46,7 +46,7 @@ def first_offsets(path: Path) -> dict[str, Any]:
 
 def by_partition(offsets: Mapping[str, Any]) -> dict[str, int]:
     """The offsets of partitions alone, from Spark's offsets."""
-    return {place: offset for place, offset in offsets.items() if place.isdigit()}
+    return {partition: offset for partition, offset in offsets.items() if partition.isdigit()}
 
 
 def brokers_note(folder: Path) -> Path:

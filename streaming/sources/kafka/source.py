@@ -11,14 +11,15 @@ from typing import Any, ClassVar, Literal
 
 from pyspark.sql.datasource import DataSource
 
-from streaming.aggregation.receipt import HOUR_MS, RECEIVED, Cut, received_since
+from streaming.aggregation.receipt import HOUR_MS, RECEIVED, BatchEnd, received_since
 from streaming.errors import MissionControlError
 from streaming.pings import validation
-from streaming.sources.base import DENSITY, Density, Read, write_json
+from streaming.sources.base import DENSITY, BatchInput, Density, write_json
 from streaming.sources.kafka import data_source
-from streaming.sources.kafka.data_source import PingTopic, PingTopicReader, unread
+from streaming.sources.kafka.data_source import PingTopic, PingTopicReader, unread_counts
 from streaming.sources.kafka.offsets import as_json, brokers_note, by_partition, offsets_before, utc_now_ms
-from streaming.sources.kafka.topic import SCHEME, Topic, patiently
+from streaming.sources.kafka.outages import call_brokers_with_retry
+from streaming.sources.kafka.topic import SCHEME, Topic
 
 # Kafka has no time before 1970, and small negative numbers have a special meaning.
 FIRST_MESSAGES, LAST_MESSAGES = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -89,19 +90,21 @@ class TopicSource:
         """The cluster's id and the topic's name, because brokers may move."""
         return f"{SCHEME}{self.cluster}/{self.topic.name}"
 
-    def check(self, stop: threading.Event, say: Callable[[str], None]) -> None:
+    def check(self, stop: threading.Event, notify: Callable[[str], None]) -> None:
         """Raises MissionControlError where there is no such topic, or no broker answers for half a minute."""
-        self.cluster, self.topic_id = patiently(self._ids, self.topic.brokers, stop, say, bears_refusal=False)
+        self.cluster, self.topic_id = call_brokers_with_retry(
+            self._ids, self.topic.brokers, stop, notify, tolerates_refusal=False
+        )
 
     def _ids(self) -> tuple[str, str]:
-        return self.topic.cluster_id(), self.topic.named()[0]
+        return self.topic.cluster_id(), self.topic.describe_or_suggest()[0]
 
-    def trouble(self) -> str | None:
-        """A message that no broker answers; None where there is no such trouble."""
-        away = self.topic.away()
-        if away is None:
+    def outage_notice(self) -> str | None:
+        """A message that no broker answers; None where one does."""
+        unavailable = self.topic.unavailability()
+        if unavailable is None:
             return None
-        why = f" ({away})" if away.is_refusal else ""
+        why = f" ({unavailable})" if unavailable.is_refusal else ""
         return f"no broker answers at {self.topic.brokers}{why}: waiting"
 
     def plan(self, checkpoint: Path) -> "TopicPlan":
@@ -144,13 +147,13 @@ class TopicPlan:
         """The number of messages in no micro-batch yet, times the mean size of some; an estimate."""
         return PingTopicReader(self.options()).unread_bytes(offsets_before(self._folder, len(self)))
 
-    def read(self, number: int, document_bytes: int) -> Read:
+    def read(self, number: int, document_bytes: int) -> BatchInput:
         """The bytes of the documents."""
-        return Read(document_bytes, None)
+        return BatchInput(document_bytes, None)
 
     def newest_bytes(self) -> int:
         """The most bytes that a micro-batch may read, limited by the rows that the previous one made."""
-        return Density(self._folder / DENSITY).room(self._source.max_batch_bytes)
+        return Density(self._folder / DENSITY).batch_bytes(self._source.max_batch_bytes)
 
     def note_rows(self, number: int, document_bytes: int, rows: int) -> None:
         """Notes how many rows the documents of a micro-batch made."""
@@ -159,7 +162,10 @@ class TopicPlan:
     def has_few_rows(self, number: int, cores: int) -> bool:
         """Whether it has at most FEW_MESSAGES messages."""
         start, end = offsets_before(self._folder, number), offsets_before(self._folder, number + 1)
-        return sum(unread(start if start["topic"] == end["topic"] else {}, end).values()) <= data_source.FEW_MESSAGES
+        return (
+            sum(unread_counts(start if start["topic"] == end["topic"] else {}, end).values())
+            <= data_source.FEW_MESSAGES
+        )
 
     def hour_before(self, number: int, begins: Path) -> dict[str, str] | None:
         """The options of PingTopic for what was received in the hour before a micro-batch; None where nothing was.
@@ -167,7 +173,7 @@ class TopicPlan:
         begins: a file that is written. Raises MissionControlError where no broker answers.
         """
         start = offsets_before(self._folder, number)
-        found = patiently(lambda: self._hour_before(start), self._source.topic.brokers)
+        found = call_brokers_with_retry(lambda: self._hour_before(start), self._source.topic.brokers)
         if found is None:
             return None
         first, end = found
@@ -176,13 +182,13 @@ class TopicPlan:
         ends_there = {"begins": str(begins), "ends": json.dumps(ends), "on_data_loss": "count"}
         return {name: value for name, value in self.options().items() if name != "density"} | ends_there
 
-    def _hour_before(self, start: Mapping[str, Any]) -> tuple[Cut, Cut] | None:
+    def _hour_before(self, start: Mapping[str, Any]) -> tuple[BatchEnd, BatchEnd] | None:
         from confluent_kafka.admin import OffsetSpec
 
         topic, ends = self._source.topic, by_partition(start)
         topic_id, count = topic.describe()
         firsts = as_json(topic.offsets(range(count), OffsetSpec.earliest()))
-        if topic_id != start["topic"] or not unread(firsts, ends):
+        if topic_id != start["topic"] or not unread_counts(firsts, ends):
             return None
         newest_ms = min(topic.newest_ms(ends), utc_now_ms())
         if RECEIVED in start:
@@ -192,7 +198,9 @@ class TopicPlan:
             since_ms, end_ms = received_since(ends, last, newest_ms, partial(topic.offsets_at, ends)), newest_ms
         first_ms = max(since_ms - HOUR_MS, 0)
         found = topic.offsets_at(ends, first_ms)
-        return Cut(first_ms, {place: min(found[place], end) for place, end in ends.items()}), Cut(end_ms, ends)
+        return BatchEnd(first_ms, {partition: min(found[partition], end) for partition, end in ends.items()}), BatchEnd(
+            end_ms, ends
+        )
 
     def _first_offsets(self) -> dict[str, Any]:
         """The offsets as `start` and, unless they are the earliest, the time before which none later was received."""
@@ -208,5 +216,5 @@ class TopicPlan:
             return {"start": ends, RECEIVED: newest_ms}
         at_ms = round(at.timestamp() * 1000)
         found = topic.offsets_at(ends, at_ms)
-        start = {place: min(found[place], end) for place, end in ends.items()}
+        start = {partition: min(found[partition], end) for partition, end in ends.items()}
         return {"start": start, RECEIVED: min(at_ms, newest_ms)}

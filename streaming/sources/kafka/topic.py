@@ -1,10 +1,8 @@
-"""A Kafka topic and its brokers: requests, their timeouts and errors."""
+"""A Kafka topic: its URL, its clients and their settings, and requests to its brokers."""
 
 import json
 import re
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
@@ -13,19 +11,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streaming.errors import MissionControlError
+from streaming.sources.kafka.outages import BrokersUnavailable, call_brokers_with_retry
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Producer
     from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo
 
 SCHEME = "kafka://"
-ANSWER_SECONDS = 10.0
-HEAR_SECONDS = 0.2  # how often to check whether brokers refuse the connection, while waiting for an answer
-PATIENCE_SECONDS = 30.0  # timeout for brokers that do not answer
-LARGEST_MESSAGE = 16 << 20
-NAMED_TOPICS = 8
+REQUEST_TIMEOUT_SECONDS = 10.0
+EVENT_POLL_SECONDS = 0.2  # how often to check whether brokers refuse the connection, while waiting for an answer
+MAX_MESSAGE_BYTES = 16 << 20
+MAX_NAMED_TOPICS = 8
 # librdkafka's default of the first setting is fifteen times slower.
-TUNED = {
+TUNED_SETTINGS = {
     "fetch.queue.backoff.ms": 2,
     "queued.max.messages.kbytes": 32768,
     "fetch.message.max.bytes": 1 << 20,  # larger messages are read too; larger fetches do not stay in processor caches
@@ -34,7 +32,7 @@ TUNED = {
     "topic.metadata.refresh.interval.ms": 10_000,
 }
 # A value of --kafka-config for one of these would have no effect.
-_SET_BY_US = {
+_RESERVED_SETTINGS = {
     **dict.fromkeys(("bootstrap.servers", "metadata.broker.list"), "the URL of the topic names the brokers"),
     **dict.fromkeys(
         ("group.id", "enable.auto.commit", "enable.auto.offset.store", "enable.partition.eof", "isolation.level"),
@@ -45,15 +43,6 @@ _SET_BY_US = {
 _PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _BROKER = re.compile(rf"[^:\s][^\s]*:({_PORT})")
 _Client = TypeVar("_Client")
-_Result = TypeVar("_Result")
-
-
-class Away(Exception):  # noqa: N818 (a state that passes)
-    """No broker answers, or none accepts the connection. is_refusal: the latter."""
-
-    def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
-        super().__init__(reason)
-        self.is_refusal = is_refusal
 
 
 class NoSuchTopicError(MissionControlError):
@@ -84,9 +73,9 @@ class Topic:
         if not name or "/" in name or not all(map(_BROKER.fullmatch, hosts)):
             raise MissionControlError(f"expected kafka://HOST:PORT[,HOST:PORT...]/TOPIC; got {url!r}")
         for setting in config:
-            if setting in _SET_BY_US:
+            if setting in _RESERVED_SETTINGS:
                 raise MissionControlError(
-                    f"{setting} in --kafka-config would have no effect: {_SET_BY_US[setting]}. Remove that line"
+                    f"{setting} in --kafka-config would have no effect: {_RESERVED_SETTINGS[setting]}. Remove that line"
                 )
         return cls(brokers, name, config)
 
@@ -99,31 +88,31 @@ class Topic:
     def _admin(self) -> "AdminClient":
         from confluent_kafka.admin import AdminClient
 
-        return self._client(AdminClient, {**self.config, "error_cb": self._hear})
+        return self._client(AdminClient, {**self.config, "error_cb": self._on_client_error})
 
     @cached_property
-    def _heard(self) -> "_Heard":
-        return _Heard()
+    def _connection_errors(self) -> "_ConnectionErrors":
+        return _ConnectionErrors()
 
-    def _hear(self, error: "KafkaError") -> None:
+    def _on_client_error(self, error: "KafkaError") -> None:
         from confluent_kafka import KafkaError
 
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._heard.is_down = True
+            self._connection_errors.is_down = True
         elif error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
-            self._heard.refusal = error.str()
+            self._connection_errors.refusal = error.str()
         elif error.code() in (KafkaError._RESOLVE, KafkaError._TRANSPORT):
-            self._heard.trouble = error.str()
+            self._connection_errors.failure = error.str()
 
-    def away(self) -> Away | None:
+    def unavailability(self) -> BrokersUnavailable | None:
         """The reason, if the connection to all brokers was lost and none has answered since; else None."""
         self._admin.poll(0)
-        if self._heard.is_down:
+        if self._connection_errors.is_down:
             try:
                 self.cluster_id(timeout=1.0)
-            except Away as away:
-                return away
-            self._heard.is_down = False
+            except BrokersUnavailable as unavailable:
+                return unavailable
+            self._connection_errors.is_down = False
         return None
 
     def consumer(self) -> "Consumer":
@@ -138,38 +127,38 @@ class Topic:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
         }
-        return self._client(Consumer, {**TUNED, **self.config, **needed})
+        return self._client(Consumer, {**TUNED_SETTINGS, **self.config, **needed})
 
     def producer(self) -> "Producer":
         """A producer that sends each message once and accepts messages of 10 MB."""
         from confluent_kafka import Producer
 
-        ours = {"message.max.bytes": LARGEST_MESSAGE, "enable.idempotence": True, "linger.ms": 5}
+        ours = {"message.max.bytes": MAX_MESSAGE_BYTES, "enable.idempotence": True, "linger.ms": 5}
         return self._client(Producer, {**ours, "message.timeout.ms": 0, **self.config})
 
     def require(self) -> None:
         """Raises MissionControlError where there is no such topic, or no broker answers for half a minute."""
-        patiently(self.named, self.brokers, bears_refusal=False)
+        call_brokers_with_retry(self.describe_or_suggest, self.brokers, tolerates_refusal=False)
 
-    def named(self) -> tuple[str, int]:
+    def describe_or_suggest(self) -> tuple[str, int]:
         """The same as `describe`, but where there is no such topic, the error names topics that exist."""
         try:
             return self.describe()
         except NoSuchTopicError as error:
-            raise NoSuchTopicError(f"{error}{self._others()}") from error
+            raise NoSuchTopicError(f"{error}{self._suggestions()}") from error
 
-    def _others(self) -> str:
+    def _suggestions(self) -> str:
         """Names of existing topics for an error, the most similar ones first; "" where brokers do not list them."""
         from confluent_kafka import KafkaException
 
         try:
-            listed = self._admin.list_topics(timeout=ANSWER_SECONDS).topics
+            listed = self._admin.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
         except KafkaException:
             return ""
         names = sorted(name for name in listed if not name.startswith("__"))
-        near = get_close_matches(self.name, names, NAMED_TOPICS, cutoff=0)
-        more = f" and {len(names) - len(near):,} more" if len(names) > len(near) else ""
-        return f"; the brokers have {', '.join(near)}{more}" if near else "; the brokers have none"
+        closest = get_close_matches(self.name, names, MAX_NAMED_TOPICS, cutoff=0)
+        more = f" and {len(names) - len(closest):,} more" if len(names) > len(closest) else ""
+        return f"; the brokers have {', '.join(closest)}{more}" if closest else "; the brokers have none"
 
     def _client(self, kind: Callable[[dict[str, Any]], _Client], settings: Mapping[str, Any]) -> _Client:
         """A Kafka client without log output. Raises MissionControlError where it rejects a setting."""
@@ -183,102 +172,107 @@ class Topic:
         except (TypeError, ValueError) as error:  # a setting that takes a function, such as error_cb
             raise MissionControlError(f"Kafka's client does not take --kafka-config: {error}") from error
 
-    def cluster_id(self, timeout: float = ANSWER_SECONDS) -> str:
-        """The cluster's id. Raises Away where no broker answers within `timeout` seconds."""
-        return self._answer(self._admin.describe_cluster(request_timeout=timeout)).cluster_id
+    def cluster_id(self, timeout: float = REQUEST_TIMEOUT_SECONDS) -> str:
+        """The cluster's id. Raises BrokersUnavailable where no broker answers within `timeout` seconds."""
+        return self._result_of(self._admin.describe_cluster(request_timeout=timeout)).cluster_id
 
     def describe(self) -> tuple[str, int]:
         """The topic's id, which changes when it is recreated, and the number of its partitions.
 
-        Raises Away where no broker answers, NoSuchTopicError where there is no such topic.
+        Raises BrokersUnavailable where no broker answers, NoSuchTopicError where there is no such topic.
         """
         from confluent_kafka import TopicCollection
 
-        described = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=ANSWER_SECONDS)
-        found = self._answer(described[self.name])
+        described = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=REQUEST_TIMEOUT_SECONDS)
+        found = self._result_of(described[self.name])
         return str(found.topic_id), len(found.partitions)
 
-    def ends(self) -> tuple[str, dict[int, int]]:
-        """The topic's id, and the offset after the last message of each partition. Raises Away."""
+    def end_offsets(self) -> tuple[str, dict[int, int]]:
+        """The topic's id, and the offset after the last message of each partition. Raises BrokersUnavailable."""
         from confluent_kafka.admin import OffsetSpec
 
         topic_id, count = self.describe()
         return topic_id, self.offsets(range(count), OffsetSpec.latest())
 
-    def firsts(self, partitions: Sequence[int]) -> dict[int, int]:
-        """The offset of the first message that each partition still has. Raises Away."""
+    def beginning_offsets(self, partitions: Sequence[int]) -> dict[int, int]:
+        """The offset of the first message that each partition still has. Raises BrokersUnavailable."""
         from confluent_kafka.admin import OffsetSpec
 
         return self.offsets(partitions, OffsetSpec.earliest())
 
     def offsets(self, partitions: Sequence[int], at: Any) -> dict[int, int]:
-        """The offset of each partition at an OffsetSpec; -1 where no message is that new. Raises Away."""
-        return {place: found.offset for place, found in self._list(partitions, at).items()}
+        """The offset of each partition at an OffsetSpec; -1 where no message is that new. Raises BrokersUnavailable."""
+        return {partition: found.offset for partition, found in self._list_offsets(partitions, at).items()}
 
     def offsets_at(self, partitions: Iterable[str], received_ms: int) -> dict[str, int]:
-        """By partition, the offset of the first message with a timestamp at or after received_ms. Raises Away.
+        """By partition, the offset of the first message with a timestamp at or after received_ms.
 
-        received_ms: milliseconds since 1970. A partition without such a message has a number above all offsets.
+        received_ms: milliseconds since 1970. Raises BrokersUnavailable. A partition without such a message
+        has a number above all offsets.
         """
         from confluent_kafka.admin import OffsetSpec
 
-        found = self.offsets([int(place) for place in partitions], OffsetSpec.for_timestamp(received_ms))
-        return {str(place): offset if offset >= 0 else sys.maxsize for place, offset in found.items()}
+        found = self.offsets([int(partition) for partition in partitions], OffsetSpec.for_timestamp(received_ms))
+        return {str(partition): offset if offset >= 0 else sys.maxsize for partition, offset in found.items()}
 
     def newest_ms(self, partitions: Iterable[str]) -> int:
-        """The greatest timestamp in some partitions, milliseconds since 1970; 0 where there is none. Raises Away."""
+        """The greatest timestamp in some partitions, milliseconds since 1970; 0 where there is none.
+
+        Raises BrokersUnavailable.
+        """
         from confluent_kafka.admin import OffsetSpec
 
-        found = self._list([int(place) for place in partitions], OffsetSpec.max_timestamp())
+        found = self._list_offsets([int(partition) for partition in partitions], OffsetSpec.max_timestamp())
         return max((each.timestamp for each in found.values() if each.offset >= 0), default=0)
 
-    def _list(self, partitions: Sequence[int], at: Any) -> "dict[int, ListOffsetsResultInfo]":
+    def _list_offsets(self, partitions: Sequence[int], at: Any) -> "dict[int, ListOffsetsResultInfo]":
         from confluent_kafka import IsolationLevel, TopicPartition
 
         if not partitions:
             return {}
         wanted = {TopicPartition(self.name, partition): at for partition in partitions}
         asked = self._admin.list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
+            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_SECONDS
         )
-        return {place.partition: self._answer(answer) for place, answer in asked.items()}
+        return {topic_partition.partition: self._result_of(answer) for topic_partition, answer in asked.items()}
 
-    def _answer(self, future: Any) -> Any:
-        """The answer of a broker. Raises Away where there is none, NoSuchTopicError where there is no such topic.
+    def _result_of(self, future: Any) -> Any:
+        """The answer of a broker.
 
-        A broker that stops or starts can give any error, so only permanent errors raise MissionControlError.
+        Raises BrokersUnavailable where there is none, NoSuchTopicError where there is no such topic. A broker
+        that stops or starts can give any error, so only permanent errors raise MissionControlError.
         """
         from confluent_kafka import KafkaError, KafkaException
 
         try:
-            while not future.done() and self._heard.refusal is None:
-                wait([future], timeout=HEAR_SECONDS)
+            while not future.done() and self._connection_errors.refusal is None:
+                wait([future], timeout=EVENT_POLL_SECONDS)
                 self._admin.poll(0)
             answer = future.result(timeout=0)
         except TimeoutError as error:
-            raise self._away("no answer") from error
+            raise self._unavailable_error("no answer") from error
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
                 raise NoSuchTopicError(f"no such topic: {self.url!r}") from error
             if is_final(reason):
                 raise MissionControlError(f"cannot read {self.url!r}: {reason.str()}") from error
-            raise self._away(reason.str()) from error
-        self._heard.refusal = self._heard.trouble = None
+            raise self._unavailable_error(reason.str()) from error
+        self._connection_errors.refusal = self._connection_errors.failure = None
         return answer
 
-    def _away(self, reason: str) -> Away:
-        refusal, self._heard.refusal = self._heard.refusal, None
-        return Away(refusal or self._heard.trouble or reason, is_refusal=refusal is not None)
+    def _unavailable_error(self, reason: str) -> BrokersUnavailable:
+        refusal, self._connection_errors.refusal = self._connection_errors.refusal, None
+        return BrokersUnavailable(refusal or self._connection_errors.failure or reason, is_refusal=refusal is not None)
 
 
 @dataclass
-class _Heard:
+class _ConnectionErrors:
     """What a client has reported about its connections since the last answer."""
 
     is_down: bool = False
     refusal: str | None = None
-    trouble: str | None = None
+    failure: str | None = None
 
 
 def is_final(error: "KafkaError") -> bool:
@@ -289,38 +283,6 @@ def is_final(error: "KafkaError") -> bool:
         KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION, KafkaError._INVALID_ARG,
     )  # fmt: skip
-
-
-def patiently(
-    ask: Callable[[], _Result],
-    brokers: str,
-    stop: threading.Event | None = None,
-    say: Callable[[str], None] = lambda notice: None,
-    *,
-    seconds: float | None = None,
-    bears_refusal: bool = True,
-) -> _Result:
-    """The answer of brokers; waits for them, half a minute or as many seconds as given, and reports that once.
-
-    Raises MissionControlError where none answers in time or before stop is set, or where they refuse the connection,
-    unless bears_refusal.
-    """
-    stop, has_said = stop or threading.Event(), False
-    give_up = time.monotonic() + (PATIENCE_SECONDS if seconds is None else seconds)
-    while True:
-        try:
-            return ask()
-        except Away as away:
-            if away.is_refusal and not bears_refusal:
-                raise MissionControlError(
-                    f"the brokers at {brokers} refuse the connection: {away}. A file named with --kafka-config says "
-                    "how to connect"
-                ) from away
-            if not has_said:
-                say(f"no broker answers at {brokers} yet: waiting")
-                has_said = True
-            if time.monotonic() > give_up or stop.wait(0.5):
-                raise MissionControlError(f"no broker answers at {brokers}: {away}") from away
 
 
 _consumers: dict[str, "Consumer"] = {}
