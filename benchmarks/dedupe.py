@@ -62,9 +62,10 @@ class Kept:
     def __init__(self) -> None:
         self.documents: list[bytes] = []
 
-    def write(self, batch: Batch, _: Event) -> None:
+    def write(self, batch: Batch, _: Event) -> bool:
         """Keeps a batch."""
         self.documents += batch.documents
+        return True
 
 
 def pings(seconds: int) -> list[list[bytes]]:

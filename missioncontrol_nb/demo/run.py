@@ -29,8 +29,7 @@ BAD_FOR = timedelta(hours=12)
 BAD_EFFECT = 0.5
 WORST_FACTOR = 9.0  # upper limit; an old release may need this much for BAD_EFFECT
 KEPT_PINGS = timedelta(minutes=10)
-CATCH_UP_SECONDS = 90.0  # timeout at the end, since the last progress of the job: a micro-batch of a busy machine
-CATCH_UP_NOTICE_SECONDS = 5.0
+CATCH_UP_SECONDS = 20.0  # timeout at the end, since the last progress of the job
 REPORT_EVERY_SECONDS = 10.0
 
 
@@ -237,7 +236,7 @@ class Demo:
     def _await_counted(self, sent: "Sent", written: "Written") -> None:
         """Waits until the job has counted all live pings, or has made no progress for CATCH_UP_SECONDS."""
         assert self._aggregator is not None
-        before, since, began, is_reported = -1, monotonic(), monotonic(), False
+        before, since = -1, monotonic()
         while self._aggregator.running:
             counted, rejected = self._counted(written)
             known = counted + sum(rejected.values())
@@ -245,9 +244,6 @@ class Demo:
                 before, since = known, monotonic()
             if known >= sent.pings or monotonic() - since > CATCH_UP_SECONDS:
                 return
-            if not is_reported and monotonic() - began > CATCH_UP_NOTICE_SECONDS:
-                is_reported = True
-                self._report(f"Waiting until the last {sent.pings - known:,} pings are counted ...")
             threading.Event().wait(0.2)
 
     def _counted(self, written: "Written") -> tuple[int, dict[str, int]]:

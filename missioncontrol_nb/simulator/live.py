@@ -6,18 +6,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from time import monotonic
 from typing import Any, Protocol
 
 from missioncontrol_nb.simulator.fleet import Fleet
 from missioncontrol_nb.simulator.sampling import DEFAULT_EVERY, Batch, batches
 from streaming.errors import MissionControlError
 
+STOP_GRACE_SECONDS = 5.0  # for the brokers to take the batch that is being sent
+
 
 class Sink(Protocol):
     """A destination of pings."""
 
-    def write(self, batch: Batch, stop: Event) -> None:
-        """Writes a batch; readers can see it when this returns, unless stop was set meanwhile."""
+    def write(self, batch: Batch, stop: Event) -> bool:
+        """Writes a batch; whether it is whole for readers. It is not where stop was set and it could not be written."""
 
 
 def sink_of(to: str, is_compressed: bool = True) -> Sink:
@@ -87,7 +90,8 @@ def write_live(
         is_over = until is not None and batch.end > until
         if is_over or stop.wait(max(wait_seconds, 0.0)):
             break
-        sink.write(batch, stop)
+        if not sink.write(batch, stop):
+            break
         sent.add(batch)
         on_progress(sent)
         if at_most is not None and sent.pings >= at_most:
@@ -106,7 +110,7 @@ class FolderSink:
             reason = "that is a file" if folder.is_file() else error.strerror
             raise MissionControlError(f"cannot make the folder {folder}: {reason}") from error
 
-    def write(self, batch: Batch, stop: Event) -> None:
+    def write(self, batch: Batch, stop: Event) -> bool:
         """Writes a temporary file and renames it, so that no reader sees a partial file."""
         lines = b"\n".join(batch.documents) + b"\n" if batch.documents else b""
         packing = ".gz" if self._is_compressed else ""
@@ -117,6 +121,7 @@ class FolderSink:
             beside.replace(self._folder / name)
         except OSError as error:
             raise MissionControlError(f"cannot write pings into {self._folder}: {error.strerror}") from error
+        return True
 
 
 class TopicSink:
@@ -129,25 +134,36 @@ class TopicSink:
         topic.require()
         self._name, self._producer = topic.name, topic.producer()
         self._failure: str | None = None
+        self._ends_at: float | None = None
 
-    def write(self, batch: Batch, stop: Event) -> None:
-        """Sends a batch and waits until the brokers have it. Raises MissionControlError where they reject it."""
-        for document in batch.documents:
-            self._send(document, stop)
-        while self._producer.flush(1.0) and not self._failure and not stop.is_set():
+    def write(self, batch: Batch, stop: Event) -> bool:
+        """Sends a batch and waits until the brokers have it, for STOP_GRACE_SECONDS once stop is set.
+
+        Raises MissionControlError where they reject it.
+        """
+        self._ends_at = None
+        is_sent = all(self._send(document, stop) for document in batch.documents)
+        while self._producer.flush(0.2) and not self._is_over(stop):
             pass
         if self._failure:
             raise MissionControlError(f"cannot send pings to {self._name!r}: {self._failure}")
+        return is_sent and not len(self._producer)
 
-    def _send(self, document: bytes, stop: Event) -> None:
-        while not self._failure and not stop.is_set():
+    def _is_over(self, stop: Event) -> bool:
+        if stop.is_set() and self._ends_at is None:
+            self._ends_at = monotonic() + STOP_GRACE_SECONDS
+        return bool(self._failure) or (self._ends_at is not None and monotonic() > self._ends_at)
+
+    def _send(self, document: bytes, stop: Event) -> bool:
+        while not self._is_over(stop):
             try:
                 self._producer.produce(self._name, value=document, on_delivery=self._note)
             except BufferError:
                 self._producer.poll(0.1)
             else:
                 self._producer.poll(0)
-                return
+                return True
+        return False
 
     def _note(self, error: Any, _message: Any) -> None:
         if error is not None:

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from missioncontrol_nb.commands.simulate import command
 from missioncontrol_nb.releases.sources import load_calendar
-from missioncontrol_nb.simulator import Bad, Fleet
+from missioncontrol_nb.simulator import Bad, Fleet, live
 from missioncontrol_nb.simulator.faulty_pings import FAULTS
 from missioncontrol_nb.simulator.fleet import MEAN_LENGTH_HOURS, window_of
 from missioncontrol_nb.simulator.live import Sent, sink_of, write_live
@@ -265,3 +265,39 @@ def test_command_says_what_is_wrong_with_its_arguments(arguments, said, tmp_path
     assert result.exit_code != 0
     assert said in result.output + str(result.exception)
     assert not Path("folder").exists()
+
+
+class Producer:
+    """A Kafka producer whose brokers take what was produced at the third flush."""
+
+    def __init__(self) -> None:
+        self.produced: list[bytes] = []
+        self._waiting, self._flushes = 0, 0
+
+    def produce(self, _topic, value, on_delivery):
+        self.produced.append(value)
+        self._waiting += 1
+
+    def poll(self, _seconds):
+        return 0
+
+    def flush(self, _seconds):
+        self._flushes += 1
+        if self._flushes == 3:
+            self._waiting = 0
+        return self._waiting
+
+    def __len__(self):
+        return self._waiting
+
+
+@pytest.mark.parametrize(("grace", "is_whole"), [(300.0, True), (-1.0, False)])
+def test_batch_is_sent_whole_or_not_counted_where_a_stop_comes_meanwhile(monkeypatch, fleet, grace, is_whole):
+    monkeypatch.setattr(live, "STOP_GRACE_SECONDS", grace)
+    sink, stop = object.__new__(live.TopicSink), Event()
+    sink._name, sink._producer, sink._failure = "pings", Producer(), None
+    batch = next(iter(batches(fleet, NOW, timedelta(seconds=20))))
+    stop.set()
+    assert batch.documents
+    assert sink.write(batch, stop) is is_whole
+    assert len(sink._producer.produced) == (len(batch.documents) if is_whole else 0)
