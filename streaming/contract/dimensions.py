@@ -56,7 +56,7 @@ DIMENSIONS = (
     ),
     Dimension(
         "os_version",
-        "Version of the operating system",
+        "System version",
         (ERROR,),
         reason="The operating system's version is missing or does not begin with a number.",
     ),
