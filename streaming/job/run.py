@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming import StreamingQuery
 
 _POLL_SECONDS = 0.1
+WORKER_STARTS = 6  # Spark waits 10 s for each
 STOP_GRACE_SECONDS = 1.0  # a service manager ends Spark and this job together, and either may get its signal first
 
 
@@ -58,6 +59,10 @@ def require_pings(source: Source, follow: bool, on_notice: Callable[[str], None]
         on_notice(f"{why}: waiting for one")
     elif why is not None:
         raise MissionControlError(why)
+
+
+class WorkerStartError(MissionControlError):
+    """A Python process of Spark took longer to start than the 10 s that Spark waits, a limit without a setting."""
 
 
 class Run:
@@ -95,9 +100,22 @@ class Run:
         total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
         if self._settings.follow and isinstance(self._plan, FilePlan) and self._plan.list_ignored():
             self._on_notice(f"passed over: {self._plan.ignored_files}")
+        for left in reversed(range(WORKER_STARTS)):
+            try:
+                self._stream(spark, total, on_progress)
+                break
+            except WorkerStartError:
+                if not left or self._stop.is_set():
+                    raise
+                self._on_notice("this machine is so busy that Spark's Python did not start within 10 s: trying again")
+        on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
+
+    def _stream(self, spark: "SparkSession", total: int, on_progress: Callable[[Progress], None]) -> None:
+        """Runs Spark's stream from the next micro-batch on. total: how many bytes `run` reads in all, for progress."""
         self._prepare_seen_ids(spark)
         if self._stop.is_set():
             return
+        self._is_ended = False
         query = self._start(spark)
         memory = MemoryWatch(spark)
         try:
@@ -109,7 +127,6 @@ class Run:
             self._has_read_all = not query.isActive
         finally:
             self._end(query, java_has_ended=memory.has_ended)
-        on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))
 
     def _prepare_seen_ids(self, spark: "SparkSession") -> None:
         """Notes the ids that the first micro-batch needs; without --dedupe, removes the ids, which become outdated."""
@@ -349,7 +366,8 @@ def _error_of(message: str) -> Exception:
             "a Python worker of Spark ended unexpectedly: was it killed, or was there too little memory?"
         )
     if "Python worker failed to connect back" in message:
-        return MissionControlError(
-            "a Python worker of Spark did not start within 10 s: the machine is too busy. Start the job again"
+        return WorkerStartError(
+            f"Spark's Python did not start within 10 s, {WORKER_STARTS} times: the machine is too busy. Start the job "
+            "again when it is less busy"
         )
     return RuntimeError(message)

@@ -318,3 +318,23 @@ def test_ctrl_c_while_spark_starts_is_heard_by_who_started_it(tmp_path: Path) ->
     command = [sys.executable, "-c", INTERRUPTED, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_spark_is_asked_again_where_its_python_starts_too_slowly(pings: Path, dataset: Path, tmp_path: Path) -> None:
+    """As on a machine whose cores are all taken: Spark waits 10 s for a Python process, and then fails the stream."""
+    (pings / "some.jsonl").write_bytes(lines(crash_ping(1), main_ping(2, hours=3)))
+    python, is_slow = tmp_path / "python", tmp_path / "started"
+    python.write_text(
+        f"""#!/bin/sh
+case "$*" in *python_streaming_source_runner*) test -e {is_slow} || {{ touch {is_slow}; sleep 20; }} ;; esac
+exec {sys.executable} "$@"
+"""
+    )
+    python.chmod(0o755)
+    config = tmp_path / "spark.conf"
+    config.write_text(f"spark.pyspark.python = {python}\n")
+    command = [*MISSIONCONTROL, "aggregate", pings, "--dataset", dataset, "--spark-config", config]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10 * PATIENCE_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Spark's Python did not start within 10 s: trying again") == 1
+    assert counted(dataset) == 2
