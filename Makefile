@@ -25,9 +25,9 @@ kafka: .venv/.complete ## Run a Kafka of one node with a topic until Ctrl-C (nee
 s3: .venv/.complete ## Run an S3 server with a bucket until Ctrl-C (needs Go).
 	@exec $(BIN)/python -m tests.services.s3
 
-# Three processes on two cores: each waits for servers now and then.
+# Four processes on two cores: each waits for servers now and then.
 test: setup chromium fuse check ## Run the checks and all tests but the longest (ARGS= for pytest: some of them, one after another).
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder -m "not long")
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder -m "not long")
 
 faults: setup ## Kill the job, its broker and its upkeep again and again: is a ping lost or doubled? (KINDS= some of them)
 	@$(BIN)/python -m tests.faults $(KINDS)

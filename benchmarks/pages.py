@@ -71,6 +71,7 @@ class Page:
     seconds: list[float] = field(default_factory=list)
     answering: list[float] = field(default_factory=list)
     megabytes: list[tuple[float, float]] = field(default_factory=list)
+    processor_seconds: list[float] = field(default_factory=list)
 
     def kernels(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children(recursive=True)
@@ -79,7 +80,8 @@ class Page:
 
 def is_kernel(process: psutil.Process) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and "-f" in process.cmdline()
+        is_ours = process.name().startswith("page-")
+        return process.status() != psutil.STATUS_ZOMBIE and (is_ours or "-f" in process.cmdline())
     except psutil.NoSuchProcess:
         return False
 
@@ -152,6 +154,7 @@ def measure(browser: Browser, page: Page) -> None:
     if visited:
         memory = visited.memory_full_info()
         page.megabytes.append((memory.rss / 1e6, memory.uss / 1e6))
+        page.processor_seconds.append(sum(visited.cpu_times()[:2]))
     tab.close(run_before_unload=True)
     context.close()
     if page.name == NAIVE:
@@ -184,6 +187,7 @@ def report(measured: list[Page]) -> dict[str, dict[str, float]]:
             "of_naive": round(statistics.median(page.seconds) / naive, 3),
             "rss_mb": round(statistics.median(rss for rss, _ in page.megabytes)),
             "uss_mb": round(statistics.median(uss for _, uss in page.megabytes)),
+            "kernel_cpu_seconds": round(statistics.median(page.processor_seconds), 2),
         }
         for page in measured
     }
@@ -227,10 +231,11 @@ def show(figures: dict[str, dict[str, float]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(figures))
         return
-    print(f"{'median':24} {'first chart':>12} {'of naive':>9} {'answers':>9} {'kernel RSS / USS':>18}")
+    print(f"{'median':24} {'first chart':>12} {'of naive':>9} {'answers':>9} {'kernel RSS / USS':>18} {'and CPU':>9}")
     for name, row in figures.items():
         memory = f"{row['rss_mb']:.0f} / {row['uss_mb']:.0f} MB"
-        print(f"{name:24} {row['seconds']:10.2f} s {row['of_naive']:9.2f} {row['answers_seconds']:7.2f} s {memory:>18}")
+        times = f"{row['seconds']:10.2f} s {row['of_naive']:9.2f} {row['answers_seconds']:7.2f} s"
+        print(f"{name:24} {times} {memory:>18} {row['kernel_cpu_seconds']:7.2f} s")
     print(f"Goal: the last line at most {GOAL} of the naive page")
 
 

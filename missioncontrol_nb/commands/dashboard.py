@@ -25,7 +25,7 @@ _BASE_URL = re.compile(r"/?(?:[\w.~-]+/)*[\w.~-]*", re.ASCII)
     help="A release calendar.  [default: releases.json in the dataset, else the snapshot]",
 )
 @click.option(
-    "--pool", type=click.IntRange(0, 1000), default=2, show_default=True, help="Pages kept ready; each takes 0.3 GB."
+    "--pool", type=click.IntRange(0, 1000), default=2, show_default=True, help="Pages kept ready; each takes 0.2 GB."
 )
 @click.option("--base-url", default="/", show_default=True, help="Path below which a proxy shows this server.")
 @click.option("--name", "names", multiple=True, metavar="HOST", help="Host name a proxy passes on; may be repeated.")

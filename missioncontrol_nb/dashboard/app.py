@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Protocol
@@ -20,7 +20,7 @@ from missioncontrol_nb.dashboard.pages import layout
 from missioncontrol_nb.dashboard.query import Query, product_asked, read_search
 from missioncontrol_nb.dashboard.server.settings import Settings
 from missioncontrol_nb.dashboard.state import State
-from missioncontrol_nb.dashboard.views import DetailView, OverviewView, TableView, View, drawing
+from missioncontrol_nb.dashboard.views import DetailView, OverviewView, TableView, View
 from missioncontrol_nb.dashboard.widgets.page import Page
 from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
 from streaming import contract
@@ -161,16 +161,6 @@ class App:
     def _call(self) -> None:
         self._is_settled.clear()
         self._wake.set()
-
-    def warm(self) -> None:
-        """Draws an unused chart: the first takes ten times as long as the next, for which a visitor waits."""
-        query = replace(self.state.query, view="detail")
-        outcome = self._read(query)
-        if isinstance(outcome, Detail):
-            try:
-                drawing(outcome, query, narrow=False)
-            except Exception:
-                log.exception("a chart could not be drawn")
 
     async def first_sight(self, search: str, viewport: int) -> str:
         """Prerenders the page of a visitor's URL with the newest data: its HTML, before the browser is connected.
@@ -381,20 +371,23 @@ def start(settings: Settings, *, must_exist: bool = False) -> App:
     must_exist: a dataset or calendar that cannot be opened raises an error here; else the page reports it and retries.
     """
     from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader
+    from missioncontrol_nb.dashboard.warm_up import warm_up
     from missioncontrol_nb.loading.dataset import Dataset
+    from missioncontrol_nb.loading.table_cache import TableCache
     from missioncontrol_nb.releases.sources import load_calendar
     from streaming.storage.locations import is_remote
 
     def open_reader() -> DatasetReader:
         options = RETRIES if is_remote(settings.dataset) else None
-        return DatasetReader(Dataset(settings.dataset, options), load_calendar(settings.releases))
+        cache = TableCache(settings.cache) if settings.cache else None
+        return DatasetReader(Dataset(settings.dataset, options, cache=cache), load_calendar(settings.releases))
 
     reader = OpeningReader(open_reader)
     if must_exist:
         reader.open()
     app = App(reader, Page(), settings)
     if settings.is_preheated:
-        app.warm()
+        warm_up()
     task = asyncio.get_running_loop().create_task(app.run())
     app.widget.mc_task = task  # the event loop keeps only weak references to tasks
     Latest.app = app

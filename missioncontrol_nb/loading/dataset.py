@@ -1,5 +1,6 @@
 """The grouped dataset as pandas frames; filters and columns are pushed down to its files, the query engine sums."""
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +37,7 @@ from missioncontrol_nb.loading.sql import (
     summed_again,
     with_products,
 )
+from missioncontrol_nb.loading.table_cache import TableCache
 from streaming import contract
 from streaming.dataset.opening import no_dataset, recorded_data_up_to
 from streaming.dataset.stored_products import known_products
@@ -130,10 +132,21 @@ class Dataset:
     last refresh, unless its files were removed since. Safe for the threads of one process.
     """
 
-    def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
-        """url: folder or `s3://` URL. Raises MissionControlError where the folder or the credentials are missing."""
-        self._handles = Handles(url, storage_options)
-        self.url = self._handles.url
+    def __init__(
+        self,
+        url: str | Path,
+        storage_options: Mapping[str, str] | None = None,
+        *,
+        cache: TableCache | None = None,
+    ) -> None:
+        """url: folder or `s3://` URL. cache: what other processes have read from this dataset.
+
+        Raises MissionControlError where the folder or the credentials are missing.
+        """
+        if cache is not None:
+            arguments.instance("cache", cache, TableCache, "a TableCache")
+        self._handles = Handles(url, storage_options, cache)
+        self.url, self.cache = self._handles.url, cache
 
     @property
     def products(self) -> contract.Products:
@@ -276,8 +289,8 @@ class Dataset:
             said = recorded_data_up_to(handle)
         return as_utc(contract.DATA_UP_TO, said)
 
-    def files_by_day(self) -> dict[date, int]:
-        """The days with pings and, for each, a number that changes when its files change; takes 20 µs per file."""
+    def files_by_day(self) -> dict[date, str]:
+        """The days with pings and, for each, a text that changes when its files change; takes 20 µs per file."""
         import pyarrow as pa
 
         with self._handles.lock:
@@ -290,7 +303,7 @@ class Dataset:
             actions["partition.submission_date"].to_pylist(), actions["path"].to_pylist(), strict=True
         ):
             paths.setdefault(day, []).append(path)
-        return {day: hash(frozenset(of_day)) for day, of_day in paths.items()}
+        return {day: hashlib.sha256("\n".join(sorted(of_day)).encode()).hexdigest() for day, of_day in paths.items()}
 
     def handle(self, table: contract.Table) -> "DeltaTable | None":
         """The table as of the last refresh; None where it does not exist yet."""

@@ -1,5 +1,6 @@
 """The open tables of a dataset: opened once, updated to their newest commits, queried, and reopened when files go."""
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from missioncontrol_nb import arguments
 from missioncontrol_nb.loading.query import check_storage_options
 from missioncontrol_nb.loading.sql import ENGINE
+from missioncontrol_nb.loading.table_cache import TableCache
 from streaming import contract
 from streaming.dataset.opening import check_columns, check_complete, check_folder, has_log, is_there, open_table
 from streaming.dataset.writer import COMPLETE_APP
@@ -32,8 +34,13 @@ class Handles:
     process: `lock` is held while a table is used.
     """
 
-    def __init__(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
-        """url: folder or `s3://` URL. Raises MissionControlError where the folder or the credentials are missing."""
+    def __init__(
+        self, url: str | Path, storage_options: Mapping[str, str] | None = None, cache: TableCache | None = None
+    ) -> None:
+        """url: folder or `s3://` URL. cache: results of queries that other processes have made of this dataset.
+
+        Raises MissionControlError where the folder or the credentials are missing.
+        """
         self.url = dataset_url(arguments.place("dataset", url))
         check_storage_options(storage_options)
         check_credentials(self.url, storage_options)
@@ -43,6 +50,7 @@ class Handles:
         self._known: set[str] = set()  # The tables that have existed at any time
         self._whole: DeltaTable | None = None  # The handle of a table that has all rows of its source table
         self._is_reopened = False  # Since the last refresh, because files were gone
+        self._shared = cache
         self._cache: dict[str, tuple[DeltaTable, int, Any]] = {}
         with told_by_the_system(self.url):
             check_folder(self.url)
@@ -122,12 +130,21 @@ class Handles:
         if self.open(table) is None:
             return schema.empty_table()
         try:
-            result = self.run(table, query)
+            result = self._run_or_share(table, query)
         except MissionControlError:
             self._tables.pop(table.name)
             self._is_reopened = True
             result = self.run(table, query)
         return result.select(schema.names).cast(schema)
+
+    def _run_or_share(self, table: contract.Table, query: str) -> "pa.Table":
+        """As `run`; the result may be another process's of the same commit."""
+        handle = self.open(table)
+        if self._shared is None or handle is None:
+            return self.run(table, query)
+        name = hashlib.sha256(f"{table.name} {query}".encode()).hexdigest()[:32]
+        commit = f"{handle.metadata().id} {handle.version()}"
+        return self._shared.get(name, commit, lambda: {"rows": self.run(table, query)})["rows"]
 
     def run(self, table: contract.Table, query: str) -> "pa.Table":
         """The rows of a query, run by deltalake's query engine so that the summed rows are not copied to Python."""

@@ -1,15 +1,17 @@
 """The sums of a whole dataset by hour, cached in memory and kept up to date, as the basis of summaries."""
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.loading.query import select
+from missioncontrol_nb.loading.table_cache import TableCache
 from missioncontrol_nb.monitor.summaries import Rate, Version
 from missioncontrol_nb.monitor.time_units import DAY, HOUR, hour_of
 from missioncontrol_nb.monitor.version_hours import (
@@ -39,8 +41,6 @@ from streaming import contract
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DAYS_AT_A_TIME = 7  # Two months in one read take 130 MB more and are no faster
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Day:
 class HourlySums:
     """Sums by hour, channel, system and display version; a day is reloaded only when its files have changed.
 
+    Where the dataset has a cache, days that another process has loaded are taken from it.
+
     The sums are of one product, identified by its application on each system; other products and others' builds are
     left out. is_official: only builds that the calendar knows as official, and all builds of versions that the calendar
     lacks but that are used (see `unlisted`). official: the calendar that decides which builds count; None: all count.
@@ -99,7 +101,7 @@ class HourlySums:
         self.dataset, self.calendar, self.is_official, self.product = dataset, calendar, is_official, product
         self.measures: tuple[str, ...] = contract.MEASURE_NAMES
         self.official: Calendar | None = calendar if is_official else None
-        self._files: Mapping[date, int] = {}
+        self._files: Mapping[date, str] = {}
         self._days: dict[date, Day] = {}  # In the order of time
         self._unlisted: FirstHours = {}
         self._hours: dict[Key, VersionHours] = {}
@@ -116,29 +118,45 @@ class HourlySums:
         if not stale and not gone:
             return
         changed = [self._days.pop(day) for day in (*stale, *gone) if day in self._days]
-        for first, last in _runs(stale):
-            changed += self._read(first, last)
+        for first, last in _runs(stale, max(files, default=date.max)):
+            changed += self._read(first, last, files)
         self._files = files
         for day in changed:
             for key in day.hours:
                 self._hours.pop(key, None)
         self._arrange()
 
-    def _read(self, first: date, last: date) -> list[Day]:
+    def _read(self, first: date, last: date, files: Mapping[date, str]) -> list[Day]:
+        """The days from first to last; files: as from `Dataset.files_by_day`."""
+        name, cache = f"{first}_{last}_{self._rules}", self.dataset.cache
+        state = repr([(day, of_day) for day, of_day in sorted(files.items()) if first <= day <= last])
+        load = partial(self._load_frames, first, last)
+        frames = load() if cache is None else _shared(cache, name, state, load)
+        columns = tuple(name for name in contract.COUNTS if name in frames["sums"])
+        hours = split_by_day(frames["sums"], columns)
+        days = [first + number * DAY for number in range((last - first).days + 1)]
+        unlisted, usage = (_by_day(frames[name], days) for name in ("unlisted", "usage"))
+        read = [
+            Day(hours.get(day, {}), of_unlisted, of_all, columns)
+            for day, of_unlisted, of_all in zip(days, unlisted, usage, strict=True)
+        ]
+        self._days = dict(sorted((self._days | dict(zip(days, read, strict=True))).items()))
+        return read
+
+    @cached_property
+    def _rules(self) -> str:
+        """A short text that differs where other builds count."""
+        return hashlib.sha256(repr((self.calendar, self.is_official, self.product)).encode()).hexdigest()[:16]
+
+    def _load_frames(self, first: date, last: date) -> "dict[str, pd.DataFrame]":
+        """The days' sums, in the order of `split_by_day`, and the frames that `Day` describes."""
         sums = self._load(first, last)
         columns = tuple(name for name in contract.COUNTS if name in sums)
         is_unlisted = rows_of_unlisted(sums, self.calendar)
         counts = is_unlisted | rows_of_official(sums, self.calendar) if self.is_official else slice(None)
-        hours = split_by_day(_of_all_builds(sums[counts], columns), columns)
         unlisted = sums.loc[is_unlisted, ["window_start", "channel", "display_version", "usage_hours"]]
         usage = sums.groupby(["window_start", "channel"], as_index=False)["usage_hours"].sum()
-        days = [first + number * DAY for number in range((last - first).days + 1)]
-        read = [
-            Day(hours.get(day, {}), of_unlisted, of_all, columns)
-            for day, of_unlisted, of_all in zip(days, _by_day(unlisted, days), _by_day(usage, days), strict=True)
-        ]
-        self._days = dict(sorted((self._days | dict(zip(days, read, strict=True))).items()))
-        return read
+        return {"sums": _of_all_builds(sums[counts], columns), "unlisted": unlisted, "usage": usage}
 
     def _load(self, first: date, last: date) -> "pd.DataFrame":
         until = datetime.combine(last, time()) + DAY
@@ -150,6 +168,7 @@ class HourlySums:
         import pandas as pd
 
         self._by_platform, self._versions, self._unlisted, self._ends = {}, {}, {}, None
+        self._part_of_hour.cache_clear()
         if not self._days:
             return
         days = self._days.values()
@@ -197,8 +216,8 @@ class HourlySums:
         hours = self.hours_of(channel, os_name, version, since, last_hour)
         counts = _counts_of(hours.of, self.measures)
         if until > last_hour:
-            files = self._files.get(last_hour.date(), 0)
-            counts = _added(counts, self._part_of_hour(files, channel, os_name, version, last_hour, until))
+            of_part = self._part_of_hour(last_hour, until)
+            counts = _added(counts, of_part.get((channel, os_name, version)))
         return counts
 
     def hours_of(self, channel: str, os_name: str, version: str, since: datetime, until: datetime) -> VersionHours:
@@ -211,15 +230,18 @@ class HourlySums:
             self._hours[key] = joined([day.hours[key] for day in self._days.values() if key in day.hours])
         return self._hours[key]
 
-    def _load_part_of_hour(
-        self, _files: int, channel: str, os_name: str, version: str, since: datetime, until: datetime
-    ) -> Counts:
-        """Sums of a version in part of an hour; _files: part of the cache key, changes with the files of the day."""
-        place = {"channel": channel, "os_name": os_name, "display_version": version}
-        place["application"] = self.product.platform(os_name).application
-        rows = self.dataset.load_counted(select(since, until, place), self.official)
+    def _load_part_of_hour(self, since: datetime, until: datetime) -> dict[Key, Counts]:
+        """Sums of all versions in part of an hour: one query takes no longer than one for a single version."""
+        filters = {"application": self.product.applications}
+        request = select(since, until, filters, by=self.KEYS, every=None)
+        rows = of_product(self.dataset.load_counted(request, self.official), self.product)
         measures = [name for name in self.measures if name in rows]
-        return _counts_of(lambda name: rows[name].to_numpy(float), measures)
+        sums = {name: rows[name].to_numpy(float) for name in ("usage_hours", *measures)}
+        keys = zip(rows["channel"], rows["os_name"], rows["display_version"], strict=True)
+        return {
+            key: _counts_of({name: each[place : place + 1] for name, each in sums.items()}.__getitem__, measures)
+            for place, key in enumerate(keys)
+        }
 
     def adoption(self, channel: str, os_name: str, version: str, now: datetime) -> float | None:
         """A version's share of the usage hours of the last 24 hours and the current hour; None without usage."""
@@ -269,6 +291,18 @@ class HourlySums:
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def _shared(
+    cache: TableCache, name: str, state: str, load: "Callable[[], dict[str, pd.DataFrame]]"
+) -> "dict[str, pd.DataFrame]":
+    """The frames that another process has loaded, or those that this one loads."""
+    import pyarrow as pa
+
+    def make() -> "dict[str, pa.Table]":
+        return {name: pa.Table.from_pandas(frame, preserve_index=False) for name, frame in load().items()}
+
+    return {name: table.to_pandas() for name, table in cache.get(name, state, make).items()}
+
+
 def of_product(rows: "pd.DataFrame", product: contract.Product) -> "pd.DataFrame":
     """The product's rows, without the application column: the product has one application on each system."""
     on_system = {platform.os_name: platform.application for platform in product.platforms}
@@ -313,8 +347,10 @@ def _counts_of(sums: Callable[[str], Floats], measures: Sequence[str]) -> Counts
     return Counts(float(usage.sum()), events, counted)
 
 
-def _added(one: Counts, other: Counts) -> Counts:
+def _added(one: Counts, other: Counts | None) -> Counts:
     """The sums of both counts."""
+    if other is None:
+        return one
     partly = {*one.counted_hours, *other.counted_hours}
     return Counts(
         one.usage_hours + other.usage_hours,
@@ -323,11 +359,15 @@ def _added(one: Counts, other: Counts) -> Counts:
     )
 
 
-def _runs(days: list[date]) -> list[tuple[date, date]]:
-    """Runs of consecutive days as (first, last), each of at most DAYS_AT_A_TIME days."""
+def _runs(days: list[date], newest: date) -> list[tuple[date, date]]:
+    """Runs of consecutive days as (first, last), each within one calendar week.
+
+    Runs are then the same in all processes, whatever day they begin with; two months in one run would take 130 MB more
+    and be no faster. newest: the dataset's newest day, which changes all the time and so is a run by itself.
+    """
     runs: list[tuple[date, date]] = []
     for day in days:
-        if runs and day - runs[-1][1] == DAY and day - runs[-1][0] < DAYS_AT_A_TIME * DAY:
+        if runs and day - runs[-1][1] == DAY and day.weekday() and day != newest:
             runs[-1] = (runs[-1][0], day)
         else:
             runs.append((day, day))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -87,12 +88,17 @@ class Served(str):
         return [child for child in children if is_kernel(child)]
 
 
+def connection_file(kernel: psutil.Process) -> Path:
+    """The file that says how to connect to a kernel."""
+    beginning = kernel.name().removeprefix("page-")
+    folders = {Path(tempfile.gettempdir()), Path("/tmp")}
+    (file,) = [file for folder in folders for file in folder.glob(f"mc-*/voila_*/kernel-{beginning}*.json")]
+    return file
+
+
 def is_kernel(process: psutil.Process) -> bool:
     try:
-        return (
-            process.status() != psutil.STATUS_ZOMBIE
-            and "missioncontrol_nb.dashboard.server.kernel" in process.cmdline()
-        )
+        return process.status() != psutil.STATUS_ZOMBIE and process.name().startswith("page-")
     except psutil.NoSuchProcess:
         return False
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from missioncontrol_nb.dashboard.server import fork_server
 from missioncontrol_nb.dashboard.server.configuration import Hosting
 from missioncontrol_nb.dashboard.server.server import serve
 from missioncontrol_nb.dashboard.server.settings import Settings
@@ -16,7 +17,10 @@ def main() -> None:
     for name, default in (("unreached", 25.0), ("idle", 65.0), ("unread", 60.0)):
         parser.add_argument(f"--{name}", type=float, default=default)
     parser.add_argument("--base-url", default="/")
+    parser.add_argument("--no-fork", action="store_true", help="start kernels as on a system without pidfd")
     given = parser.parse_args()
+    if given.no_fork:
+        fork_server.IS_AVAILABLE = False
     hosting = Hosting(
         port=given.port,
         pool=given.pool,

@@ -16,7 +16,7 @@ from streaming import contract
 from streaming.errors import MissionControlError
 from tests.browser.axe import issues
 from tests.browser.conftest import SHOWN, offline_browser, open_view, wait_for
-from tests.browser.test_dashboard import turn_to
+from tests.browser.page_actions import turn_to
 from tests.unit.small_summaries import NO_CONTENT, NOW, UP, channel, detail, overview, platform, without_pings
 
 VIEWS = {"overview": "", "table": "?view=table", "detail": "?view=detail&interval=7d&table=open"}

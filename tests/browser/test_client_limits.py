@@ -18,7 +18,7 @@ import pytest
 from tornado.httpclient import HTTPClientError
 
 from tests.browser.conftest import HERE, NOTEBOOK, Served, running_server
-from tests.browser.test_server import alive, get
+from tests.browser.kernel_of_page import alive, get
 from tests.browser.visitor import (
     PROTOCOL,
     channels,

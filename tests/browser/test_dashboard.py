@@ -13,12 +13,11 @@ from playwright.sync_api import Page
 
 from streaming import contract
 from tests.browser.conftest import KERNEL_ID, Seen, offline_browser, open_view, seen, settled, wait_for
+from tests.browser.page_actions import download, dropdown, number, table_texts, toggle, turn_to
 from tests.patience import wait_until
 
 VIEWS = ("overview", "table", "detail")
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
-PLATFORMS = {"windows": "Windows_NT", "mac": "Darwin", "linux": "Linux", "android": "Android"}
-LABELS = {measure.label: measure.name for measure in contract.MEASURES}
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +33,6 @@ def one_page(chromium, dashboard_server) -> Iterator[Page]:
 
 
 # ---------- controls ----------
-def dropdown(page: Page, label: str, option: str) -> None:
-    page.get_by_label(label, exact=True).locator("visible=true").select_option(label=option)
-
-
-def toggle(page: Page, label: str, option: str) -> None:
-    buttons = page.locator(".widget-toggle-buttons:visible", has=page.get_by_text(label, exact=True))
-    buttons.get_by_role("button", name=option, exact=True).click()
 
 
 def checkbox(page: Page, name: str) -> None:
@@ -171,11 +163,6 @@ def test_clicks_lead_from_overview_to_table_to_detail_and_back_within_one_kernel
 
 
 # ---------- look ----------
-def turn_to(page: Page, search: str) -> None:
-    """Another state by the page's own links, without a click: as the back button does."""
-    page.evaluate(
-        "search => { history.pushState(null, '', search); dispatchEvent(new PopStateEvent('popstate')); }", search
-    )
 
 
 def show(page: Page, view: str) -> None:
@@ -296,14 +283,6 @@ def test_a_strangers_url_is_harmless_from_the_first_answer_on(browser, dashboard
 
 
 # ---------- downloads ----------
-def number(text: str) -> float:
-    return float(re.sub(r"[\u202f\u00a0 ]", "", text).replace("−", "-"))
-
-
-def download(page: Page, action: str) -> tuple[str, bytes]:
-    with page.expect_download() as started:
-        page.locator(f".mc-get:visible [data-mc-action='{action}']").click()
-    return started.value.suggested_filename, started.value.path().read_bytes()
 
 
 def test_downloads_of_a_detail_hold_what_the_page_shows(one_page):
@@ -350,13 +329,3 @@ def test_csv_of_a_table_holds_the_figures_of_the_page(one_page):
     for measure, by_version in shown.items():
         counted = {version: figures.loc[(measure, version), "events"] for version in by_version}
         assert {version: number(figure) for version, figure in by_version.items()} == counted
-
-
-def table_texts(page: Page) -> dict[str, dict[str, str]]:
-    """What a table shows by measure and version, counts or rates; the newest version's stand in the first cell."""
-    newest, *_ = page.locator(".mc-table thead b").all_inner_texts()
-    read = """() => [...document.querySelectorAll(".mc-table tbody tr")].map((row) => [
-      row.querySelector("th").textContent, row.querySelector(".mc-num").textContent,
-      [...row.querySelectorAll(".mc-old")].map((cell) => [cell.dataset.name, cell.textContent])])"""
-    rows = [(label, [[newest, figure], *others]) for label, figure, others in page.evaluate(read)]
-    return {LABELS[label]: {version: figure for version, figure in figures if figure != "–"} for label, figures in rows}

@@ -17,8 +17,8 @@ from playwright.sync_api import Page
 from missioncontrol_nb.loading.dataset import Dataset
 from tests.browser.conftest import first_url, wait_for, wait_until_live
 from tests.browser.counted import files_of, history_of, of_version, pings_of, sums_of
-from tests.browser.test_dashboard import dropdown, table_texts, toggle
-from tests.browser.test_dashboard import number as figure
+from tests.browser.page_actions import dropdown, table_texts, toggle
+from tests.browser.page_actions import number as figure
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.services import kafka
 

@@ -19,13 +19,14 @@ from tests.browser.conftest import (
     HERE,
     KERNEL_ID,
     Served,
+    connection_file,
     evaluate,
     open_view,
     running_server,
     wait_for,
     wait_until_live,
 )
-from tests.browser.test_server import get, kernel_process
+from tests.browser.kernel_of_page import get, kernel_process
 from tests.patience import wait_until
 from tests.unit.small_dataset import CALENDAR, moment, write
 
@@ -155,8 +156,8 @@ def hold_fetch(page: Page) -> tuple[list[bool], Callable[[], None]]:
 
 def run_in_kernel(served: Served, kernel_id: str, code: str) -> None:
     """Runs code in the kernel of a page, as the server does."""
-    process = kernel_process(served, kernel_id)
-    client = BlockingKernelClient(connection_file=next(part for part in process.cmdline() if part.endswith(".json")))
+    file = connection_file(kernel_process(served, kernel_id))
+    client = BlockingKernelClient(connection_file=str(file))
     client.load_connection_file()
     client.start_channels(stdin=False, hb=False)
     try:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route
 
 from tests.browser.conftest import KERNEL_ID, SHOWN, open_view, settled, wait_for, wait_until_live
-from tests.browser.test_server import get, kernel_process, new_kernel
+from tests.browser.kernel_of_page import get, kernel_process, new_kernel
 from tests.patience import wait_until
 
 PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Mobile Safari/537.36"
@@ -51,7 +51,7 @@ def open_showing_at_once(page: Page, url: str, search: str) -> None:
         response = page.goto(url + search, wait_until="commit")
         return 'id="mc-still"' in response.text()
 
-    wait_until(is_shown, seconds=180)
+    wait_until(is_shown)
 
 
 @pytest.fixture(params=[1280, 390])

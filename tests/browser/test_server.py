@@ -7,19 +7,25 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 from playwright.sync_api import Route
 
-from tests.browser.conftest import HERE, NOTEBOOK, Served, evaluate, running_server, wait_for
+from tests.browser.conftest import (
+    HERE,
+    KERNEL_ID,
+    NOTEBOOK,
+    Served,
+    connection_file,
+    running_server,
+    wait_for,
+)
+from tests.browser.kernel_of_page import alive, get, kernel_process, new_kernel
 from tests.patience import PATIENCE_SECONDS, wait_until
 
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")
-KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +40,11 @@ def server(tmp_path_factory) -> Served:
         yield served
 
 
-def get(url: str, **headers: str) -> tuple[int, dict[str, str], str]:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE_SECONDS) as answer:
-            return answer.status, dict(answer.headers), answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, dict(error.headers), error.read().decode()
-
-
 def open_page(browser, url: str, **options):
     page = browser.new_page(**options)
     page.goto(url)
     page.wait_for_selector(".mc-chart canvas")
     return page
-
-
-def kernel_process(served: Served, kernel_id: str) -> psutil.Process:
-    return next(kernel for kernel in served.kernels() if any(kernel_id in part for part in kernel.cmdline()))
-
-
-def alive(served: Served, kernel_id: str) -> bool:
-    return get(f"{served}voila/alive/{kernel_id}")[0] == 204
 
 
 def test_theme_and_template_of_the_query_are_ignored(server):
@@ -157,6 +146,25 @@ def test_page_of_a_dead_kernel_says_so_and_reloads_with_its_url(browser, server)
     assert page.locator("#mc-banner").is_hidden()
 
 
+def test_pages_come_back_when_the_process_is_killed_that_kernels_are_forked_from(browser, serve_notebook):
+    with serve_notebook() as url:
+        page = open_page(browser, url + "?channel=beta")
+        kernel_id = page.evaluate(KERNEL_ID)
+        kernel = kernel_process(url, kernel_id)
+        kernel.parent().kill()
+        assert psutil.wait_procs([kernel], PATIENCE_SECONDS)[1] == []
+        wait_until(lambda: new_kernel(page, kernel_id))
+        wait_for(page, "document.querySelector('#seen')?.textContent.startsWith('13:')")
+
+
+def test_page_works_where_no_process_can_be_forked(browser, serve_notebook):
+    with serve_notebook("--no-fork", "--pool", 0) as url:
+        open_page(browser, url)
+        assert url.kernels() == []
+        started = psutil.Process(url.process.pid).children()
+        assert ["missioncontrol_nb.dashboard.server.kernel" in child.cmdline() for child in started] == [True]
+
+
 def test_page_whose_widgets_are_made_late_shows_what_its_url_says(browser, server):
     """What a kernel answers to a page before a widget is made would not reach that widget."""
     page = browser.new_page()
@@ -175,12 +183,6 @@ def test_page_whose_widgets_are_made_late_shows_what_its_url_says(browser, serve
     page.goto(server + "?channel=beta")
     wait_for(page, "document.querySelector('#seen')?.textContent.startsWith('13:')")
     assert late
-
-
-def new_kernel(page, before: str) -> bool:
-    if evaluate(page, "document.getElementById('jupyter-config-data') !== null") is not True:
-        return False
-    return evaluate(page, KERNEL_ID) not in (None, before)
 
 
 def test_abandoned_kernel_is_culled_and_a_watched_or_pooled_one_is_not(browser, serve_notebook):
@@ -212,12 +214,11 @@ def test_page_works_below_a_path(browser, serve_notebook):
 def test_sigterm_ends_server_and_kernels_and_removes_their_files(serve_notebook):
     with serve_notebook() as url:
         kernels = url.kernels()
-        (connection,) = [part for part in kernels[0].cmdline() if part.endswith(".json")]
-        assert Path(connection).exists()
+        connection = connection_file(kernels[0])
         url.process.send_signal(signal.SIGTERM)
         assert url.process.wait(PATIENCE_SECONDS) == 0
     assert psutil.wait_procs(kernels, PATIENCE_SECONDS)[1] == []
-    assert not Path(connection).parents[1].exists()
+    assert not connection.parents[1].exists()
 
 
 def dashboard(*options: object) -> subprocess.CompletedProcess:

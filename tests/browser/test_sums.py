@@ -17,7 +17,7 @@ from missioncontrol_nb.simulator.live import write_live
 from streaming import contract
 from tests.browser.conftest import Served, offline_browser, open_view, running_server, wait_for
 from tests.browser.counted import of_version, pings_in, release_day, sums_of
-from tests.browser.test_dashboard import PLATFORMS, download, number, table_texts, turn_to
+from tests.browser.page_actions import PLATFORMS, download, number, table_texts, turn_to
 from tests.patience import PATIENCE_SECONDS, wait_until
 
 MISSIONCONTROL = Path(sys.executable).with_name("missioncontrol")

@@ -11,7 +11,11 @@ from traitlets.config import Config
 from missioncontrol_nb.dashboard.server.admission import Places
 from missioncontrol_nb.dashboard.server.connection_limits import HEADERS, IDLE_SECONDS, MOST_BODY_BYTES, UNREAD_SECONDS
 from missioncontrol_nb.dashboard.server.handlers import NowhereHandler
-from missioncontrol_nb.dashboard.server.kernels import OwnKernelSpecManager, PatientKernelManager
+from missioncontrol_nb.dashboard.server.kernels import (
+    ForkingKernelManager,
+    OwnKernelSpecManager,
+    PatientKernelManager,
+)
 from missioncontrol_nb.dashboard.server.websocket import QuietConnection
 from streaming.errors import MissionControlError
 
@@ -107,6 +111,7 @@ def configuration_of(hosting: Hosting, folder: str) -> Config:
         "kernel_spec_manager_class": OwnKernelSpecManager,
     }
     kernels = {
+        "kernel_manager_class": f"{ForkingKernelManager.__module__}.{ForkingKernelManager.__name__}",
         "buffer_offline_messages": False,
         "cull_busy": True,
         "cull_idle_timeout": hosting.cull_after_seconds,

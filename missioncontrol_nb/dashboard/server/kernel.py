@@ -7,6 +7,7 @@ from typing import Any
 
 # altair -> jsonschema -> rfc3987_syntax takes a second at import to build a grammar; nothing here validates IRIs
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+sys.modules.setdefault("debugpy", None)  # type: ignore[arg-type]  # ipykernel imports it, but nobody debugs a page
 ARGUMENTS = (
     "--HistoryManager.enabled=False",
     "--InteractiveShellApp.ignore_cwd=True",
@@ -25,6 +26,8 @@ def main() -> None:
     app.initialize([*sys.argv[1:], *ARGUMENTS])
     if app.shell is not None:
         app.shell.set_custom_exc((Exception,), _log_error)
+    if "ipywidgets" in sys.modules:  # it was imported before there was a kernel to register with
+        sys.modules["ipywidgets"].register_comm_target()
     app.start()
 
 

@@ -3,15 +3,21 @@
 import asyncio
 import os
 import sys
+import uuid
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import tornado.web
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.provisioning import LocalProvisioner
 from jupyter_core.utils import ensure_async
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager, ServerKernelManager
 
+from missioncontrol_nb.dashboard.server import fork_server
 from missioncontrol_nb.dashboard.server.settings import kernel_environment
+
+COMMAND = (sys.executable, "-P", "-m", "missioncontrol_nb.dashboard.server.kernel")
 
 
 async def end_kernel(manager: Any, kernel_id: str) -> None:
@@ -36,6 +42,7 @@ class PatientKernelManager(AsyncMappingKernelManager):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._seen_alone: set[str] = set()
+        self.fork_server = fork_server.ForkServer()
 
     async def start_kernel(self, **options: Any) -> str:  # type: ignore[override]
         """Starts a kernel with only those of the server's environment variables that it needs."""
@@ -60,12 +67,47 @@ class PatientKernelManager(AsyncMappingKernelManager):
             await super().cull_kernel_if_idle(kernel_id)
 
 
+class ForkingProvisioner(LocalProvisioner):
+    """Starts a kernel as a fork of a process that has imported what it needs."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        """Starts the kernel; cmd: COMMAND and its arguments. Raises OSError where it cannot be started."""
+        assert self.parent is not None
+        folder, fork = kwargs.get("cwd"), self.parent.parent.fork_server.fork
+        name = f"page-{self.kernel_id[:8]}"
+        forking = asyncio.create_task(
+            asyncio.to_thread(fork, name, cmd[len(COMMAND) :], kwargs["env"], folder and str(folder))
+        )
+        try:
+            process = await asyncio.shield(forking)
+        except asyncio.CancelledError:  # nobody would know of the process that is being forked
+            forking.add_done_callback(_kill)
+            raise
+        self.process, self.pid, self.cwd = process, process.pid, folder or Path.cwd()
+        return self.connection_info
+
+
+def _kill(forking: "asyncio.Task[fork_server.ForkedProcess]") -> None:
+    if not forking.cancelled() and forking.exception() is None:
+        forking.result().kill()
+
+
+class ForkingKernelManager(ServerKernelManager):
+    """The manager of a page's kernel, which is forked where the system can do that."""
+
+    async def _async_pre_start_kernel(self, **options: Any) -> Any:
+        if self.provisioner is None and fork_server.IS_AVAILABLE:
+            self.kernel_id = self.kernel_id or options.pop("kernel_id", None) or str(uuid.uuid4())
+            self.provisioner = ForkingProvisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
+        return await super()._async_pre_start_kernel(**options)
+
+
 class OwnKernelSpecManager(KernelSpecManager):
     """Provides only one kernel: this Python with `missioncontrol_nb.dashboard.server.kernel`."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """The only kernel, for any name in the notebook."""
-        argv = [sys.executable, "-P", "-m", "missioncontrol_nb.dashboard.server.kernel", "-f", "{connection_file}"]
+        argv = [*COMMAND, "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name="Mission Control", language="python", env={})
 
     def find_kernel_specs(self) -> dict[str, str]:

@@ -58,10 +58,12 @@ def serve(
     raise_descriptor_limit()
     sockets = _listening_sockets(hosting.host, hosting.port)
     hosting = replace(hosting, port=sockets[0].getsockname()[1])
-    os.environ.update(settings.to_environment())
     prepend_jupyter_path(SHARE)
     folder = tempfile.mkdtemp(prefix="mc-", dir=_short_temporary_folder())
     try:
+        cache = Path(folder) / "cache"
+        cache.mkdir()
+        os.environ.update(replace(settings, cache=str(cache)).to_environment())
         server = Server(config=configuration_of(hosting, folder))
         server.sockets, server.on_ready, server.hosting = sockets, on_ready, hosting
         server.notebook_path = str(notebook or find_notebook())
@@ -132,6 +134,7 @@ class Server(Voila):
     def stop(self) -> None:
         """Ends every kernel, then removes their connection files."""
         run_sync(self.kernel_manager.shutdown_all)(now=True)
+        self.kernel_manager.fork_server.close()
         shutil.rmtree(self.connection_dir, ignore_errors=True)
 
     def ready_pages(self) -> int:

@@ -14,6 +14,7 @@ class Settings:
     """The dataset (folder or URL), the release calendar (None: the packaged snapshot), and the refresh times.
 
     `stale_after_seconds`: older data is shown as stopped. `refresh_seconds`: how often to look for new data.
+    `cache`: a folder in which the pages of a server keep what they have read, for each other; None: they do not.
     `search`: the URL's query that is shown first. `is_preheated`: the page has no visitor yet, so there is time to
     prepare for any request. The server sets `search` and `is_preheated` itself.
     """
@@ -22,6 +23,7 @@ class Settings:
     releases: str | None = None
     stale_after_seconds: float = 600.0
     refresh_seconds: float = 5.0
+    cache: str | None = None
     search: str = ""
     is_preheated: bool = False
 
@@ -32,6 +34,7 @@ class Settings:
             "RELEASES": self.releases or "",
             "STALE_AFTER_SECONDS": repr(self.stale_after_seconds),
             "REFRESH_SECONDS": repr(self.refresh_seconds),
+            "CACHE": self.cache or "",
         }
         return {PREFIX + name: value for name, value in values.items()}
 
@@ -52,6 +55,7 @@ class Settings:
             releases=given.get(f"{PREFIX}RELEASES") or None,
             stale_after_seconds=_seconds(given, "STALE_AFTER_SECONDS", cls.stale_after_seconds),
             refresh_seconds=_seconds(given, "REFRESH_SECONDS", cls.refresh_seconds),
+            cache=given.get(f"{PREFIX}CACHE") or None,
             search=given.get("QUERY_STRING", "") if preheated == "False" else "",
             is_preheated=preheated == "True",
         )
