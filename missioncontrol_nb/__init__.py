@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from missioncontrol_nb.charts import rate_chart
     from missioncontrol_nb.loading.dataset import Dataset, load
     from missioncontrol_nb.releases.sources import load_calendar
+    from missioncontrol_nb.slice_search import slices
     from missioncontrol_nb.statistics import rates
     from streaming.errors import MissionControlError
 
@@ -23,6 +24,7 @@ __all__ = [
     "rate_chart",
     "rates",
     "releases",
+    "slices",
 ]
 
 # Modules are imported on first use. pyspark is never imported.
@@ -35,6 +37,7 @@ _HOMES = {
     "load_calendar": "missioncontrol_nb.releases.sources",
     "rate_chart": "missioncontrol_nb.charts",
     "rates": "missioncontrol_nb.statistics",
+    "slices": "missioncontrol_nb.slice_search",
 }
 
 

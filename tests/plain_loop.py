@@ -105,11 +105,20 @@ def plain_sums(documents: Iterable[tuple[bytes, int]], stand_in: StandIn = Stand
             add(contract.EXPERIMENT_ERROR_AGGREGATES, (*window, *of_experiments, *experiment), values)
         if ping["used_us"] is not None:
             hour = window_of(ping["submitted_us"], HOUR_US)
-            delay_us = ping["submitted_us"] - ping["used_us"]
-            edge = next(edge for edge in contract.DELAY_BUCKET_EDGES_HOURS if delay_us <= edge * HOUR_US)
-            key = (hour.date(), ping["application"], ping["channel"], ping["os_name"], hour, edge)
-            add(contract.REPORTING_DELAYS, key, [ping["seconds"]])
+            key = (hour.date(), ping["application"], ping["channel"], ping["os_name"], hour)
+            for edge, seconds in seconds_by_delay(ping["submitted_us"] - ping["used_us"], ping["seconds"]).items():
+                add(contract.REPORTING_DELAYS, (*key, edge), [seconds])
     return {name: {key: tuple(sums) for key, sums in table.items()} for name, table in tables.items()}
+
+
+def seconds_by_delay(delay_us: int, seconds: int) -> dict[float, int]:
+    """Seconds of use by the edge of their bucket; the last second ended delay_us before the submission."""
+    found, so_far = {}, 0
+    for edge in contract.DELAY_BUCKET_EDGES_HOURS:
+        within = seconds if edge == float("inf") else max(0, min(seconds, int(edge * HOUR_US - delay_us) // 1_000_000))
+        if within > so_far:
+            found[edge], so_far = within - so_far, within
+    return found
 
 
 def window_of(moment_us: int, length_us: int) -> datetime:

@@ -49,8 +49,8 @@ NIGHTLY_QUICK_DAYS, NIGHTLY_SLOW_DAYS = 0.35, 1.6
 UPDATE_SPEED = {"Windows_NT": 1.0, "Darwin": 1.25, "Linux": 1.1, "Android": 0.6}
 BETA_SPEED = 2.0
 LEAST_SHARE = 0.005  # Of a channel and platform; builds with less, after their first day, count as unused
-# Shares of the delay from the end of a session to the arrival of its ping, by the buckets of `reporting_delays`: some
-# pings are sent as Firefox closes, most when it is started again. Within a bucket all delays are equally likely.
+# Shares of the delay from the end of a session to the arrival of its ping, by buckets like those of `reporting_delays`:
+# some pings are sent as Firefox closes, most when it is started again. Within a bucket all delays are equally likely.
 DELAY_SHARES = (0.19, 0.06, 0.10, 0.15, 0.12, 0.18, 0.11, 0.055, 0.018, 0.008, 0.006, 0.003)
 DELAY_EDGES_HOURS = (0.0, *contract.DELAY_BUCKET_EDGES_HOURS[:-1], 192.0)
 LONGEST_DELAY_WINDOWS = 208 * 12  # The longest delay plus the longest rest of a session
@@ -350,15 +350,22 @@ def _remaining_kernel() -> Array:
     return -np.diff(is_going_on) / (1 - is_going_on[-1])
 
 
-def _delay_kernels() -> Array:
-    """By delay bucket: the distribution of windows until an hour of use arrives; all buckets together sum to 1."""
-    kernels = np.zeros((len(DELAY_SHARES), LONGEST_DELAY_WINDOWS))
+def _arrival_kernel() -> Array:
+    """The distribution of windows from an hour of use to the arrival of its report."""
     edges = [round(hours * 3600 / WINDOW_SECONDS) for hours in DELAY_EDGES_HOURS]
-    for kernel, share, lower, upper in zip(kernels, DELAY_SHARES, edges, edges[1:], strict=False):
-        delays = np.zeros(upper)
-        delays[lower:] = share / (upper - lower)
-        waited = np.convolve(delays, _remaining_kernel())[:LONGEST_DELAY_WINDOWS]
-        kernel[: len(waited)] = waited
+    from_end = np.zeros(edges[-1])
+    for share, lower, upper in zip(DELAY_SHARES, edges, edges[1:], strict=False):
+        from_end[lower:upper] = share / (upper - lower)
+    return np.convolve(from_end, _remaining_kernel())[:LONGEST_DELAY_WINDOWS]
+
+
+def _delay_kernels() -> Array:
+    """By bucket of `reporting_delays`: the part of the arrival kernel with such delays; all sum to 1."""
+    kernel = _arrival_kernel()
+    edges = np.array(contract.DELAY_BUCKET_EDGES_HOURS) * 3600 / WINDOW_SECONDS
+    bucket = np.searchsorted(edges, np.arange(len(kernel)), side="right")
+    kernels = np.zeros((len(edges), LONGEST_DELAY_WINDOWS))
+    kernels[bucket, np.arange(len(kernel))] = kernel
     return kernels
 
 

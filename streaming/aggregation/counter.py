@@ -1,6 +1,7 @@
 """Counts pings: documents in, one Arrow batch of partial sums for all tables of the dataset out; pure, no Spark."""
 
-from bisect import bisect_left
+import sys
+from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
 from operator import itemgetter
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WINDOW_US = round(contract.WINDOW.total_seconds() * 1e6)
-_HOUR_US = 3_600_000_000
+_SECOND_US = 1_000_000
+_HOUR_US = 3600 * _SECOND_US
 _DAY_US = 24 * _HOUR_US
-_DELAY_EDGES_US = tuple(hours * _HOUR_US for hours in contract.DELAY_BUCKET_EDGES_HOURS)
+_DELAY_EDGES_US = (*(round(hours * _HOUR_US) for hours in contract.DELAY_BUCKET_EDGES_HOURS[:-1]), sys.maxsize)
 # The sums of a group are one list: contract.COUNTS (usage in seconds, pings, events by measure, pings by kind), then
 # the newest submission, bytes, and seconds of usage by delay bucket. A bucket is None where no ping fell into it.
 _SECONDS, _PINGS, _EVENTS = 0, 1, 2
@@ -140,10 +142,8 @@ class Counter:
         of_kind = _PINGS_OF_KIND.get(ping.document_type)
         if of_kind is not None:
             sums[of_kind] += 1
-        if counts.used_at_us is not None:
-            # A negative delay (the client's clock is ahead) counts as no delay.
-            place = _DELAYS + bisect_left(_DELAY_EDGES_US, max(submitted_us - counts.used_at_us, 0))
-            sums[place] = (sums[place] or 0) + counts.usage_seconds
+        if counts.used_until_us is not None:
+            _add_delays(sums, submitted_us - counts.used_until_us, counts.usage_seconds)
         for experiment in ping.experiments:
             group = (window_us, *_experiment_dimensions(dimensions), *experiment, *delivery)
             sums = _add(self._experiments, group, submitted_us, counts)
@@ -179,6 +179,20 @@ def _add(groups: _Groups, group: tuple[Any, ...], submitted_us: int, counts: Cou
     if submitted_us > sums[_NEWEST]:
         sums[_NEWEST] = submitted_us
     return sums
+
+
+def _add_delays(sums: list[Any], delay_us: int, seconds: int) -> None:
+    """Adds each second of use to the bucket of its own delay; they were used one after another until delay_us ago.
+
+    Delays below 0, of clients whose clocks are ahead, are in the first bucket.
+    """
+    place, counted = bisect_right(_DELAY_EDGES_US, delay_us), 0
+    while counted < seconds:
+        until = min((_DELAY_EDGES_US[place] - delay_us) // _SECOND_US, seconds)
+        if until > counted:
+            sums[_DELAYS + place] = (sums[_DELAYS + place] or 0) + until - counted
+            counted = until
+        place += 1
 
 
 def _delays(totals: _Groups) -> _Groups:

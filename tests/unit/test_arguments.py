@@ -57,12 +57,16 @@ SHOWN = {"detail": "detail", "show": "choice", "time": "choice", "hidden": "name
 # The kind of each argument, by function.
 KINDS: dict[str, dict[str, str]] = {
     "load": {"dataset": "place", **SUMS, **FILTERS, "storage_options": "options"},
-    "Dataset": {"url": "place", "storage_options": "options"},
+    "Dataset": {"url": "place", "storage_options": "options", "cache": "cache"},
     "Dataset.load": {**SUMS, "filters": "filter"},
     "Dataset.load_delays": {**SPAN, "filters": "filter"},
     "Dataset.load_rejected": SPAN,
     "Dataset.versions": {**SPAN, "filters": "filter"},
     "rates": {"frame": "frame", "confidence": "confidence", "measures": "measures"},
+    "slices": {
+        **{"frame": "frame", "dimensions": "columns", "events": "column", "exposure": "column"},
+        **{"baseline": "baseline", "most": "number", "most_dimensions": "number"},
+    },
     "rate_interval": {**EVENTS, "confidence": "confidence"},
     "change": {**EVENTS, **BEFORE, "confidence": "confidence"},
     "standardised_rate": {**EVENTS, "weights": "numbers", "confidence": "confidence"},
@@ -146,6 +150,11 @@ BAD: dict[str, list[Any]] = {
     "place": [5, "", " ", "\0", b"data", ["data"], True, Path, HALF_A_PAIR, MILLION],
     "choice": ["", "nonsense", 5, ["1h"], True, b"1h", np.array(["1h", "1d"]), HALF_A_PAIR, MILLION],
     "calendar": [True, "releases.json", 5, []],
+    "cache": [True, "folder", Path(), 5],
+    "column": [5, None, "", "nonsense", True, ["count"], HALF_A_PAIR, MILLION],
+    "columns": [5, None, "nonsense", ["count", "nonsense"], [5], [], HALF_A_PAIR],
+    "baseline": [None, 5, "nonsense", [True], "channel", [[True], [False]], FRAME[["count"]]],
+    "number": [0, -1, 1.5, "1", None, True, [1]],
     "options": [True, "AWS_REGION=x", {"AWS_REGION": 5}, {5: "x"}, ["x"]],
     "frame": [
         None,
@@ -228,6 +237,11 @@ def functions(folder: Path) -> Functions:
         "Dataset.load_rejected": (dataset.load_rejected, {}),
         "Dataset.versions": (dataset.versions, {}),
         "rates": (mc.rates, {"frame": FRAME}),
+        "slices": (
+            mc.slices,
+            {"frame": FRAME, "dimensions": "channel", "events": "main_crashes", "exposure": "usage_hours"}
+            | {"baseline": [index % 2 == 0 for index in range(len(FRAME))]},
+        ),
         "rate_interval": (statistics.rate_interval, events),
         "change": (statistics.change, events | before),
         "standardised_rate": (statistics.standardised_rate, events | {"weights": [0.5, 0.5]}),

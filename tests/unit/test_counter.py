@@ -3,6 +3,7 @@
 import gc
 import sys
 from datetime import UTC, date, datetime
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -154,25 +155,38 @@ def test_late_ping_lands_in_its_own_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("submitted", "delay_hours"),
+    ("submitted", "seconds"),
     [
-        ("2017-10-02T09:00:00Z", 0.25),  # the client's clock is ahead
-        ("2017-10-02T10:00:00Z", 0.25),
-        ("2017-10-02T10:15:00Z", 0.25),
-        ("2017-10-02T10:15:00.000001Z", 0.5),
-        ("2017-10-02T10:30:00Z", 0.5),
-        ("2017-10-02T11:00:00Z", 1),
-        ("2017-10-02T11:00:00.000001Z", 2),
-        ("2017-10-03T10:00:00Z", 24),
-        ("2017-10-03T10:00:01Z", 48),
-        ("2017-10-09T10:00:00Z", 168),
-        ("2017-10-09T10:00:00.000001Z", float("inf")),
+        ("2017-10-02T09:00:00Z", {0.25: 4500, 0.5: 900, 1: 1800}),  # the client's clock is ahead
+        ("2017-10-02T10:00:00Z", {0.25: 900, 0.5: 900, 1: 1800, 2: 3600}),
+        ("2017-10-02T10:15:00Z", {0.5: 900, 1: 1800, 2: 3600, 3: 900}),
+        ("2017-10-02T10:15:00.000001Z", {0.5: 899, 1: 1800, 2: 3600, 3: 901}),  # a second is not divided
+        ("2017-10-02T11:00:00Z", {2: 3600, 3: 3600}),
+        ("2017-10-03T10:00:00Z", {48: 7200}),
+        ("2017-10-09T09:00:00Z", {168: 3600, float("inf"): 3600}),
+        ("2017-10-09T10:00:00.000001Z", {float("inf"): 7200}),
     ],
 )
-def test_delay_runs_from_the_end_of_use_to_its_buckets_edge(submitted: str, delay_hours: float) -> None:
+def test_each_second_of_use_has_a_delay_of_its_own(submitted: str, seconds: dict[float, int]) -> None:
+    """Of two hours of use, from 8 to 10 o'clock."""
     counted = sums(contract.REPORTING_DELAYS, usage(submitted, 7200, "2017-10-02T09:00:00.0+01:00"))
     hour = datetime.fromisoformat(submitted).replace(minute=0, second=0, microsecond=0)
-    assert counted == {(hour.date(), "Firefox", "release", "Darwin", hour, delay_hours): (7200,)}
+    place = (hour.date(), "Firefox", "release", "Darwin", hour)
+    assert counted == {(*place, edge): (number,) for edge, number in seconds.items()}
+
+
+def test_delays_add_up_to_the_usage_and_none_is_in_no_bucket() -> None:
+    random = Random(7)
+    documents = [
+        usage(f"2017-10-0{random.randint(2, 9)}T1{random.randint(0, 9)}:00:0{random.randint(0, 9)}Z", length, start)
+        for length in (0, 1, 59, 3600, 90_000, 200_000)
+        for start in ("2017-10-02T09:00:00.0+01:00", "2017-10-09T21:00:00.0+01:00")
+    ]
+    [of_delays, of_all] = [
+        sum(row[0] for row in sums(table, *documents).values())
+        for table in (contract.REPORTING_DELAYS, contract.ERROR_AGGREGATES)
+    ]
+    assert of_delays == of_all == 2 * (1 + 59 + 3600 + 90_000 + 90_000)
 
 
 def test_ping_without_a_time_of_use_has_no_delay() -> None:

@@ -129,7 +129,7 @@ def test_valid_sample_counts_as_its_file_says(shared_data: Path, name: str) -> N
     ping = accepted((shared_data / "pings" / "accept" / name).read_bytes(), envelope)
     assert ping.dimensions == dimensions
     assert ping.counts.usage_seconds / 3600 == usage_hours
-    assert ping.counts.used_at_us == (used_at and datetime.fromisoformat(used_at).timestamp() * 1e6)
+    assert ping.counts.used_until_us == (used_at and datetime.fromisoformat(used_at).timestamp() * 1e6)
     assert events(ping) == counted
     assert ping.experiments == experiments
 
@@ -187,7 +187,7 @@ def test_core_sample_counts_within_its_envelope(shared_data: Path, name: str) ->
 def test_crash_counts_by_its_process_and_metadata(payload: dict[str, Any], counted: dict[str, int]) -> None:
     ping = accepted(changed(CRASH, payload=payload))
     assert events(ping) == counted
-    assert (ping.counts.usage_seconds, ping.counts.used_at_us) == (0, None)
+    assert (ping.counts.usage_seconds, ping.counts.used_until_us) == (0, None)
 
 
 @pytest.mark.parametrize("process", ["gpu", "plugin", "gmplugin", "extension", "socket", "Main"])
@@ -254,12 +254,12 @@ def test_count_must_lie_between_none_and_one_a_second_of_25_hours(count: int, ex
 
 
 def test_time_of_use_is_the_end_of_the_subsession_in_its_time_zone() -> None:
-    assert accepted(changed(MAIN)).counts.used_at_us == SUBMITTED_US - 3600 * 1_000_000
+    assert accepted(changed(MAIN)).counts.used_until_us == SUBMITTED_US - 3600 * 1_000_000
 
 
 def test_time_of_use_counts_the_length_beyond_25_hours() -> None:
     ping = accepted(changed(MAIN, payload__info__subsessionLength=100_000))
-    assert ping.counts.used_at_us == SUBMITTED_US - 7200 * 1_000_000 + 100_000 * 1_000_000
+    assert ping.counts.used_until_us == SUBMITTED_US - 7200 * 1_000_000 + 100_000 * 1_000_000
 
 
 # Core pings.
@@ -269,7 +269,7 @@ def test_core_ping_takes_its_dimensions_from_the_uri() -> None:
     ping = accepted(changed(CORE, normalized_app_name=ABSENT, normalized_channel=ABSENT))
     build = ("Fennec", "beta", "56.0", "56.0", "20170926190823")
     assert ping.dimensions == (*build, "Android", "23", "armeabi-v7a", "DE")
-    assert (ping.document_type, ping.counts.used_at_us) == ("core", None)
+    assert (ping.document_type, ping.counts.used_until_us) == ("core", None)
 
 
 def test_core_ping_with_an_environment_counts_none_of_it() -> None:

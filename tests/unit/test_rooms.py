@@ -18,7 +18,7 @@ HOUSE = """
     missioncontrol_nb.charts
     missioncontrol_nb.monitor           missioncontrol_nb.simulator
     missioncontrol_nb.loading           missioncontrol_nb.aggregator_process
-    missioncontrol_nb.releases          missioncontrol_nb.statistics
+    missioncontrol_nb.releases          missioncontrol_nb.statistics        missioncontrol_nb.slice_search
     missioncontrol_nb.arguments         missioncontrol_nb.formatting        missioncontrol_nb.terminal
     missioncontrol_nb.failures
 

@@ -28,10 +28,12 @@ from tests.spark.small_pings import dataset_sums, main_ping, sums_by_plain_loop,
 
 
 def counted(first: int, count: int) -> pa.RecordBatch:
-    counter = Counter()
+    """A row for each ping's experiment, one for their totals, and one for their delays: all are below 15 minutes."""
+    counter, payload = Counter(), {"info": {"subsessionLength": 600, "subsessionStartDate": "2017-10-02T13:50:00Z"}}
     for number in range(first, first + count):
         system = {"os": {"name": "Darwin", "version": "16.7"}}
-        counter.add(main_ping(environment={"system": system, "experiments": {str(number): "a"}}), 0)
+        environment = {"system": system, "experiments": {str(number): "a"}}
+        counter.add(main_ping(environment=environment, payload=payload), 0)
     return counter.partial_sums()
 
 

@@ -19,11 +19,14 @@ Enrolments = tuple[tuple[str, str], ...]
 
 
 class Counts(Struct, gc=False, frozen=True):
-    """What a ping adds: seconds of usage, events by measure, and the time of usage in microseconds since 1970."""
+    """What a ping adds: seconds of usage, events by measure, and when the usage ended, in microseconds since 1970.
+
+    used_until_us: None where the ping does not say when its client was used.
+    """
 
     usage_seconds: int = 0
     events: Events = ()
-    used_at_us: int | None = None
+    used_until_us: int | None = None
 
 
 NO_COUNTS = Counts()

@@ -39,18 +39,18 @@ class MainPing(Described, frozen=True):
 
 
 def count(document: MainPing, events: Events) -> Counts | str:
-    """The length of usage, the time of usage, and the events of measures."""
+    """The length of usage, the time of its end, and the events of measures."""
     info = document.payload.info
     seconds = usage_seconds(info.subsessionLength)
     if isinstance(seconds, str):
         return seconds
-    used_at_us = None
+    used_until_us = None
     if info.subsessionStartDate:
         started_us = validation.microseconds(info.subsessionStartDate)
         if started_us is None:
             return "use_time"
-        used_at_us = started_us + (info.subsessionLength or 0) * 1_000_000
-    return Counts(seconds, events, used_at_us)
+        used_until_us = started_us + (info.subsessionLength or 0) * 1_000_000
+    return Counts(seconds, events, used_until_us)
 
 
 Bucket = Annotated[int, Meta(ge=0)]  # a string key in JSON; a string type with a pattern would take four times as long
