@@ -130,7 +130,9 @@ def read(document: bytes, received_us: int, stand_in: StandIn) -> dict[str, Any]
     ping = parse(document)
     if isinstance(ping, str):
         seen = re.search(rb'"(?:document_type|type)"\s*:\s*"(main|crash|core)"', document)
-        kind = seen[1].decode() if seen and ping != "not_an_object" else "unknown"
+        namespace = re.search(rb'"document_namespace"\s*:\s*"([A-Za-z0-9_-]{1,100})"', document)
+        is_known = seen and ping != "not_an_object" and (not namespace or namespace[1] == b"telemetry")
+        kind = seen[1].decode() if seen and is_known else "unknown"
         submitted_us = received_us if stand_in.submitted_at is None else microseconds(stand_in.submitted_at)
         return {"reason": ping, "kind": kind, "submitted_us": submitted_us}
     kind = kind_of(ping)
