@@ -25,8 +25,8 @@ import missioncontrol_nb as mc  # noqa: E402
 
 COLUMNS = ("min", "value", "cnt")
 HISTORY_SECONDS = 600
-# Of the same 135 incidents: RobustSpot's paper (IEEE TSC 2023, its abstract); F1 by running the authors' and RiskLoc's
-# code with its defaults, 150 s an incident at most.
+# Not run by this script. Of all 135 incidents: RobustSpot's paper (IEEE TSC 2023, its abstract); F1 by running the
+# authors' and RiskLoc's code with its defaults, 150 s an incident at most.
 RIVALS = """
                           causes named                        F1    source
 RobustSpot                98 % among five                     0.42  its paper; run

@@ -24,7 +24,7 @@ def warm_up() -> None:
 
 
 def _example() -> Detail:
-    """Two versions over two days, one of them rising."""
+    """Two versions over two days."""
     since, hours = datetime(2017, 10, 1, tzinfo=UTC), 48
     newest, previous = Version("56.0", since), Version("55.0.3", since - timedelta(days=30))
     lines = tuple(Line(each.version, each.version, rank, each.released) for rank, each in enumerate((newest, previous)))
@@ -50,7 +50,20 @@ def _example() -> Detail:
     row = MeasureSummary("main_crashes", "measured", rates[0], rates[1], rates[0], Change(-0.3, -0.5, -0.1))
     until = since + timedelta(hours=hours)
     windows = pd.concat(parts, ignore_index=True)
-    every, seen = timedelta(hours=1), (until, until)
     return Detail(
-        "release", "Windows_NT", newest, previous, row, lines, windows, since, until, every, 0, 0.3, (), *seen
+        channel="release",
+        os_name="Windows_NT",
+        newest=newest,
+        previous=previous,
+        row=row,
+        lines=lines,
+        windows=windows,
+        since=since,
+        until=until,
+        every=timedelta(hours=1),
+        left_out=0,
+        adoption=0.3,
+        completeness=(),
+        data_up_to=until,
+        now=until,
     )
