@@ -178,8 +178,9 @@ def test_view_first_shown_while_the_browser_fetches_all_widgets_has_its_switches
     wait_until_live(page)
     page.evaluate("history.pushState(null, '', '?view=detail'); dispatchEvent(new PopStateEvent('popstate'))")
     page.wait_for_selector(".mc-chart canvas")
-    labels = [text.strip("\u200b\n ") for text in page.locator(".mc-versions .widget-checkbox").all_inner_texts()]
-    assert labels == ["56.0", "55.0.3", "55.0.2", "Older"]
+    labels = page.locator(".mc-versions .widget-checkbox")
+    wait_until(lambda: labels.count() == 4)
+    assert [text.strip("\u200b\n ") for text in labels.all_inner_texts()] == ["56.0", "55.0.3", "55.0.2", "Older"]
     assert "javascript error" not in page.content()
 
 
