@@ -25,6 +25,7 @@ Mask = npt.NDArray[np.bool_]
 PRIOR_EVENTS = (
     10.0  # history that each cell shares with all others, so that a small cell's expected rate is no accident
 )
+LEAST_EXPECTED = 0.5  # events of a cell for which none were expected, such as one that is new
 SCATTER = 0.2  # standard deviation of the cells' factors around their slice's, relative, besides chance
 PRICE = 1.0  # evidence that each dimension of a slice costs
 MOST_CANDIDATES = 40  # slices whose evidence is computed cell by cell
@@ -64,7 +65,8 @@ def slices(
     expected events), `ratio_outside`, and `evidence`: the logarithm of how much more likely the counts are with a
     factor of their own inside and outside than with one factor for all, or without a rise inside, whichever is less;
     less 1 for each dimension. Only slices with evidence above 0 are returned: none where all rose alike. Values that
-    all cells share make no slice. Cells without exposure are left out.
+    all cells share make no slice. Cells without exposure are left out; a cell without expected events counts as one
+    with few, 0.5 at most.
 
     Raises MissionControlError for unknown columns, numbers that are missing or negative, and a history without
     exposure.
@@ -109,6 +111,8 @@ def _cells(frame: "pd.DataFrame", names: Sequence[str], events: str, exposure: s
     )
     if expected is not None:
         expected = _sums(cell, expected)
+        usual = expected.sum() / max(now_used.sum(), 1e-300)
+        expected = np.where(expected > 0, expected, np.minimum(LEAST_EXPECTED, usual * now_used))
     elif then_used.sum() > 0:
         usual = (then.sum() + 0.5) / then_used.sum()
         expected = (then + PRIOR_EVENTS) / (then_used + PRIOR_EVENTS / usual) * now_used

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -177,12 +178,15 @@ class Dataset:
         """The sums of a request in the form that `select` returns."""
         return self._load(selection, official, self._reported_sums)
 
-    def load_counted(self, selection: Selection, official: "Calendar | None" = None) -> "pd.DataFrame":
+    def load_counted(
+        self, selection: Selection, official: "Calendar | None" = None, *, is_shared: bool = True
+    ) -> "pd.DataFrame":
         """The sums as they were counted: a measure is 0 also where no ping could report it.
 
-        They include the numbers of pings by kind, if the request names no measures.
+        They include the numbers of pings by kind, if the request names no measures. is_shared: whether other processes
+        may need the same sums, so that the cache keeps them.
         """
-        return self._load(selection, official, self._sums, contract.PING_COUNTS)
+        return self._load(selection, official, partial(self._sums, is_shared=is_shared), contract.PING_COUNTS)
 
     def _load(
         self,
@@ -316,15 +320,16 @@ class Dataset:
         """
         return self._handles.refresh()
 
-    def _sums(self, table: contract.Table, selection: Selection, measures: Sequence[str]) -> "pa.Table":
+    def _sums(
+        self, table: contract.Table, selection: Selection, measures: Sequence[str], *, is_shared: bool = True
+    ) -> "pa.Table":
         """The sums of a request. Raises MissionControlError where they would include several products."""
         schema = sum_schema(selection, measures)
         if not selection.may_mix(self.products):
-            return self._handles.rows(
-                table, sum_query(selection, measures, lacking=self._handles.lacking(table)), schema
-            )
+            query = sum_query(selection, measures, lacking=self._handles.lacking(table))
+            return self._handles.rows(table, query, schema, is_shared=is_shared)
         query = sum_query(selection, measures, product_columns(self.products), self._handles.lacking(table))
-        rows = self._handles.rows(table, query, with_products(schema))
+        rows = self._handles.rows(table, query, with_products(schema), is_shared=is_shared)
         self._check_products(rows)
         return rows.select(schema.names)
 

@@ -125,12 +125,15 @@ class Handles:
         handle = self.open(table)
         return set() if handle is None else set(table.keys) - {field.name for field in handle.schema().fields}
 
-    def rows(self, table: contract.Table, query: str, schema: "pa.Schema") -> "pa.Table":
-        """The result of a query of a table, named `data` in it; retried once if compaction has removed files."""
+    def rows(self, table: contract.Table, query: str, schema: "pa.Schema", *, is_shared: bool = True) -> "pa.Table":
+        """The result of a query of a table, named `data` in it; retried once if compaction has removed files.
+
+        is_shared: whether the cache keeps it for other processes.
+        """
         if self.open(table) is None:
             return schema.empty_table()
         try:
-            result = self._run_or_share(table, query)
+            result = self._run_or_share(table, query) if is_shared else self.run(table, query)
         except MissionControlError:
             self._tables.pop(table.name)
             self._is_reopened = True

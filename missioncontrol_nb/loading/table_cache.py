@@ -1,8 +1,8 @@
 """Arrow tables that several processes need: one of them makes them and writes them to a file, the others map it."""
 
-import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WAIT_SECONDS = 10.0  # for another process to make tables, before this one makes them itself
+WAIT_SECONDS = 60.0  # for another process to make tables, before this one makes them itself; one that ends frees it
 KEPT_SECONDS = 3600.0  # files that nobody has used for so long are removed
 MOST_BYTES = 256 << 20  # of all files; the ones that were used longest ago are removed first
 TIDY_SECONDS = 10.0
@@ -50,26 +50,20 @@ class TableCache:
     @contextmanager
     def _made_by_one(self, name: str) -> Iterator[None]:
         """Waits while another process makes the same tables, WAIT_SECONDS at most."""
+        lock = None
         try:
-            lock = os.open(self._folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError:
-            yield
-            return
-        try:
-            deadline = time.monotonic() + WAIT_SECONDS
-            while time.monotonic() < deadline:
-                with suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                time.sleep(_POLL_SECONDS)
+            with suppress(OSError, ImportError):  # without locks, such as on Windows, each makes its own
+                lock = os.open(self._folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                _wait_for(lock)
             yield
         finally:
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
 
     def _write(self, path: Path, state: str, tables: "Mapping[str, pa.Table]") -> None:
         import pyarrow as pa
 
-        unfinished = path.with_suffix(f".{os.getpid()}")
+        unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         try:
             with pa.OSFile(str(unfinished), "wb") as file:
                 for name, table in tables.items():
@@ -84,7 +78,8 @@ class TableCache:
                 unfinished.unlink()
         if time.monotonic() - self._tidied > TIDY_SECONDS:
             self._tidied = time.monotonic()
-            self.tidy()
+            with suppress(OSError):
+                self.tidy()
 
     def tidy(self) -> None:
         """Removes files that were not used for long, and those used longest ago where there are too many bytes."""
@@ -99,6 +94,20 @@ class TableCache:
             if used < oldest or total > MOST_BYTES:
                 with suppress(OSError):
                     path.unlink()
+
+
+def _wait_for(lock: int) -> None:
+    """Takes an open file's lock, which a process gives back however it ends; after WAIT_SECONDS without it."""
+    import fcntl
+
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
 def _read(path: Path, state: str) -> "Mapping[str, pa.Table] | None":

@@ -161,7 +161,7 @@ class HourlySums:
     def _load(self, first: date, last: date) -> "pd.DataFrame":
         until = datetime.combine(last, time()) + DAY
         by, filters = (*self.KEYS, "build_id"), {"application": self.product.applications}
-        sums = self.dataset.load_counted(select(first, until, filters, by=by, every="1h"))
+        sums = self.dataset.load_counted(select(first, until, filters, by=by, every="1h"), is_shared=False)
         return of_product(sums, self.product)
 
     def _arrange(self) -> None:

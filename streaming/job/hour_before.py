@@ -5,6 +5,7 @@ were lost or are of an older version. With the ids of that hour noted, duplicate
 earlier pings.
 """
 
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ def record_hour_before(
     if (seen_ids / TOKEN_FILE).is_file():
         return ""
     remove_seen_ids(checkpoint.folder)
+    spark_checkpoint = checkpoint.scratch / "hour_before"
+    shutil.rmtree(spark_checkpoint, ignore_errors=True)  # of a call that failed, whose ids are removed
     progress = progress_of(checkpoint.folder)
     assert progress is not None
     found = plan.hour_before(progress.finished, checkpoint.scratch / "hour_before.json")
@@ -58,7 +61,7 @@ def record_hour_before(
         spark.dataSource.register(PingTopic)
         pings = spark.readStream.format(PingTopic.name()).options(**options, **found).load()
         stream = pings.writeStream.foreachBatch(record).trigger(availableNow=True)
-        query = stream.option("checkpointLocation", str(checkpoint.scratch / "hour_before")).start()
+        query = stream.option("checkpointLocation", str(spark_checkpoint)).start()
         try:
             while not stop.wait(_POLL_SECONDS) and query.isActive:
                 pass

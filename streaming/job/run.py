@@ -100,12 +100,19 @@ class Run:
         total = 0 if self._settings.follow else self._plan.unread_bytes(self._committed)
         if self._settings.follow and isinstance(self._plan, FilePlan) and self._plan.list_ignored():
             self._on_notice(f"passed over: {self._plan.ignored_files}")
-        for left in reversed(range(WORKER_STARTS)):
+        tries_left, batches = WORKER_STARTS, self._batches
+        while True:
             try:
                 self._stream(spark, total, on_progress)
                 break
             except WorkerStartError:
-                if not left or self._stop.is_set():
+                self._has_read_all = False
+                if self._stop.is_set():
+                    break
+                if self._batches > batches:
+                    tries_left, batches = WORKER_STARTS, self._batches
+                tries_left -= 1
+                if not tries_left:
                     raise
                 self._on_notice("this machine is so busy that Spark's Python did not start within 10 s: trying again")
         on_progress(Progress(self._done_bytes, max(total, self._done_bytes), self._pings))

@@ -190,6 +190,26 @@ class Broker:
             producer.poll(0)
         assert producer.flush(60) == 0
 
+    def held(self, topic: str) -> list[bytes]:
+        """The messages of a topic, partition by partition."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": "reader", "log_level": 0})
+        found: list[bytes] = []
+        for partition in consumer.list_topics(topic, timeout=60).topics[topic].partitions:
+            place = TopicPartition(topic, partition, 0)
+            _, end = consumer.get_watermark_offsets(place, timeout=60)
+            consumer.assign([place])
+            read = 0
+            while read < end:
+                message = consumer.poll(60)
+                assert message is not None
+                assert message.error() is None, message.error()
+                found.append(message.value() or b"")
+                read = message.offset() + 1
+        consumer.close()
+        return found
+
     def admin(self):
         """An admin client."""
         from confluent_kafka.admin import AdminClient

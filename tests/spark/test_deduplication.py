@@ -15,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from streaming import contract
 from streaming.aggregation import deduplication
 from streaming.aggregation.counter import Counter, Delivery
 from streaming.aggregation.partial_sums import rows_of
 from streaming.errors import MissionControlError
+from streaming.job import hour_before
 from streaming.job.aggregate import aggregate
 from streaming.job.backfill import backfill
 from streaming.job.backfill_settings import BackfillSettings
@@ -194,6 +195,30 @@ def test_job_knows_what_was_received_in_the_hour_before_it_began_and_before_it_w
     assert not (tmp_path / "dataset" / "_checkpoint" / deduplication.SEEN_IDS_FOLDER).exists()
     sent.send(deliveries[150:])
     aggregate(sent.url, dataset, settings=settings, spark=spark)
+    assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
+
+
+def test_hour_before_whose_reading_failed_midway_is_read_again_whole(
+    sent: Sent, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Spark's Python did not start in time: the job then starts its streams again."""
+    dataset, deliveries = str(tmp_path / "dataset"), some_deliveries(200)
+    begins = TopicSettings(datetime.fromtimestamp(BEGAN_MS / 1000 + 3600, UTC))
+    settings = AggregateSettings(dedupe=True, max_batch_bytes=10_000, topic=begins)
+    sent.send(deliveries[:100])
+    found = sent.log.offsets_at(BEGAN_MS + 3_600_000)
+    begin = {place: min(found[place], end) for place, end in sent.log.ends.items()}
+    read = []
+
+    def drop_or_fail(partials: DataFrame, number: int, folder: Path) -> DataFrame:
+        read.append(number)
+        if len(read) == 3:
+            raise OSError("Python worker failed to connect back")
+        return deduplication.drop_duplicates(partials, number, folder)
+
+    monkeypatch.setattr(hour_before, "drop_duplicates", drop_or_fail)
+    aggregate(sent.url, dataset, settings=settings, spark=spark)
+    assert read[:4] == [0, 1, 2, 0]
     assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
 
 

@@ -1,7 +1,9 @@
 """Kernels that are forked from one process: each is what a process of its own would be, and ends with the server."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import psutil
 import pytest
 from jupyter_client import BlockingKernelClient
 
+from missioncontrol_nb.dashboard.server import fork_server
 from missioncontrol_nb.dashboard.server.fork_server import IS_AVAILABLE, ForkedProcess, ForkServer
 from missioncontrol_nb.dashboard.server.kernels import ForkingProvisioner
 from missioncontrol_nb.dashboard.server.settings import kernel_environment
@@ -128,17 +131,61 @@ def test_pages_live_on_where_no_further_one_can_be_forked(server: ForkServer, tm
     first = kernel(server, tmp_path, "first")
     parent = psutil.Process(first.pid).parent()
     assert parent is not None
-    usual = parent.rlimit(psutil.RLIMIT_NOFILE)
-    taken = {int(file.name) for file in Path(f"/proc/{parent.pid}/fd").iterdir()}
-    next_one = next(number for number in count() if number not in taken)
-    parent.rlimit(psutil.RLIMIT_NOFILE, (next_one, usual[1]))
-    with pytest.raises(OSError, match=r"could not be forked: .*Too many open files"):
-        server.fork("second", [], ENVIRONMENT, None)
-    parent.rlimit(psutil.RLIMIT_NOFILE, usual)
-    wait_until(lambda: [child.pid for child in parent.children()] == [first.pid])
+    for process in (parent, psutil.Process()):
+        with no_further_descriptor(process), pytest.raises(OSError, match=r"could not be forked: .*oo many open files"):
+            server.fork("second", [], ENVIRONMENT, None)
+        wait_until(lambda: [child.pid for child in parent.children()] == [first.pid])
     kernel(server, tmp_path, "third").kill()
     assert first.poll() is None
     first.kill()
+
+
+@contextlib.contextmanager
+def no_further_descriptor(process: psutil.Process) -> Iterator[None]:
+    usual = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    listed = list(Path(f"/proc/{process.pid}/fd").iterdir())  # of this process, also that of the listing itself
+    taken = {int(file.name) for file in listed if file.is_symlink()}
+    next_one = next(number for number in count() if number not in taken)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (next_one, usual[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, usual)
+
+
+def test_late_answer_is_not_taken_for_that_of_the_next_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = ForkServer()
+    monkeypatch.setattr(fork_server, "FORK_SECONDS", 0.001)
+    with pytest.raises(TimeoutError):
+        server.fork("first", ["-f", str(tmp_path / "first.json")], ENVIRONMENT, None)
+    monkeypatch.undo()
+    second = kernel(server, tmp_path, "second")
+    assert psutil.Process(second.pid).name() == "second"
+    server.close()
+
+
+def test_server_that_hangs_is_ended_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 3600\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(hanging))
+    monkeypatch.setattr(fork_server, "FORK_SECONDS", 3600.0)
+    server, errors = ForkServer(), []
+
+    def fork() -> None:
+        try:
+            server.fork("page", [], ENVIRONMENT, None)
+        except OSError as error:
+            errors.append(str(error))
+
+    forking = threading.Thread(target=fork, daemon=True)
+    forking.start()
+    children = psutil.Process().children
+    wait_until(lambda: any("sleep" in child.name() for child in children()))
+    server.close()
+    forking.join(PATIENCE_SECONDS)
+    assert errors == ["no kernel is forked any more: the server is ending"] or "reset" in errors[0]
+    assert not any("sleep" in child.name() for child in children())
 
 
 def test_server_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -579,10 +579,10 @@ class Counted(Dataset):
         super().__init__(folder)
         self.loaded: list[tuple[date, date]] = []
 
-    def load_counted(self, selection, official=None):
+    def load_counted(self, selection, official=None, **options):
         if selection.every == "1h":
             self.loaded.append((selection.since.date(), selection.until.date() - timedelta(days=1)))
-        return super().load_counted(selection, official)
+        return super().load_counted(selection, official, **options)
 
 
 def test_only_days_with_new_files_are_read_again(tmp_path: Path) -> None:

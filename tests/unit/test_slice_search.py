@@ -29,6 +29,16 @@ def drawn(cause: Mapping[str, str], factor: float, seed: int = 0, hours: float =
     return frame.assign(crashes=random.poisson(frame["rate"] * frame["hours"]))
 
 
+def test_cell_for_which_nothing_was_expected_is_found() -> None:
+    cells = pd.DataFrame({"country": ["DE", "FR", "GB", "US"], "crashes": [100, 110, 60, 95], "hours": 1000.0})
+    found = mc.slices(
+        cells.assign(expected=[100, 105, 0, 100]), dimensions="country", events="crashes", exposure="hours",
+        baseline="expected",
+    )  # fmt: skip
+    assert found["slice"].to_list() == [{"country": "GB"}]
+    assert found["expected"].to_list() == [0.5]
+
+
 CAUSES = (
     {"system": "10"},
     {"country": "FR"},

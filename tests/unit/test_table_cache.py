@@ -97,6 +97,14 @@ def test_one_that_takes_too_long_is_not_waited_for(tmp_path: Path, monkeypatch: 
     TableCache(tmp_path).get("name", "state", take_long)
 
 
+def test_folder_that_is_gone_when_it_is_tidied_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_cache, "TIDY_SECONDS", -1.0)
+    (tmp_path / "shared").mkdir()
+    cache = TableCache(tmp_path / "shared")
+    (tmp_path / "shared").rmdir()
+    assert cache.get("name", "state", make()) == make()()
+
+
 def test_unused_files_go_and_so_do_the_oldest_of_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = TableCache(tmp_path)
     for number in range(4):

@@ -5,6 +5,7 @@ server starts kernels as Jupyter does where this is not available.
 """
 
 import contextlib
+import errno
 import gc
 import importlib
 import json
@@ -22,7 +23,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-IS_AVAILABLE = sys.platform == "linux" and hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
+
+def _has_pidfds() -> bool:
+    """Whether this system has pidfds; Python may know them where the kernel is older than 5.3 or a sandbox does not."""
+    try:
+        descriptor = os.pidfd_open(os.getpid())
+        signal.pidfd_send_signal(descriptor, 0)
+        os.close(descriptor)
+    except (AttributeError, OSError):
+        return False
+    return sys.platform == "linux"
+
+
+IS_AVAILABLE = _has_pidfds()
 # What a page imports; all are modules that start no thread that a fork would miss, and open nothing.
 PRELOADED = (
     *("ipykernel.ipkernel", "ipykernel.kernelapp", "ipykernel.zmqshell", "pdb"),
@@ -52,20 +65,31 @@ class ForkServer:
         """
         request = json.dumps([name, list(arguments), dict(environment), folder]).encode() + b"\n"
         with self._lock:
-            if self._is_closed:
-                raise OSError("no kernel is forked any more: the server is ending")
             if self._process is not None and self._process.poll() is None:
                 with contextlib.suppress(ConnectionError, TimeoutError):  # it has just ended, or does not go on
                     return self._ask(request)
             self._end()
+            self._require_open()
             self._start(environment)
-            return self._ask(request)
+            try:
+                self._require_open()  # `close` kills only what has been started when it looks
+                return self._ask(request)
+            except OSError:
+                self._end()  # a late answer would be taken for the answer to the next request
+                raise
 
     def close(self) -> None:
-        """Ends the process, for good; kernels that still run end with it."""
+        """Ends the process, for good, also one that is still importing; kernels that still run end with it."""
+        self._is_closed = True
+        process = self._process
+        if process is not None:
+            process.kill()  # before the lock, which a fork may hold until it has an answer
         with self._lock:
-            self._is_closed = True
             self._end()
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise OSError("no kernel is forked any more: the server is ending")
 
     def _start(self, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
@@ -87,6 +111,9 @@ class ForkServer:
         if not answer:
             raise ConnectionResetError("the process that kernels are forked from has ended")
         if not descriptors:
+            if answer.isdigit():  # it was forked, and this process has no room for its descriptor
+                os.kill(int(answer), signal.SIGKILL)
+                raise OSError(errno.EMFILE, "a kernel could not be forked: too many open files here")
             raise OSError(f"a kernel could not be forked: {answer.decode()}")
         return ForkedProcess(int(answer), descriptors[0])
 
@@ -158,9 +185,10 @@ def main() -> None:
     warm_up()
     gc.collect()
     gc.freeze()  # a collection in a kernel would write to all objects, and so copy the memory that kernels share
+    parent = os.getpid()
     request = _serve(channel)
     if request is not None:
-        _become_kernel(*request)
+        _become_kernel(parent, *request)
         kernel.main()
 
 
@@ -179,7 +207,8 @@ def _serve(channel: socket.socket) -> Any:
                 descriptor = os.pidfd_open(pid)
             except OSError as error:  # there are too many processes or open files, or too little memory
                 if pid:
-                    os.kill(pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 channel.sendall(str(error).encode()[:1000])
             else:
                 socket.send_fds(channel, [str(pid).encode()], [descriptor])
@@ -195,17 +224,22 @@ def _reap(*_: Any) -> None:
             pass
 
 
-def _become_kernel(name: str, arguments: Sequence[str], environment: Mapping[str, str], folder: str | None) -> None:
+def _become_kernel(
+    parent: int, name: str, arguments: Sequence[str], environment: Mapping[str, str], folder: str | None
+) -> None:
     """Gives a fork what a process that is started on its own has."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    Path("/proc/self/comm").write_text(name)
+    if os.getppid() != parent:  # the server has ended: nobody would end this kernel
+        os._exit(1)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
     os.setsid()
     if folder:
         os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    ends_with_parent = f"--IPKernelApp.parent_handle={os.getppid()}"
+    ends_with_parent = f"--IPKernelApp.parent_handle={parent}"
     sys.argv = ["missioncontrol_nb.dashboard.server.kernel", *arguments, ends_with_parent]
 
 

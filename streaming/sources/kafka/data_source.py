@@ -36,7 +36,8 @@ SLOW_BATCH_BYTES = 1 << 30  # a larger one only where it is read within TARGET_B
 TARGET_BATCH_SECONDS = 10.0
 FEW_MESSAGES = 300_000  # in few experiments each; fit in memory even if no two share a row, when a shuffle helps little
 SMALL_BATCH_BYTES = 4 << 20  # below this size, one task is faster than several
-FLUSH_ROWS = 50_000  # without rows of delays, which are at most as many again where a row is a delivery
+FLUSH_ROWS = 50_000  # without rows of delays
+DEDUPING_FLUSH_ROWS = 20_000  # where a row is a delivery, it has up to nine rows of delays
 UNKNOWN_BYTES = 32_768.0  # assumed size of a message, until one was seen: that of a main ping
 SAMPLE_SECONDS = 30.0  # how long a sample of message sizes is used
 _Result = TypeVar("_Result")
@@ -370,6 +371,7 @@ def count_ranges(
     for each in ranges:
         if each.lost:
             count_lost(each.partition, each.lost)
+    flush_rows = DEDUPING_FLUSH_ROWS if counter.by_delivery else FLUSH_ROWS
     for messages in read_messages(topic, [each for each in ranges if each.end > each.start], count_lost):
         counter.add_all(
             [message.value() or b"" for message in messages],
@@ -377,7 +379,7 @@ def count_ranges(
             [_delivery(message, receipts) for message in messages] if receipts and counter.by_delivery else None,
         )
         del messages  # frees them before the next ones arrive: they may be large
-        if len(counter) > FLUSH_ROWS:
+        if len(counter) > flush_rows:
             yield counter.partial_sums()
     if len(counter):
         yield counter.partial_sums()
