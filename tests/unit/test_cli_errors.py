@@ -1,5 +1,6 @@
 """How commands end: any error is one sentence; values that are empty and options without effect are refused."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import Monitor
 from streaming.errors import MissionControlError, printable
 from streaming.job.option_checks import FOLLOW_SETTINGS, TOPIC_SETTINGS, check_settings
-from streaming.job.settings import AggregateSettings
+from streaming.job.settings import AggregateSettings, Summary
 from streaming.pings import validation
 from streaming.pings.envelope import Envelope
 from streaming.sources.kafka.source import TopicSettings
@@ -334,6 +335,21 @@ def test_history_that_a_signal_ends_leaves_no_folder_that_it_made(number, code, 
         said = capsys.readouterr().err
         assert said.endswith(f"Stopped: the history in {tmp_path / name} was not whole and is removed\n")
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["own", "own/notes.txt", "there"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("name", ["aggregate", "maintain"])
+def test_work_that_a_signal_ends_says_that_it_is_not_finished(name, number, code, monkeypatch, capsys):
+    def work(*_, stop, **__):
+        os.kill(os.getpid(), number)
+        assert stop.wait(PATIENCE_SECONDS)
+        return Summary(1, 1, {}, 1, 1.0, 1.0, 1, finished=False)
+
+    module = {"aggregate": "streaming.job.aggregate", "maintain": "streaming.dataset.maintenance"}[name]
+    monkeypatch.setattr(f"{module}.{name}", work)
+    source = ["pings/"] if name == "aggregate" else []
+    assert ends(monkeypatch, name, *source, "--dataset", "data", "--json") == code
+    assert json.loads(capsys.readouterr().out)["finished"] is False
 
 
 @pytest.mark.parametrize(
