@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from missioncontrol_nb import dashboard, monitor, releases
     from missioncontrol_nb.aggregator import Aggregator
     from missioncontrol_nb.charts import rate_chart
+    from missioncontrol_nb.judgement import judge, replay
     from missioncontrol_nb.loading.dataset import Dataset, load
     from missioncontrol_nb.releases.sources import load_calendar
     from missioncontrol_nb.slice_search import slices
@@ -18,12 +19,14 @@ __all__ = [
     "Dataset",
     "MissionControlError",
     "dashboard",
+    "judge",
     "load",
     "load_calendar",
     "monitor",
     "rate_chart",
     "rates",
     "releases",
+    "replay",
     "slices",
 ]
 
@@ -33,10 +36,12 @@ _HOMES = {
     "Aggregator": "missioncontrol_nb.aggregator",
     "Dataset": "missioncontrol_nb.loading.dataset",
     "MissionControlError": "streaming.errors",
+    "judge": "missioncontrol_nb.judgement",
     "load": "missioncontrol_nb.loading.dataset",
     "load_calendar": "missioncontrol_nb.releases.sources",
     "rate_chart": "missioncontrol_nb.charts",
     "rates": "missioncontrol_nb.statistics",
+    "replay": "missioncontrol_nb.judgement",
     "slices": "missioncontrol_nb.slice_search",
 }
 

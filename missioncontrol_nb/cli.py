@@ -23,8 +23,10 @@ COMMANDS = {
     "dashboard": "Publish the dashboard of a dataset.",
     "demo": "Watch a simulated fleet stream through the whole of Mission Control.",
     "environment": "Pack what a Spark cluster's workers need.",
+    "judge": "Say of each release whether it crashes more than it should; exit code 3 when one does.",
     "maintain": "Keep a dataset small and quick to read, beside the stream that fills it.",
     "releases": "Show or refresh the release calendar.",
+    "replay": "Say what a watcher would have been told between two moments.",
     "simulate": "Make pings or months of grouped rows of a fleet that behaves like the real one.",
     "status": "Say how fresh a dataset is, how far behind, what was rejected; exit code 3 when it is stale.",
 }

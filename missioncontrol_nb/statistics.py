@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time, Values
+from missioncontrol_nb.delay_law import DelayLaw
 from streaming.errors import MissionControlError, unknown_name
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ Numbers = npt.ArrayLike
 Array = npt.NDArray[np.float64]
 PER_HOURS = 1000
 HOUR = np.timedelta64(1, "h")
-# The last delay bucket has no upper edge: its usage is assumed to arrive evenly until twice its lower edge.
-OPEN_BUCKET_FACTOR = 2
 RATE_COLUMNS = ("measure", "events", "rate_per_1k_hours", "rate_lower", "rate_upper")
 
 
@@ -257,10 +256,7 @@ def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now
     arguments.check_shapes({"window_start": since_start, "window_end": since_end})
     if (since_start <= since_end).any():
         raise MissionControlError("a window must end after it starts")
-    edges, arrived = _arrived_by(delays)
-    area = _integral(since_start, edges, arrived) - _integral(since_end, edges, arrived)
-    share = np.clip(area / (since_start - since_end), 0.0, 1.0)
-    return np.where(since_start <= 0, 0.0, share)
+    return _law_of(delays).mean_reported(since_start, since_end)
 
 
 def _hours_since(name: str, moments: Any, now: datetime) -> Array:
@@ -268,8 +264,8 @@ def _hours_since(name: str, moments: Any, now: datetime) -> Array:
     return np.asarray((np.datetime64(now.replace(tzinfo=None), "us") - starts) / HOUR, float)
 
 
-def _arrived_by(delays: "pd.DataFrame") -> tuple[Array, Array]:
-    """Delays in hours, starting at 0, and the share of usage hours that has arrived by each delay."""
+def _law_of(delays: "pd.DataFrame") -> DelayLaw:
+    """The law of rows of `reporting_delays`."""
     from streaming.contract import DELAY_BUCKET_EDGES_HOURS
 
     delay_hours = arguments.numbers("delay_hours", delays["delay_hours"], may_be_infinite=True)
@@ -283,21 +279,5 @@ def _arrived_by(delays: "pd.DataFrame") -> tuple[Array, Array]:
             f"expected delay_hours among the buckets' edges, {known}; got {float(unknown.min())!r}"
         )
     most = usage_hours.max(initial=0.0)
-    hours = np.bincount(buckets, usage_hours / most if most else usage_hours, len(edges))  # sums of 1e308 overflow
-    total = hours.sum()
-    shares = np.cumsum(hours) / total if total > 0 else np.full(len(hours), np.nan)
-    edges[-1] = edges[-2] * OPEN_BUCKET_FACTOR
-    return np.concatenate([[0.0], edges]), np.concatenate([[0.0], shares])
-
-
-def _integral(until: Array, edges: Array, shares: Array) -> Array:
-    """The area from 0 to each `until` under the polyline (edges, shares), which continues at 1; 0 before 0."""
-    widths, middles = np.diff(edges), (shares[1:] + shares[:-1]) / 2
-    areas = np.concatenate([[0.0], np.cumsum(widths * middles)])
-    inside = np.clip(until, 0.0, edges[-1])
-    left = np.clip(np.searchsorted(edges, inside, side="right") - 1, 0, len(edges) - 2)
-    reached = inside - edges[left]
-    slope = np.diff(shares)[left] / widths[left]
-    return (
-        areas[left] + reached * shares[left] + slope * reached**2 / 2 + np.maximum(until - edges[-1], 0.0) * shares[-1]
-    )
+    scaled = usage_hours / most if most else usage_hours  # sums of 1e308 overflow
+    return DelayLaw.of_buckets(np.bincount(buckets, scaled, len(edges)).astype(np.float64))

@@ -63,3 +63,20 @@ def stands_in(command: _Command) -> _Command:
     country = click.option("--country", help="For pings that do not say theirs: a code such as DE.")
     channel = click.option("--channel", help="For pings that do not say theirs: release, beta, aurora, nightly or esr.")
     return channel(country(command))
+
+
+def judged(command: _Command) -> _Command:
+    """Adds what judge and replay read: --dataset, --product, --channel, --os-name, --releases and --all-builds."""
+    for option in (
+        click.option("--all-builds", is_flag=True, help="Not only builds that the calendar knows as official."),
+        click.option(
+            "--releases", metavar="FILE|FOLDER|URL",
+            help="The release calendar.  [default: releases.json in the dataset, else the snapshot]",
+        ),
+        click.option("--os-name", help="Only this system, as pings name it: Windows_NT, Darwin, Linux or Android."),
+        click.option("--channel", help="Only this channel: release, beta, aurora, nightly or esr."),
+        click.option("--product", default="Firefox", show_default=True, help="One that the dataset knows."),
+        click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset."),
+    ):  # fmt: skip
+        command = option(command)
+    return command

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -308,6 +308,18 @@ class Dataset:
         ):
             paths.setdefault(day, []).append(path)
         return {day: hashlib.sha256("\n".join(sorted(of_day)).encode()).hexdigest() for day, of_day in paths.items()}
+
+    def window(self) -> timedelta:
+        """The length of the dataset's windows, taken from any row; that of the contract where there is none."""
+        found = self._handles.cached(contract.ERROR_AGGREGATES, "window", lambda _: self._read_window())
+        return found or contract.WINDOW
+
+    def _read_window(self) -> timedelta | None:
+        query = "SELECT window_start, window_end FROM data LIMIT 1"
+        schema = arrow_schema(("window_start", "window_end"))
+        with self._handles.lock:
+            rows = self._handles.rows(contract.ERROR_AGGREGATES, query, schema).to_pylist()
+        return rows[0]["window_end"] - rows[0]["window_start"] if rows else None
 
     def handle(self, table: contract.Table) -> "DeltaTable | None":
         """The table as of the last refresh; None where it does not exist yet."""

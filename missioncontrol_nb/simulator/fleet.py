@@ -16,6 +16,7 @@ import numpy as np
 
 from missioncontrol_nb.releases.calendar import Calendar
 from missioncontrol_nb.simulator.builds import Build, builds_of
+from missioncontrol_nb.simulator.variety import ALIKE, Differences, Variety
 from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
 
@@ -106,8 +107,8 @@ def usual_rate(measure: str) -> float:
 class Bad:
     """A release that goes wrong: from `since` on, one measure has `factor` times as many events.
 
-    version: the display version. os_name, channel: None means all. A measure from main pings rises as the pings that
-    report it arrive; crashes rise at once.
+    version: the display version. os_name, channel, build_id: None means all. A measure from main pings rises as the
+    pings that report it arrive; crashes rise at once.
     """
 
     version: str
@@ -116,6 +117,7 @@ class Bad:
     factor: float = 1.8
     os_name: str | None = None
     channel: str | None = None
+    build_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.measure not in contract.MEASURE_NAMES:
@@ -131,6 +133,7 @@ class Bad:
             build.display_version == self.version
             and self.os_name in (None, build.os_name)
             and self.channel in (None, build.channel)
+            and self.build_id in (None, build.build_id)
         )
 
 
@@ -177,13 +180,17 @@ class Expected:
 
     def _sound_rates(self, measure: str) -> Array:
         rates = np.array([self.fleet.rate(build, measure) for build in self.builds])[:, None] / 1000
-        return rates * (self._early if measure in CRASH_MEASURES else np.ones(self.used_hours.shape))
+        rates = rates * (self._early if measure in CRASH_MEASURES else np.ones(self.used_hours.shape))
+        if self.fleet.variety.drift_a_day:
+            rates = rates * np.array([self.fleet.drift(build, measure, self.starts) for build in self.builds])
+        return rates
 
     @cached_property
     def _early(self) -> Array:
         out = np.array([self.fleet.version_out(build) for build in self.builds])
         age_days = np.maximum(self.starts - out[:, None], 0) / 86400
-        return 1 + EARLY_EXCESS * np.exp(-age_days / EARLY_DAYS)
+        excess = EARLY_EXCESS * np.array([self.fleet.differences(build).early_excess for build in self.builds])
+        return 1 + excess[:, None] * np.exp(-age_days / EARLY_DAYS)
 
     def _badness(self, measure: str) -> Array:
         factors = np.ones((len(self.builds), 1))
@@ -198,7 +205,8 @@ class Expected:
 class Fleet:
     """The simulated fleet: October 2017 shifted `weeks` weeks later. The same arguments give the same fleet.
 
-    calendar: the real release calendar, not shifted; rate: pings per second of the whole fleet, on average over a week.
+    calendar: the real release calendar, not shifted; rate: pings per second of the whole fleet, on average over a week;
+    variety: how much its releases differ in other ways than their rates.
     Raises MissionControlError for a bad release that is not among the fleet's builds.
     """
 
@@ -209,7 +217,9 @@ class Fleet:
         seed: int = 0,
         bad: Sequence[Bad] = (),
         rate: float = DEFAULT_RATE,
+        variety: Variety = ALIKE,
     ) -> None:
+        self.variety = variety
         self.calendar = calendar.shifted(weeks)
         self.weeks = weeks
         self.seed = seed
@@ -218,6 +228,7 @@ class Fleet:
         self._hours_a_window = rate * WINDOW_SECONDS * MEAN_LENGTH_HOURS
         self._check_bad()
         self._rates: dict[tuple[Build, str], float] = {}
+        self._differences: dict[str, Differences] = {}
 
     def _check_bad(self) -> None:
         for bad in self.bad:
@@ -240,11 +251,31 @@ class Fleet:
 
     def _difference(self, build: Build, measure: str) -> float:
         """The random factor by which a release differs from the others."""
+        tau = self.variety.rate_spread.get(build.channel)
+        if tau is not None:
+            release = build.build_id if build.channel == "nightly" else build.display_version
+            shared = self.generator("release", release, measure).normal(0, tau)
+            own = self.generator("release", release, build.os_name, measure).normal(0, tau)
+            return float(np.exp(0.8 * shared + 0.6 * own))
         drawn = self.generator("version", build.display_version, measure).normal(0, VERSION_SPREAD)
         drawn += self.generator("platform", build.display_version, build.os_name, measure).normal(0, PLATFORM_SPREAD)
         if build.channel == "nightly":
             drawn += self.generator("build", build.build_id, measure).normal(0, NIGHTLY_SPREAD)
         return float(np.exp(drawn))
+
+    def differences(self, build: Build) -> Differences:
+        """How the release of a build differs from others: in its roll-out, its early adopters, and its delays."""
+        release = f"{build.channel} {build.display_version} {build.build_id if build.channel == 'nightly' else ''}"
+        if release not in self._differences:
+            self._differences[release] = self.variety.draw(self.generator("differences", release))
+        return self._differences[release]
+
+    def drift(self, build: Build, measure: str, starts: Array) -> Array:
+        """A random walk of a build's rate, as a factor at each moment; 1 at its release."""
+        days = np.arange(200)
+        steps = self.generator("drift", build.name, measure).normal(0, self.variety.drift_a_day, len(days) - 1)
+        walk = np.concatenate([[0.0], np.cumsum(steps)])
+        return np.exp(np.interp((starts - build.out) / 86400, days, walk))
 
     @cached_property
     def _version_outs(self) -> dict[tuple[str, str, str], float]:
@@ -258,23 +289,38 @@ class Fleet:
         """The release time (seconds since 1970) of the first build of a build's version on its channel and platform."""
         return self._version_outs[build.channel, build.os_name, build.display_version]
 
-    def expect(self, first_window: int, windows: int) -> Expected:
-        """The expected values of `windows` windows from `first_window` on, for the builds used or reported in them."""
+    def expect(self, first_window: int, windows: int, channel: str | None = None) -> Expected:
+        """The expected values of `windows` windows from `first_window` on, for the builds used or reported in them.
+
+        channel: None means all.
+        """
         start = first_window - LONGEST_DELAY_WINDOWS
-        builds, used_hours = self._use(start, windows + LONGEST_DELAY_WINDOWS)
-        reported_hours = _arrivals(used_hours)
+        builds, used_hours = self._use(start, windows + LONGEST_DELAY_WINDOWS, channel)
+        reported_hours = self._arrivals(builds, used_hours)
         is_there = np.any((reported_hours > 0) | (used_hours[:, LONGEST_DELAY_WINDOWS:] > 0), axis=1)
         found = tuple(compress(builds, is_there))
         return Expected(self, found, first_window, used_hours[is_there], reported_hours[is_there])
 
-    def _use(self, first_window: int, windows: int) -> tuple[tuple[Build, ...], Array]:
+    def _arrivals(self, builds: Sequence[Build], hours_in_use: Array) -> Array:
+        """The hours of use by the time of their report, each release with its own delays."""
+        scales = np.array([self.differences(build).delay for build in builds])
+        if (scales == 1).all():
+            return _arrivals(hours_in_use)
+        arrived = np.zeros((len(builds), hours_in_use.shape[1] - LONGEST_DELAY_WINDOWS))
+        for scale in np.unique(scales):
+            arrived[scales == scale] = _arrivals(hours_in_use[scales == scale], delay_kernels(float(scale)))
+        return arrived
+
+    def _use(self, first_window: int, windows: int, channel: str | None) -> tuple[tuple[Build, ...], Array]:
         """The builds in use and their hours of use by window."""
         starts = (first_window + np.arange(windows)) * WINDOW_SECONDS
         hours = self._hours_a_window * _activity(starts)
         builds: list[Build] = []
         used: list[Array] = []
         for group, share in self._groups:
-            shares = _shares(group, starts)
+            if channel not in (None, group[0].channel):
+                continue
+            shares = _shares(group, starts, [self.differences(build) for build in group])
             is_used = np.any(shares > 0, axis=1)
             builds += compress(group, is_used)
             used.append(shares[is_used] * (hours * share))
@@ -305,13 +351,13 @@ def _activity(starts: Array) -> Array:
     return of_day * of_week
 
 
-def _shares(builds: Sequence[Build], starts: Array) -> Array:
+def _shares(builds: Sequence[Build], starts: Array, differences: Sequence[Differences]) -> Array:
     """The share of each build in the usage of its channel and platform: (builds, windows), summing to 1.
 
     A newer build takes its users from all older builds; the first build has the remaining users.
     """
     hourly = np.arange(starts[0], starts[-1] + 3600, 3600.0)
-    adopted = np.array([_adopted(build, hourly) for build in builds])
+    adopted = np.array([_adopted(build, hourly, each) for build, each in zip(builds, differences, strict=True)])
     adopted[0] = 1.0
     at_least = np.maximum.accumulate(adopted[::-1])[::-1]
     shares = at_least - np.concatenate([at_least[1:], np.zeros((1, len(hourly)))])
@@ -325,18 +371,19 @@ def _shares(builds: Sequence[Build], starts: Array) -> Array:
     return fine
 
 
-def _adopted(build: Build, moments: Array) -> Array:
+def _adopted(build: Build, moments: Array, differences: Differences) -> Array:
     """The share of users who run a build or a newer one at each moment; moments: seconds since 1970."""
-    age_days = np.maximum(moments - build.out, 0) / 86400 * UPDATE_SPEED[build.os_name]
+    age_days = np.maximum(moments - build.out, 0) / 86400 * UPDATE_SPEED[build.os_name] * differences.speed
     if build.channel == "nightly":
         return _updated(age_days, NIGHTLY_QUICK, NIGHTLY_QUICK_DAYS, NIGHTLY_SLOW, NIGHTLY_SLOW_DAYS)
     if build.channel == "beta":
         age_days = age_days * BETA_SPEED
     if not build.is_throttled:
         return _updated(age_days, QUICK, QUICK_DAYS, SLOW, SLOW_DAYS)
-    unthrottled = np.maximum(age_days - THROTTLE_DAYS, 0)
+    unthrottled = np.maximum(age_days - THROTTLE_DAYS * differences.throttle_days, 0)
     first, rest = (_updated(age, QUICK, QUICK_DAYS, SLOW, SLOW_DAYS) for age in (age_days, unthrottled))
-    return THROTTLE * first + (1 - THROTTLE) * rest
+    throttle = THROTTLE * differences.throttle
+    return throttle * first + (1 - throttle) * rest
 
 
 def _updated(age_days: Array, quick: float, quick_days: float, slow: float, slow_days: float) -> Array:
@@ -372,10 +419,22 @@ def _delay_kernels() -> Array:
 DELAY_KERNELS = _delay_kernels()
 
 
-def _arrivals(hours_in_use: Array) -> Array:
+def delay_kernels(scale: float) -> Array:
+    """DELAY_KERNELS of a release whose delays are all `scale` times as long, by the buckets that they are in then."""
+    edges = np.arange(LONGEST_DELAY_WINDOWS + 1.0)
+    reached = np.concatenate([[0.0], np.cumsum(DELAY_KERNELS.sum(axis=0))])
+    kernel = np.diff(np.interp(edges / scale, edges, reached))
+    kernel /= kernel.sum()
+    bucket = np.searchsorted(np.array(contract.DELAY_BUCKET_EDGES_HOURS) * 12, edges[:-1], side="right")
+    kernels = np.zeros_like(DELAY_KERNELS)
+    kernels[bucket, np.arange(len(kernel))] = kernel
+    return kernels
+
+
+def _arrivals(hours_in_use: Array, kernels: Array = DELAY_KERNELS) -> Array:
     """The hours of use by the time of their report: (builds, windows), without the first LONGEST_DELAY_WINDOWS."""
     windows = hours_in_use.shape[1]
-    kernel = np.fft.rfft(DELAY_KERNELS.sum(axis=0), windows)
+    kernel = np.fft.rfft(kernels.sum(axis=0), windows)
     arrived = np.fft.irfft(np.fft.rfft(hours_in_use, axis=1) * kernel, windows, axis=1)[:, LONGEST_DELAY_WINDOWS:]
     return np.where(arrived > LEAST_HOURS, arrived, 0.0)
 

@@ -67,6 +67,11 @@ KINDS: dict[str, dict[str, str]] = {
         **{"frame": "frame", "dimensions": "columns", "events": "column", "exposure": "column"},
         **{"baseline": "baseline", "most": "number", "most_dimensions": "number"},
     },
+    "judge": {
+        **{"dataset": "place", "at": "time", "product": "choice", "channel": "choice", "os_name": "choice"},
+        **{"releases": "place", "all_builds": "flag"},
+    },
+    "replay": {"dataset": "place", **SPAN, "every": "other", "options": "other"},
     "rate_interval": {**EVENTS, "confidence": "confidence"},
     "change": {**EVENTS, **BEFORE, "confidence": "confidence"},
     "standardised_rate": {**EVENTS, "weights": "numbers", "confidence": "confidence"},
@@ -242,6 +247,8 @@ def functions(folder: Path) -> Functions:
             {"frame": FRAME, "dimensions": "channel", "events": "main_crashes", "exposure": "usage_hours"}
             | {"baseline": [index % 2 == 0 for index in range(len(FRAME))]},
         ),
+        "judge": (mc.judge, {"dataset": folder, "releases": folder / "releases.json"}),
+        "replay": (mc.replay, {"dataset": folder, "since": "2017-10-05", "until": "2017-10-05T10:00"}),
         "rate_interval": (statistics.rate_interval, events),
         "change": (statistics.change, events | before),
         "standardised_rate": (statistics.standardised_rate, events | {"weights": [0.5, 0.5]}),

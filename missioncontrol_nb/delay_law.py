@@ -1,0 +1,76 @@
+"""The law of reporting delays: which share of usage has been reported, by the time since its use."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+# The last delay bucket has no upper edge: its usage is assumed to arrive evenly until twice its lower edge.
+OPEN_BUCKET_FACTOR = 2
+
+
+@dataclass(frozen=True)
+class DelayLaw:
+    """edges_hours: delays, ascending from 0; shares: of the usage that is reported within each, linear in between."""
+
+    edges_hours: Array
+    shares: Array
+
+    @classmethod
+    def of_buckets(cls, usage_hours: Array) -> "DelayLaw":
+        """The law of usage hours by the buckets of `reporting_delays`; shares are NaN where there are none."""
+        from streaming.contract import DELAY_BUCKET_EDGES_HOURS
+
+        edges = np.array([0.0, *DELAY_BUCKET_EDGES_HOURS])
+        edges[-1] = edges[-2] * OPEN_BUCKET_FACTOR
+        total = usage_hours.sum()
+        shares = np.cumsum(usage_hours) / total if total > 0 else np.full(len(usage_hours), np.nan)
+        return cls(edges, np.concatenate([[0.0], shares]))
+
+    def scaled(self, factor: float) -> "DelayLaw":
+        """The law where all delays are so many times as long."""
+        return DelayLaw(self.edges_hours * factor, self.shares)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was any usage to learn it from."""
+        return bool(np.isfinite(self.shares).all())
+
+    def reported(self, since_hours: npt.ArrayLike) -> Array:
+        """The share of usage of so many hours ago that has been reported."""
+        return np.asarray(np.interp(np.asarray(since_hours, float), self.edges_hours, self.shares, left=0.0))
+
+    def integral(self, until_hours: npt.ArrayLike) -> Array:
+        """The integral of `reported` from 0 to each time, in hours; 0 before 0.
+
+        Of use at a rate of 1 between a and b, integral(t - a) - integral(t - b) hours have been reported by t.
+        """
+        until = np.asarray(until_hours, float)
+        inside = np.clip(until, 0.0, self.edges_hours[-1])
+        left = np.clip(np.searchsorted(self.edges_hours, inside, side="right") - 1, 0, len(self.edges_hours) - 2)
+        reached = inside - self.edges_hours[left]
+        return np.asarray(
+            self._areas[left]
+            + reached * (self.shares[left] + self._slopes[left] / 2 * reached)
+            + np.maximum(until - self.edges_hours[-1], 0.0) * self.shares[-1]
+        )
+
+    @cached_property
+    def _slopes(self) -> Array:
+        return np.asarray(np.diff(self.shares) / np.diff(self.edges_hours))
+
+    @cached_property
+    def _areas(self) -> Array:
+        middles = (self.shares[1:] + self.shares[:-1]) / 2
+        return np.concatenate([[0.0], np.cumsum(np.diff(self.edges_hours) * middles)])
+
+    def mean_reported(self, since_start_hours: npt.ArrayLike, since_end_hours: npt.ArrayLike) -> Array:
+        """The share of the usage of a time span that has been reported, if it was used at a steady rate.
+
+        0 for a span that has not begun. since_start_hours is greater than since_end_hours.
+        """
+        start, end = np.asarray(since_start_hours, float), np.asarray(since_end_hours, float)
+        share = np.clip((self.integral(start) - self.integral(end)) / (start - end), 0.0, 1.0)
+        return np.where(start <= 0, 0.0, share)

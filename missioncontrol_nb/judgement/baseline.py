@@ -1,0 +1,352 @@
+"""What a healthy release would show: the rate at each age, and how much healthy releases differ, learned from history.
+
+The model of a series: log rate = level + curve(age) + effect of the release. The level and the curve are those of the
+releases before. Effects are drawn from a distribution whose scale (tau) the series of a channel share. Within a release
+the rate scatters from one interval to the next, and drifts; these scales are shared, too. All of it is estimated so
+that a bad release, or hours that went wrong, change little: by medians and by weights that bound each residual.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+# Ages, in hours, between which events are summed to learn the curve; the last interval has no end.
+AGE_EDGES = np.array([0.0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192, 264, 336, 1e6])
+AGES = np.array([0.5, 1.5, 2.5, 3.5, 5, 7, 10, 14, 20, 30, 42, 60, 84, 120, 168, 228, 300, 400])
+SCATTER_EDGES = np.array([0.0, 1, 2, 6, 24, 1e6])
+USUAL_SCATTER = np.array([0.25, 0.15, 0.10, 0.07, 0.05])  # of an hour's rate, by age; what is assumed without history
+SCATTER_WORTH = 60  # intervals of history that this assumption counts for
+USUAL_DRIFT = (0.03, 0.05)  # of the rate in a day: while the newest, and when superseded
+DRIFT_WORTH = 30
+LEAST_SCATTER, LEAST_DRIFT = 0.02, 0.01
+USUAL_DISPERSION, DISPERSION_WORTH = 1.3, 40
+CLUSTERS_SEEN_AT = (8.0, 150.0)  # expected events of intervals that tell how clustered events are
+LAW_SCATTER, LAW_WORTH, LEAST_LAW_SCATTER = 0.2, 6.0, 0.05  # of the logarithm of releases' delays, and its worth
+CURVE_BEND = 0.08  # of the curve, from one age to the next
+CURVE_SIZE = 0.5  # its standard deviation around 0
+OWN_BEND, OWN_SIZE = 0.04, 0.15  # a measure's curve, around that of all measures that are counted alike
+EFFECT_PRIOR = 0.2  # standard deviation of effects, while they are estimated
+HUBER = 2.5
+ROUNDS = 12
+TAUS = np.array([0.05, 0.07, 0.09, 0.11, 0.14, 0.17, 0.21, 0.26, 0.33, 0.42, 0.55])
+LEAST_TAU, USUAL_TAU, USUAL_TAU_SPREAD = 0.07, 0.12, 0.5
+RELEASE_WORTH = 3.0  # series of one release count as so many: they share causes
+SICK_SHARE, SICK_SCALE = 0.08, 0.7  # of releases in a history that are not healthy, and how far off they are
+MEDIAN_COST = np.pi / 2  # the variance of a median over that of a mean
+
+
+@dataclass(frozen=True)
+class History:
+    """Sums of earlier releases of a channel on a system.
+
+    events, exposure: (releases, ages, measures), by AGE_EDGES. groups: the measures that are counted alike, as places.
+    """
+
+    events: Array
+    exposure: Array
+    groups: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The typical rate of each measure by age, and the effects of the releases that it was learned from.
+
+    level: (measures,), log rate per hour, and its variance by the counts alone; curve, curve_variance: (ages,
+    measures); effects, variances: (releases, measures), the variances by counts and scatter alone.
+    """
+
+    level: Array
+    level_variance: Array
+    curve: Array
+    curve_variance: Array
+    effects: Array
+    variances: Array
+
+    def log_rate(self, ages: Array) -> Array:
+        """The logarithm of the typical rate per hour at each age: (ages, measures)."""
+        return self.level + np.stack([_at(ages, each) for each in self.curve.T], axis=1)
+
+    def log_variance(self, ages: Array) -> Array:
+        """The variance of `log_rate` by the curve's uncertainty."""
+        return np.stack([_at(ages, each) for each in self.curve_variance.T], axis=1)
+
+    @property
+    def settled_variance(self) -> Array:
+        """The variance of `log_rate` by the curve's uncertainty where it is least, by measure."""
+        return np.asarray(self.curve_variance.min(axis=0))
+
+    def early_variance(self, ages: Array) -> Array:
+        """How much more uncertain the curve is at each age than where it is least uncertain."""
+        return self.log_variance(ages) - self.settled_variance
+
+    @property
+    def releases(self) -> int:
+        """How many releases it was learned from."""
+        return len(self.effects)
+
+
+def _at(ages: Array, values: Array) -> Array:
+    return np.asarray(np.interp(np.log1p(ages), np.log1p(AGES), values))
+
+
+def scatter_at(ages: Array, scatter: Array = USUAL_SCATTER) -> Array:
+    """The scatter of an interval's rate by age."""
+    return scatter[np.clip(np.searchsorted(SCATTER_EDGES, ages, side="right") - 1, 0, len(scatter) - 1)]
+
+
+def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
+    """The typical rate by age; a measure without any exposure has NaN. scatter, dispersion: those of Spread."""
+    events, exposure = history.events, history.exposure
+    noise = scatter_at(AGES, scatter)[None, :, None]
+    releases, _, measures = events.shape
+    there = exposure.sum(axis=(0, 1)) > 0
+    level = np.log((events.sum(axis=(0, 1)) + 0.5) / np.maximum(exposure.sum(axis=(0, 1)), 1e-12))
+    curve, effects = np.zeros(events.shape[1:]), np.zeros((releases, measures))
+    shrink = 1 / EFFECT_PRIOR**2
+    covariances = np.zeros((measures, len(AGES), len(AGES)))
+    for _ in range(ROUNDS):
+        typical = exposure * np.exp(level + curve)
+        expected = typical * np.exp(effects)[:, None, :]
+        residual = (events - expected) / np.sqrt(dispersion * expected + (noise * expected) ** 2 + 1e-9)
+        weight = np.minimum(1.0, HUBER / np.maximum(np.abs(residual), 1e-9))
+        of_effect = (weight * events).sum(axis=1), (weight * typical).sum(axis=1)
+        effects = np.log((of_effect[0] + shrink) / (of_effect[1] + shrink))
+        middle = _weighted_median(effects, of_effect[1] / (of_effect[1] + shrink))
+        level, effects = level + middle, effects - middle
+        base = exposure * np.exp(level + effects[:, None, :])
+        known, expected_there = (weight * events).sum(axis=0) + 1, (weight * base).sum(axis=0) + 1
+        several = base.sum(axis=0) ** 2 / np.maximum((base**2).sum(axis=0), 1e-12)
+        variance = dispersion / known + noise[0] ** 2 / np.maximum(several, 1.0)
+        variance = np.where(exposure.sum(axis=0) > 0, variance, 1e6)
+        curve, covariances = _smooth_curves(np.log(known / expected_there), variance, history.groups)
+        heavy = 1 / variance
+        middle = (heavy * curve).sum(axis=0) / heavy.sum(axis=0)
+        level, curve = level + middle, curve - middle
+    variances = dispersion / (of_effect[0] + 0.5) + _scatter_of_sum(expected, noise)
+    effects = np.log((of_effect[0] + 0.5) / (of_effect[1] + 0.5))
+    effects = effects - _weighted_median(effects, of_effect[1] / (of_effect[1] + shrink))
+    return Curves(
+        np.where(there, level, np.nan),
+        dispersion / (of_effect[0].sum(axis=0) + 0.5),
+        curve,
+        np.array([np.diag(each) for each in covariances]).T,
+        effects,
+        np.where(exposure.sum(axis=1) > 0, variances, 1e6),
+    )
+
+
+def _scatter_of_sum(expected: Array, noise: Array) -> Array:
+    """The variance of the logarithm of a sum over ages, by the scatter of its parts: (releases, measures)."""
+    total = np.maximum(expected.sum(axis=1), 1e-12)
+    return np.asarray(((noise * expected) ** 2).sum(axis=1) / total**2)
+
+
+def _weighted_median(values: Array, weights: Array) -> Array:
+    """The weighted median of each column."""
+    order = np.argsort(values, axis=0)
+    ordered, heavy = np.take_along_axis(values, order, 0), np.take_along_axis(weights, order, 0)
+    so_far = np.cumsum(heavy, axis=0) - heavy / 2
+    half = heavy.sum(axis=0) / 2
+    return np.array(
+        [
+            np.interp(half[column], so_far[:, column], ordered[:, column]) if half[column] > 0 else 0.0
+            for column in range(values.shape[1])
+        ]
+    )
+
+
+def _smooth_curves(found: Array, variance: Array, groups: Sequence[Sequence[int]]) -> tuple[Array, Array]:
+    """Curves by measure, (ages, measures), and their covariances, (measures, ages, ages): each near its group's."""
+    curves, covariances = np.zeros(found.shape), np.zeros((found.shape[1], len(found), len(found)))
+    for group in groups:
+        of_group = list(group)
+        weight = 1 / (variance[:, of_group] + OWN_SIZE**2)
+        pooled = (weight * found[:, of_group]).sum(axis=1) / weight.sum(axis=1)
+        shared, of_shared = _smooth(pooled, 1 / weight.sum(axis=1), CURVE_BEND, CURVE_SIZE)
+        for measure in of_group:
+            own, of_own = _smooth(found[:, measure] - shared, variance[:, measure], OWN_BEND, OWN_SIZE)
+            curves[:, measure], covariances[measure] = shared + own, of_shared + of_own
+    return curves, covariances
+
+
+def _smooth(values: Array, variance: Array, bend: float, size: float) -> tuple[Array, Array]:
+    """The smooth curve through values of known variance, around 0, and its covariance."""
+    bends = np.diff(np.eye(len(values)), 2, axis=0)
+    precision = np.diag(1 / variance + 1 / (size**2 * len(values))) + bends.T @ bends / bend**2
+    covariance = np.linalg.inv(precision)
+    return np.asarray(covariance @ (values / variance)), np.asarray(covariance)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much healthy releases of a channel differ, and how much one differs from itself over time.
+
+    tau_weights: of TAUS. scatter: by SCATTER_EDGES. dispersion: by measure, the variance of small counts over that of
+    chance, because events come in clusters. drift: in a day, while newest and when superseded. law_scatter: of the
+    logarithm of delays.
+    """
+
+    tau_weights: Array
+    scatter: Array
+    dispersion: Array
+    drift: tuple[float, float]
+    law_scatter: float
+
+    @classmethod
+    def usual(cls, measures: int) -> "Spread":
+        """What is assumed without any history."""
+        return cls(learn_tau([]), USUAL_SCATTER, np.full(measures, USUAL_DISPERSION), USUAL_DRIFT, LAW_SCATTER)
+
+    def scatter_of(self, ages: Array, expected: Array) -> Array:
+        """The relative scatter besides chance of counts at these ages: (intervals, measures), as of `expected`."""
+        return np.sqrt(
+            scatter_at(ages, self.scatter)[:, None] ** 2 + (self.dispersion - 1) / np.maximum(expected, 1e-9)
+        )
+
+    @cached_property
+    def taus(self) -> Array:
+        """The scales between releases that `tau_weights` belong to."""
+        return np.maximum(TAUS, LEAST_TAU)
+
+    @cached_property
+    def tau(self) -> float:
+        """The mean scale between releases."""
+        return float(np.sqrt(self.tau_weights @ self.taus**2))
+
+
+def learn_tau(curves: Sequence[Curves]) -> Array:
+    """The weights of TAUS, from the effects of the same channel's releases on several systems."""
+    log_weights = -0.5 * (np.log(TAUS / USUAL_TAU) / USUAL_TAU_SPREAD) ** 2
+    by_release: dict[int, list[tuple[float, float]]] = {}
+    for of_system in curves:
+        count = of_system.releases
+        for place in range(count):
+            known = of_system.variances[place] < 0.3**2
+            pairs = zip(of_system.effects[place][known], of_system.variances[place][known], strict=True)
+            # a median of few moves with each of them: the effects around it are too small
+            by_release.setdefault(count - place, []).extend((effect, variance) for effect, variance in pairs)
+    releases = max((each.releases for each in curves), default=1)
+    shrunk = 1 - 1 / max(releases, 2)
+    for pairs_of_release in by_release.values():
+        if pairs_of_release:
+            effects, variances = np.array(pairs_of_release).T
+            scale = np.sqrt(TAUS[:, None] ** 2 * shrunk + variances)
+            healthy = np.exp(-0.5 * (effects / scale) ** 2) / scale
+            wide = np.sqrt(scale**2 + SICK_SCALE**2)
+            sick = np.exp(-0.5 * (effects / wide) ** 2) / wide
+            log_likelihood = np.log((1 - SICK_SHARE) * healthy + SICK_SHARE * sick).sum(axis=1)
+            log_weights += min(1.0, RELEASE_WORTH / len(effects)) * log_likelihood
+    weights = np.exp(log_weights - log_weights.max())
+    return np.asarray(weights / weights.sum())
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """A history release's intervals: middles of ages, events and expected events (intervals, measures), in order.
+
+    Expected events have the release's own effect in them. superseded_at: the age at which a newer release came.
+    """
+
+    ages: Array
+    events: Array
+    expected: Array
+    superseded_at: float
+
+
+@dataclass(frozen=True)
+class Early:
+    """A history release's first hours: events and expected events of crash measures, (intervals, measures).
+
+    sensitivity: by interval, how much the logarithm of expected events falls with that of its delays. scatter: by
+    interval.
+    """
+
+    events: Array
+    expected: Array
+    sensitivity: Array
+    scatter: Array
+
+
+def learn_scatter(history: Sequence[Intervals], measures: int) -> tuple[Array, Array]:
+    """The scatter of an interval's rate by age, and the dispersion of counts by measure.
+
+    Both are learned from how far an interval's rate is from the mean of its neighbours. Of small counts that is mostly
+    chance, times the dispersion; of large ones it is the scatter.
+    """
+    squares = [_squares(release) for release in history if len(release.ages) >= 3]
+    above, number = np.full(measures, DISPERSION_WORTH * (USUAL_DISPERSION - 1)), np.full(measures, DISPERSION_WORTH)
+    for place, off, chance, expected in squares:
+        usual = 1.5 * USUAL_SCATTER[place][:, None] ** 2
+        few = (expected >= CLUSTERS_SEEN_AT[0]) & (expected <= CLUSTERS_SEEN_AT[1])
+        excess = np.minimum((off - usual) / chance, 60.0) - 1
+        above, number = above + np.where(few, excess, 0.0).sum(axis=0), number + few.sum(axis=0)
+    dispersion = np.maximum(1 + above / number, 1.0)
+    sums, numbers = SCATTER_WORTH * USUAL_SCATTER**2, np.full(len(USUAL_SCATTER), float(SCATTER_WORTH))
+    for place, off, chance, expected in squares:
+        noise = dispersion * chance
+        usual = 1.5 * USUAL_SCATTER[place][:, None] ** 2 + noise
+        excess = (np.minimum(off, 9 * usual) - noise) / 1.5
+        worth = np.where(expected >= 20, 1 / (1 + noise / (1.5 * USUAL_SCATTER[place][:, None] ** 2)) ** 2, 0.0)
+        sums += np.bincount(place, (worth * excess).sum(axis=1), len(sums))
+        numbers += np.bincount(place, worth.sum(axis=1), len(sums))
+    return np.sqrt(np.maximum(sums / numbers, LEAST_SCATTER**2)), dispersion
+
+
+def _squares(release: Intervals) -> tuple[npt.NDArray[np.int64], Array, Array, Array]:
+    """Of inner intervals: the place of the age, the squared distance from the neighbours' mean, its variance by chance
+    and the least expected events of the three."""
+    log_ratio = np.log((release.events + 0.5) / (release.expected + 0.5))
+    chance = 1 / np.maximum(release.expected, 1e-3)
+    off = log_ratio[1:-1] - (log_ratio[2:] + log_ratio[:-2]) / 2
+    noise = chance[1:-1] + (chance[2:] + chance[:-2]) / 4
+    least = np.minimum(np.minimum(release.expected[2:], release.expected[:-2]), release.expected[1:-1])
+    place = np.clip(np.searchsorted(SCATTER_EDGES, release.ages[1:-1], side="right") - 1, 0, len(USUAL_SCATTER) - 1)
+    return place, off**2, noise, least
+
+
+def learn_law_scatter(early: Sequence[Early]) -> float:
+    """The standard deviation of the logarithm of releases' delays, from their early rates: late reports raise them."""
+    total, number = LAW_WORTH * LAW_SCATTER**2, LAW_WORTH
+    for release in early:
+        mean = np.maximum(release.expected, 1e-9)
+        log_ratio = np.log((release.events + 0.5) / (mean + 0.5))
+        variance = 1 / (mean + 0.5) + release.scatter[:, None] ** 2
+        weight = np.where(mean > 3, release.sensitivity[:, None] / variance, 0.0)
+        information = float((weight * release.sensitivity[:, None]).sum())
+        if information > 4:  # the release's delays are known better than by a factor of 1.6
+            found = float((weight * log_ratio).sum()) / information
+            total += min(found**2, 9 * LAW_SCATTER**2) - 1 / information
+            number += 1
+    return float(np.sqrt(max(total / number, LEAST_LAW_SCATTER**2)))
+
+
+def learn_drift(history: Sequence[Intervals], scatter: Array, dispersion: Array) -> tuple[float, float]:
+    """The drift of a rate in a day, while the release is the newest and when it is superseded."""
+    sums = [DRIFT_WORTH * usual**2 for usual in USUAL_DRIFT]
+    numbers = [float(DRIFT_WORTH)] * 2
+    for release in history:
+        day = np.floor(release.ages / 24).astype(int)
+        if not len(day) or day[-1] < 2:
+            continue
+        size = day[-1] + 1
+        events = np.stack([np.bincount(day, each, size) for each in release.events.T], axis=1)
+        expected = np.stack([np.bincount(day, each, size) for each in release.expected.T], axis=1)
+        intervals = np.maximum(np.bincount(day, minlength=size), 1)[:, None]
+        noise = dispersion / np.maximum(expected, 1e-9) + scatter[-1] ** 2 / intervals
+        log_ratio = np.log((events + 0.5) / (expected + 0.5))
+        step, of_step = np.diff(log_ratio, axis=0), noise[1:] + noise[:-1]
+        enough = np.minimum(expected[1:], expected[:-1]) >= 50
+        enough[0] = False  # the first day is that of the curve
+        is_superseded = (np.arange(1, size) * 24.0 > release.superseded_at)[:, None]
+        for place, chosen in enumerate((enough & ~is_superseded, enough & is_superseded)):
+            capped = np.minimum(step**2, 9 * (of_step + USUAL_DRIFT[place] ** 2))
+            sums[place] += float((capped - of_step)[chosen].sum())
+            numbers[place] += float(chosen.sum())
+    newest, superseded = (
+        float(np.sqrt(max(total / number, LEAST_DRIFT**2))) for total, number in zip(sums, numbers, strict=True)
+    )
+    return newest, max(newest, superseded)

@@ -1,0 +1,281 @@
+"""Judges all releases of a channel at a moment: what was known then, what is typical, and what is up."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from missioncontrol_nb.delay_law import DelayLaw
+from missioncontrol_nb.judgement.activity import Activity, estimate_activity
+from missioncontrol_nb.judgement.baseline import (
+    AGE_EDGES,
+    Curves,
+    Early,
+    History,
+    Intervals,
+    Spread,
+    learn_curves,
+    learn_drift,
+    learn_law_scatter,
+    learn_scatter,
+    learn_tau,
+    scatter_at,
+)
+from missioncontrol_nb.judgement.observations import Name, Observations, Released, Releases, Segment, are_builds
+from missioncontrol_nb.judgement.used_hours import UsedHours, estimate_used_hours, report_edges
+from missioncontrol_nb.judgement.watch import Look, Usage, Watch, interval_edges
+from streaming import contract
+
+Array = npt.NDArray[np.float64]
+DAY = 24.0
+MOST_RELEASES, MOST_BUILDS = 8, 20  # of a history
+LEAST_RELEASES = 2
+LEAST_AGE, LEAST_HOURS = 12.0, 100.0  # of a release in a history: hours since it is in the data, and hours of use
+LEARNED_FOR = 72.0  # hours of age; later a release is compared with what was known then
+HISTORY_AGE = 400.0  # hours of each release that a history has
+SETTLED = 200.0  # hours later all of it has been reported
+WATCHED_SHARE = 0.01  # of the reported hours of the last day: with less, an older release is not watched
+MOST_WATCHED, MOST_WATCHED_BUILDS = 4, 10  # per segment
+EARLY_HOURS = 24.0  # of a release, whose rates tell how long its delays are
+LONGER = 1.25  # the factor of delays by which the estimate's sensitivity to them is found
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was known of a segment at the beginning of a day."""
+
+    usage: Usage
+    used: dict[Name, UsedHours]
+
+
+class ChannelJudge:
+    """The releases of one channel of a product, judged at ascending moments."""
+
+    def __init__(self, observations: Observations, channel: str) -> None:
+        self.observations, self.channel = observations, channel
+        self.segments = observations.channel(channel)
+        self.by_build = are_builds(observations.product, channel)
+        self._releases = {
+            segment.application: Releases(observations, channel, segment.application) for segment in self.segments
+        }
+        self._watches: dict[tuple[str, Name], Watch] = {}
+        self._learned: dict[tuple[str, float], Learned] = {}
+        self._taught: dict[tuple[str, Name], float] = {}
+        self._spreads: dict[float, Spread] = {}
+        self._final: dict[tuple[str, Name], UsedHours] = {}  # of releases whose reports have all come
+
+    @cached_property
+    def measures(self) -> tuple[str, ...]:
+        """The measures that are judged."""
+        return self.observations.measures
+
+    @cached_property
+    def is_crash(self) -> npt.NDArray[np.bool_]:
+        """By measure, whether its pings come without usage, so that its events come before their hours."""
+        return np.array([comes_without_hours(name) for name in self.measures])
+
+    def look(self, at: float) -> Iterator[tuple[Watch, Look]]:
+        """The looks at all watched releases, newest first, system by system."""
+        for segment in self.segments:
+            releases = self._releases[segment.application].at(at)
+            known = [released for released in releases if released.name in segment.releases]
+            if known:
+                usage = self._usage(segment, known, at)
+            for place in reversed(self._watched(segment, known, at)):
+                watch = self._watch(segment, known, place, at)
+                yield watch, watch.look(at, usage)
+
+    def _usage(self, segment: Segment, known: Sequence[Released], at: float) -> Usage:
+        """What a segment's use is like, with the outages of today."""
+        usage = self._learn(segment, known, at).usage
+        seen = usage.activity.first_hour + len(usage.activity.outages)
+        hours = np.arange(seen, np.floor(at + 1e-6) + 1)
+        if len(hours) < 2:
+            return usage
+        return Usage(usage.activity.seen(segment.all.between("usage_hours", hours)), usage.law)
+
+    def _watched(self, segment: Segment, known: Sequence[Released], at: float) -> list[int]:
+        """The places of releases that are watched: the newest, and older ones that are used."""
+        if not known:
+            return []
+        used = {
+            place: float(np.diff(segment.releases[released.name].up_to("usage_hours", [at - DAY, at]))[0])
+            for place, released in enumerate(known)
+        }
+        total = sum(used.values())
+        most = MOST_WATCHED_BUILDS if self.by_build else MOST_WATCHED
+        chosen = [place for place in used if total and used[place] >= WATCHED_SHARE * total]
+        return sorted({*sorted(chosen, key=lambda place: -used[place])[:most], len(known) - 1})
+
+    def _watch(self, segment: Segment, known: Sequence[Released], place: int, at: float) -> Watch:
+        released = known[place]
+        key = segment.os_name, released.name
+        watch = self._watches.get(key)
+        if watch is None or watch.released.moment != released.moment:
+            watch = self._watches[key] = Watch(segment, released, self.measures, self.is_crash)
+            watch.begin_at(at)
+            self._taught.pop(key, None)
+        watch.superseded_at = known[place + 1].moment if place + 1 < len(known) else np.inf
+        learned_at = min(day_of(at), day_of(max(released.moment, self.observations.begins) + LEARNED_FOR))
+        if self._taught.get(key) != learned_at:
+            self._taught[key] = learned_at
+            self._teach(watch, segment, learned_at)
+        return watch
+
+    def _teach(self, watch: Watch, segment: Segment, day: float) -> None:
+        """Gives a watch what earlier releases had shown by the beginning of a day."""
+        earlier = [each for each in self._known(segment, day) if each.moment < watch.released.moment]
+        earlier = earlier[-(MOST_BUILDS if self.by_build else MOST_RELEASES) :]
+        spread = self._spread(day)
+        if len(earlier) >= LEAST_RELEASES:
+            watch.learn(self._curves(segment, earlier, day, spread), spread)
+        else:
+            watch.learn(None, spread)
+
+    def _known(self, segment: Segment, day: float) -> list[Released]:
+        """The releases that the data has enough of at a day, oldest first."""
+        begins = self.observations.begins
+        found = []
+        for each in self._releases[segment.application].at(day):
+            if each.name in segment.releases and max(each.moment, begins) <= day - LEAST_AGE:
+                span = max(each.moment, begins), min(day, each.moment + HISTORY_AGE)
+                if span[1] > span[0] and segment.releases[each.name].between("usage_hours", span)[0] >= LEAST_HOURS:
+                    found.append(each)
+        return found
+
+    def _spread(self, day: float) -> Spread:
+        """The scales of the channel's scatter as known at a day."""
+        if day in self._spreads:
+            return self._spreads[day]
+        curves: list[Curves] = []
+        intervals: list[Intervals] = []
+        early: list[Early] = []
+        for segment in self.segments:
+            known = self._known(segment, day)[-(MOST_BUILDS if self.by_build else MOST_RELEASES) :]
+            if len(known) >= LEAST_RELEASES:
+                of_segment = self._curves(segment, known, day, Spread.usual(len(self.measures)))
+                curves.append(of_segment)
+                intervals += self._intervals(segment, known, day, of_segment)
+                early += self._early(segment, known, day, of_segment)
+        scatter, dispersion = learn_scatter(intervals, len(self.measures))
+        drift = learn_drift(intervals, scatter, dispersion)
+        spread = Spread(learn_tau(curves), scatter, dispersion, drift, learn_law_scatter(early))
+        self._spreads = {day: spread, **{other: each for other, each in self._spreads.items() if other > day - 96}}
+        return spread
+
+    def _curves(self, segment: Segment, earlier: Sequence[Released], day: float, spread: Spread) -> Curves:
+        learned = self._learn(segment, earlier, day)
+        events, exposure = [], []
+        for released in earlier:
+            edges = np.minimum(released.moment + np.minimum(AGE_EDGES, HISTORY_AGE), day)
+            events.append(self._events(segment, released, edges))
+            exposure.append(self._exposure(segment, released, edges, learned))
+        history = History(np.array(events), np.array(exposure), self._groups)
+        return learn_curves(history, spread.scatter, spread.dispersion)
+
+    @cached_property
+    def _groups(self) -> tuple[tuple[int, ...], ...]:
+        places = (np.flatnonzero(self.is_crash), np.flatnonzero(~self.is_crash))
+        return tuple(tuple(int(place) for place in each) for each in places if len(each))
+
+    def _intervals(
+        self, segment: Segment, known: Sequence[Released], day: float, curves: Curves
+    ) -> Iterator[Intervals]:
+        learned = self._learn(segment, known, day)
+        for place, released in enumerate(known):
+            edges = interval_edges(released.moment, min(day, released.moment + HISTORY_AGE))
+            edges = edges[edges <= day - DAY] if len(edges) > 2 else edges
+            if len(edges) < 4:
+                continue
+            ages = (edges[1:] + edges[:-1]) / 2 - released.moment
+            typical = np.exp(np.nan_to_num(curves.log_rate(ages), nan=-30.0) + curves.effects[place])
+            expected = self._exposure(segment, released, edges, learned) * typical
+            newer = known[place + 1].moment - released.moment if place + 1 < len(known) else np.inf
+            yield Intervals(ages, self._events(segment, released, edges), expected, newer)
+
+    def _early(self, segment: Segment, known: Sequence[Released], day: float, curves: Curves) -> Iterator[Early]:
+        """The first hours of releases that the data has from their beginning on."""
+        learned = self._learn(segment, known, day)
+        longer = learned.usage.law.scaled(LONGER)
+        for place, released in enumerate(known):
+            used = learned.used[released.name]
+            if released.moment < used.edges[0] - 1e-6 or day < released.moment + 2 * EARLY_HOURS:
+                continue
+            until = released.moment + 2 * EARLY_HOURS
+            slower = self._used(segment, released, until, learned.usage.activity, longer)
+            usual = self._used(segment, released, until, learned.usage.activity, learned.usage.law)
+            edges = released.moment + AGE_EDGES[AGE_EDGES <= EARLY_HOURS]
+            pair = np.maximum(slower.between(edges), 1e-9), np.maximum(usual.between(edges), 1e-9)
+            sensitivity = np.clip(np.log(pair[0] / pair[1]) / np.log(LONGER), 0.0, 4.0)
+            ages = (edges[1:] + edges[:-1]) / 2 - released.moment
+            typical = np.exp(np.nan_to_num(curves.log_rate(ages), nan=-30.0) + curves.effects[place])
+            expected = used.between(edges)[:, None] * typical
+            events = self._events(segment, released, edges)
+            yield Early(events[:, self.is_crash], expected[:, self.is_crash], sensitivity, scatter_at(ages))
+
+    def _events(self, segment: Segment, released: Released, edges: Array) -> Array:
+        sums = segment.releases[released.name]
+        return np.stack([sums.between(name, edges) for name in self.measures], axis=1)
+
+    def _exposure(self, segment: Segment, released: Released, edges: Array, learned: Learned) -> Array:
+        used = learned.used[released.name].between(edges)
+        reported = segment.releases[released.name].between("usage_hours", edges)
+        return np.where(self.is_crash[None, :], used[:, None], reported[:, None])
+
+    def _learn(self, segment: Segment, known: Sequence[Released], at: float) -> Learned:
+        """What was known of a segment when the day of a moment began: use, delays, and earlier releases' use."""
+        day = day_of(at)
+        if len(segment.all.ends) and day <= segment.all.ends[0]:
+            day = at  # there is no earlier day
+        key = segment.os_name, day
+        if key not in self._learned:
+            law = self._law(segment, day)
+            ends = segment.all.ends
+            first = int(np.floor(ends[0] - 1e-6)) if len(ends) else int(day) - 1
+            hours = np.arange(max(first, int(day) - 28 * 24 * 2), int(np.floor(day)) + 1, dtype=float)
+            if len(hours) < 2:
+                hours = np.array([day - 1, day])
+            activity = estimate_activity(int(hours[0]), segment.all.between("usage_hours", hours), law)
+            used = {}
+            for released in self._known(segment, day)[-2 * (MOST_BUILDS if self.by_build else MOST_RELEASES) :]:
+                name = segment.os_name, released.name
+                found = self._final.get(name) or self._used(segment, released, day, activity, law)
+                if day > released.moment + HISTORY_AGE + SETTLED:
+                    self._final[name] = found
+                used[released.name] = found
+            for old in [each for each in self._learned if each[0] == segment.os_name and each[1] < day - 96]:
+                del self._learned[old]
+            self._learned[key] = Learned(Usage(activity, law), used)
+        return self._learned[key]
+
+    def _law(self, segment: Segment, day: float) -> DelayLaw:
+        """The segment's delays; where it has none, those of the channel's other systems."""
+        own = segment.delay_law(day)
+        if own.is_known:
+            return own
+        others = [each.delay_law(day) for each in self.segments if each is not segment]
+        return next((law for law in others if law.is_known), _AT_ONCE)
+
+    def _used(self, segment: Segment, released: Released, until: float, activity: Activity, law: DelayLaw) -> UsedHours:
+        end = min(until, released.moment + HISTORY_AGE + SETTLED)
+        since = max(released.moment, self.observations.begins)
+        if end <= since:
+            return UsedHours(np.array([since, since + 1.0]), np.zeros(1))
+        edges = report_edges(released.moment, end, since)
+        reported = segment.releases[released.name].between("usage_hours", edges)
+        return estimate_used_hours(edges, reported, released.moment, activity, law)
+
+
+_AT_ONCE = DelayLaw(np.array([0.0, 0.25, 336.0]), np.array([0.0, 1.0, 1.0]))
+
+
+def day_of(moment: float) -> float:
+    """The beginning of the day, UTC, of a moment."""
+    return float(np.floor(moment / DAY) * DAY)
+
+
+def comes_without_hours(measure: str) -> bool:
+    """Whether the pings that count a measure report no usage, so that its hours come later than its events."""
+    return all(kind.split("/")[1] == "crash" for kind in contract.measure(measure).kinds)

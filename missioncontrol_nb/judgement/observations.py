@@ -1,0 +1,338 @@
+"""The sums that releases are judged by, read once, and cut off at any moment: what was known then.
+
+All times are hours since 1970, UTC.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from missioncontrol_nb.arguments import Values
+from missioncontrol_nb.delay_law import DelayLaw
+from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.loading.legacy_parquet import load_older
+from missioncontrol_nb.loading.query import select
+from missioncontrol_nb.releases.calendar import Calendar
+from missioncontrol_nb.releases.versions import version_key
+from streaming import contract
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = npt.NDArray[np.float64]
+HOUR_SECONDS = 3600
+WINDOW_HOURS = contract.WINDOW.total_seconds() / HOUR_SECONDS
+FINE_BEFORE = timedelta(hours=30)  # sums by 5 minutes are loaded for releases that are younger than this
+DELAYS_OF = 14 * 24.0
+CAME_BEFORE = 36.0  # hours; the data of a release whose day on the calendar is earlier does not begin with it
+OUT_SHARE = 0.001  # of the busiest hour of a release's first day: with less, it is not out yet
+BUILDS_OF = ("a",)  # on channels with versions of these stages, which last for weeks, each build is a release
+
+
+class Name(NamedTuple):
+    """What a release is called on its channel: a display version, and a build where builds are releases, else ""."""
+
+    display_version: str
+    build_id: str
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums of windows up to any moment. ends: of the windows, ascending; totals: by column, one more than windows."""
+
+    ends: Array
+    totals: Mapping[str, Array]
+    builds: tuple[str, ...] = ()
+
+    def up_to(self, column: str, moments: npt.ArrayLike) -> Array:
+        """The sum of all windows that ended by each moment."""
+        place = np.searchsorted(self.ends, np.asarray(moments, float) + 1e-6, side="right")
+        return np.asarray(self.totals[column][place])
+
+    def between(self, column: str, edges: npt.ArrayLike) -> Array:
+        """The sums of the windows that end between each edge and the next."""
+        return np.diff(self.up_to(column, edges))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A channel on a system. releases: their sums by name. delays: hours by submission hour (its end) and bucket."""
+
+    application: str
+    channel: str
+    os_name: str
+    releases: Mapping[Name, Sums]
+    delay_ends: Array
+    delay_totals: Array
+
+    @cached_property
+    def all(self) -> Sums:
+        """The sums of all releases."""
+        ends = np.unique(np.concatenate([each.ends for each in self.releases.values()]))
+        columns = next(iter(self.releases.values())).totals
+        totals = {
+            column: np.concatenate([[0.0], sum(each.up_to(column, ends) for each in self.releases.values())])
+            for column in columns
+        }
+        return Sums(ends, totals)
+
+    def delay_law(self, until: float) -> DelayLaw:
+        """The law of the delays of the two weeks before a moment."""
+        place = np.searchsorted(self.delay_ends, [until - DELAYS_OF + 1e-6, until + 1e-6], side="right")
+        return DelayLaw.of_buckets(self.delay_totals[place[1]] - self.delay_totals[place[0]])
+
+
+@dataclass(frozen=True)
+class Observations:
+    """All segments of a product, and its release calendar.
+
+    step: the length, in hours, of windows that begin at `fine_since` or later; of those before it is an hour. begins,
+    newest: the ends of the first and the last window.
+    """
+
+    product: contract.Product
+    calendar: Calendar
+    segments: tuple[Segment, ...]
+    measures: tuple[str, ...]
+    step: float
+    fine_since: float
+    newest: float
+    begins: float = -np.inf
+
+    def channel(self, name: str) -> tuple[Segment, ...]:
+        """The segments of a channel."""
+        return tuple(segment for segment in self.segments if segment.channel == name)
+
+
+def are_builds(product: contract.Product, channel: str) -> bool:
+    """Whether each build is a release on a channel, because its versions last for weeks."""
+    return not set(BUILDS_OF).isdisjoint(product.channel(channel).stages)
+
+
+def hours_of(moment: datetime) -> float:
+    """A moment as hours since 1970."""
+    return moment.timestamp() / HOUR_SECONDS
+
+
+def moment_of(hours: float) -> datetime:
+    """Hours since 1970 as a moment, to the second."""
+    return datetime.fromtimestamp(round(hours * HOUR_SECONDS), UTC)
+
+
+def read_observations(
+    dataset: Dataset,
+    product: contract.Product,
+    calendar: Calendar,
+    *,
+    since: datetime,
+    until: datetime,
+    channel: str | None = None,
+    os_name: str | None = None,
+    official: bool = True,
+) -> Observations:
+    """Reads what judging from `since` to `until` needs: sums by hour, and by 5 minutes where they are recent."""
+    filters: dict[str, Values] = {"application": product.applications}
+    if channel is not None:
+        filters["channel"] = (channel,)
+    if os_name is not None:
+        filters["os_name"] = (os_name,)
+    fine_since = (since - FINE_BEFORE).replace(minute=0, second=0, microsecond=0)
+    by = ("application", "channel", "os_name", "display_version", "build_id")
+    counting = calendar if official and product.calendar is not None else None
+    frames = [
+        dataset.load_counted(select(start, end, filters, by=by, every=every), counting, is_shared=False)
+        for start, end, every in ((None, fine_since, "1h"), (fine_since, until, "5min"))
+    ]
+    delays = dataset.load_delays(None, until, **filters)
+    step = dataset.window().total_seconds() / HOUR_SECONDS
+    return _observations(product, calendar, frames, hours_of(fine_since), step, delays, hours_of(until))
+
+
+def read_older_observations(
+    source: str, product: contract.Product, calendar: Calendar, until: datetime | None, official: bool
+) -> Observations:
+    """The observations in files of the older layout, which have no display versions and no delays."""
+    import pandas as pd
+
+    by = ("application", "channel", "os_name", "version", "build_id")
+    selection = select(None, until, {"application": product.applications}, by=by, every="5min")
+    frame = load_older(source, selection, calendar if official else None).rename(columns={"version": "display_version"})
+    delays = pd.DataFrame({name: [] for name in ("channel", "os_name", "application", "delay_hours", "usage_hours")})
+    delays["submission_hour"] = pd.to_datetime([], utc=True)
+    end = hours_of(until) if until else np.inf
+    return _observations(product, calendar, [frame[:0], frame], -np.inf, WINDOW_HOURS, delays, end)
+
+
+def _observations(
+    product: contract.Product,
+    calendar: Calendar,
+    frames: "Sequence[pd.DataFrame]",
+    fine_since: float,
+    step: float,
+    delays: "pd.DataFrame",
+    until: float,
+) -> Observations:
+    """frames: sums by hour, and from `fine_since` on by the dataset's windows, of `step` hours."""
+    parts = [_Rows.of(frame, length) for frame, length in zip(frames, (1.0, step), strict=True)]
+    rows = _Rows.joined(parts, until)
+    measures = tuple(name for name in product.measures if name in rows.sums)
+    segments = _segments(rows, product, delays, until)
+    newest = float(rows.ends.max(initial=-np.inf))
+    begins = float(rows.ends.min(initial=np.inf))
+    return Observations(product, calendar, segments, measures, step, fine_since, newest, begins)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of sums by segment and release. keys: arrays of texts by column."""
+
+    keys: Mapping[str, npt.NDArray[np.object_]]
+    ends: Array
+    sums: Mapping[str, Array]
+
+    @classmethod
+    def of(cls, frame: "pd.DataFrame", length: float) -> "_Rows":
+        keys = {
+            name: frame[name].to_numpy(object)
+            for name in ("application", "channel", "os_name", "display_version", "build_id")
+        }
+        starts = frame["window_start"].dt.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64) / HOUR_SECONDS
+        names = [name for name in contract.COUNTS if name in frame.columns]
+        sums = {name: np.nan_to_num(frame[name].to_numpy(float)) for name in names}
+        return cls(keys, starts + length, sums)
+
+    @classmethod
+    def joined(cls, parts: Sequence["_Rows"], until: float) -> "_Rows":
+        """The rows of all parts that ended by a moment."""
+        ends = np.concatenate([part.ends for part in parts])
+        kept = ends <= until + 1e-6
+        names = [name for name in parts[0].sums if all(name in part.sums for part in parts)]
+        return cls(
+            {name: np.concatenate([part.keys[name] for part in parts])[kept] for name in parts[0].keys},
+            ends[kept],
+            {name: np.concatenate([part.sums[name] for part in parts])[kept] for name in names},
+        )
+
+
+def _segments(rows: _Rows, product: contract.Product, delays: "pd.DataFrame", until: float) -> tuple[Segment, ...]:
+    found = []
+    for channel in product.channel_names:
+        for platform in product.platforms:
+            chosen = (
+                (rows.keys["channel"] == channel)
+                & (rows.keys["os_name"] == platform.os_name)
+                & (rows.keys["application"] == platform.application)
+            )
+            if chosen.any():
+                releases = _releases(rows, np.flatnonzero(chosen), are_builds(product, channel))
+                of_segment = delays[
+                    (delays["channel"] == channel)
+                    & (delays["os_name"] == platform.os_name)
+                    & (delays["application"] == platform.application)
+                ]
+                ends, totals = _delay_sums(of_segment, until)
+                found.append(Segment(platform.application, channel, platform.os_name, releases, ends, totals))
+    return tuple(found)
+
+
+def _releases(rows: _Rows, chosen: npt.NDArray[np.int64], by_build: bool) -> dict[Name, Sums]:
+    versions, builds = rows.keys["display_version"][chosen], rows.keys["build_id"][chosen]
+    names: dict[Name, list[int]] = {}
+    for place, version, build in zip(chosen, versions, builds, strict=True):
+        names.setdefault(Name(version, build if by_build else ""), []).append(place)
+    return {name: _sums_of(rows, np.array(places)) for name, places in names.items()}
+
+
+def _sums_of(rows: _Rows, places: npt.NDArray[np.int64]) -> Sums:
+    ends, window = np.unique(rows.ends[places], return_inverse=True)
+    totals = {
+        name: np.concatenate([[0.0], np.cumsum(np.bincount(window, values[places], len(ends)))])
+        for name, values in rows.sums.items()
+    }
+    return Sums(ends, totals, tuple(sorted(set(rows.keys["build_id"][places]))))
+
+
+def _delay_sums(delays: "pd.DataFrame", until: float) -> tuple[Array, Array]:
+    """The ends of submission hours, and the hours of use by bucket up to each, one row more."""
+    edges = np.array(contract.DELAY_BUCKET_EDGES_HOURS)
+    starts = delays["submission_hour"].dt.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64) / HOUR_SECONDS
+    known = np.isin(delays["delay_hours"].to_numpy(float), edges) & (starts + 1 <= until + 1e-6)
+    ends, hour = np.unique(starts[known] + 1, return_inverse=True)
+    bucket = np.searchsorted(edges, delays["delay_hours"].to_numpy(float)[known])
+    table = np.zeros((len(ends) + 1, len(edges)))
+    np.add.at(table, (hour + 1, bucket), delays["usage_hours"].to_numpy(float)[known])
+    return ends, np.cumsum(table, axis=0)
+
+
+@dataclass(frozen=True)
+class Released:
+    """A release of a channel and the moment when it came out."""
+
+    name: Name
+    moment: float
+
+    @property
+    def sort_key(self) -> tuple[float, object, str]:
+        """Oldest first."""
+        return self.moment, version_key(self.name.display_version), self.name.build_id
+
+
+class Releases:
+    """The releases of an application on a channel.
+
+    One is out from the first window, from its day on the calendar on, with more than a few of its first day's pings;
+    one of a product without a calendar from its first ping.
+    """
+
+    def __init__(self, observations: Observations, channel: str, application: str) -> None:
+        self._observations, self._channel = observations, channel
+        segments = [each for each in observations.channel(channel) if each.application == application]
+        names = dict.fromkeys(name for segment in segments for name in segment.releases)
+        self._sums = {name: [each.releases[name] for each in segments if name in each.releases] for name in names}
+        self._settled: dict[Name, float] = {}  # the moments that further pings do not change
+
+    def at(self, moment: float) -> list[Released]:
+        """Those that were out at a moment, oldest first."""
+        product, calendar = self._observations.product, self._observations.calendar
+        days = {each.version: each.date for each in calendar.on(self._channel, moment_of(moment))}
+        found = []
+        for name in self._sums:
+            since = -np.inf
+            if product.calendar is not None:
+                if name.display_version not in days:
+                    continue
+                day = days[name.display_version]
+                since = hours_of(datetime(day.year, day.month, day.day, tzinfo=UTC))
+            out = self._settled.get(name)
+            if out is None:
+                out = self._first_busy_window(name, since, moment)
+                if out is not None and out < moment - 25:
+                    self._settled[name] = out
+            if out is not None and out < moment:
+                found.append(Released(name, out))
+        return sorted(found, key=lambda released: released.sort_key)
+
+    def _first_busy_window(self, name: Name, since: float, until: float) -> float | None:
+        """The start of the first window with enough of a release's pings; None where it has none in these hours.
+
+        Where the data begins after its day on the calendar, it is the middle of that day.
+        """
+        if np.isfinite(since) and since + CAME_BEFORE < self._observations.begins:
+            return since + 12.0
+        sums = self._sums[name]
+        ends = np.unique(np.concatenate([each.ends for each in sums]))
+        ends = ends[(ends > since + 1e-6) & (ends <= until + 1e-6)]
+        if not len(ends):
+            return None
+        ends = ends[ends <= ends[0] + 24]
+        lengths = np.where(ends > self._observations.fine_since + 1e-6, self._observations.step, 1.0)
+        starts = ends - lengths
+        before, after = (sum(each.up_to("count", moments) for each in sums) for moments in (starts, starts + 1))
+        in_hour = np.asarray(after - before)
+        busy = in_hour >= np.maximum(OUT_SHARE * in_hour.max(), 1)
+        return float(starts[np.argmax(busy)])

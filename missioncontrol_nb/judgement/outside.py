@@ -1,0 +1,94 @@
+"""Finds rises that come from outside: all versions of a channel rise at once on a system, as with a web site or driver.
+
+The versions that were superseded are summed and compared with their own past. Nothing about them changed, so where they
+rise, the cause is not in a release.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from missioncontrol_nb.judgement import evidence as filtering
+from missioncontrol_nb.judgement.evidence import Evidence
+from missioncontrol_nb.judgement.observations import Name
+from missioncontrol_nb.judgement.watch import ALARM, Look, Watch
+
+Array = npt.NDArray[np.float64]
+PAST_HOURS = 72.0
+LEAST_EVENTS = 20.0  # expected in this time, so that it can tell anything
+OWN_SPREAD = 0.05  # of the sum of several versions around its own past
+DRIFT_A_DAY = 0.05
+SCATTER = 0.06
+SUSPICIOUS = np.log(3.0)  # evidence of older versions from which a newer one's rise may be from outside
+OVER_HOURS, OVER_RATIO = 12.0, 1.1  # it is over when the ratio of so many hours is below this
+
+
+@dataclass(frozen=True)
+class Past:
+    """The older versions of a system, summed: by interval, events and those expected by their own past."""
+
+    edges: Array
+    events: Array
+    expected: Array
+
+    @property
+    def log_evidence(self) -> Array:
+        """The logarithm of the evidence of a rise, by measure."""
+        measures = self.events.shape[1]
+        enough = self.expected.sum(axis=0) >= LEAST_EVENTS
+        chain = Evidence.before(filtering.healthy_effects(np.full((measures, 1), OWN_SPREAD), np.ones(1)))
+        scatter = np.full(self.events.shape, SCATTER)
+        likely = filtering.log_likelihood(self.events, self.expected, scatter)
+        for place in range(len(self.events)):
+            hours = float(self.edges[place + 1] - self.edges[place])
+            drift = np.full(measures, DRIFT_A_DAY**2 * hours / 24)
+            weight = filtering.LATER * hours / filtering.LATER_HOURS
+            chain = chain.after(likely[place], drift, weight, hours)
+        return np.where(enough & chain.begun, chain.log_ratio, -np.inf)
+
+    def since(self, measure: int) -> float:
+        """When a rise most likely began."""
+        ratios = np.cumsum((self.events - self.expected)[::-1, measure])[::-1]
+        noise = np.sqrt(np.maximum(np.cumsum(self.expected[::-1, measure])[::-1], 1.0))
+        return float(self.edges[int(np.argmax(ratios / noise))])
+
+    def ratio(self, measure: int, since: float) -> tuple[float, float]:
+        """Events, and expected events, from a moment on."""
+        later = self.edges[:-1] >= since - 1e-6
+        return float(self.events[later, measure].sum()), float(self.expected[later, measure].sum())
+
+
+def past_of(looks: Sequence[tuple[Watch, Look]], effects: Mapping[Name, Array]) -> Past | None:
+    """The sums of the older versions among the looks at a system; None where there are none with a past of their own.
+
+    effects: by version, those to compare with; those of its settled past for others.
+    """
+    known = [(watch, look) for watch, look in looks[1:] if watch.is_compared and watch.superseded_at < look.at]
+    if not known:
+        return None
+    at = known[0][1].at
+    edges = np.concatenate([np.arange(np.floor((at - PAST_HOURS) / 2) * 2, at - 1e-6, 2.0), [at]])
+    events, expected = (np.zeros((len(edges) - 1, known[0][1].events.shape[1])) for _ in range(2))
+    for watch, look in known:
+        own = effects.get(watch.released.name)
+        typical = look.typical * np.exp(watch.effect() if own is None else own)
+        place = np.searchsorted(edges, look.edges[:-1] + 1e-6, side="right") - 1
+        inside = (place >= 0) & (look.edges[:-1] - watch.released.moment >= 24)
+        np.add.at(events, place[inside], look.events[inside])
+        np.add.at(expected, place[inside], typical[inside])
+    return Past(edges, events, expected)
+
+
+def rises_alike(look: Look, effect: Array, measure: int, since: float, ratio: float) -> bool:
+    """Whether the newest version rose with the others, or cannot tell. ratio: that of the others."""
+    later = look.edges[:-1] >= since - 1e-6
+    events = float(look.events[later, measure].sum())
+    expected = float(look.typical[later, measure].sum() * np.exp(effect[measure]))
+    return expected < 10 or events / expected >= 1 + (ratio - 1) / 2
+
+
+def is_outside(log_of_others: float, log_of_newest: float) -> bool:
+    """Whether the evidence is enough, given that older versions rose and the newest one did not do otherwise."""
+    return log_of_others >= ALARM or (log_of_others >= SUSPICIOUS and log_of_others + max(log_of_newest, 0.0) >= ALARM)

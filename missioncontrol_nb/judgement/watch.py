@@ -1,0 +1,322 @@
+"""Judges one release on one channel and system, again and again as data comes in.
+
+All times are hours since 1970, UTC.
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from missioncontrol_nb.delay_law import DelayLaw
+from missioncontrol_nb.judgement import evidence as filtering
+from missioncontrol_nb.judgement.activity import Activity
+from missioncontrol_nb.judgement.baseline import MEDIAN_COST, Curves, Spread
+from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
+from missioncontrol_nb.judgement.observations import Released, Segment, Sums
+from missioncontrol_nb.judgement.used_hours import (
+    HOURS_A_PING,
+    RECENT,
+    clock_edges,
+    estimate_used_hours,
+    report_edges,
+)
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+ALARM, LOOKS_BAD = np.log(100.0), np.log(10.0)
+SETTLED_AFTER = 24.0  # hours; the use of older intervals is not estimated again
+LONGEST_PAST = 504.0  # hours of a release's own past that count
+SHARED_ERROR = 2.0  # the error of the curve in young intervals counts so much, because neighbours share it
+BACK = 0.95  # probability that a factor has ended, from which an alarm is over
+YOUNG_HOURS = 48.0  # of age; the use of so many hours depends on the release's own delays
+LAW_NODES, LAW_WEIGHTS = np.array([-np.sqrt(3), 0.0, np.sqrt(3)]), np.array([1 / 6, 2 / 3, 1 / 6])
+USUAL = 1  # the place of the usual delays among them
+QUANTILE = 1.645  # of 90 % intervals
+
+
+def interval_edges(released: float, until: float) -> Array:
+    """The intervals whose counts are compared with a typical release's: an hour in the first day, then two."""
+    day = np.ceil(released + 24)
+    if until <= day:
+        return clock_edges(released, until, 1.0)
+    return np.concatenate([clock_edges(released, day, 1.0)[:-1], clock_edges(day, until, 2.0)])
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a channel's use on a system was like, as of a day."""
+
+    activity: Activity
+    law: DelayLaw
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a release at a moment, by measure.
+
+    edges: of intervals; events, exposure, typical: (intervals, measures), typical events being those of a typical
+    release. log_evidence, share_back: by measure. used, used_deviation: hours since the release, and the relative
+    standard deviation of that estimate; reported: hours since the release.
+    """
+
+    at: float
+    edges: Array
+    events: Array
+    exposure: Array
+    typical: Array
+    log_evidence: Array
+    share_back: Array
+    reported: float
+    used: float
+    used_deviation: float
+    total_events: Array
+    total_exposure: Array
+    total_typical: Array
+    ratio_variance: Array
+    healthy_variance: Array
+
+
+@dataclass
+class Watch:
+    """A release that is watched. is_crash: by measure, whether its events come at once, and its hours late.
+
+    While it is young, its own delays are unknown, and matter: everything is computed for shorter, usual and longer ones
+    (LAW_NODES), each with its weight. Later the first hours' use is settled, and so is the evidence of those hours.
+    """
+
+    segment: Segment
+    released: Released
+    measures: tuple[str, ...]
+    is_crash: Mask
+    sums: Sums = field(init=False)
+    begins: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = self.segment.releases[self.released.name]
+        self.begins = self.released.moment
+        self.superseded_at = np.inf
+        self.latched = np.zeros(len(self.measures), bool)
+        self._curves: Curves | None = None
+        self._spread = Spread.usual(len(self.measures))
+        self._settled = np.zeros((len(LAW_NODES), 0))  # hours of use by delays and interval
+        self._chain: Evidence | None = None
+        self._chained = 0  # intervals that the chain has
+        self._last: Evidence | None = None
+        self._skip_until = np.full(len(self.measures), -np.inf)
+
+    def begin_at(self, at: float) -> None:
+        """Leaves out what is too long ago, of a release that is first looked at when it is old."""
+        if at - self.released.moment > LONGEST_PAST:
+            self.begins = float(np.floor(at - LONGEST_PAST))
+
+    def learn(self, curves: Curves | None, spread: Spread) -> None:
+        """Compares with these curves from now on; the evidence so far is computed anew with them."""
+        self._curves, self._spread = curves, spread
+        self._chain, self._chained = None, 0
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether there is a baseline to compare with."""
+        return self._curves is not None
+
+    def look(self, at: float, usage: Usage) -> Look:
+        """The judgement as of a moment, which must not be before that of the last look."""
+        edges = interval_edges(self.begins, at)
+        used = self._used(at, edges, usage)
+        hours = self._exposure_of(edges, used)
+        events = np.stack([self.sums.between(name, edges) for name in self.measures], axis=1)
+        self._leave_out(edges, events, hours, usage.activity)
+        reported = float(self.sums.up_to("usage_hours", at) - self.sums.up_to("usage_hours", self.begins))
+        total = used.sum(axis=1)
+        deviation = self._deviation(total, reported)
+        sums: dict[str, Any] = {
+            "at": at, "edges": edges, "events": events, "exposure": hours[USUAL], "reported": reported,
+            "used": float(total[USUAL]), "used_deviation": deviation,
+            "total_events": events.sum(axis=0), "total_exposure": hours[USUAL].sum(axis=0),
+        }  # fmt: skip
+        if self._curves is None:
+            nothing = np.full(len(self.measures), np.nan)
+            unknown: dict[str, Any] = dict.fromkeys(
+                ("log_evidence", "share_back", "total_typical", "ratio_variance", "healthy_variance"), nothing
+            )
+            return Look(**sums, typical=np.full(events.shape, np.nan), **unknown)
+        ages = np.maximum((edges[1:] + edges[:-1]) / 2 - self.released.moment, 0.0)
+        typical = hours * np.exp(np.nan_to_num(self._curves.log_rate(ages), nan=-30.0))
+        missing = 1 - usage.law.mean_reported(at - edges[:-1], at - edges[1:])
+        log_evidence, share_back = self._evidence(edges, ages, events, typical, missing)
+        weight = typical[USUAL] / np.maximum(typical[USUAL].sum(axis=0), 1e-12)
+        curve = (weight * self._curves.log_variance(ages)).sum(axis=0) + self._curves.level_variance
+        baseline = self._spread.tau**2 * MEDIAN_COST / self._curves.releases + curve
+        scatter = ((weight * self._spread.scatter_of(ages, typical[USUAL])) ** 2).sum(axis=0)
+        drift = self._spread.drift[0] ** 2 * (at - self.begins) / 24 / 3
+        return Look(
+            **sums,
+            typical=typical[USUAL],
+            log_evidence=log_evidence,
+            share_back=share_back,
+            total_typical=typical[USUAL].sum(axis=0),
+            ratio_variance=baseline + scatter + np.where(self.is_crash, deviation**2, 0.0),
+            healthy_variance=self._spread.tau**2 + baseline + drift,
+        )
+
+    def _deviation(self, total: Array, reported: float) -> float:
+        """The relative standard deviation of the estimate of use: by unknown delays, and by chance."""
+        off = np.log(np.maximum(total, 1e-9) / max(float(total[USUAL]), 1e-9))
+        by_delays = float(np.sqrt((LAW_WEIGHTS * off**2).sum()))
+        return float(np.hypot(by_delays, np.sqrt(HOURS_A_PING / max(reported, HOURS_A_PING / 4))))
+
+    def _is_young(self, at: float) -> bool:
+        return self.begins == self.released.moment and at - self.begins <= YOUNG_HOURS + SETTLED_AFTER
+
+    def _used(self, at: float, edges: Array, usage: Usage) -> Array:
+        """The hours of use by delays and interval; those of settled ones as they were estimated when they settled."""
+        settled = self._settled.shape[1]
+        if not settled and self.begins == self.released.moment:
+            factors = np.exp(LAW_NODES * self._spread.law_scatter)
+            laws = [usage.law if factor == 1 else usage.law.scaled(float(factor)) for factor in factors]
+            used = np.array([self._estimate(at, self.begins, edges, usage.activity, law) for law in laws])
+        else:
+            since = self.begins
+            if settled and at - self.begins > RECENT:
+                since = max(self.begins, min(float(edges[settled]), float(np.floor(at - RECENT))))
+            found = self._estimate(at, since, edges[settled:], usage.activity, usage.law)
+            used = np.concatenate([self._settled, np.tile(found, (len(LAW_NODES), 1))], axis=1)
+        if not self._is_young(at):
+            newly = int(np.searchsorted(edges[1:], at - SETTLED_AFTER + 1e-6, side="right"))
+            self._settled = used[:, : max(newly, settled)]
+        return used
+
+    def _estimate(self, at: float, since: float, edges: Array, activity: Activity, law: DelayLaw) -> Array:
+        reports = report_edges(self.released.moment, at, since)
+        reported = self.sums.between("usage_hours", reports)
+        return estimate_used_hours(reports, reported, self.released.moment, activity, law).between(edges)
+
+    def _exposure_of(self, edges: Array, used: Array) -> Array:
+        """The hours that each measure's events belong to, by delays: used ones for crashes, else reported ones."""
+        reported = self.sums.between("usage_hours", edges)
+        return np.where(self.is_crash, used[:, :, None], reported[None, :, None])
+
+    def _leave_out(self, edges: Array, events: Array, hours: Array, activity: Activity) -> None:
+        """Intervals in which data is missing have no events and no hours."""
+        first, last = np.floor(edges[:-1] + 1e-6), np.ceil(edges[1:] - 1e-6) - 1
+        outage = activity.is_outage(first.astype(np.int64)) | activity.is_outage(last.astype(np.int64))
+        events[outage], hours[:, outage] = 0.0, 0.0
+
+    def _evidence(
+        self, edges: Array, ages: Array, events: Array, typical: Array, missing: Array
+    ) -> tuple[Array, Array]:
+        assert self._curves is not None
+        drift = self._drift(edges)
+        scatter = np.sqrt(
+            self._spread.scatter_of(ages, typical[USUAL]) ** 2 + SHARED_ERROR * self._curves.early_variance(ages)
+        )
+        counted = (typical[USUAL] > 0) & (edges[:-1, None] >= self._skip_until[None, :])
+        events, typical = np.where(counted, events, 0.0), np.where(counted, typical, 0.0)
+        young = int(np.searchsorted(edges[1:], self.begins + YOUNG_HOURS + 1e-6, side="right"))
+        settled = self._settled.shape[1]
+        if not settled:
+            last = self._by_delays(edges, events, typical, scatter, drift, len(events))
+            self._last = last
+            return last.log_ratio, last.share_back
+        later = np.where(self.is_crash, np.hypot(scatter, self._spread.law_scatter * missing[:, None]), scatter)
+        if self._chain is None:
+            young = min(young, settled)
+            chain = self._by_delays(edges, events, typical, scatter, drift, young)
+            self._chain, self._chained = self._latched(chain, float(edges[young])) if young else chain, young
+        chain, start = self._chain, self._chained
+        likely = filtering.log_likelihood(events[start:], typical[USUAL][start:], later[start:])
+        for place in range(start, settled):
+            chain = self._after(chain, edges, likely[place - start], drift, place)
+            chain = self._latched(chain, float(edges[place + 1]))
+        self._chain, self._chained = chain, settled
+        for place in range(settled, len(events)):
+            chain = self._after(chain, edges, likely[place - start], drift, place)
+        self._last = chain
+        return chain.log_ratio, chain.share_back
+
+    def _by_delays(
+        self, edges: Array, events: Array, typical: Array, scatter: Array, drift: Array, until: int
+    ) -> Evidence:
+        """The evidence of the first intervals, over all delays that the release may have."""
+        chains = []
+        for of_delays in typical:
+            likely = filtering.log_likelihood(events[:until], of_delays[:until], scatter[:until])
+            chain = Evidence.before(self._prior())
+            for place in range(until):
+                chain = self._after(chain, edges, likely[place], drift, place)
+            chains.append(chain)
+        return filtering.mixed(chains, LAW_WEIGHTS)
+
+    def _after(self, chain: Evidence, edges: Array, likely: Array, drift: Array, place: int) -> Evidence:
+        since, until = float(edges[place] - self.released.moment), float(edges[place + 1] - self.released.moment)
+        weight = filtering.later_weight(since, until)
+        if place == 0:
+            weight += filtering.FROM_RELEASE
+        return chain.after(likely, drift[place], weight, until - since)
+
+    def _latched(self, chain: Evidence, at: float) -> Evidence:
+        """Notes which series are up, and begins anew with those whose factor has ended."""
+        self.latched |= chain.log_ratio >= ALARM
+        over = self.latched & (chain.share_back > BACK)
+        if over.any():
+            self.latched &= ~over
+            self._skip_until = np.where(over, at, self._skip_until)
+            chain = _with_rows(chain, chain.restarted(), over)
+        return chain
+
+    def recover(self, over: Mask, at: float) -> None:
+        """Begins anew with series whose alarm is over."""
+        self.latched &= ~over
+        self._skip_until = np.where(over, at, self._skip_until)
+        if self._chain is not None and self._last is not None:
+            self._chain = _with_rows(self._chain, self._last.restarted(), over)
+
+    def _drift(self, edges: Array) -> Array:
+        """The variance of the effect's step to each interval: (intervals, measures)."""
+        days = np.diff(edges, prepend=edges[0])[:-1] / 24
+        scale = np.where(edges[:-1] >= self.superseded_at, self._spread.drift[1], self._spread.drift[0])
+        return np.repeat((days * scale**2)[:, None], len(self.measures), axis=1)
+
+    def _prior(self) -> Array:
+        assert self._curves is not None
+        fixed = self._curves.settled_variance + self._curves.level_variance
+        taus = self._spread.taus**2 * (1 + MEDIAN_COST / self._curves.releases)
+        return filtering.healthy_effects(np.sqrt(taus[None, :] + fixed[:, None]), self._spread.tau_weights)
+
+    def effect(self) -> Array:
+        """The mean effect of the settled past, by measure; 0 without one."""
+        if self._chain is None:
+            return np.zeros(len(self.measures))
+        return np.asarray(self._chain.healthy @ EFFECTS)
+
+
+def _with_rows(chain: Evidence, other: Evidence, chosen: Mask) -> Evidence:
+    """The evidence of one, with some series of another."""
+    return Evidence(
+        np.where(chosen[:, None], other.healthy, chain.healthy),
+        np.where(chosen[:, None, None], other.risen, chain.risen),
+        np.where(chosen[:, None], other.back, chain.back),
+        np.where(chosen, other.log_healthy, chain.log_healthy),
+        np.where(chosen, other.log_risen, chain.log_risen),
+        chain.begun,
+    )
+
+
+def begun(look: Look, measure: int) -> int:
+    """The interval with which a factor most likely began."""
+    scatter = np.full(len(look.events), 0.05)
+    likely = filtering.log_likelihood(look.events[:, measure], look.typical[:, measure], scatter)
+    before = np.concatenate([np.zeros((1, likely.shape[1])), np.cumsum(likely, axis=0)])[:-1]
+    after = np.cumsum(likely[::-1], axis=0)[::-1]
+    places = filtering.SHIFTS[:, None] + np.arange(len(EFFECTS))[None, :]
+    prior = -0.5 * (EFFECTS / 0.12) ** 2
+    joint = before[:, None, : len(EFFECTS)] + after[:, places] + prior
+    ages = look.edges - look.edges[0]
+    weights = np.array([filtering.later_weight(*pair) for pair in pairwise(ages)])
+    weights[0] += filtering.FROM_RELEASE
+    largest = joint.max(axis=(1, 2))
+    score = largest + np.log(np.exp(joint - largest[:, None, None]).sum(axis=(1, 2))) + np.log(weights)
+    return int(np.argmax(score))

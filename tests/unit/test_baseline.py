@@ -1,0 +1,105 @@
+"""What healthy releases show, learned from histories that are drawn: levels, curves, and how much releases differ."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from missioncontrol_nb.judgement import baseline
+from missioncontrol_nb.judgement.baseline import AGES, Curves, History, Intervals, Spread
+
+Array = npt.NDArray[np.float64]
+MEASURES = 4
+RATES = np.array([2e-3, 4e-3, 1e-3, 4e-2])
+GROUPS = ((0, 1, 2), (3,))
+CURVE = 0.35 * np.exp(-AGES / 48)[:, None] * np.array([1.0, 1.0, 1.0, 0.0])
+LENGTHS = np.diff(np.minimum(baseline.AGE_EDGES, 400))
+
+
+def drawn(seed: int, tau: float = 0.07, releases: int = 8, use: float = 20_000.0) -> tuple[History, Array]:
+    """A history and its releases' effects."""
+    random = np.random.default_rng(seed)
+    effects = random.normal(0, tau, (releases, MEASURES))
+    hours = use * LENGTHS[None, :] * (1 - np.exp(-AGES / 30))[None, :] * random.uniform(0.5, 1.5, (releases, 1))
+    exposure = np.repeat(hours[:, :, None], MEASURES, axis=2)
+    rates = RATES * np.exp(CURVE + effects[:, None, :])
+    noise = random.gamma(400, 1 / 400, exposure.shape)
+    return History(random.poisson(exposure * rates * noise).astype(float), exposure, GROUPS), effects
+
+
+def curves_of(history: History) -> Curves:
+    return baseline.learn_curves(history, baseline.USUAL_SCATTER, np.ones(MEASURES))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_typical_rate_by_age_is_found(seed: int) -> None:
+    history, effects = drawn(seed)
+    found = curves_of(history).log_rate(AGES)
+    true = np.log(RATES) + CURVE
+    off = found - true - np.median(effects, axis=0)
+    assert np.abs(off[4:]).max() < 0.12
+    assert np.abs(off).max() < 0.3
+
+
+@pytest.mark.parametrize("factor", [2.0, 4.0])
+def test_bad_release_in_the_history_changes_neither_level_nor_spread(factor: float) -> None:
+    shifts, ratios = [], []
+    for seed in range(6):
+        history, _ = drawn(seed)
+        sick = History(history.events.copy(), history.exposure, GROUPS)
+        sick.events[3] = np.round(sick.events[3] * factor)
+        healthy_curves, sick_curves = curves_of(history), curves_of(sick)
+        shifts.append(np.abs(sick_curves.log_rate(AGES) - healthy_curves.log_rate(AGES))[4:].mean())
+        taus = [spread_of(each).tau for each in (sick_curves, healthy_curves)]
+        ratios.append(taus[0] / taus[1])
+    assert np.median(shifts) < 0.03
+    assert np.median(ratios) < 1.3
+
+
+def spread_of(curves: Curves) -> Spread:
+    return Spread(baseline.learn_tau([curves]), baseline.USUAL_SCATTER, np.ones(MEASURES), (0.03, 0.05), 0.2)
+
+
+@pytest.mark.parametrize("tau", [0.07, 0.15, 0.3])
+def test_spread_between_releases_is_found(tau: float) -> None:
+    found = [spread_of(curves_of(drawn(seed, tau, 12)[0])).tau for seed in range(8)]
+    assert np.median(found) == pytest.approx(tau, rel=0.35)
+
+
+def test_without_history_the_usual_is_assumed() -> None:
+    assert Spread.usual(3).tau == pytest.approx(0.14, abs=0.03)
+    assert Spread.usual(3).dispersion.tolist() == [baseline.USUAL_DISPERSION] * 3
+
+
+def intervals(scatter: float, dispersion: float, expected: float, seed: int) -> Intervals:
+    random = np.random.default_rng(seed)
+    count = 300
+    mean = np.full((count, 1), expected)
+    rate = random.gamma(1 / scatter**2, scatter**2, mean.shape)
+    clusters = random.poisson(mean * rate / dispersion)
+    return Intervals(24 + 2.0 * np.arange(count), clusters * dispersion, mean, np.inf)
+
+
+def test_scatter_and_clusters_are_told_apart() -> None:
+    history = [intervals(0.08, 3.0, expected, seed) for seed, expected in enumerate((30.0, 60.0, 5000.0, 5000.0))]
+    scatter, dispersion = baseline.learn_scatter(history, 1)
+    assert scatter[-1] == pytest.approx(0.08, rel=0.2)
+    assert dispersion[0] == pytest.approx(3.0, rel=0.25)
+
+
+def test_drift_of_superseded_releases_is_never_less() -> None:
+    still = [intervals(0.03, 1.0, 5000.0, seed) for seed in range(6)]
+    newest, superseded = baseline.learn_drift(still, np.full(5, 0.03), np.ones(1))
+    assert newest < 0.03
+    assert superseded >= newest
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.2, 0.4])
+def test_spread_of_delays_is_found_in_early_rates(spread: float) -> None:
+    random = np.random.default_rng(7)
+    sensitivity = np.array([1.5, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2])
+    early = []
+    for delay in random.normal(0, spread, 40):
+        expected = np.array([20.0, 60, 100, 200, 300, 400, 600])[:, None] * np.ones(3)
+        events = random.poisson(expected * np.exp(delay * sensitivity)[:, None]).astype(float)
+        early.append(baseline.Early(events, expected, sensitivity, np.full(7, 0.05)))
+    assert baseline.learn_law_scatter(early) == pytest.approx(max(spread, 0.08), rel=0.35, abs=0.03)

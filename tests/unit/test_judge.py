@@ -1,0 +1,180 @@
+"""The judge as a watcher uses it, on simulated channels in which it is known what rises, and when."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import missioncontrol_nb as mc
+from missioncontrol_nb.cli import group
+from missioncontrol_nb.judgement.judging import Event, Judge
+from missioncontrol_nb.judgement.observations import hours_of
+from missioncontrol_nb.judgement.series import Series
+from missioncontrol_nb.simulator import Bad
+from streaming.errors import MissionControlError
+from tests.judged_fleets import draw, midnight
+from tests.unit.small_dataset import CALENDAR, write
+
+SAMPLE = Path(__file__).parents[2].parent / "shared" / "data" / "error_aggregates_2017-06-29_sample.parquet"
+RELEASED = datetime(2017, 9, 28, 13, tzinfo=UTC)  # of 56.0
+SERIES = {
+    *("at", "application", "channel", "os_name", "measure", "display_version", "build_ids", "age_hours", "state"),
+    *("events", "usage_hours", "usage_hours_corrected", "usage_hours_lower", "usage_hours_upper", "rate"),
+    *(
+        "expected_rate",
+        "expected_lower",
+        "expected_upper",
+        "rate_ratio",
+        "lower",
+        "upper",
+        "evidence",
+        "slice",
+        "since",
+    ),
+}
+EVENTS = {
+    *("event", "detected_at", "application", "channel", "os_name", "measure", "display_version", "build_ids"),
+    *("rate_ratio", "lower", "upper", "evidence", "expected_rate", "observed_rate", "slice", "since"),
+}
+
+
+def replayed(
+    bad: Sequence[Bad], hours: int, *, every: int = 1, seed: int = 3, since: float = 0
+) -> tuple[list[Event], list[Series]]:
+    """What is told from hours after the release of 56.0 on Windows on, and what is said at the end."""
+    observations, _ = draw("release", midnight(2017, 7, 1), 100, seed, bad=bad, systems=("Windows_NT",))
+    judge, events, found = Judge(observations), [], []
+    for hour in range(0, hours + 1, every):
+        found = list(judge.look(hours_of(RELEASED) + since + hour))
+        events += [event for _, event in found if event is not None]
+    return events, [series for series, _ in found if series is not None]
+
+
+def series_of(found: Sequence[Series], measure: str, version: str = "56.0") -> Series:
+    [series] = [each for each in found if (each.measure, each.display_version) == (measure, version)]
+    return series
+
+
+def test_healthy_release_raises_no_alarm_and_is_soon_called_fine() -> None:
+    events, found = replayed([], 48, every=2)
+    assert events == []
+    main = series_of(found, "main_crashes")
+    assert main.state == "fine"
+    assert main.lower is not None
+    assert main.upper is not None
+    assert main.lower < 1 < main.upper
+    assert main.expected_lower < main.rate < main.expected_upper  # type: ignore[operator]
+    assert {series.state for series in found} <= {"fine", "too early"}
+
+
+def test_release_that_crashes_twice_as_often_is_bad_within_hours_and_stays_so() -> None:
+    bad = Bad("56.0", RELEASED, "content_crashes", 2.0)
+    events, found = replayed([bad], 30)
+    [alarm] = events
+    assert (alarm.event, alarm.measure, alarm.display_version) == ("alarm", "content_crashes", "56.0")
+    detected = datetime.fromisoformat(alarm.detected_at)
+    assert 0 < (detected - RELEASED).total_seconds() / 3600 <= 12
+    series = series_of(found, "content_crashes")
+    assert series.state == "bad"
+    assert series.since is not None
+    assert series.rate_ratio == pytest.approx(2.0, rel=0.3)
+    assert series_of(found, "main_crashes").state in ("fine", "too early")
+
+
+def test_rise_that_begins_later_is_found_told_with_its_beginning_and_ends() -> None:
+    begins = datetime(2017, 10, 2, 7, tzinfo=UTC)
+    events, found = replayed([Bad("56.0", begins, "main_crashes", 3.0)], 36, since=78)
+    [alarm] = [event for event in events if event.event == "alarm"]
+    assert (alarm.measure, alarm.display_version) == ("main_crashes", "56.0")
+    assert abs((datetime.fromisoformat(str(alarm.since)) - begins).total_seconds()) <= 2 * 3600
+    assert (datetime.fromisoformat(alarm.detected_at) - begins).total_seconds() <= 6 * 3600
+    assert alarm.rate_ratio == pytest.approx(3.0, rel=0.4)
+    assert series_of(found, "main_crashes").state == "bad"
+
+
+def test_rise_of_all_versions_is_one_alarm_of_no_version() -> None:
+    begins = datetime(2017, 10, 2, 7, tzinfo=UTC)
+    versions = ("55.0", "55.0.1", "55.0.2", "55.0.3", "56.0")
+    events, _ = replayed([Bad(each, begins, "content_crashes", 2.0) for each in versions], 20, since=84)
+    [alarm] = [event for event in events if event.event == "alarm"]
+    assert (alarm.measure, alarm.display_version) == ("content_crashes", None)
+    assert len(alarm.build_ids) >= 3
+    assert (datetime.fromisoformat(alarm.detected_at) - begins).total_seconds() <= 6 * 3600
+
+
+def test_series_and_events_have_the_published_fields() -> None:
+    events, found = replayed([Bad("56.0", RELEASED, "content_crashes", 4.0)], 12, every=4)
+    for series in found:
+        record = json.loads(json.dumps(series.as_record(), allow_nan=False))
+        assert set(record) >= SERIES
+    assert events
+    for event in events:
+        assert set(json.loads(json.dumps(event.as_record(), allow_nan=False))) == EVENTS
+
+
+def test_one_version_alone_is_too_early_to_judge_and_why(tmp_path: Path) -> None:
+    write(tmp_path, "window  usage_hours  main_crashes\n05T10:00  900  2\n05T10:05  800  3", "05T10:20")
+    found = mc.judge(tmp_path, releases=CALENDAR)
+    assert set(found["state"]) == {"too early"}
+    assert found["why"].str.contains("fewer than two earlier releases").all()
+    assert found["expected_rate"].isna().all()
+    [main] = found[found["measure"] == "main_crashes"].to_dict("records")
+    assert (main["events"], main["usage_hours"], main["at"]) == (5, 1700.0, "2017-10-05T10:20:00Z")
+
+
+@pytest.mark.skipif(not SAMPLE.exists(), reason=f"needs {SAMPLE.name}, which lies outside of the repository")
+def test_real_hundred_rows_are_too_early_to_judge() -> None:
+    found = mc.judge(SAMPLE)
+    assert len(found) > 0
+    assert set(found["state"]) == {"too early"}
+    assert found["why"].ne("").all()
+
+
+def test_what_was_not_known_yet_does_not_count(tmp_path: Path) -> None:
+    write(
+        tmp_path, "window  usage_hours  main_crashes\n05T10:00  900  2\n05T10:05  800  3\n05T10:10  1  99", "05T10:20"
+    )
+    for at, events in (("2017-10-05T10:05Z", 2), ("2017-10-05T10:14Z", 5), ("2017-10-05T10:15Z", 104)):
+        found = mc.judge(tmp_path, at, releases=CALENDAR)
+        assert found[found["measure"] == "main_crashes"]["events"].to_list() == [events]
+    assert mc.judge(tmp_path, "2017-10-04", releases=CALENDAR).empty
+
+
+def test_command_says_it_as_json_lines_and_by_its_exit_code(tmp_path: Path) -> None:
+    write(tmp_path, "window  usage_hours  main_crashes\n05T10:00  900  2", "05T10:20")
+    CALENDAR.save(tmp_path / "releases.json")
+    plain = CliRunner().invoke(group, ["judge", "--dataset", str(tmp_path)])
+    assert plain.exit_code == 0, plain.output
+    assert "too early" in plain.output
+    told = CliRunner().invoke(group, ["judge", "--dataset", str(tmp_path), "--json", "--channel", "release"])
+    assert told.exit_code == 0
+    assert {json.loads(line)["display_version"] for line in told.output.splitlines()} == {"56.0"}
+    replay = ["replay", "--dataset", str(tmp_path), "--since", "2017-10-05", "--until", "2017-10-06", "--json"]
+    assert CliRunner().invoke(group, replay).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"channel": "realease"}, "release"),
+        ({"os_name": "Windows"}, "Windows_NT"),
+        ({"product": "firefox"}, "Firefox"),
+        ({"at": "yesterday"}, "at takes"),
+    ],
+)
+def test_unknown_names_and_times_are_told(options: dict[str, str], said: str, tmp_path: Path) -> None:
+    write(tmp_path, "window  usage_hours  main_crashes\n05T10:00  900  2", "05T10:20")
+    with pytest.raises(MissionControlError, match=said):
+        mc.judge(tmp_path, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("every", ["1min", "hour", "-1h", ""])
+def test_time_between_looks_is_checked(every: str, tmp_path: Path) -> None:
+    write(tmp_path, "window  usage_hours  main_crashes\n05T10:00  900  2", "05T10:20")
+    with pytest.raises(MissionControlError, match="every takes 5 minutes or more"):
+        mc.replay(tmp_path, "2017-10-05", "2017-10-06", every)
+    with pytest.raises(MissionControlError, match="lies before"):
+        mc.replay(tmp_path, "2017-10-06", "2017-10-05")
