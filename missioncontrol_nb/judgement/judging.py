@@ -132,7 +132,11 @@ class Judge:
                 continue
             since = past.since(place)
             events, expected = past.ratio(place, since)
-            if expected > 0 and rises_alike(look, effects[newest.released.name], place, since, events / expected):
+            if expected <= 0:
+                continue
+            newest_rose = rises_alike(look, effects[newest.released.name], place, since, events / expected)
+            risers = past.risers(place, since, events / expected) + bool(newest_rose)
+            if newest_rose is not False and risers >= 2:
                 alarm = self._open[*where, None, place] = _Open(since, effects)
                 yield self._event("alarm", newest, look, place, alarm, of=(looks, past))
 

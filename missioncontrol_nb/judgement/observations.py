@@ -114,6 +114,14 @@ def are_builds(product: contract.Product, channel: str) -> bool:
     return not set(BUILDS_OF).isdisjoint(product.channel(channel).stages)
 
 
+def _made(build_id: str) -> float | None:
+    """When a build was made; None for a build id that is no time."""
+    try:
+        return hours_of(datetime.strptime(build_id, "%Y%m%d%H%M%S").replace(tzinfo=UTC))
+    except ValueError:
+        return None
+
+
 def hours_of(moment: datetime) -> float:
     """A moment as hours since 1970."""
     return moment.timestamp() / HOUR_SECONDS
@@ -320,11 +328,17 @@ class Releases:
     def _first_busy_window(self, name: Name, since: float, until: float) -> float | None:
         """The start of the first window with enough of a release's pings; None where it has none in these hours.
 
-        Where the data begins after its day on the calendar, it is the middle of that day.
+        Where the data begins after its day on the calendar, it is the middle of that day; for a build that is there
+        when the data begins, it is when it was made.
         """
-        if np.isfinite(since) and since + CAME_BEFORE < self._observations.begins:
-            return since + 12.0
         sums = self._sums[name]
+        begins = self._observations.begins
+        if name.build_id:
+            made = _made(name.build_id)
+            if made is not None and made + CAME_BEFORE < begins:
+                return made
+        elif np.isfinite(since) and since + CAME_BEFORE < begins:
+            return since + 12.0
         ends = np.unique(np.concatenate([each.ends for each in sums]))
         ends = ends[(ends > since + 1e-6) & (ends <= until + 1e-6)]
         if not len(ends):

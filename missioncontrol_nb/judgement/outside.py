@@ -17,6 +17,7 @@ from missioncontrol_nb.judgement.watch import ALARM, Look, Watch
 
 Array = npt.NDArray[np.float64]
 PAST_HOURS = 72.0
+LEAST_EXPECTED = 5.0  # events of a version since a rise began, so that it can tell whether it rose
 LEAST_EVENTS = 20.0  # expected in this time, so that it can tell anything
 OWN_SPREAD = 0.05  # of the sum of several versions around its own past
 DRIFT_A_DAY = 0.05
@@ -27,11 +28,15 @@ OVER_HOURS, OVER_RATIO = 12.0, 1.1  # it is over when the ratio of so many hours
 
 @dataclass(frozen=True)
 class Past:
-    """The older versions of a system, summed: by interval, events and those expected by their own past."""
+    """The older versions of a system, summed: by interval, events and those expected by their own past.
+
+    versions: the same of each.
+    """
 
     edges: Array
     events: Array
     expected: Array
+    versions: tuple[tuple[Array, Array], ...] = ()
 
     @property
     def log_evidence(self) -> Array:
@@ -54,6 +59,14 @@ class Past:
         noise = np.sqrt(np.maximum(np.cumsum(self.expected[::-1, measure])[::-1], 1.0))
         return float(self.edges[int(np.argmax(ratios / noise))])
 
+    def risers(self, measure: int, since: float, ratio: float) -> int:
+        """How many versions rose since a moment by at least half of a ratio's excess."""
+        later = self.edges[:-1] >= since - 1e-6
+        sums = [(events[later, measure].sum(), expected[later, measure].sum()) for events, expected in self.versions]
+        return sum(
+            expected >= LEAST_EXPECTED and events >= expected * (1 + (ratio - 1) / 2) for events, expected in sums
+        )
+
     def ratio(self, measure: int, since: float) -> tuple[float, float]:
         """Events, and expected events, from a moment on."""
         later = self.edges[:-1] >= since - 1e-6
@@ -70,23 +83,25 @@ def past_of(looks: Sequence[tuple[Watch, Look]], effects: Mapping[Name, Array]) 
         return None
     at = known[0][1].at
     edges = np.concatenate([np.arange(np.floor((at - PAST_HOURS) / 2) * 2, at - 1e-6, 2.0), [at]])
-    events, expected = (np.zeros((len(edges) - 1, known[0][1].events.shape[1])) for _ in range(2))
+    versions = []
     for watch, look in known:
+        events, expected = (np.zeros((len(edges) - 1, look.events.shape[1])) for _ in range(2))
         own = effects.get(watch.released.name)
         typical = look.typical * np.exp(watch.effect() if own is None else own)
         place = np.searchsorted(edges, look.edges[:-1] + 1e-6, side="right") - 1
         inside = (place >= 0) & (look.edges[:-1] - watch.released.moment >= 24)
         np.add.at(events, place[inside], look.events[inside])
         np.add.at(expected, place[inside], typical[inside])
-    return Past(edges, events, expected)
+        versions.append((events, expected))
+    return Past(edges, *(np.sum(each, axis=0) for each in zip(*versions, strict=True)), tuple(versions))
 
 
-def rises_alike(look: Look, effect: Array, measure: int, since: float, ratio: float) -> bool:
-    """Whether the newest version rose with the others, or cannot tell. ratio: that of the others."""
+def rises_alike(look: Look, effect: Array, measure: int, since: float, ratio: float) -> bool | None:
+    """Whether the newest version rose with the others; None where it cannot tell. ratio: that of the others."""
     later = look.edges[:-1] >= since - 1e-6
     events = float(look.events[later, measure].sum())
     expected = float(look.typical[later, measure].sum() * np.exp(effect[measure]))
-    return expected < 10 or events / expected >= 1 + (ratio - 1) / 2
+    return None if expected < 2 * LEAST_EXPECTED else bool(events / expected >= 1 + (ratio - 1) / 2)
 
 
 def is_outside(log_of_others: float, log_of_newest: float) -> bool:

@@ -186,13 +186,17 @@ def _add_delays(sums: list[Any], delay_us: int, seconds: int) -> None:
 
     Delays below 0, of clients whose clocks are ahead, are in the first bucket.
     """
-    place, counted = bisect_right(_DELAY_EDGES_US, delay_us), 0
+    bucket, counted = bisect_right(_DELAY_EDGES_US, delay_us), 0
     while counted < seconds:
-        until = min((_DELAY_EDGES_US[place] - delay_us) // _SECOND_US, seconds)
+        until = (_DELAY_EDGES_US[bucket] - delay_us) // _SECOND_US
+        if until > seconds:
+            until = seconds
         if until > counted:
-            sums[_DELAYS + place] = (sums[_DELAYS + place] or 0) + until - counted
+            place = _DELAYS + bucket
+            before = sums[place]
+            sums[place] = until - counted if before is None else before + until - counted
             counted = until
-        place += 1
+        bucket += 1
 
 
 def _delays(totals: _Groups) -> _Groups:

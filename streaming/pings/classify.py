@@ -100,15 +100,16 @@ class Classifier:
         build = self._build(*sender[:7])
         system = self._system(build.application, sender.os_name, sender.os_version)
         experiments = kind.enrolments(record)
-        more: tuple[Any, ...] = reader.more_dimensions(record) if reader.more_dimensions else ()
+        read_more = reader.more_dimensions
+        more: tuple[Any, ...] = read_more(record) if read_more else ()
         if (
             submitted_us is None
             or isinstance(counts, str)
             or experiments is None
             or build.invalid
             or system.invalid
-            or build.faults_of_age(submitted_us)
-            or None in more
+            or not build.built_us <= submitted_us <= build.expires_us
+            or (more and None in more)
         ):
             reasons = set(_reasons(document, kind, submitted_us, counts, build, system, experiments))
             reasons |= reader.invalid_dimensions(record)

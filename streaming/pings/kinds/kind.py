@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -76,12 +77,12 @@ class Kind:
     bare_keys: tuple[str, ...] = ()
     explain: Callable[[bytes], str | None] | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Namespace and type, as measures and products name the kind."""
         return f"{self.namespace}/{self.document_type}"
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The kind's name in the dataset: the type alone for pings that Firefox has always sent (`telemetry`)."""
         return self.document_type if self.namespace == "telemetry" else self.id
