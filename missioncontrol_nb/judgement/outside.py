@@ -93,7 +93,8 @@ def past_of(looks: Sequence[tuple[Watch, Look]], effects: Mapping[Name, Array]) 
         np.add.at(events, place[inside], look.events[inside])
         np.add.at(expected, place[inside], typical[inside])
         versions.append((events, expected))
-    return Past(edges, *(np.sum(each, axis=0) for each in zip(*versions, strict=True)), tuple(versions))
+    events, expected = (np.sum([each[place] for each in versions], axis=0) for place in (0, 1))
+    return Past(edges, events, expected, tuple(versions))
 
 
 def rises_alike(look: Look, effect: Array, measure: int, since: float, ratio: float) -> bool | None:
