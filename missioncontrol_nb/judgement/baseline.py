@@ -107,7 +107,7 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
     level = np.log((events.sum(axis=(0, 1)) + 0.5) / np.maximum(exposure.sum(axis=(0, 1)), 1e-12))
     curve, effects = np.zeros(events.shape[1:]), np.zeros((releases, measures))
     shrink = 1 / EFFECT_PRIOR**2
-    covariances = np.zeros((measures, len(AGES), len(AGES)))
+    curve_variance = np.zeros(curve.shape)
     for _ in range(ROUNDS):
         typical = exposure * np.exp(level + curve)
         expected = typical * np.exp(effects)[:, None, :]
@@ -122,7 +122,7 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
         several = base.sum(axis=0) ** 2 / np.maximum((base**2).sum(axis=0), 1e-12)
         variance = dispersion / known + noise[0] ** 2 / np.maximum(several, 1.0)
         variance = np.where(exposure.sum(axis=0) > 0, variance, 1e6)
-        curve, covariances = _smooth_curves(np.log(known / expected_there), variance, history.groups)
+        curve, curve_variance = _smooth_curves(np.log(known / expected_there), variance, history.groups)
         heavy = 1 / variance
         middle = (heavy * curve).sum(axis=0) / heavy.sum(axis=0)
         level, curve = level + middle, curve - middle
@@ -133,7 +133,7 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
         np.where(there, level, np.nan),
         dispersion / (of_effect[0].sum(axis=0) + 0.5),
         curve,
-        np.array([np.diag(each) for each in covariances]).T,
+        curve_variance,
         effects,
         np.where(exposure.sum(axis=1) > 0, variances, 1e6),
     )
@@ -160,8 +160,8 @@ def _weighted_median(values: Array, weights: Array) -> Array:
 
 
 def _smooth_curves(found: Array, variance: Array, groups: Sequence[Sequence[int]]) -> tuple[Array, Array]:
-    """Curves by measure, (ages, measures), and their covariances, (measures, ages, ages): each near its group's."""
-    curves, covariances = np.zeros(found.shape), np.zeros((found.shape[1], len(found), len(found)))
+    """Curves by measure, each near its group's, and their variances: both (ages, measures)."""
+    curves, variances = np.zeros(found.shape), np.zeros(found.shape)
     for group in groups:
         of_group = list(group)
         weight = 1 / (variance[:, of_group] + OWN_SIZE**2)
@@ -169,16 +169,16 @@ def _smooth_curves(found: Array, variance: Array, groups: Sequence[Sequence[int]
         shared, of_shared = _smooth(pooled, 1 / weight.sum(axis=1), CURVE_BEND, CURVE_SIZE)
         for measure in of_group:
             own, of_own = _smooth(found[:, measure] - shared, variance[:, measure], OWN_BEND, OWN_SIZE)
-            curves[:, measure], covariances[measure] = shared + own, of_shared + of_own
-    return curves, covariances
+            curves[:, measure], variances[:, measure] = shared + own, of_shared + of_own
+    return curves, variances
 
 
 def _smooth(values: Array, variance: Array, bend: float, size: float) -> tuple[Array, Array]:
-    """The smooth curve through values of known variance, around 0, and its covariance."""
+    """The smooth curve through values of known variance, around 0, and its own variance."""
     bends = np.diff(np.eye(len(values)), 2, axis=0)
     precision = np.diag(1 / variance + 1 / (size**2 * len(values))) + bends.T @ bends / bend**2
     covariance = np.linalg.inv(precision)
-    return np.asarray(covariance @ (values / variance)), np.asarray(covariance)
+    return np.asarray(covariance @ (values / variance)), np.diag(covariance).copy()
 
 
 @dataclass(frozen=True)

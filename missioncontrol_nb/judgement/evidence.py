@@ -60,7 +60,8 @@ class Evidence:
     """The weights of effects after some intervals, of several series at once.
 
     healthy, risen, back: (series, effects), (series, factors, effects), (series, effects): without a factor, with one,
-    and after one that ended. log_scale: by which all are multiplied.
+    and after one that ended. log_healthy, log_risen: the logarithms of what they
+    were divided by. begun: whether there was an interval.
     """
 
     healthy: Array

@@ -111,7 +111,7 @@ class Judge:
                         yield self._judged(watch, look, place)
 
     def _outside(self, looks: Sequence[tuple[Watch, Look]]) -> Iterator[Event]:
-        """What is told of rises of all versions at once."""
+        """The events of measures that rise, or no longer do, in all versions at once."""
         newest, look = looks[0]
         where = newest.segment.channel, newest.segment.os_name
         opened = {key[3]: alarm for key, alarm in self._open.items() if key[:3] == (*where, None)}
