@@ -13,6 +13,7 @@ from streaming import contract
 HISTORY = timedelta(days=14)
 MOST_DIMENSIONS = 2
 LEAST_CONTRAST = 1.25  # of the ratio inside to that outside; with less, it is everywhere
+MOST_OF_EXCESS = 0.5  # of the events beyond the expected ones, that a slice must have
 BORROWED_HOURS = 500.0  # of use, spread over cells as in the history: few hours of a young release have been reported
 
 
@@ -64,6 +65,12 @@ def find_slice(dataset: Dataset, watch: Watch, measure: str, since: float, until
         cells, dimensions=dimensions, events=measure, exposure="usage_hours", baseline=history,
         most_dimensions=MOST_DIMENSIONS,
     )  # fmt: skip
-    if found.empty or found["ratio"].iloc[0] < LEAST_CONTRAST * found["ratio_outside"].iloc[0]:
+    inside = found["events"] - found["expected"]
+    events_outside = cells[measure].sum() - found["events"]
+    outside = events_outside - events_outside / found["ratio_outside"]
+    explains = (inside >= MOST_OF_EXCESS * (inside + outside)) & (
+        found["ratio"] >= LEAST_CONTRAST * found["ratio_outside"]
+    )
+    if not explains.any():
         return {}
-    return {name: str(value) for name, value in found["slice"].iloc[0].items()}
+    return {name: str(value) for name, value in found["slice"][explains].iloc[0].items()}
