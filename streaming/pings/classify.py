@@ -21,20 +21,22 @@ the draft of JSON Schema that the schemas name (04): 3600.0 is not a whole numbe
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from streaming import contract
 from streaming.errors import unknown_name
 from streaming.pings import validation
 from streaming.pings.decode import decode_document, kind_in_text, textual_fault
-from streaming.pings.document import NOTHING, attribute_of, event_reader, kind_of, read_leniently
+from streaming.pings.document import attribute_of, event_reader, kind_of, read_leniently
 from streaming.pings.envelope import Envelope
 from streaming.pings.kinds import KINDS, REASONS
-from streaming.pings.kinds.kind import Counts, Enrolments, Kind
+from streaming.pings.kinds.kind import Counts, Enrolments, Kind, Sender
 from streaming.pings.text import as_decodable
 
 _PRECEDENCE = {reason: rank for rank, reason in enumerate(REASONS)}
@@ -69,6 +71,20 @@ class Rejected(Struct, gc=False, frozen=True):
     submitted_us: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """A build on a system. dimensions: those of contract.DIMENSIONS before the country.
+
+    invalid: the dimensions that have no known form. built_us, expires_us: those of the build.
+    """
+
+    dimensions: tuple[str, ...]
+    build: validation.Build
+    invalid: tuple[str, ...]
+    built_us: int
+    expires_us: int
+
+
 class Classifier:
     """Classifies documents. envelope: used where a document has none; products: the products that are counted.
 
@@ -81,6 +97,24 @@ class Classifier:
         self._readers = {kind.id: _KindReader(kind) for kind in KINDS}
         self._build = lru_cache(8192)(partial(validation.build, products))
         self._system = lru_cache(8192)(partial(validation.system, products))
+        self._client = lru_cache(8192)(self._new_client)
+
+    def _new_client(self, sender: Sender) -> _Client:
+        """What a ping reports about its sender, as dimensions."""
+        *program, os_name, os_version = astuple(sender)
+        build = self._build(*program)
+        system = self._system(build.application, os_name, os_version)
+        dimensions = (
+            build.application,
+            build.channel,
+            build.version,
+            build.display_version,
+            build.build_id,
+            system.os_name,
+            system.os_version,
+            build.architecture,
+        )
+        return _Client(dimensions, build, build.invalid + system.invalid, build.built_us, build.expires_us)
 
     def classify(self, record: Any, document: bytes, received_at_us: int) -> Ping | Rejected:
         """Classifies a document, given the record or error that decode_document returned for it.
@@ -95,10 +129,9 @@ class Classifier:
         if kind is None:
             return Rejected("document_type", submitted_us=self._rejected_us(record, submitted_us))
         reader = self._readers[kind.id]
-        counts = reader.count(record)
-        sender = kind.describe(record, envelope)
-        build = self._build(*sender[:7])
-        system = self._system(build.application, sender.os_name, sender.os_version)
+        events = reader.events(record)
+        counts = events if isinstance(events, str) else kind.count(record, events)
+        client = self._client(kind.describe(record, envelope))
         experiments = kind.enrolments(record)
         read_more = reader.more_dimensions
         more: tuple[Any, ...] = read_more(record) if read_more else ()
@@ -106,28 +139,16 @@ class Classifier:
             submitted_us is None
             or isinstance(counts, str)
             or experiments is None
-            or build.invalid
-            or system.invalid
-            or not build.built_us <= submitted_us <= build.expires_us
+            or client.invalid
+            or not client.built_us <= submitted_us <= client.expires_us
             or (more and None in more)
         ):
-            reasons = set(_reasons(document, kind, submitted_us, counts, build, system, experiments))
+            reasons = set(_reasons(document, kind, submitted_us, counts, client, experiments))
             reasons |= reader.invalid_dimensions(record)
             reason = min(reasons, key=_PRECEDENCE.__getitem__)
             return Rejected(reason, kind.name, self._rejected_us(record, submitted_us))
         country = record.normalized_country_code or record.metadata.geo.country or envelope.country or ""
-        dimensions = (
-            build.application,
-            build.channel,
-            build.version,
-            build.display_version,
-            build.build_id,
-            system.os_name,
-            system.os_version,
-            build.architecture,
-            validation.country(country),
-            *more,
-        )
+        dimensions = (*client.dimensions, validation.country(country), *more)
         return Ping(kind.name, submitted_us, dimensions, experiments, counts, record.document_id)
 
     def _submitted_us(self, record: Any, received_at_us: int) -> int | None:
@@ -177,21 +198,11 @@ class _KindReader:
     """The declarations for a kind of ping, prepared for reading documents."""
 
     def __init__(self, kind: Kind) -> None:
-        self._kind = kind
-        self._events = event_reader(kind)
-        self._required = [(getattr(NOTHING, name), attrgetter(name), why) for name, why in kind.required.items()]
+        self.events = event_reader(kind)
         self._dimensions = [_DimensionReader(each, kind) for each in contract.DIMENSIONS if each.at]
         self.more_dimensions: Callable[[Any], tuple[str | None, ...]] | None = None
         if self._dimensions:
             self.more_dimensions = self._read_dimensions
-
-    def count(self, document: Any) -> Counts | str:
-        """What a document adds to the counts, or the reason why it adds nothing."""
-        for nothing, get, why in self._required:
-            if get(document) is nothing:
-                return why
-        events = self._events(document)
-        return events if isinstance(events, str) else self._kind.count(document, events)
 
     def _read_dimensions(self, document: Any) -> tuple[str | None, ...]:
         return tuple([each.read(document) for each in self._dimensions])
@@ -226,8 +237,7 @@ def _reasons(
     kind: Kind,
     submitted_us: int | None,
     counts: Counts | str,
-    build: validation.Build,
-    system: validation.System,
+    client: _Client,
     experiments: Enrolments | None,
 ) -> Iterator[str]:
     """All faults of a ping, as keys of REASONS."""
@@ -237,9 +247,8 @@ def _reasons(
         yield "experiment"
     if kind.explain and (explained := kind.explain(document)):
         yield explained
-    yield from build.invalid
-    yield from system.invalid
-    yield from ["submission_time"] if submitted_us is None else build.faults_of_age(submitted_us)
+    yield from client.invalid
+    yield from ["submission_time"] if submitted_us is None else client.build.faults_of_age(submitted_us)
 
 
 def decode(document: bytes, envelope: Envelope, received_at_us: int) -> Ping | Rejected:

@@ -1,6 +1,6 @@
 """The record for documents of all kinds: envelope, sections of each kind, fields of measures and dimensions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -48,55 +48,44 @@ EventReader = Callable[[Any], Events | str]
 
 
 def event_reader(kind: Kind) -> EventReader:
-    """A function that finds the events of measures in documents of a kind, or the reason to reject their counts."""
-    counts = _count_readers(kind)
+    """A function that finds the events of measures in documents of a kind, or the reason why these add nothing."""
+    required = [(getattr(NOTHING, name), attrgetter(name), why) for name, why in kind.required.items()]
     find_event = _find_event(kind)
+    counted = [
+        (place, attribute_of(source.at))
+        for place, measure in enumerate(contract.MEASURES)
+        for source in measure.sources
+        if isinstance(source, contract.Count) and source.kind == kind.id
+    ]
+    places = [place for place, _ in counted]
+    values = _tuple_getter([attribute for _, attribute in counted])
+    # Most pings have no histogram that is counted. One comparison of the objects that hold them detects this.
+    containers = _tuple_getter(list({".".join(attribute.split(".")[:2]) for _, attribute in counted}))
+    empty = containers(NOTHING)
 
     def read(document: Any) -> Events | str:
+        for nothing, get, why in required:
+            if get(document) is nothing:
+                return why
         events = find_event(document) if find_event else ()
-        for container, empty, values, places in counts:
-            if container(document) != empty:
-                found = values(document)
-                if any(found):
-                    events += tuple([pair for pair in zip(places, found, strict=True) if pair[1]])
-        for _, count in events:
-            if not 0 <= count <= MAX_EVENTS:
-                return "count_negative" if any(count < 0 for _, count in events) else "count_absurd"
+        if containers(document) != empty:
+            found = values(document)
+            if any(found):
+                events += tuple([pair for pair in zip(places, found, strict=True) if pair[1]])
+                for _, count in events:
+                    if not 0 <= count <= MAX_EVENTS:
+                        return "count_negative" if any(count < 0 for _, count in events) else "count_absurd"
         return events
 
     return read
 
 
-_CountReader = tuple[Callable[[Any], Any], Any, Callable[[Any], tuple[int, ...]], tuple[int, ...]]
-
-
-def _count_readers(kind: Kind) -> list[_CountReader]:
-    """For each object that holds counts: its getter, its value without any, the getter and the places of the counts.
-
-    Most pings have no histogram that is counted. One comparison of the whole object detects this.
-    """
-    by_container: dict[str, list[tuple[str, int]]] = {}
-    for place, measure in enumerate(contract.MEASURES):
-        for source in measure.sources:
-            if isinstance(source, contract.Count) and source.kind == kind.id:
-                attribute = attribute_of(source.at)
-                container = ".".join(attribute.split(".")[: min(2, attribute.count("."))])
-                by_container.setdefault(container, []).append((attribute, place))
-    readers: list[_CountReader] = []
-    for container, named in by_container.items():
-        get = attrgetter(container) if container else _itself
-        attributes, places = zip(*named, strict=True)
-        readers.append((get, get(NOTHING), _tuple_getter(*attributes), places))
-    return readers
-
-
-def _itself(document: Any) -> Any:
-    return document
-
-
-def _tuple_getter(*attributes: str) -> Callable[[Any], tuple[Any, ...]]:
+def _tuple_getter(attributes: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that gives the values of attributes."""
     if len(attributes) > 1:
         return attrgetter(*attributes)
+    if not attributes:
+        return lambda _document: ()
     get = attrgetter(*attributes)
     return lambda document: (get(document),)
 
@@ -120,7 +109,7 @@ def _find_event(kind: Kind) -> Callable[[Any], Events] | None:
 
     if not pointers:
         return lambda _document: events_of()
-    texts_of = _tuple_getter(*map(attribute_of, pointers))
+    texts_of = _tuple_getter([*map(attribute_of, pointers)])
     return lambda document: events_of(*texts_of(document))
 
 

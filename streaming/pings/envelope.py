@@ -32,19 +32,19 @@ class Metadata(Record, frozen=True):
 
     document_namespace: Text = ""
     document_type: Text = ""
-    uri: Uri = Uri()
     geo: Geo = Geo()
+    uri: Uri = Uri()
 
 
 class Enveloped(Record, frozen=True):
     """The fields that are read of documents of any kind: the envelope (telemetry-ingestion.1) and its fallbacks."""
 
     submission_timestamp: Text = ""
+    document_id: Text = ""
+    metadata: Metadata = Metadata()
     normalized_app_name: Text = ""
     normalized_channel: Text = ""
     normalized_country_code: Text = ""
-    document_id: Text = ""
-    metadata: Metadata = Metadata()
     type: Text = ""
     creationDate: Text = ""
     created: Text = ""

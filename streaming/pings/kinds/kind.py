@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -33,7 +33,7 @@ class Counts(Struct, gc=False, frozen=True):
 NO_COUNTS = Counts()
 
 
-class Sender(NamedTuple):
+class Sender(Struct, gc=False, frozen=True):
     """What a ping reports about its program and system; "" for values that it lacks.
 
     other_display_version is not in the dataset, but a ping is invalid if it is not a version.
@@ -94,4 +94,4 @@ def usage_seconds(seconds: int | None) -> int | str:
         return "usage_missing"
     if seconds < 0:
         return "usage_negative"
-    return min(seconds, MAX_USAGE_SECONDS)
+    return seconds if seconds < MAX_USAGE_SECONDS else MAX_USAGE_SECONDS

@@ -1,5 +1,7 @@
 """The crash ping (schema crash.4): one crash of a main or content process. Main pings count other crashes."""
 
+import msgspec
+
 from streaming.contract import Reason
 from streaming.pings.envelope import Envelope
 from streaming.pings.kinds import environment_section
@@ -22,7 +24,7 @@ def describe(document: CrashPing, envelope: Envelope) -> Sender:
     """Like any ping with an environment, except that Fennec reports Linux instead of Android."""
     sender = environment_section.describe(document, envelope)
     if sender.os_name == "Linux" and sender.application == "Fennec":
-        return sender._replace(os_name="Android")
+        return msgspec.structs.replace(sender, os_name="Android")
     return sender
 
 

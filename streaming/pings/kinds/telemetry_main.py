@@ -18,6 +18,8 @@ from streaming.pings.text import as_decodable
 
 # ruff: noqa: N815 (the schema's names)
 
+_FAR_FUTURE_US = 2**52  # in the year 2112: later than each time of submission that is valid
+
 
 class Info(Record, frozen=True):
     """`payload.info`; the length of usage is in seconds."""
@@ -50,6 +52,8 @@ def count(document: MainPing, events: Events) -> Counts | str:
         if started_us is None:
             return "use_time"
         used_until_us = started_us + (info.subsessionLength or 0) * 1_000_000
+        if used_until_us > _FAR_FUTURE_US:  # lengths have no limit
+            used_until_us = _FAR_FUTURE_US
     return Counts(seconds, events, used_until_us)
 
 
