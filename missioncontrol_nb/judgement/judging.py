@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
@@ -97,9 +98,13 @@ class Judge:
         self._looks_bad: set[Key] = set()
         self._at = -np.inf
 
-    def look(self, at: float) -> Iterator[tuple[Series | None, Event | None]]:
+    def look(self, at: float) -> list[tuple[Series | None, Event | None]]:
         """All series as of a moment, and what a watcher is told: of each series, and of what comes from outside."""
         self._at = at
+        with _one_thread():
+            return list(self._look(at))
+
+    def _look(self, at: float) -> Iterator[tuple[Series | None, Event | None]]:
         data_up_to = min(self.data_up_to(at), self.observations.newest)
         for channel in self.channels:
             for _, of_segment in groupby(channel.look(data_up_to), lambda pair: id(pair[0].segment)):
@@ -243,6 +248,19 @@ class Judge:
     def is_open(self) -> bool:
         """Whether an alarm is up."""
         return bool(self._open)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Keeps linear algebra in this thread: the matrices are so small that sharing them takes several times as long."""
+    global _threads
+    if _threads is None:
+        from threadpoolctl import ThreadpoolController
+
+        _threads = ThreadpoolController()
+    return _threads.limit(limits=1, user_api="blas")
+
+
+_threads: Any = None
 
 
 def judge(

@@ -81,6 +81,7 @@ def test_mixture_of_one_explanation_with_itself_is_itself() -> None:
     likely = filtering.log_likelihood(counts[0], np.full(series, 20.0), np.full(series, SCATTER))
     one = Evidence.before(filtering.healthy_effects(np.full((series, 1), TAU), np.ones(1)))
     one = one.after(likely, np.zeros(series), 0.7, 1.0)
-    both = filtering.mixed([one, one], np.array([0.3, 0.7]))
+    twice = Evidence(np.tile(one.weights, (2, 1, 1)), np.tile(one.log_healthy, 2), np.tile(one.log_risen, 2))
+    both = filtering.mixed(twice, np.array([0.3, 0.7]))
     assert both.log_ratio == pytest.approx(one.log_ratio)
     assert both.healthy == pytest.approx(one.healthy)
