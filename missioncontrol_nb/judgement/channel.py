@@ -1,7 +1,7 @@
 """Judges all releases of a channel at a moment: what was known then, what is typical, and what is up."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -63,7 +63,7 @@ class ChannelJudge:
         self._watches: dict[tuple[str, Name], Watch] = {}
         self._learned: dict[tuple[str, float], Learned] = {}
         self._taught: dict[tuple[str, Name], float] = {}
-        self._spreads: dict[float, Spread] = {}
+        self._spreads: dict[float, dict[str, Spread]] = {}
         self._final: dict[tuple[str, Name], UsedHours] = {}  # of releases whose reports have all come
 
     @cached_property
@@ -128,7 +128,7 @@ class ChannelJudge:
         """Gives a watch what earlier releases had shown by the beginning of a day."""
         earlier = [each for each in self._known(segment, day) if each.moment < watch.released.moment]
         earlier = earlier[-(MOST_BUILDS if self.by_build else MOST_RELEASES) :]
-        spread = self._spread(day)
+        spread = self._spread(segment, day)
         if len(earlier) >= LEAST_RELEASES:
             watch.learn(self._curves(segment, earlier, day, spread), spread)
         else:
@@ -145,25 +145,32 @@ class ChannelJudge:
                     found.append(each)
         return found
 
-    def _spread(self, day: float) -> Spread:
-        """The scales of the channel's scatter as known at a day."""
-        if day in self._spreads:
-            return self._spreads[day]
+    def _spread(self, segment: Segment, day: float) -> Spread:
+        """The scales of scatter as known at a day: those of the channel, and how clustered a system's events are."""
+        if day not in self._spreads:
+            kept = {other: each for other, each in self._spreads.items() if other > day - 96}
+            self._spreads = {day: self._learn_spreads(day), **kept}
+        return self._spreads[day][segment.os_name]
+
+    def _learn_spreads(self, day: float) -> dict[str, Spread]:
         curves: list[Curves] = []
         intervals: list[Intervals] = []
         early: list[Early] = []
-        for segment in self.segments:
+        for place, segment in enumerate(self.segments):
             known = self._known(segment, day)[-(MOST_BUILDS if self.by_build else MOST_RELEASES) :]
             if len(known) >= LEAST_RELEASES:
                 of_segment = self._curves(segment, known, day, Spread.usual(len(self.measures)))
                 curves.append(of_segment)
-                intervals += self._intervals(segment, known, day, of_segment)
+                found = self._intervals(segment, known, day, of_segment)
+                intervals += [replace(each, system=place) for each in found]
                 early += self._early(segment, known, day, of_segment)
-        scatter, dispersion = learn_scatter(intervals, len(self.measures))
+        scatter, dispersion = learn_scatter(intervals, len(self.segments), len(self.measures))
         drift = learn_drift(intervals, scatter, dispersion)
-        spread = Spread(learn_tau(curves), scatter, dispersion, drift, learn_law_scatter(early))
-        self._spreads = {day: spread, **{other: each for other, each in self._spreads.items() if other > day - 96}}
-        return spread
+        spread = Spread(learn_tau(curves), scatter, dispersion[0], drift, learn_law_scatter(early))
+        return {
+            segment.os_name: replace(spread, dispersion=of_system)
+            for segment, of_system in zip(self.segments, dispersion, strict=True)
+        }
 
     def _curves(self, segment: Segment, earlier: Sequence[Released], day: float, spread: Spread) -> Curves:
         learned = self._learn(segment, earlier, day)

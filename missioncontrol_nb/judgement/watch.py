@@ -13,7 +13,15 @@ import numpy.typing as npt
 from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.activity import Activity
-from missioncontrol_nb.judgement.baseline import MEDIAN_COST, Curves, Spread
+from missioncontrol_nb.judgement.baseline import (
+    EARLY_DAYS,
+    EARLY_DRIFT,
+    MEDIAN_COST,
+    NEWEST_DRIFT,
+    SUPERSEDED_DRIFT,
+    Curves,
+    Spread,
+)
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
 from missioncontrol_nb.judgement.observations import Released, Segment, Sums
 from missioncontrol_nb.judgement.used_hours import (
@@ -153,7 +161,7 @@ class Watch:
         curve = (weight * self._curves.log_variance(ages)).sum(axis=0) + self._curves.level_variance
         baseline = self._spread.tau**2 * MEDIAN_COST / self._curves.releases + curve
         scatter = ((weight * self._spread.scatter_of(ages, typical[USUAL])) ** 2).sum(axis=0)
-        drift = self._spread.drift[0] ** 2 * (at - self.begins) / 24 / 3
+        drift = self._spread.drift[NEWEST_DRIFT] ** 2 * (at - self.begins) / 24 / 3
         return Look(
             **sums,
             typical=typical[USUAL],
@@ -293,7 +301,9 @@ class Watch:
     def _drift(self, edges: Array) -> Array:
         """The variance of the effect's step to each interval: (intervals, measures)."""
         days = np.diff(edges, prepend=edges[0])[:-1] / 24
-        scale = np.where(edges[:-1] >= self.superseded_at, self._spread.drift[1], self._spread.drift[0])
+        drift = self._spread.drift
+        scale = np.where(edges[:-1] >= self.superseded_at, drift[SUPERSEDED_DRIFT], drift[NEWEST_DRIFT])
+        scale = np.where(edges[:-1] < self.released.moment + 24 * EARLY_DAYS, drift[EARLY_DRIFT], scale)
         return np.repeat((days * scale**2)[:, None], len(self.measures), axis=1)
 
     def _prior(self) -> Array:
