@@ -76,6 +76,20 @@ class ChannelJudge:
         """By measure, whether its pings come without usage, so that its events come before their hours."""
         return np.array([comes_without_hours(name) for name in self.measures])
 
+    @cached_property
+    def _witnesses(self) -> Array:
+        """For each measure, those that tell about its hours of use: of crashes, and not counting the same ones."""
+        declared = [contract.measure(name) for name in self.measures]
+        tells = np.outer(self.is_crash, self.is_crash).astype(float)
+        for place, one in enumerate(declared):
+            for other, another in enumerate(declared):
+                if place == other:
+                    tells[place, place] = 0.0
+                elif is_part_of(one, another):
+                    tells[:, place] = 0.0  # the whole tells all that it does
+                    tells[place, other] = 0.0
+        return tells
+
     def look(self, at: float) -> Iterator[tuple[Watch, Look]]:
         """The looks at all watched releases, newest first, system by system."""
         for segment in self.segments:
@@ -114,7 +128,7 @@ class ChannelJudge:
         key = segment.os_name, released.name
         watch = self._watches.get(key)
         if watch is None or watch.released.moment != released.moment:
-            watch = self._watches[key] = Watch(segment, released, self.measures, self.is_crash)
+            watch = self._watches[key] = Watch(segment, released, self.measures, self.is_crash, self._witnesses)
             watch.begin_at(at)
             self._taught.pop(key, None)
         watch.superseded_at = known[place + 1].moment if place + 1 < len(known) else np.inf
@@ -281,6 +295,21 @@ _AT_ONCE = DelayLaw(np.array([0.0, 0.25, 336.0]), np.array([0.0, 1.0, 1.0]))
 def day_of(moment: float) -> float:
     """The beginning of the day, UTC, of a moment."""
     return float(np.floor(moment / DAY) * DAY)
+
+
+def is_part_of(measure: contract.Measure, whole: contract.Measure) -> bool:
+    """Whether each event of a measure is one of another, too; a measure is part of itself."""
+    return all(any(_includes(source, each) for source in whole.sources) for each in measure.sources)
+
+
+def _includes(source: contract.Count | contract.Event, part: contract.Count | contract.Event) -> bool:
+    if not isinstance(source, contract.Event) or not isinstance(part, contract.Event):
+        return source == part
+    return (
+        source.kind == part.kind
+        and all(set(part.where.get(at, ())) <= set(texts) and at in part.where for at, texts in source.where.items())
+        and all(set(texts) <= set(part.unless.get(at, ())) for at, texts in source.unless.items())
+    )
 
 
 def comes_without_hours(measure: str) -> bool:

@@ -22,6 +22,7 @@ SHIFTS = np.array([9, 15, 22, 32, 46, 68, 104])  # of the grid: factors 1.2 to 8
 FACTORS = np.exp(SHIFTS * STEP)
 FROM_RELEASE, LATER = 0.7, 0.3  # the weights of a factor from the release on, and of one that begins later
 LATER_HOURS = 336.0  # half of the later weight is spent within this age
+ILL_SHARE = 0.05  # of series that have risen, among those that are not asked about
 RETURN_HOURS = 480.0  # how long a factor lasts, on average
 _BROAD = EFFECTS.shape[0] + int(SHIFTS[-1])
 BROAD_EFFECTS = (np.arange(_BROAD) - REACH) * STEP
@@ -143,14 +144,14 @@ def _diffused(weights: Array, variance: Array) -> Array:
     return moved
 
 
-def mixed(chain: Evidence, weights: Array) -> Evidence:
+def mixed(chain: Evidence, log_weights: Array) -> Evidence:
     """The evidence where the counts may be explained in several ways, each with its weight (a quadrature).
 
-    chain: of all series with the first explanation, then of all with the second, and so on.
+    chain: of all series with the first explanation, then of all with the second, and so on. log_weights: (explanations,
+    series).
     """
-    ways = len(weights)
-    log_healthy = chain.log_healthy.reshape(ways, -1) + np.log(weights)[:, None]
-    log_risen = chain.log_risen.reshape(ways, -1) + np.log(weights)[:, None]
+    ways = len(log_weights)
+    log_healthy, log_risen = (each.reshape(ways, -1) + log_weights for each in (chain.log_healthy, chain.log_risen))
     all_healthy, all_risen = (np.logaddexp.reduce(each, axis=0) for each in (log_healthy, log_risen))
     of_healthy = np.exp(log_healthy - all_healthy)
     of_risen = np.exp(log_risen - np.where(np.isfinite(all_risen), all_risen, 0.0))
@@ -158,3 +159,16 @@ def mixed(chain: Evidence, weights: Array) -> Evidence:
     together = np.einsum("ws,wsre->sre", of_risen, by_way)
     together[:, 0] = np.einsum("ws,wse->se", of_healthy, by_way[:, :, 0])
     return Evidence(together, all_healthy, all_risen)
+
+
+def weights_by_witnesses(chain: Evidence, log_prior: Array, witnesses: Array) -> Array:
+    """The logarithms of the weights of several explanations for each series, given the counts of other series.
+
+    An explanation that concerns all, such as long delays, shows in all. Each of the others may have risen itself.
+    log_prior: of the explanations; witnesses: (series, series), 1 where the second tells about the first.
+    """
+    ways = len(log_prior)
+    healthy, risen = (each.reshape(ways, -1) for each in (chain.log_healthy, chain.log_risen))
+    told = np.logaddexp(np.log(1 - ILL_SHARE) + healthy, np.log(ILL_SHARE) + risen)
+    log_weights = log_prior[:, None] + (told - told.max(axis=0)) @ witnesses.T
+    return np.asarray(log_weights - np.logaddexp.reduce(log_weights, axis=0))

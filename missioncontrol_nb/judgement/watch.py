@@ -41,8 +41,10 @@ LONGEST_PAST = 504.0  # hours of a release's own past that count
 SHARED_ERROR = 2.0  # the error of the curve in young intervals counts so much, because neighbours share it
 BACK = 0.95  # probability that a factor has ended, from which an alarm is over
 YOUNG_HOURS = 48.0  # of age; the use of so many hours depends on the release's own delays
-LAW_NODES, LAW_WEIGHTS = np.array([-np.sqrt(3), 0.0, np.sqrt(3)]), np.array([1 / 6, 2 / 3, 1 / 6])
-USUAL = 1  # the place of the usual delays among them
+# Delays that a release may have, in standard deviations of their logarithm, and how likely each is.
+LAW_NODES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+LAW_WEIGHTS = np.exp(-0.5 * LAW_NODES**2) / np.exp(-0.5 * LAW_NODES**2).sum()
+SHORTER, USUAL, LONGER = 1, 2, 3  # places among them
 LEAST_TYPICAL = 1e-6  # events
 MOST_USED_SCATTER = 1.5  # of the estimate of an interval's use; of less certain ones little can be said
 QUANTILE = 1.645  # of 90 % intervals
@@ -94,6 +96,8 @@ class Look:
 class Watch:
     """A release that is watched. is_crash: by measure, whether its events come at once, and its hours late.
 
+    witnesses: (measures, measures), 1 where the second tells how long delays are to the first.
+
     While it is young, its own delays are unknown, and matter: everything is computed for shorter, usual and longer ones
     (LAW_NODES), each with its weight. Later the first hours' use is settled, and so is the evidence of those hours.
     """
@@ -102,6 +106,7 @@ class Watch:
     released: Released
     measures: tuple[str, ...]
     is_crash: Mask
+    witnesses: Array
     sums: Sums = field(init=False)
     begins: float = field(init=False)
 
@@ -193,13 +198,16 @@ class Watch:
         since = self.begins
         if settled and at - self.begins > RECENT:
             since = max(self.begins, min(float(edges[settled]), float(np.floor(at - RECENT))))
-        found = [self._estimate(at, since, usage.activity, law) for law in laws]
-        hours = np.array([each.between(edges[settled:]) for each in found])
+        is_young = self._is_young(at)
+        ways = range(len(laws)) if is_young or not settled else (SHORTER, USUAL, LONGER)
+        found = {way: self._estimate(at, since, usage.activity, laws[way]) for way in ways}
         scatter = found[USUAL].deviation(edges[settled:])
-        if not self._is_young(at):
-            off = np.log(np.maximum(hours, 1e-9) / np.maximum(hours[USUAL], 1e-9))
+        hours = np.array([found.get(way, found[USUAL]).between(edges[settled:]) for way in range(len(laws))])
+        if not is_young:
+            log_hours = np.log(np.maximum(hours, 1e-9))
             old = edges[settled + 1 :] > self.begins + YOUNG_HOURS + 1e-6
-            scatter = np.where(old, np.hypot(scatter, np.sqrt(LAW_WEIGHTS @ off**2)), scatter)
+            by_delays = np.abs(log_hours[LONGER] - log_hours[SHORTER]) / 2
+            scatter = np.where(old, np.hypot(scatter, by_delays), scatter)
             hours = np.where(old, hours[USUAL], hours)
         used = np.concatenate([self._settled, hours], axis=1)
         newly = int(np.searchsorted(edges[1:], at - SETTLED_AFTER + 1e-6, side="right"))
@@ -269,7 +277,9 @@ class Watch:
 
     def _together(self, chain: Evidence) -> Evidence:
         """The evidence of each series, over all delays that the release may have."""
-        return chain if len(chain.weights) == len(self.measures) else filtering.mixed(chain, LAW_WEIGHTS)
+        if len(chain.weights) == len(self.measures):
+            return chain
+        return filtering.mixed(chain, filtering.weights_by_witnesses(chain, np.log(LAW_WEIGHTS), self.witnesses))
 
     def _latched(self, chain: Evidence, at: float) -> Evidence:
         """Notes which series are up, and begins anew with those whose factor has ended."""
