@@ -95,7 +95,7 @@ def estimate_used_hours(edges: Array, reported: Array, released: float, activity
     use = activity.rate(middles)[:, None] * hats
     arrived = law.integral(edges[:, None] - pieces[None, :-1]) - law.integral(edges[:, None] - pieces[None, 1:])
     design = np.diff(arrived, axis=0) @ use
-    counts = ~activity.is_outage(np.floor(edges[:-1]).astype(np.int64))
+    counts = ~activity.has_outage(edges)
     share = _fitted(design[counts], reported[counts], knots, released, since)
     inside = middles > since
     return UsedHours(np.concatenate([[since], pieces[1:][inside]]), ((use @ share) * widths)[inside])

@@ -15,6 +15,7 @@ from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.activity import Activity
 from missioncontrol_nb.judgement.baseline import MEDIAN_COST, Curves, Spread
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
+from missioncontrol_nb.judgement.incidents import covered
 from missioncontrol_nb.judgement.observations import Released, Segment, Sums
 from missioncontrol_nb.judgement.used_hours import (
     HOURS_A_PING,
@@ -200,10 +201,11 @@ class Watch:
         return np.where(self.is_crash, used[:, :, None], reported[None, :, None])
 
     def _leave_out(self, edges: Array, events: Array, hours: Array, activity: Activity) -> None:
-        """Intervals in which data is missing have no events and no hours."""
+        """Intervals in which data is missing, or that a data incident touches, have no events and no hours."""
         first, last = np.floor(edges[:-1] + 1e-6), np.ceil(edges[1:] - 1e-6) - 1
         outage = activity.is_outage(first.astype(np.int64)) | activity.is_outage(last.astype(np.int64))
-        events[outage], hours[:, outage] = 0.0, 0.0
+        wrong = outage[:, None] | covered(self.segment.incidents, self.measures, edges)
+        events[wrong], hours[:, wrong] = 0.0, 0.0
 
     def _evidence(
         self, edges: Array, ages: Array, events: Array, typical: Array, missing: Array
