@@ -279,7 +279,8 @@ class ChannelJudge:
             return UsedHours(np.array([since, since + 1.0]), np.zeros(1))
         edges = report_edges(released.moment, end, since)
         reported = segment.releases[released.name].between("usage_hours", edges)
-        return estimate_used_hours(edges, reported, released.moment, activity, law)
+        distrusted = distrusted_hours(segment.incidents, edges)
+        return estimate_used_hours(edges, reported, released.moment, activity, law, distrusted)
 
 
 _AT_ONCE = DelayLaw(np.array([0.0, 0.25, 336.0]), np.array([0.0, 1.0, 1.0]))

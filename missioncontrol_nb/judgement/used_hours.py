@@ -81,11 +81,19 @@ def report_edges(released: float, until: float, since: float) -> Array:
     return np.concatenate([early[:-1], clock_edges(day, recent, 3.0)[:-1], clock_edges(recent, until, 1.0)])
 
 
-def estimate_used_hours(edges: Array, reported: Array, released: float, activity: Activity, law: DelayLaw) -> UsedHours:
+def estimate_used_hours(
+    edges: Array,
+    reported: Array,
+    released: float,
+    activity: Activity,
+    law: DelayLaw,
+    distrusted: npt.NDArray[np.bool_] | None = None,
+) -> UsedHours:
     """The use of a release between the first and the last edge.
 
     edges: of the intervals of `reported`, hours of use by the time of their report. Where they begin later than the
-    release, the share before them is taken as that at their beginning. Outages are left out.
+    release, the share before them is taken as that at their beginning. Outages are left out,
+    and so are the distrusted intervals, which may be older than the activity's.
     """
     since, until = float(edges[0]), float(edges[-1])
     pieces = _piece_edges(released, since, until)
@@ -96,6 +104,8 @@ def estimate_used_hours(edges: Array, reported: Array, released: float, activity
     arrived = law.integral(edges[:, None] - pieces[None, :-1]) - law.integral(edges[:, None] - pieces[None, 1:])
     design = np.diff(arrived, axis=0) @ use
     counts = ~activity.has_outage(edges)
+    if distrusted is not None:
+        counts &= ~distrusted
     share = _fitted(design[counts], reported[counts], knots, released, since)
     inside = middles > since
     return UsedHours(np.concatenate([[since], pieces[1:][inside]]), ((use @ share) * widths)[inside])
