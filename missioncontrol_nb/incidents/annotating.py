@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
-from missioncontrol_nb.incidents.files import Files, files_of
+from missioncontrol_nb.incidents.files import Files, annotation_files
 from missioncontrol_nb.incidents.incident import LIMITS, Incident, incident_from
 from missioncontrol_nb.loading.dataset import Dataset
 from streaming import contract
@@ -45,7 +45,7 @@ def annotate(
         raise MissionControlError("expected two times, since and until; got none for one of them")
     limits = _checked_limits(opened, product, channel, os_name, measure)
     incident = Incident(begin, end, arguments.text("text", text), *limits)
-    if not opened.tables():
+    if opened.handle(contract.ERROR_AGGREGATES) is None and not opened.tables():
         raise no_dataset(opened.url)
     return _written(_files(opened), incident)
 
@@ -137,7 +137,7 @@ def _opened(dataset: Dataset | str | Path) -> Dataset:
 
 
 def _files(dataset: Dataset) -> Files:
-    return files_of(dataset.url, dataset.storage_options)
+    return annotation_files(dataset.url, dataset.storage_options)
 
 
 def _read(files: Files, annotation_id: str) -> Incident | None:

@@ -5,19 +5,20 @@ A file is created whole or not at all, and never replaced: two people who write 
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from streaming.errors import MissionControlError, shortened
 from streaming.storage.durability import make_folder, sync_folder
 from streaming.storage.locations import is_remote
 from streaming.storage.retry import START_TIMEOUT_SECONDS, RetryPolicy
-from streaming.storage.store_errors import reason_of
+from streaming.storage.store_errors import call_with_retry
 
 FOLDER = "annotations"  # in a dataset
 _ENDING = ".json"
+_Result = TypeVar("_Result")
 
 
 class LocalFiles:
@@ -102,18 +103,23 @@ class BucketFiles:
         """The ids of all annotations, sorted."""
         from pyarrow.fs import FileSelector
 
-        with _explained(f"{self._dataset}/{FOLDER}", "read"):
+        def list_files(_: bool) -> list[str]:
             found = self._reader().get_file_info(FileSelector(FOLDER, allow_not_found=True))
-        return _ids([each.base_name for each in found if each.is_file])
+            return _ids([each.base_name for each in found if each.is_file])
+
+        return self._retried(list_files, f"{self._dataset}/{FOLDER}")
 
     def read(self, annotation_id: str) -> bytes | None:
         """The content of an annotation's file; None where there is none."""
-        with _explained(self.where(annotation_id), "read"):
+
+        def read_file(_: bool) -> bytes | None:
             try:
                 with self._reader().open_input_file(self._key(annotation_id)) as file:
                     return bytes(file.read())
             except FileNotFoundError:
                 return None
+
+        return self._retried(read_file, self.where(annotation_id))
 
     def create(self, annotation_id: str, content: bytes) -> bool:
         """Creates a file by a conditional put; False where there is one of this id, which stays as it is."""
@@ -130,6 +136,9 @@ class BucketFiles:
     def _key(self, annotation_id: str) -> str:
         return f"{FOLDER}/{annotation_id}{_ENDING}"
 
+    def _retried(self, attempt: Callable[[bool], _Result], where: str) -> _Result:
+        return call_with_retry(attempt, where, self._retry_policy, at_start=True, to="read")
+
     def _reader(self) -> Any:
         from deltalake.fs import DeltaStorageHandler
         from pyarrow.fs import PyFileSystem
@@ -140,7 +149,7 @@ class BucketFiles:
 Files = LocalFiles | BucketFiles
 
 
-def files_of(dataset: str, storage_options: Mapping[str, str] | None) -> Files:
+def annotation_files(dataset: str, storage_options: Mapping[str, str] | None) -> Files:
     """The annotations' files of a dataset. dataset: its location, as `dataset_url` spells it."""
     return BucketFiles(dataset, storage_options) if is_remote(dataset) else LocalFiles(dataset)
 
@@ -156,5 +165,4 @@ def _explained(where: str | Path, done: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or reason_of(error)
-        raise MissionControlError(f"{shortened(str(where))} cannot be {done}: {reason}") from error
+        raise MissionControlError(f"{shortened(str(where))} cannot be {done}: {error.strerror or error}") from error
