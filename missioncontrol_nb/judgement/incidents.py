@@ -68,6 +68,17 @@ def left_out(
     return whole
 
 
+def hours_outside(incidents: Sequence[Incident], measure: str, since: float, until: float) -> list[tuple[float, float]]:
+    """The parts of [since, until) that no incident of a measure touches, in order."""
+    spans = sorted(_whole_hours(each) for each in incidents if each.concerns(measure=measure))
+    outside, begin = [], since
+    for start, end in [*spans, (until, until)]:
+        if min(start, until) > begin:
+            outside.append((begin, min(start, until)))
+        begin = max(begin, end)
+    return outside
+
+
 def _touched_by_all(incidents: Sequence[Incident], starts: Array, ends: Array) -> Mask:
     mask = np.zeros(len(starts), bool)
     for incident in incidents:

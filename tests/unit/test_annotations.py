@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 import missioncontrol_nb as mc
 from missioncontrol_nb.cli import group
 from missioncontrol_nb.incidents import Incident, incidents_of
+from streaming.dataset.compaction import MaintainSettings
 from streaming.dataset.maintenance import maintain
 from streaming.errors import MissionControlError
 from tests.unit.small_dataset import CALENDAR, write
@@ -168,10 +169,10 @@ def test_file_written_by_hand_counts_and_is_never_replaced(dataset: Path) -> Non
 
 
 def test_upkeep_leaves_annotations_alone(dataset: Path) -> None:
-    write(dataset, "window  usage_hours  main_crashes\n05T10:05  900  2")
+    write(dataset, "window  usage_hours  main_crashes\n07T10:05  900  2")
     mc.annotate(dataset, SINCE, UNTIL, "pings came twice")
     before = {path: path.read_bytes() for path in (dataset / "annotations").iterdir()}
-    assert maintain(str(dataset))[0].after.files == 1
+    assert maintain(str(dataset), MaintainSettings(keep_days=1))[0].days == [date(2017, 10, 5)]
     assert {path: path.read_bytes() for path in (dataset / "annotations").iterdir()} == before
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.judgement.activity import estimate_activity
-from missioncontrol_nb.judgement.incidents import covered, left_out, with_incidents
+from missioncontrol_nb.judgement.incidents import covered, hours_outside, left_out, with_incidents
 from missioncontrol_nb.judgement.judging import Event, Judge
 from missioncontrol_nb.judgement.observations import Observations, hours_of
 from missioncontrol_nb.judgement.series import Series
@@ -134,6 +134,24 @@ def test_long_interval_loses_only_the_whole_hours_of_an_incident() -> None:
     assert covered((incident,), measures, np.arange(24.0, 29.0)).tolist() == [
         [False, False], [True, False], [True, False], [False, False],
     ]  # fmt: skip
+
+
+def test_hours_outside_of_incidents_are_what_is_left() -> None:
+    def incident(since: float, until: float, measure: str | None = None) -> Incident:
+        zero = datetime(1970, 1, 1, tzinfo=UTC)
+        return Incident(zero + timedelta(hours=since), zero + timedelta(hours=until), "x", measure=measure)
+
+    several = (
+        incident(20, 22.5),
+        incident(12, 14),
+        incident(21, 22),
+        incident(29, 40),
+        incident(24, 25, "gpu_crashes"),
+    )
+    assert hours_outside(several, "main_crashes", 10.5, 30) == [(10.5, 12), (14, 20), (23, 29)]
+    assert hours_outside(several, "gpu_crashes", 13, 30) == [(14, 20), (23, 24), (25, 29)]
+    assert hours_outside(several, "main_crashes", 30, 40) == []
+    assert hours_outside((), "main_crashes", 10.5, 30) == [(10.5, 30)]
 
 
 def test_use_is_not_learned_from_hours_that_are_distrusted() -> None:
