@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,7 +105,7 @@ class BucketFiles:
         from pyarrow.fs import FileSelector
 
         def list_files(_: bool) -> list[str]:
-            found = self._reader().get_file_info(FileSelector(FOLDER, allow_not_found=True))
+            found = self._reader.get_file_info(FileSelector(FOLDER, allow_not_found=True))
             return _ids([each.base_name for each in found if each.is_file])
 
         return self._retried(list_files, f"{self._dataset}/{FOLDER}")
@@ -114,7 +115,7 @@ class BucketFiles:
 
         def read_file(_: bool) -> bytes | None:
             try:
-                with self._reader().open_input_file(self._key(annotation_id)) as file:
+                with self._reader.open_input_file(self._key(annotation_id)) as file:
                     return bytes(file.read())
             except FileNotFoundError:
                 return None
@@ -139,6 +140,7 @@ class BucketFiles:
     def _retried(self, attempt: Callable[[bool], _Result], where: str) -> _Result:
         return call_with_retry(attempt, where, self._retry_policy, at_start=True, to="read")
 
+    @cached_property
     def _reader(self) -> Any:
         from deltalake.fs import DeltaStorageHandler
         from pyarrow.fs import PyFileSystem

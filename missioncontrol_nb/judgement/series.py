@@ -18,7 +18,8 @@ DOUBLED = 2.0  # where the rate may be more than so many times the expected one,
 
 @dataclass(frozen=True)
 class Series:
-    """A measure of a release on a channel and system as of `at`; all sums since its release.
+    """A measure of a release on a channel and system as of `at`; all sums since its release. Hours of data incidents
+    are left out, but for usage_hours.
 
     usage_hours: as reported; usage_hours_corrected: as used, with those still to be reported, and its interval. rate,
     expected_rate: events per 1000 hours of use, for measures of crash pings, or of reported use, for others; expected

@@ -308,7 +308,7 @@ def _with_rows(chain: Evidence, other: Evidence, chosen: Mask) -> Evidence:
 
 
 def begun(look: Look, measure: int) -> int:
-    """The interval with which a factor most likely began."""
+    """The interval with which a factor most likely began, one that was not left out."""
     scatter = np.full(len(look.events), 0.05)
     likely = filtering.log_likelihood(look.events[:, measure], look.typical[:, measure], scatter)
     before = np.concatenate([np.zeros((1, likely.shape[1])), np.cumsum(likely, axis=0)])[:-1]
@@ -321,4 +321,5 @@ def begun(look: Look, measure: int) -> int:
     weights[0] += filtering.FROM_RELEASE
     largest = joint.max(axis=(1, 2))
     score = largest + np.log(np.exp(joint - largest[:, None, None]).sum(axis=(1, 2))) + np.log(weights)
-    return int(np.argmax(score))
+    place = int(np.argmax(score))
+    return place + int(np.argmax(look.typical[place:, measure] > 0))

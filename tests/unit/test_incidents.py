@@ -67,6 +67,14 @@ def test_rise_after_an_incident_is_found_with_its_beginning() -> None:
     assert datetime.fromisoformat(alarm.detected_at) - later <= timedelta(hours=6)
 
 
+def test_rise_that_goes_on_after_an_incident_began_with_the_first_hour_that_is_judged() -> None:
+    observations = observed([Bad("56.0", BEGINS, "main_crashes", 3.0)])
+    [alarm] = alarms(observations, Incident(BEGINS, ENDS, "main crashes came three times"))
+    assert alarm.since is not None
+    assert 0 <= (datetime.fromisoformat(alarm.since) - ENDS) / timedelta(hours=1) <= 2
+    assert alarm.rate_ratio == pytest.approx(3.0, rel=0.3)
+
+
 def test_rise_of_all_versions_inside_an_incident_is_no_alarm() -> None:
     versions = ("55.0", "55.0.1", "55.0.2", "55.0.3", "56.0")
     bad = [Bad(name, since, "content_crashes", by) for name in versions for since, by in ((BEGINS, 3.0), (ENDS, 1 / 3))]
