@@ -68,9 +68,9 @@ def command(
 
 def _list(dataset: str, as_json: bool) -> None:
     """Lists the annotations. Raises MissionControlError, after those that can be read, for damaged ones."""
-    from missioncontrol_nb.incidents.annotating import read_all
+    from missioncontrol_nb.incidents.annotating import open_existing, read_all
 
-    incidents, damages = read_all(dataset)
+    incidents, damages = read_all(open_existing(dataset))
     for incident in incidents:
         click.echo(json.dumps(incident.as_record()) if as_json else printable(str(incident)))
     if not incidents and not damages and not as_json:

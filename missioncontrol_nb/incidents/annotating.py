@@ -39,14 +39,12 @@ def annotate(
     Raises MissionControlError for unknown names, an end that is not after the beginning, and where there is no dataset
     or it cannot be written.
     """
-    opened = _opened(dataset)
+    opened = open_existing(dataset)
     begin, end = arguments.as_utc("since", since), arguments.as_utc("until", until)
     if begin is None or end is None:
         raise MissionControlError("expected two times, since and until; got none for one of them")
     limits = _checked_limits(opened, product, channel, os_name, measure)
     incident = Incident(begin, end, arguments.text("text", text), *limits)
-    if opened.handle(contract.ERROR_AGGREGATES) is None and not opened.tables():
-        raise no_dataset(opened.url)
     return _written(_files(opened), incident)
 
 
@@ -59,7 +57,7 @@ def annotations(dataset: Dataset | str | Path) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    incidents = read_incidents(_opened(dataset))
+    incidents = read_incidents(open_existing(dataset))
     rows = pd.DataFrame([[getattr(each, name) for name in COLUMNS] for each in incidents], columns=[*COLUMNS])
     return rows.astype(dict.fromkeys(("since", "until"), "datetime64[us, UTC]"))
 
@@ -75,7 +73,7 @@ def remove_annotation(dataset: Dataset | str | Path, annotation_id: str) -> None
 
 def removed(dataset: Dataset | str | Path, annotation_id: str) -> Incident:
     """Removes a data incident and returns it; arguments and errors as for `remove_annotation`."""
-    files = _files(_opened(dataset))
+    files = _files(open_existing(dataset))
     wanted, known = arguments.text("annotation_id", annotation_id), files.ids()
     if not known:
         raise MissionControlError(f"expected the id of an annotation; got {wanted!r}, and the dataset has none")
@@ -89,16 +87,19 @@ def removed(dataset: Dataset | str | Path, annotation_id: str) -> Incident:
 
 
 def read_incidents(dataset: Dataset) -> tuple[Incident, ...]:
-    """The data incidents of a dataset, by their beginning. Raises MissionControlError where a file is damaged."""
+    """The data incidents of a dataset, by their beginning; none where it does not exist yet.
+
+    Raises MissionControlError where an annotation's file is damaged.
+    """
     incidents, damages = read_all(dataset)
     if damages:
         raise MissionControlError("; ".join(damages))
     return incidents
 
 
-def read_all(dataset: Dataset | str | Path) -> tuple[tuple[Incident, ...], tuple[str, ...]]:
+def read_all(dataset: Dataset) -> tuple[tuple[Incident, ...], tuple[str, ...]]:
     """The data incidents of a dataset, by their beginning, and what is wrong with each file that is none."""
-    files = _files(_opened(dataset))
+    files = _files(dataset)
     found, damages = [], []
     for annotation_id in files.ids():
         try:
@@ -132,8 +133,12 @@ def incidents_of(
     )
 
 
-def _opened(dataset: Dataset | str | Path) -> Dataset:
-    return dataset if isinstance(dataset, Dataset) else Dataset(arguments.place("dataset", dataset))
+def open_existing(dataset: Dataset | str | Path) -> Dataset:
+    """A dataset, opened. Raises MissionControlError for a location without any of a dataset's tables."""
+    opened = dataset if isinstance(dataset, Dataset) else Dataset(arguments.place("dataset", dataset))
+    if opened.handle(contract.ERROR_AGGREGATES) is None and not opened.tables():
+        raise no_dataset(opened.url)
+    return opened
 
 
 def _files(dataset: Dataset) -> Files:

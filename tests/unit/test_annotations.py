@@ -1,6 +1,8 @@
 """Data incidents are written down, listed and removed, by the library and by the command."""
 
+import errno
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ from click.testing import CliRunner, Result
 import missioncontrol_nb as mc
 from missioncontrol_nb.cli import group
 from missioncontrol_nb.incidents import Incident, incidents_of
+from missioncontrol_nb.incidents.files import LocalFiles
 from streaming.dataset.compaction import MaintainSettings
 from streaming.dataset.maintenance import maintain
 from streaming.errors import MissionControlError
@@ -79,6 +82,17 @@ def test_writers_at_once_lose_nothing_and_leave_no_unfinished_file(dataset: Path
     assert {path.suffix for path in (dataset / "annotations").iterdir()} == {".json"}
 
 
+def test_name_that_is_taken_is_refused_without_hard_links_too(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    files = LocalFiles(str(dataset))
+    assert [files.create("one", content) for content in (b"1", b"2")] == [True, False]
+    assert files.read("one") == b"1"
+    assert [path.name for path in (dataset / "annotations").iterdir()] == ["one.json"]
+
+
 def test_only_incidents_that_concern_the_data_are_given(dataset: Path) -> None:
     mc.annotate(dataset, SINCE, UNTIL, "all")
     mc.annotate(dataset, SINCE + timedelta(days=1), UNTIL + timedelta(days=1), "beta", channel="beta")
@@ -116,7 +130,10 @@ def test_wrong_arguments_are_told_and_write_nothing(changed: dict[str, object], 
     assert not (dataset / "annotations").exists()
 
 
-def test_folder_without_a_dataset_is_not_written_to(tmp_path: Path) -> None:
+def test_folder_without_a_dataset_is_told_and_not_written_to(tmp_path: Path) -> None:
+    for arguments in (["--list"], ["--remove", "x"], [*TIMES, "x"]):
+        assert "holds none of a dataset's tables" in str(annotate(tmp_path, *arguments).exception)
+    assert incidents_of(mc.Dataset(tmp_path)) == ()
     with pytest.raises(MissionControlError, match="there is no dataset"):
         mc.annotate(tmp_path, SINCE, UNTIL, "x")
     with pytest.raises(MissionControlError, match="there is no dataset"):
