@@ -23,6 +23,7 @@ from missioncontrol_nb.judgement.baseline import (
     learn_tau,
     scatter_at,
 )
+from missioncontrol_nb.judgement.incidents import distrusted_hours, left_out
 from missioncontrol_nb.judgement.observations import Name, Observations, Released, Releases, Segment, are_builds
 from missioncontrol_nb.judgement.used_hours import UsedHours, estimate_used_hours, report_edges
 from missioncontrol_nb.judgement.watch import Look, Usage, Watch, interval_edges
@@ -108,7 +109,8 @@ class ChannelJudge:
         hours = np.arange(seen, np.floor(at + 1e-6) + 1)
         if len(hours) < 2:
             return usage
-        return Usage(usage.activity.seen(segment.all.between("usage_hours", hours)), usage.law)
+        reported = segment.all.between("usage_hours", hours)
+        return Usage(usage.activity.seen(reported, distrusted_hours(segment.incidents, hours)), usage.law)
 
     def _watched(self, segment: Segment, known: Sequence[Released], at: float) -> list[int]:
         """The places of releases that are watched: the newest, and older ones that are used."""
@@ -232,18 +234,29 @@ class ChannelJudge:
             sensitivity = np.clip(np.log(pair[0] / pair[1]) / np.log(LONGER), 0.0, 4.0)
             ages = (edges[1:] + edges[:-1]) / 2 - released.moment
             typical = np.exp(np.nan_to_num(curves.log_rate(ages), nan=-30.0) + curves.effects[place])
-            expected = used.between(edges)[:, None] * typical
+            expected = self._exposure(segment, released, edges, learned) * typical
             events = self._events(segment, released, edges)
             yield Early(events[:, self.is_crash], expected[:, self.is_crash], sensitivity, scatter_at(ages))
 
     def _events(self, segment: Segment, released: Released, edges: Array) -> Array:
+        """Events without those of data incidents: (intervals, measures)."""
         sums = segment.releases[released.name]
-        return np.stack([sums.between(name, edges) for name in self.measures], axis=1)
+        return left_out(
+            segment.incidents,
+            self.measures,
+            edges,
+            lambda finer: np.stack([sums.between(name, finer) for name in self.measures], axis=1),
+        )
 
     def _exposure(self, segment: Segment, released: Released, edges: Array, learned: Learned) -> Array:
-        used = learned.used[released.name].between(edges)
-        reported = segment.releases[released.name].between("usage_hours", edges)
-        return np.where(self.is_crash[None, :], used[:, None], reported[:, None])
+        """The hours that events belong to, without those of data incidents: (intervals, measures)."""
+
+        def hours(finer: Array) -> Array:
+            used = learned.used[released.name].between(finer)
+            reported = segment.releases[released.name].between("usage_hours", finer)
+            return np.where(self.is_crash[None, :], used[:, None], reported[:, None])
+
+        return left_out(segment.incidents, self.measures, edges, hours)
 
     def _learn(self, segment: Segment, known: Sequence[Released], at: float) -> Learned:
         """What was known of a segment when the day of a moment began: use, delays, and earlier releases' use."""
@@ -258,7 +271,8 @@ class ChannelJudge:
             hours = np.arange(max(first, int(day) - 28 * 24 * 2), int(np.floor(day)) + 1, dtype=float)
             if len(hours) < 2:
                 hours = np.array([day - 1, day])
-            activity = estimate_activity(int(hours[0]), segment.all.between("usage_hours", hours), law)
+            distrusted = distrusted_hours(segment.incidents, hours)
+            activity = estimate_activity(int(hours[0]), segment.all.between("usage_hours", hours), law, distrusted)
             used = {}
             for released in self._known(segment, day)[-2 * (MOST_BUILDS if self.by_build else MOST_RELEASES) :]:
                 name = segment.os_name, released.name
@@ -286,7 +300,11 @@ class ChannelJudge:
             return UsedHours(np.array([since, since + 1.0]), np.zeros(1))
         edges = report_edges(released.moment, end, since)
         reported = segment.releases[released.name].between("usage_hours", edges)
-        return estimate_used_hours(edges, reported, released.moment, activity, law)
+        distrusted = distrusted_hours(segment.incidents, edges)
+        newer = [each.moment for each in self._releases[segment.application].at(until) if each.moment > released.moment]
+        superseded = min(newer, default=np.inf)
+        found = estimate_used_hours(edges, reported, released.moment, activity, law, superseded, distrusted)
+        return UsedHours(found.edges, found.hours)
 
 
 _AT_ONCE = DelayLaw(np.array([0.0, 0.25, 336.0]), np.array([0.0, 1.0, 1.0]))

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
+from missioncontrol_nb.incidents import read_incidents
 from missioncontrol_nb.judgement.channel import ChannelJudge
+from missioncontrol_nb.judgement.incidents import with_incidents
 from missioncontrol_nb.judgement.observations import (
     Name,
     Observations,
@@ -392,7 +394,7 @@ def _judge_of(
         opened, named, calendar, since=since or end, until=end, channel=channel, os_name=os_name,
         official=not all_builds,
     )  # fmt: skip
-    return Judge(observations, slice_finder(opened)), known
+    return Judge(with_incidents(observations, read_incidents(opened)), slice_finder(opened)), known
 
 
 def _end_of(dataset: Dataset) -> datetime:

@@ -109,12 +109,14 @@ def estimate_used_hours(
     activity: Activity,
     law: DelayLaw,
     superseded: float = np.inf,
+    distrusted: npt.NDArray[np.bool_] | None = None,
 ) -> UsedHours:
     """The use of a release between the first and the last edge.
 
     edges: of the intervals of `reported`, hours of use by the time of their report. Where they begin later than the
-    release, the share before them is taken as that at their beginning. Outages are left out. superseded: when a newer
-    release came; from then on the share may bend sharply.
+    release, the share before them is taken as that at their beginning. Outages are left out, and so are the distrusted
+    intervals, which may be older than the activity's. superseded: when a newer release came; from then on the share may
+    bend sharply.
     """
     since, until = float(edges[0]), float(edges[-1])
     pieces = _piece_edges(released, since, until)
@@ -124,7 +126,9 @@ def estimate_used_hours(
     use = activity.rate(middles)[:, None] * hats
     arrived = law.integral(edges[:, None] - pieces[None, :-1]) - law.integral(edges[:, None] - pieces[None, 1:])
     design = np.diff(arrived, axis=0) @ use
-    counts = ~activity.is_outage(np.floor(edges[:-1]).astype(np.int64))
+    counts = ~activity.has_outage(edges)
+    if distrusted is not None:
+        counts &= ~distrusted
     share, covariance = _fitted(design[counts], reported[counts], knots, released, since, superseded)
     inside = middles > since
     by_share = (use * widths[:, None])[inside]

@@ -23,6 +23,7 @@ from missioncontrol_nb.judgement.baseline import (
     Spread,
 )
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
+from missioncontrol_nb.judgement.incidents import covered
 from missioncontrol_nb.judgement.observations import Released, Segment, Sums
 from missioncontrol_nb.judgement.used_hours import (
     HOURS_A_PING,
@@ -225,10 +226,11 @@ class Watch:
         return np.where(self.is_crash, used[:, :, None], reported[None, :, None])
 
     def _leave_out(self, edges: Array, events: Array, hours: Array, activity: Activity) -> None:
-        """Intervals in which data is missing have no events and no hours."""
+        """Intervals in which data is missing, or that a data incident touches, have no events and no hours."""
         first, last = np.floor(edges[:-1] + 1e-6), np.ceil(edges[1:] - 1e-6) - 1
         outage = activity.is_outage(first.astype(np.int64)) | activity.is_outage(last.astype(np.int64))
-        events[outage], hours[:, outage] = 0.0, 0.0
+        wrong = outage[:, None] | covered(self.segment.incidents, self.measures, edges)
+        events[wrong], hours[:, wrong] = 0.0, 0.0
 
     def _evidence(
         self, edges: Array, ages: Array, events: Array, typical: Array, used_scatter: Array
@@ -356,7 +358,7 @@ class _Steps:
 
 
 def begun(look: Look, measure: int) -> int:
-    """The interval with which a factor most likely began."""
+    """The interval with which a factor most likely began, one that was not left out."""
     scatter = np.full(len(look.events), 0.05)
     likely = filtering.log_likelihood(look.events[:, measure], look.typical[:, measure], scatter)
     before = np.concatenate([np.zeros((1, likely.shape[1])), np.cumsum(likely, axis=0)])[:-1]
@@ -369,4 +371,5 @@ def begun(look: Look, measure: int) -> int:
     weights[0] += filtering.FROM_RELEASE
     largest = joint.max(axis=(1, 2))
     score = largest + np.log(np.exp(joint - largest[:, None, None]).sum(axis=(1, 2))) + np.log(weights)
-    return int(np.argmax(score))
+    place = int(np.argmax(score))
+    return place + int(np.argmax(look.typical[place:, measure] > 0))
