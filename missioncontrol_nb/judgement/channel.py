@@ -146,7 +146,10 @@ class ChannelJudge:
         earlier = earlier[-(MOST_BUILDS if self.by_build else MOST_RELEASES) :]
         spread = self._spread(segment, day)
         if len(earlier) >= LEAST_RELEASES:
-            watch.learn(self._curves(segment, earlier, day, spread), spread)
+            before = self._watches.get((segment.os_name, earlier[-1].name))
+            is_mended = before is not None and mends(watch.released.name, before.released.name)
+            mended = before.posterior() if before and is_mended else None
+            watch.learn(self._curves(segment, earlier, day, spread), spread, mended)
         else:
             watch.learn(None, spread)
 
@@ -313,6 +316,12 @@ _AT_ONCE = DelayLaw(np.array([0.0, 0.25, 336.0]), np.array([0.0, 1.0, 1.0]))
 def day_of(moment: float) -> float:
     """The beginning of the day, UTC, of a moment."""
     return float(np.floor(moment / DAY) * DAY)
+
+
+def mends(name: Name, other: Name) -> bool:
+    """Whether a release is a point release of another, such as 56.0.1 of 56.0."""
+    numbers, of_other = (each.display_version.removesuffix("esr").split(".") for each in (name, other))
+    return len(numbers) > 2 and numbers[:2] == of_other[:2] and name.display_version != other.display_version
 
 
 def is_part_of(measure: contract.Measure, whole: contract.Measure) -> bool:

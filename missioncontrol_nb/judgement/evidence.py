@@ -57,6 +57,13 @@ def healthy_effects(scales: Array, weights: Array, centres: Array | None = None)
     return np.asarray(density / density.sum(axis=1, keepdims=True))
 
 
+def blurred(effects: Array, scale: float) -> Array:
+    """A distribution of effects, (measures, effects), after a normal step of a standard deviation."""
+    kernel = np.exp(-0.5 * ((EFFECTS[:, None] - EFFECTS[None, :]) / scale) ** 2)
+    found = effects @ (kernel / kernel.sum(axis=1, keepdims=True))
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+
 @dataclass
 class Evidence:
     """The weights of effects after some intervals, of several series at once.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 STAYS_BAD = np.log(3.0)  # a series that looks bad does so until its evidence is below this
+CHECKED_EVERY = 6.0  # hours, after which the beginning and the slice of an alarm are found anew
 MOVED_HOURS = 24.0  # an alarm whose beginning is found so much earlier or later is updated
 LEAST_EVERY = timedelta(minutes=5)
 
@@ -78,7 +79,9 @@ class _Open:
     """An alarm that is up. effects: those of the versions when it went up, of a rise of all versions."""
 
     since: float
+    slice: dict[str, str] = field(default_factory=dict)
     effects: dict[Name, Array] = field(default_factory=dict)
+    checked_at: float = -np.inf
 
 
 Key = tuple[str, str, Name | None, int]
@@ -144,7 +147,7 @@ class Judge:
             newest_rose = rises_alike(look, effects[newest.released.name], place, since, events / expected)
             risers = past.risers(place, since, events / expected) + bool(newest_rose)
             if newest_rose is not False and risers >= 2:
-                alarm = self._open[*where, None, place] = _Open(since, effects)
+                alarm = self._open[*where, None, place] = _Open(since, effects=effects)
                 yield self._event("alarm", newest, look, place, alarm, of=(looks, past))
 
     def _is_from_outside(self, watch: Watch, since: float, place: int) -> bool:
@@ -174,7 +177,7 @@ class Judge:
         since = self._since(look, place) if has_risen else np.nan
         is_from_outside = has_risen and self._is_from_outside(watch, since, place)
         if opened is None and has_risen and not is_from_outside:
-            opened = self._open[key] = _Open(since)
+            opened = self._open[key] = self._opened(watch, look, place, since)
             event = self._event("alarm", watch, look, place, opened)
         elif opened is not None and look.share_back[place] > BACK:
             event = self._event("recovered", watch, look, place, opened)
@@ -183,11 +186,8 @@ class Judge:
             over[place] = True
             watch.recover(over, look.at)
             opened = None
-        elif opened is not None and np.floor(look.at / 6) != np.floor((look.at - 1) / 6):
-            since = self._since(look, place)
-            if abs(since - opened.since) >= MOVED_HOURS:
-                opened.since = since
-                event = self._event("update", watch, look, place, opened)
+        elif opened is not None and self._has_changed(opened, watch, look, place):
+            event = self._event("update", watch, look, place, opened)
         if watch.is_compared and looks_up(look, place):
             self._looks_bad.add(key)
         elif not watch.is_compared or look.log_evidence[place] < STAYS_BAD:
@@ -197,7 +197,23 @@ class Judge:
         series = series_of(
             watch, look, place, at=self._at, is_open=opened is not None, since=began, looks_bad=looks_bad
         )
+        if opened:
+            series = replace(series, slice=opened.slice)
         return series, event
+
+    def _opened(self, watch: Watch, look: Look, place: int, since: float) -> _Open:
+        return _Open(since, self.find_slice(watch, watch.measures[place], since, look.at), checked_at=look.at)
+
+    def _has_changed(self, opened: _Open, watch: Watch, look: Look, place: int) -> bool:
+        """Finds anew, now and then, when an alarm's rise began, and its slice; returns whether one has changed."""
+        if look.at < opened.checked_at + CHECKED_EVERY:
+            return False
+        opened.checked_at = look.at
+        since, before = self._since(look, place), (opened.since, opened.slice)
+        if abs(since - opened.since) >= MOVED_HOURS:
+            opened.since = since
+        opened.slice = self.find_slice(watch, watch.measures[place], opened.since, look.at)
+        return (opened.since, opened.slice) != before
 
     def _since(self, look: Look, place: int) -> float:
         return float(look.edges[begun(look, place)])
@@ -242,7 +258,7 @@ class Judge:
             float(np.exp(min(float(look.log_evidence[place]), 27.6))),
             PER_HOURS * expected / hours if hours > 0 else None,
             PER_HOURS * events / hours if hours > 0 else None,
-            self.find_slice(watch, watch.measures[place], opened.since, look.at) if of is None else {},
+            opened.slice,
             text_of(opened.since),
         )
 

@@ -46,6 +46,9 @@ YOUNG_HOURS = 48.0  # of age; the use of so many hours depends on the release's 
 LAW_NODES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 LAW_WEIGHTS = np.exp(-0.5 * LAW_NODES**2) / np.exp(-0.5 * LAW_NODES**2).sum()
 SHORTER, USUAL, LONGER = 1, 2, 3  # places among them
+# A release that mends another is like it, or like any healthy one: how likely, and how like it, in parts of tau.
+LIKE_MENDED, MENDED_SCALE = 0.5, 0.5
+LEAST_CHAINED = 24  # intervals of a past that tells the effects of a release
 LEAST_TYPICAL = 1e-6  # events
 MOST_USED_SCATTER = 1.5  # of the estimate of an interval's use; of less certain ones little can be said
 QUANTILE = 1.645  # of 90 % intervals
@@ -118,6 +121,7 @@ class Watch:
         self.latched = np.zeros(len(self.measures), bool)
         self._curves: Curves | None = None
         self._spread = Spread.usual(len(self.measures))
+        self._mended: Array | None = None
         self._settled = np.zeros((len(LAW_NODES), 0))  # hours of use by delays and interval
         self._chain: Evidence | None = None
         self._chained = 0  # intervals that the chain has
@@ -129,9 +133,12 @@ class Watch:
         if at - self.released.moment > LONGEST_PAST:
             self.begins = float(np.floor(at - LONGEST_PAST))
 
-    def learn(self, curves: Curves | None, spread: Spread) -> None:
-        """Compares with these curves from now on; the evidence so far is computed anew with them."""
-        self._curves, self._spread = curves, spread
+    def learn(self, curves: Curves | None, spread: Spread, mended: Array | None = None) -> None:
+        """Compares with these curves from now on; the evidence so far is computed anew with them.
+
+        mended: the effects of the release that this one mends, as from `posterior`; None where there is none.
+        """
+        self._curves, self._spread, self._mended = curves, spread, mended
         self._chain, self._chained = None, 0
 
     @property
@@ -322,7 +329,18 @@ class Watch:
         assert self._curves is not None
         fixed = self._curves.settled_variance + self._curves.level_variance
         taus = self._spread.taus**2 * (1 + MEDIAN_COST / self._curves.releases)
-        return filtering.healthy_effects(np.sqrt(taus[None, :] + fixed[:, None]), self._spread.tau_weights)
+        prior = filtering.healthy_effects(np.sqrt(taus[None, :] + fixed[:, None]), self._spread.tau_weights)
+        if self._mended is None:
+            return prior
+        near = filtering.blurred(self._mended, MENDED_SCALE * self._spread.tau)
+        return np.asarray((1 - LIKE_MENDED) * prior + LIKE_MENDED * near)
+
+    def posterior(self) -> Array | None:
+        """The effects that the settled past shows, without a factor: (measures, effects). Of measures that rose, those
+        of healthy releases; None where there is no past to tell."""
+        if self._chain is None or self._chained < LEAST_CHAINED:
+            return None
+        return np.where(self.latched[:, None], self._prior(), self._together(self._chain).healthy)
 
     def effect(self) -> Array:
         """The mean effect of the settled past, by measure; 0 without one."""
