@@ -213,11 +213,15 @@ def play(task: Task) -> Results:
 def play_fleet(span: Span, seed: int, every: int, sick: list[Bad], parts: frozenset[str]) -> Results:
     """Draws a channel's fleet and shows it to the judge and its rivals."""
     observations, expected = draw(span.channel, span.first, span.days, seed, bad=sick)
-    checks = Checks(expected, span.channel, span.begin, every)
+    checks = Checks(expected, span.channel, span.begin)
     alarms = {}
     if parts & OF_THE_JUDGE:
-        see = checks.see if parts & {"intervals", "nowcast"} else lambda *_: None
-        alarms = replayed(Judge(observations), span, every, see)
+        has_checks = parts & {"intervals", "nowcast"}
+        alarms = (
+            replayed(Judge(observations), span, every, checks.see, checks.moments)
+            if has_checks
+            else replayed(Judge(observations), span, every)
+        )
     results = Results(checks=checks.found)
     if not parts & {"judge", "rivals"}:
         return results

@@ -50,7 +50,6 @@ class Checks:
     expected: Expected
     channel: str
     begin: float
-    every: float
     found: list[Check] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,6 +59,12 @@ class Checks:
             for place, build in enumerate(self.expected.builds)
         }
 
+    @property
+    def moments(self) -> Array:
+        """The moments at which a release has one of the ages."""
+        outs = [build.out / 3600 for build in self.expected.builds if build.out / 3600 >= self.begin]
+        return np.unique([out + age for out in outs for age in AGES])
+
     def see(self, at: float, several: Iterable[Series]) -> None:
         """Takes in what was said at a look."""
         seen: set[int] = set()
@@ -67,7 +72,7 @@ class Checks:
             release = series.build_ids[0] if self.channel == "nightly" else series.display_version
             place = self._places[series.os_name, release]
             out = self.expected.builds[place].out / 3600
-            age = next((age for age in AGES if age <= round(at - out, 6) < age + self.every), None)
+            age = next((age for age in AGES if abs(at - out - age) < 1e-3), None)
             if age is None or out < self.begin:
                 continue
             since = np.searchsorted(self._ends, [out + 1e-6, at + 1e-6], side="right")
@@ -94,6 +99,8 @@ class Checks:
         if hours.sum() <= 0:
             return
         typical = typical_rate(expected, place, measure)[windows]
+        if not typical.any():
+            return
         actual, sound = (
             rates[place, windows] for rates in (expected.rates(measure), expected._sound_rates(measure))
         )  # fmt: skip

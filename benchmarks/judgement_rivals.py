@@ -160,11 +160,11 @@ def _daily_rows(
         age = days[1:] - history.outs[place]
         kept = (age > 0) & (age <= JUDGED_FOR + 24) & (hours > 0) & (all_hours > 0)
         adoption = hours[kept] / all_hours[kept]
-        found.append((np.full(kept.sum(), index), adoption, hours[kept], events[:, kept]))
+        found.append((np.full(int(kept.sum()), index), adoption, hours[kept], events[:, kept]))
     if not sum(len(each[1]) for each in found):
         return None
-    index, adoption, hours = (np.concatenate([each[part] for each in found]) for part in range(3))
-    return index.astype(np.int64), adoption, hours, np.concatenate([each[3] for each in found], axis=1)
+    version, adoption, hours = (np.concatenate([each[part] for each in found]) for part in range(3))
+    return version.astype(np.int64), adoption, hours, np.concatenate([each[3] for each in found], axis=1)
 
 
 def velocity(history: History) -> Mask:

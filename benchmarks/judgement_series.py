@@ -9,6 +9,7 @@ from datetime import datetime
 from statistics import median
 
 import numpy as np
+import numpy.typing as npt
 
 from missioncontrol_nb.judgement.judging import Judge
 from missioncontrol_nb.judgement.observations import hours_of
@@ -114,17 +115,25 @@ def replayed(
     span: Span,
     every: float,
     see: Callable[[float, Sequence[Series]], None] = lambda *_: None,
+    also: npt.ArrayLike = (),
 ) -> dict[Key, float]:
-    """The look of the first alarm by series; see: called with each look and what was said."""
+    """The look of the first alarm by series.
+
+    see: called with each look and what was said. also: further moments to look at; an alarm that is raised there counts
+    from the next of the looks that all rules have.
+    """
     alarms: dict[Key, float] = {}
-    for look in np.arange(span.begin, span.end, every):
+    looks = np.arange(span.begin, span.end, every)
+    further = np.asarray(also, float)
+    for look in np.union1d(looks, further[(further > looks[0]) & (further < looks[-1])]):
+        counted = float(looks[np.searchsorted(looks, look - 1e-6)])
         said = []
         for series, event in judge.look(float(look)):
             if series is not None:
                 said.append(series)
             if event is not None and event.event == "alarm":
                 release = event.build_ids[0] if span.channel == "nightly" else str(event.display_version)
-                alarms.setdefault((event.os_name, release, event.measure), float(look))
+                alarms.setdefault((event.os_name, release, event.measure), counted)
         see(float(look), said)
     return alarms
 
