@@ -28,6 +28,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -114,13 +115,13 @@ def main() -> int:
     tasks = list(tasks_of(given))
     began = time.monotonic()
     try:
-        results = run(tasks, given.processes)
+        results, failed = run(tasks, given.processes)
     except KeyboardInterrupt:
         print("Stopped; nothing is left running.", file=sys.stderr)
         return 130
     if given.json:
         print(json.dumps(results.as_json()))
-        return 0
+        return failed
     if given.alarms:
         for each in results.judge:
             if (each.factor == 1) == (each.found is not None) and (each.factor == 1 or each.oracle is not None):
@@ -128,7 +129,7 @@ def main() -> int:
     for line in lines(results, given.only):
         print(line)
     print(f"\n{len(tasks)} tasks, {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return 0
+    return failed
 
 
 def arguments() -> argparse.Namespace:
@@ -175,22 +176,30 @@ def tasks_of(given: argparse.Namespace) -> Iterator[Task]:
         yield Task(frozenset(["slices"]), "", seed, given.every)
 
 
-def run(tasks: Sequence[Task], processes: int) -> Results:
-    """Does all tasks. When it is interrupted or terminated, or one fails, the processes end too."""
-    results = Results()
+def run(tasks: Sequence[Task], processes: int) -> tuple[Results, bool]:
+    """Does all tasks; returns whether one failed, too, which is told on the standard error.
+
+    When it is interrupted or terminated, its processes end with it.
+    """
+    results, failed = Results(), False
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     workers = ProcessPoolExecutor(processes, initializer=_leave_signals_to_the_parent)
     try:
-        done = as_completed([workers.submit(play, task) for task in tasks])
-        for each in tqdm(done, total=len(tasks), unit="task", file=sys.stderr):
-            results.add(each.result())
+        doing = {workers.submit(play, task): task for task in tasks}
+        for each in tqdm(as_completed(doing), total=len(tasks), unit="task", file=sys.stderr):
+            error = each.exception()
+            if error is None:
+                results.add(each.result())
+            else:  # hours of other tasks are not lost
+                failed = True
+                print(f"\n{doing[each]} failed:", *traceback.format_exception(error), file=sys.stderr)
         workers.shutdown()
     finally:
         workers.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
             child.terminate()
             child.join()
-    return results
+    return results, failed
 
 
 def _leave_signals_to_the_parent() -> None:

@@ -152,11 +152,20 @@ def interval_lines(checks: Sequence[Check]) -> Iterator[str]:
                 yield f"{channel}: intervals of 90 % of the {what} that hold the truth: {told} ({number} intervals)"
 
 
+def median_bias(checks: Sequence[Check], age: int) -> float:
+    """The median of estimated by true used hours at an age."""
+    return median(each.said / each.true for each in checks if each.what == USED_HOURS and each.age == age and each.true)
+
+
 def nowcast_lines(checks: Sequence[Check]) -> Iterator[str]:
-    """Errors of used hours by channel and age, a line each."""
-    for channel in dict.fromkeys(each.channel for each in checks):
-        of_channel = [each for each in checks if each.channel == channel]
-        found = [(age, median_errors(of_channel, age)) for age in NOWCAST_AGES]
-        told = ", ".join(f"{age} h {100 * e[0]:.1f} % (uncorrected {100 * e[1]:.0f} %)" for age, e in found if e)
+    """Errors of used hours by channel, system and age, a line each."""
+    for channel, os_name in dict.fromkeys((each.channel, each.os_name) for each in checks):
+        chosen = [each for each in checks if (each.channel, each.os_name) == (channel, os_name)]
+        told = [
+            f"{age} h {100 * errors[0]:.1f} % (said {median_bias(chosen, age):.2f} times the true; reported "
+            f"{100 * errors[1]:.0f} % off)"
+            for age in NOWCAST_AGES
+            if (errors := median_errors(chosen, age))
+        ]
         if told:
-            yield f"{channel}: median error of used hours: {told}"
+            yield f"{channel} {os_name}: median error of used hours: {', '.join(told)}"

@@ -124,9 +124,9 @@ def mission_control_2(history: History) -> Mask:
 
     github.com/mozilla/missioncontrol-v2, `missioncontrol.lib.R`: `make.a.model` (crashes + 1, negative binomial, by
     system; log hours; a smooth function of adoption; a random effect of each version), `make_cmp_dt` (> 0.20) and
-    `whatColor` (0.75 is red). Both versions are compared at the same adoption, so the random effects decide. v2 samples
-    the posterior with brms, which takes minutes a fit, and ran once a day; here it is a normal approximation at its
-    maximum, and a system is fitted alone. Hours are those of all users, not only of those whose Firefox crashed. Days
+    `whatColor` (0.75 is red). Both versions are compared at the same adoption, so the random effects decide. v2 sampled
+    the posterior with brms (four chains of 4000), which is slow, so it ran once a day, and so does this; here the
+    posterior is a normal approximation at its maximum, and a system is fitted alone. Hours are those of all users, not only of those whose Firefox crashed. Days
     of 14 days after each release count, v2 took those while a version was current.
     """
     up: dict[tuple[int, float], Mask] = {}

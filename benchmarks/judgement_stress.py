@@ -87,7 +87,7 @@ def without_a_day(observations: Observations, span: Span, random: np.random.Gene
         float(sums.ends[0])
         for segment in observations.channel(span.channel)
         for sums in segment.releases.values()
-        if span.begin < sums.ends[0] < span.end - 96
+        if len(sums.ends) and span.begin < sums.ends[0] < span.end - 96
     )
     near = random.choice(outs) if outs else span.begin
     day = np.ceil(near / 24) * 24
