@@ -126,8 +126,8 @@ def mission_control_2(history: History) -> Mask:
     system; log hours; a smooth function of adoption; a random effect of each version), `make_cmp_dt` (> 0.20) and
     `whatColor` (0.75 is red). Both versions are compared at the same adoption, so the random effects decide. v2 sampled
     the posterior with brms (four chains of 4000), which is slow, so it ran once a day, and so does this; here the
-    posterior is a normal approximation at its maximum, and a system is fitted alone. Hours are those of all users, not only of those whose Firefox crashed. Days
-    of 14 days after each release count, v2 took those while a version was current.
+    posterior is a normal approximation at its maximum, and a system is fitted alone. Hours are those of all users, not
+    only of those whose Firefox crashed. The 14 days after each release count; v2 took those while it was current.
     """
     up: dict[tuple[int, float], Mask] = {}
     for day in history.midnights:
