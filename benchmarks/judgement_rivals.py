@@ -48,13 +48,12 @@ class History:
     def until(self, moment: float) -> "History":
         """What was known at a moment."""
         kept = self.moments <= moment + 1e-6
-        return replace(
-            self, moments=self.moments[kept], events=self.events[:, :, kept], hours=self.hours[:, kept]
-        )  # fmt: skip
+        events, hours = self.events[:, :, kept], self.hours[:, kept]
+        return replace(self, moments=self.moments[kept], events=events, hours=hours)
 
     def between(self, place: int, since: npt.ArrayLike, until: npt.ArrayLike) -> tuple[Array, Array]:
         """A release's events, (measures, spans), and hours, (spans,), between moments."""
-        first, last = (np.clip(self._place(each), 0, len(self.moments) - 1) for each in (since, until))
+        first, last = (np.clip(self.place_of(each), 0, len(self.moments) - 1) for each in (since, until))
         events, hours = self.events[place], self.hours[place]
         return events[:, last] - events[:, first], hours[last] - hours[first]
 
@@ -65,9 +64,10 @@ class History:
 
     def between_all(self, moments: Array) -> Array:
         """The hours of all releases between each moment and the next."""
-        return np.asarray(np.diff(self.hours.sum(axis=0)[self._place(moments)]))
+        return np.asarray(np.diff(self.hours.sum(axis=0)[self.place_of(moments)]))
 
-    def _place(self, moments: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def place_of(self, moments: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The places of moments among the moments."""
         return np.round((np.asarray(moments, float) - self.moments[0]) / STEP).astype(np.int64)
 
     @property
@@ -178,7 +178,7 @@ def velocity(history: History) -> Mask:
     first = max(history.judged_from - FIRST_MONTH, history.moments[0])
     days = np.arange(np.ceil(first / 24) * 24, history.judged_from + 1e-6, 24.0)
     events, hours = (each.sum(axis=0) for each in (history.events, history.hours))
-    at = history._place(days[days <= history.moments[-1] + 1e-6])
+    at = history.place_of(days[days <= history.moments[-1] + 1e-6])
     with np.errstate(invalid="ignore", divide="ignore"):
         usual = np.nanmedian(np.diff(events[:, at]) / np.diff(hours[at]), axis=1)
     of_window = np.diff(history.events, axis=2, prepend=0.0)
@@ -215,7 +215,7 @@ def improved_farrington(history: History) -> Mask:
         judged = [place for place, out in enumerate(history.outs) if 0 < day - out <= JUDGED_FOR]
         if len(days) < 2 or not judged:
             continue
-        at = history._place(days)
+        at = history.place_of(days)
         hours = np.diff(history.hours.sum(axis=0)[at])
         events = np.diff(history.events.sum(axis=0)[:, at], axis=1)
         expectations = [farrington(days[:-1] / 24, counts, hours) for counts in events]
@@ -269,7 +269,7 @@ def histories(
 def first_alarms(history: History, up: Mask, begin: float, every: float) -> dict[tuple[int, int], float]:
     """The look at which each release and measure is first up, by their places."""
     looks = np.arange(begin, history.moments[-1] + 1e-6, every)
-    at = history._place(looks)
+    at = history.place_of(looks)
     found = {}
     for place, out in enumerate(history.outs):
         inside = (looks > out) & (looks <= out + JUDGED_FOR)
