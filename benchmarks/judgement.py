@@ -1,34 +1,60 @@
-"""How often the judge is wrong and how soon it is right, on simulated fleets whose releases differ.
+"""How good the judge of releases is, on simulated fleets whose releases differ, beside other rules on the same fleets.
 
-Some series of a fleet rise, from their release on or later, by a known factor. Each fleet is replayed; beside the judge
-stands an oracle that uses the same rule of evidence and is told the expected counts, how they vary, the spread between
-releases, and when the rise began: what it does not find cannot be found.
+Some series of a fleet rise, from their release on or later, by a known factor. Each fleet is drawn once and replayed,
+hour by hour; judge and rivals see the same counts at the same moments. Parts, any of which --only can choose:
 
-    python benchmarks/judgement.py [--channels release,beta,nightly] [--seeds 4] [--every 1] [--json]
+  judge      false alarms, what is found, and how late. Beside the judge stands an oracle that uses the same rule of
+             evidence and is told the expected counts, the spread between releases, and when the rise began: what it
+             does not find cannot be found
+  rivals     the same of Mission Control v1 and v2, a velocity alert, a Poisson test, Farrington's improved method
+  intervals  how many of the judge's 90 % intervals hold the truth: rate ratio, expected rate, used hours
+  nowcast    how far off its hours of use are while reports are coming in, beside the reported ones
+  outside    a rise in all versions at once: is it one alarm?
+  slices     is the slice below an alarm the right one?
+  stress     fleets unlike those that the judge was made for: shown, not promised
+
+Figures go to the standard output, progress to the standard error. A channel's fleet takes some minutes, and all
+of it hours. Try:
+
+    python benchmarks/judgement.py --only rivals,slices --channels beta --seeds 1
+    python benchmarks/judgement.py --only judge,rivals --channels release --seeds 2 --every 3
+    python benchmarks/judgement.py --seeds 4 --json > judgement.json
 """
 
 import argparse
 import json
+import multiprocessing
+import os
+import signal
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+# The judge's matrices are small: with a thread per core each process took four times the CPU time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
+from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.judgement_checks import Checks  # noqa: E402
+from benchmarks.judgement_outside import outside_case  # noqa: E402
+from benchmarks.judgement_report import JUDGE, Results, lines  # noqa: E402
+from benchmarks.judgement_rivals import RIVALS, first_alarms, histories  # noqa: E402
+from benchmarks.judgement_series import Span, Verdict, cases_of, replayed, verdicts  # noqa: E402
+from benchmarks.judgement_slices import slice_cases  # noqa: E402
+from benchmarks.judgement_stress import STRESSES, stressed  # noqa: E402
 from missioncontrol_nb.judgement import evidence as filtering  # noqa: E402
 from missioncontrol_nb.judgement.evidence import Evidence  # noqa: E402
 from missioncontrol_nb.judgement.judging import Judge  # noqa: E402
-from missioncontrol_nb.judgement.observations import hours_of  # noqa: E402
 from missioncontrol_nb.simulator.fleet import (  # noqa: E402
     CRASH_DISPERSION,
     CRASH_MEASURES,
@@ -76,52 +102,166 @@ class Outcome:
     oracle: float | None
 
 
+PARTS = ("judge", "rivals", "intervals", "nowcast", "outside", "slices", "stress")
+OF_A_FLEET = frozenset(PARTS[:4])
+OF_THE_JUDGE = frozenset(("judge", "intervals", "nowcast"))
+OUTSIDE_CASES, SLICE_CASES = 3, 50  # by seed; of a channel, and of a kind of slice
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one process does at a time. parts: of the benchmark; stress: the name of a stress, or ""."""
+
+    parts: frozenset[str]
+    channel: str
+    seed: int
+    every: int
+    stress: str = ""
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--channels", default="release,beta,nightly")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--every", type=int, default=1, help="hours between looks")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--alarms", action="store_true", help="print false alarms and what was missed")
-    parser.add_argument("--json", action="store_true", help="one JSON line instead of text")
-    given = parser.parse_args()
-    cases = [
-        (channel, seed, given.every)
-        for seed in range(given.first_seed, given.first_seed + given.seeds)
-        for channel in given.channels.split(",")
-    ]
+    given = arguments()
+    tasks = list(tasks_of(given))
     began = time.monotonic()
-    with ProcessPoolExecutor(given.processes) as workers:
-        outcomes = [outcome for of_case in workers.map(play, cases) for outcome in of_case]
+    try:
+        results, failed = run(tasks, given.processes)
+    except KeyboardInterrupt:
+        print("Stopped; nothing is left running.", file=sys.stderr)
+        return 130
     if given.json:
-        print(json.dumps([asdict(outcome) for outcome in outcomes]))
-        return 0
+        print(json.dumps(results.as_json()))
+        return failed
     if given.alarms:
-        for each in outcomes:
+        for each in results.judge:
             if (each.factor == 1) == (each.found is not None) and (each.factor == 1 or each.oracle is not None):
                 print(each)
-    for line in table(outcomes):
+    for line in lines(results, given.only):
         print(line)
-    print(f"{len(cases)} fleets, {time.monotonic() - began:.0f} s")
-    return 0
+    print(f"\n{len(tasks)} tasks, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return failed
 
 
-def play(case: tuple[str, int, int]) -> list[Outcome]:
-    """Replays a fleet's channel."""
-    channel, seed, every = case
-    first, days, from_day = SPANS[channel]
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(PARTS), metavar="PARTS", help="separated by commas (default: all)")
+    parser.add_argument("--channels", default=",".join(SPANS), help=f"some of {','.join(SPANS)} (default: all)")
+    parser.add_argument("--seeds", type=int, default=4, help="fleets by channel (default: 4)")
+    parser.add_argument("--first-seed", type=int, default=1, help="seed of the first (default: 1)")
+    parser.add_argument("--every", type=int, default=1, help="hours between looks (default: 1)")
+    parser.add_argument("--stress-every", type=int, default=3, help="hours between looks under stress (default: 3)")
+    parser.add_argument("--processes", type=int, default=2, help="how many at once (default: 2)")
+    parser.add_argument("--alarms", action="store_true", help="print the judge's false alarms and what it missed")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object, with a record per series, instead of text"
+    )
+    given = parser.parse_args()
+    given.only, given.channels = given.only.split(","), given.channels.split(",")
+    for option, names, known in (("--only", given.only, PARTS), ("--channels", given.channels, SPANS)):
+        for name in names:
+            if name not in known:
+                parser.error(f"{option} takes some of {', '.join(known)}; not {name!r}")
+    for option in ("seeds", "every", "stress_every", "processes"):
+        if getattr(given, option) < 1:
+            parser.error(f"--{option.replace('_', '-')} takes 1 or more, not {getattr(given, option)}")
+    return given
+
+
+def tasks_of(given: argparse.Namespace) -> Iterator[Task]:
+    """The longest first."""
+    parts = frozenset(given.only)
+    cases = [
+        (channel, seed)
+        for channel in given.channels
+        for seed in range(given.first_seed, given.first_seed + given.seeds)
+    ]
+    for channel, seed in cases if parts & OF_A_FLEET else ():
+        yield Task(parts & OF_A_FLEET, channel, seed, given.every)
+    for stress in STRESSES if "stress" in parts else ():
+        for channel, seed in cases:
+            yield Task(frozenset(["stress"]), channel, seed, given.stress_every, stress.name)
+    for channel, seed in cases if "outside" in parts else ():
+        yield Task(frozenset(["outside"]), channel, seed, given.every)
+    for seed in dict.fromkeys(seed for _, seed in cases) if "slices" in parts else ():
+        yield Task(frozenset(["slices"]), "", seed, given.every)
+
+
+def run(tasks: Sequence[Task], processes: int) -> tuple[Results, bool]:
+    """Does all tasks; returns whether one failed, too, which is told on the standard error.
+
+    When it is interrupted or terminated, its processes end with it.
+    """
+    results, failed = Results(), False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    workers = ProcessPoolExecutor(processes, initializer=_leave_signals_to_the_parent)
+    try:
+        doing = {workers.submit(play, task): task for task in tasks}
+        for each in tqdm(as_completed(doing), total=len(tasks), unit="task", file=sys.stderr):
+            error = each.exception()
+            if error is None:
+                results.add(each.result())
+            else:  # hours of other tasks are not lost
+                failed = True
+                print(f"\n{doing[each]} failed:", *traceback.format_exception(error), file=sys.stderr)
+        workers.shutdown()
+    finally:
+        workers.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+            child.join()
+    return results, failed
+
+
+def _leave_signals_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def play(task: Task) -> Results:
+    """Does a task."""
+    channel, seed, every = task.channel, task.seed, task.every
+    if "slices" in task.parts:
+        return Results(slices=slice_cases(seed, SLICE_CASES))
+    span = Span(channel, *SPANS[channel])
+    if "outside" in task.parts:
+        seeds = [100 * seed + number for number in range(OUTSIDE_CASES)]
+        return Results(outside=[outside_case(span, each, every, CANDIDATES) for each in seeds])
     sick = list(illnesses(channel, seed))
-    observations, expected = draw(channel, first, days, seed, bad=sick)
-    judge = Judge(observations)
-    begin, end = hours_of(first) + 24 * from_day, hours_of(first) + 24 * days
-    alarms: dict[tuple[str, str, str], float] = {}
-    for look in np.arange(begin, end, every):
-        for _, event in judge.look(float(look)):
-            if event is not None and event.event == "alarm":
-                name = event.build_ids[0] if channel == "nightly" else str(event.display_version)
-                alarms.setdefault((event.os_name, name, event.measure), float(look))
-    return list(outcomes_of(channel, expected, sick, alarms, begin, end, every))
+    if task.stress:
+        [stress] = [each for each in STRESSES if each.name == task.stress]
+        return Results(stress=stressed(stress, span, seed, every, sick, CANDIDATES))
+    return play_fleet(span, seed, every, sick, task.parts)
+
+
+def play_fleet(span: Span, seed: int, every: int, sick: list[Bad], parts: frozenset[str]) -> Results:
+    """Draws a channel's fleet and shows it to the judge and its rivals."""
+    observations, expected = draw(span.channel, span.first, span.days, seed, bad=sick)
+    checks = Checks(expected, span.channel, span.begin)
+    alarms = {}
+    if parts & OF_THE_JUDGE:
+        has_checks = parts & {"intervals", "nowcast"}
+        alarms = (
+            replayed(Judge(observations), span, every, checks.see, checks.moments)
+            if has_checks
+            else replayed(Judge(observations), span, every)
+        )
+    results = Results(checks=checks.found)
+    if not parts & {"judge", "rivals"}:
+        return results
+    outcomes = list(outcomes_of(span.channel, expected, sick, alarms, span.begin, span.end, every))
+    if "judge" in parts:
+        results.judge = [Verdict(JUDGE, **asdict(outcome)) for outcome in outcomes]
+    if "rivals" in parts:
+        cases = list(cases_of(span, expected, sick))
+        oracle = {(each.os_name, each.release, each.measure): each.oracle for each in outcomes}
+        of_systems = list(histories(observations, expected, MEASURES, span.begin))
+        for rule, says in RIVALS.items():
+            found = {
+                (os_name, releases[release], MEASURES[measure]): look
+                for os_name, releases, history in of_systems
+                for (release, measure), look in first_alarms(history, says(history), span.begin, every).items()
+            }
+            results.rivals += verdicts(rule, cases, found, oracle)
+    return results
 
 
 def illnesses(channel: str, seed: int) -> Iterator[Bad]:
@@ -209,28 +349,6 @@ def oracle_of(expected: Expected, place: int, measure: str, since: float, until:
 
 def _drift(fleet: Fleet, build: Any, measure: str, starts: np.ndarray[Any, Any]) -> Any:
     return fleet.drift(build, measure, starts)
-
-
-def table(outcomes: list[Outcome]) -> Iterator[str]:
-    """The figures, a line each."""
-    healthy = [each for each in outcomes if each.factor == 1]
-    for channel in dict.fromkeys(each.channel for each in outcomes):
-        of_channel = [each for each in healthy if each.channel == channel]
-        false = sum(each.found is not None for each in of_channel)
-        share = 100 * false / len(of_channel)
-        yield f"{channel}: false alarms {false} of {len(of_channel)} healthy series, {share:.2f} %"
-    groups: dict[tuple[str, float, bool], list[Outcome]] = defaultdict(list)
-    for each in outcomes:
-        if each.factor > 1 and each.oracle is not None:
-            groups[each.channel, each.factor, each.is_later].append(each)
-    for (channel, factor, is_later), several in sorted(groups.items()):
-        found = [each for each in several if each.found is not None]
-        ratio = ""
-        if found:
-            ours, theirs = median(each.found or 0 for each in found), median(each.oracle or 0 for each in found)
-            ratio = f", median delay {ours:.0f} h, the oracle's {theirs:.0f} h: {ours / theirs:.2f}"
-        when = "later" if is_later else "from release"
-        yield f"{channel} x{factor} {when}: found {len(found)} of the oracle's {len(several)}{ratio}"
 
 
 if __name__ == "__main__":

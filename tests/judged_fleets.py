@@ -46,9 +46,10 @@ def draw(
     variety: Variety = VARIED,
     rate: float = 40.0,
     systems: Sequence[str] = SYSTEMS,
+    kind: type[Fleet] = Fleet,
 ) -> tuple[Observations, Expected]:
     """A channel's observations from a midnight on, and what was to be expected, of its official builds."""
-    fleet = Fleet(CALENDAR, 0, seed, bad, rate, variety)
+    fleet = kind(CALENDAR, 0, seed, bad, rate, variety)
     expected = fleet.expect(window_of(first), days * 24 * WINDOWS_AN_HOUR, channel)
     kept = [place for place, build in enumerate(expected.builds) if build.is_official and build.os_name in systems]
     builds = tuple(expected.builds[place] for place in kept)

@@ -62,8 +62,16 @@ def find_slice(dataset: Dataset, watch: Watch, measure: str, since: float, until
         is_ours &= before["build_id"] == release.build_id
         ours_now &= now["build_id"] == release.build_id
     before = before[is_ours] if is_later else before[~is_ours]
-    cells = now[ours_now].groupby(dimensions, as_index=False)[["usage_hours", measure]].sum()
     history = before.groupby(dimensions, as_index=False)[["usage_hours", measure]].sum()
+    return slice_of(now[ours_now].groupby(dimensions, as_index=False)[["usage_hours", measure]].sum(), history, measure)
+
+
+def slice_of(cells: "pd.DataFrame", history: "pd.DataFrame", measure: str) -> dict[str, str]:
+    """The smallest slice that explains most of a rise; {} where it is everywhere, or too few events to tell.
+
+    cells, history: `usage_hours` and the measure's events, a row per cell; all other columns are dimensions.
+    """
+    dimensions = [name for name in history.columns if name not in ("usage_hours", measure)]
     if not len(cells) or history["usage_hours"].sum() <= 0 or history[measure].sum() <= 0:
         return {}
     cells = cells.merge(history[[*dimensions, "usage_hours"]], on=dimensions, how="left", suffixes=("", "_before"))
