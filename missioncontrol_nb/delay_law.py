@@ -9,6 +9,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 # The last delay bucket has no upper edge: its usage is assumed to arrive evenly until twice its lower edge.
 OPEN_BUCKET_FACTOR = 2
+SMOOTH_PARTS = 8  # of a bucket, straight each
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,19 @@ class DelayLaw:
     def scaled(self, factor: float) -> "DelayLaw":
         """The law where all delays are so many times as long."""
         return DelayLaw(self.edges_hours * factor, self.shares)
+
+    def smoothed(self) -> "DelayLaw":
+        """The law with a smooth curve through its points instead of straight lines between them.
+
+        Few delays are short, and most of a bucket's are near its lower edge. Straight lines would have them later.
+        """
+        from scipy.interpolate import PchipInterpolator
+
+        parts = np.arange(SMOOTH_PARTS) / SMOOTH_PARTS
+        edges = np.append(
+            (self.edges_hours[:-1, None] + np.diff(self.edges_hours)[:, None] * parts).ravel(), self.edges_hours[-1]
+        )
+        return DelayLaw(edges, np.asarray(PchipInterpolator(self.edges_hours, self.shares)(edges)))
 
     @property
     def is_known(self) -> bool:

@@ -26,7 +26,7 @@ from missioncontrol_nb.judgement.observations import (
 )
 from missioncontrol_nb.judgement.outside import OVER_HOURS, OVER_RATIO, Past, is_outside, past_of, rises_alike
 from missioncontrol_nb.judgement.series import Series, is_up, looks_up, ratio_interval, series_of, text_of
-from missioncontrol_nb.judgement.watch import BACK, Look, Watch, begun
+from missioncontrol_nb.judgement.watch import Look, Watch, begun, is_over
 from missioncontrol_nb.judgement.where import slice_finder
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.loading.handles import told_by_the_system
@@ -179,7 +179,7 @@ class Judge:
         if opened is None and has_risen and not is_from_outside:
             opened = self._open[key] = self._opened(watch, look, place, since)
             event = self._event("alarm", watch, look, place, opened)
-        elif opened is not None and look.share_back[place] > BACK:
+        elif opened is not None and is_over(look.log_evidence[place], look.share_back[place]):
             event = self._event("recovered", watch, look, place, opened)
             del self._open[key]
             over = np.zeros(len(watch.measures), bool)

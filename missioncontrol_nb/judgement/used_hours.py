@@ -24,6 +24,7 @@ KNOT_AGES = (
     *(28.0, 32.0, 36.0, 40.0, 44.0, 48.0),
 )
 SLOW_STEP = 6.0
+FIRST_REPORTS = 0.25  # hours from a release to its first reports
 RECENT = 120.0  # of an older release only so many hours are estimated anew; earlier use has been reported
 LEAD = 192.0  # before these hours the share is taken as constant, so long as reports come in
 HOURS_A_PING = 2.0  # mean square of a ping's hours over their mean: what makes sums of hours vary
@@ -111,7 +112,7 @@ def estimate_used_hours(
     superseded: float = np.inf,
     distrusted: npt.NDArray[np.bool_] | None = None,
 ) -> UsedHours:
-    """The use of a release between the first and the last edge.
+    """The use of a release between the first and the last edge. released: when its first reports came.
 
     edges: of the intervals of `reported`, hours of use by the time of their report. Where they begin later than the
     release, the share before them is taken as that at their beginning. Outages are left out, and so are the distrusted
@@ -119,8 +120,11 @@ def estimate_used_hours(
     bend sharply.
     """
     since, until = float(edges[0]), float(edges[-1])
-    pieces = _piece_edges(released, since, until)
-    knots = _knots(released, since, until)
+    begins = since  # of what is estimated
+    if since <= released:
+        begins = released = released - FIRST_REPORTS
+    pieces = _piece_edges(released, begins, until)
+    knots = _knots(released, begins, until)
     middles, widths = (pieces[1:] + pieces[:-1]) / 2, np.diff(pieces)
     hats = _hats(middles, knots)
     use = activity.rate(middles)[:, None] * hats
@@ -129,7 +133,7 @@ def estimate_used_hours(
     counts = ~activity.has_outage(edges)
     if distrusted is not None:
         counts &= ~distrusted
-    share, precision = _fitted(design[counts], reported[counts], knots, released, since, superseded)
+    share, precision = _fitted(design[counts], reported[counts], knots, released, begins, superseded)
     inside = middles > since
     by_share = (use * widths[:, None])[inside]
     hours = by_share @ share

@@ -36,7 +36,8 @@ from missioncontrol_nb.judgement.used_hours import (
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-ALARM, LOOKS_BAD = np.log(100.0), np.log(10.0)
+# Evidence of 200 comes up in at most one of 200 healthy series, however often one looks; 1 says that nothing rose.
+ALARM, LOOKS_BAD, NOTHING_ROSE = np.log(200.0), np.log(10.0), 0.0
 SETTLED_AFTER = 24.0  # hours; the use of older intervals is not estimated again
 LONGEST_PAST = 504.0  # hours of a release's own past that count
 SHARED_ERROR = 2.0  # the error of the curve in young intervals counts so much, because neighbours share it
@@ -155,7 +156,7 @@ class Watch:
         self._leave_out(edges, events, hours, usage.activity)
         reported = float(self.sums.up_to("usage_hours", at) - self.sums.up_to("usage_hours", self.begins))
         total = used.sum(axis=1)
-        deviation = self._deviation(total, reported)
+        deviation = self._deviation(total, reported, used[USUAL], used_scatter)
         sums: dict[str, Any] = {
             "at": at, "edges": edges, "events": events, "exposure": hours[USUAL], "reported": reported,
             "used": float(total[USUAL]), "used_deviation": deviation,
@@ -185,11 +186,13 @@ class Watch:
             healthy_variance=self._spread.tau**2 + baseline + drift,
         )
 
-    def _deviation(self, total: Array, reported: float) -> float:
-        """The relative standard deviation of the estimate of use: by unknown delays, and by chance."""
+    def _deviation(self, total: Array, reported: float, used: Array, scatter: Array) -> float:
+        """The relative standard deviation of the estimate of use: by unknown delays, by the share, and by chance."""
         off = np.log(np.maximum(total, 1e-9) / max(float(total[USUAL]), 1e-9))
         by_delays = float(np.sqrt((LAW_WEIGHTS * off**2).sum()))
-        return float(np.hypot(by_delays, np.sqrt(HOURS_A_PING / max(reported, HOURS_A_PING / 4))))
+        by_share = float(np.sqrt(SHARED_ERROR) * (used * scatter).sum() / max(float(used.sum()), 1e-9))
+        by_chance = np.sqrt(HOURS_A_PING / max(reported, HOURS_A_PING / 4))
+        return float(np.sqrt(by_delays**2 + by_share**2 + by_chance**2))
 
     def _is_young(self, at: float) -> bool:
         return self.begins == self.released.moment and at - self.begins <= YOUNG_HOURS + SETTLED_AFTER
@@ -294,7 +297,7 @@ class Watch:
         """Notes which series are up, and begins anew with those whose factor has ended."""
         together = self._together(chain)
         self.latched |= together.log_ratio >= ALARM
-        over = self.latched & (together.share_back > BACK)
+        over = self.latched & is_over(together.log_ratio, together.share_back)
         if over.any():
             self.latched &= ~over
             self._skip_until = np.where(over, at, self._skip_until)
@@ -373,6 +376,11 @@ class _Steps:
         if place == 0:
             weight += filtering.FROM_RELEASE
         return chain.after(likely, np.tile(self.drift[place], ways), weight, until - since)
+
+
+def is_over(log_evidence: Array, share_back: Array) -> Mask:
+    """Whether what had risen is back, or turns out not to have risen."""
+    return np.asarray((share_back > BACK) | (log_evidence < NOTHING_ROSE))
 
 
 def begun(look: Look, measure: int) -> int:
