@@ -6,16 +6,18 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
 import ipywidgets as widgets
 
-from missioncontrol_nb.dashboard import messages, prerender
+from missioncontrol_nb.dashboard import messages, prerender, verdict_words
 from missioncontrol_nb.dashboard.controls import box, html
 from missioncontrol_nb.dashboard.html.html import headline
+from missioncontrol_nb.dashboard.judged import Judged
+from missioncontrol_nb.dashboard.judging_task import JudgingTask
 from missioncontrol_nb.dashboard.pages import layout
 from missioncontrol_nb.dashboard.query import Query, product_asked, read_search
 from missioncontrol_nb.dashboard.server.settings import Settings
@@ -54,6 +56,12 @@ class Reader(Protocol):
     def products(self) -> contract.Products:
         """The products that a query can name."""
 
+    def judged(self, query: Query) -> Judged:
+        """The newest verdicts that are there, at once; without verdicts where there are none."""
+
+    def judge(self, query: Query) -> None:
+        """Computes the verdicts on the newest data; blocks for seconds."""
+
 
 class App:
     """One visitor's page: the state, the widgets, and the task that keeps them up to date.
@@ -69,6 +77,10 @@ class App:
         self.widget = box(page, self._top, self._main, css="mc")
         self._data_up_to: datetime | None = None
         self._shown: Query | None = None
+        self._outcome: Summary | Exception | None = None  # that is shown
+        self._judged = Judged()
+        self._judging = JudgingTask(reader.judge, self._ask_for_verdicts)
+        self._has_verdicts = False  # that are not shown yet
         self._fetched: dict[widgets.Widget, dict[str, object]] = {}
         self._adopting = self._has_failed = self._is_asked = False
         self._has_news = False
@@ -197,6 +209,7 @@ class App:
     # ---------- updates ----------
     async def run(self) -> None:
         """Handles query changes, and looks for new data while there is a visitor; never ends."""
+        self._judge_if_needed()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GLANCE_SECONDS):
@@ -212,8 +225,11 @@ class App:
             await self._look()
         is_asked, self._is_asked = self._is_asked, False
         if is_asked or (self._has_news and self._is_rested):
-            self._has_news = False
+            self._has_news = self._has_verdicts = False
             await self._update()
+        if self._has_verdicts:
+            self._has_verdicts = False
+            await self._show_verdicts()
         if not self._wake.is_set():
             self._is_settled.set()
 
@@ -261,6 +277,31 @@ class App:
         if query == self.state.query:
             self._show(query, outcome)
 
+    def _ask_for_verdicts(self) -> None:
+        self._has_verdicts = True
+        self._call()
+
+    async def _show_verdicts(self) -> None:
+        """Shows the page again, with the verdicts that have come since it was read."""
+        query, outcome = self.state.query, self._outcome
+        self._judged = await asyncio.to_thread(self._newest_verdicts, query)
+        if outcome is not None and query == self._shown == self.state.query and outcome is self._outcome:
+            self._show(query, outcome)
+
+    def _judge_if_needed(self) -> None:
+        """Begins to judge where the page shows data without verdicts, or with older ones."""
+        is_shown = self._outcome is not None and not isinstance(self._outcome, (Exception, NoRelease))
+        if is_shown and not self._judged.is_current:
+            self._judging.ask(self._shown or self.state.query)
+
+    def _newest_verdicts(self, query: Query) -> Judged:
+        try:
+            found = self._reader.judged(query)
+        except Exception:
+            log.exception("verdicts could not be read")
+            return Judged(has_failed=True)
+        return replace(found, has_failed=self._judging.has_failed)
+
     @contextmanager
     def _impatient(self, query: Query) -> Iterator[None]:
         """Reports a dataset that does not answer within ANSWER_SECONDS, and still waits for its answer."""
@@ -286,6 +327,7 @@ class App:
         """The summary of the query, or the error that reading raised."""
         try:
             summary = self._reader.read(query)
+            self._judged = self._newest_verdicts(query)
             self._products = self._reader.products()
             self._logged_failure = ""
             return summary
@@ -315,6 +357,7 @@ class App:
         """Shows a summary, or a message in its place; controls stay."""
         view = self._views[query.view]
         view.name(query)
+        self._outcome = outcome
         content = (self._instead,)
         self._has_failed = isinstance(outcome, Exception)
         self._is_waiting = isinstance(outcome, messages.StillReadingError)
@@ -324,7 +367,7 @@ class App:
             self._data_up_to = outcome.data_up_to
             if isinstance(outcome, NoRelease):
                 self._headline.value = headline(
-                    *messages.no_release_headline(outcome.product, outcome.channel, outcome.os_name)
+                    *verdict_words.no_release_headline(outcome.product, outcome.channel, outcome.os_name)
                 )
                 self._instead.value = layout.no_release(query)
             elif self._draw(view, outcome, query):
@@ -332,11 +375,13 @@ class App:
         self._show_frame(query)
         self._arrange(view.controls, content)
         self._shown = query
+        if self._is_visited:
+            self._judge_if_needed()
 
     def _draw(self, view: View, summary: Summary, query: Query) -> bool:
         """Shows a summary in a view; returns whether that succeeded."""
         try:
-            self._headline.value = view.show(summary, query, self._is_narrow)
+            self._headline.value = view.show(summary, self._judged, query, self._is_narrow)
         except Exception as error:
             log.exception("a view could not be drawn")
             self._show_failure(error)
@@ -380,7 +425,7 @@ def start(settings: Settings, *, must_exist: bool = False) -> App:
     def open_reader() -> DatasetReader:
         options = RETRIES if is_remote(settings.dataset) else None
         cache = TableCache(settings.cache) if settings.cache else None
-        return DatasetReader(Dataset(settings.dataset, options, cache=cache), load_calendar(settings.releases))
+        return DatasetReader(Dataset(settings.dataset, options, cache=cache), load_calendar(settings.releases), options)
 
     reader = OpeningReader(open_reader)
     if must_exist:

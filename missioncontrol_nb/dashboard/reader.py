@@ -1,9 +1,11 @@
 """Reads the data of a page from a dataset: turns a query into a summary."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
 
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.query import Query
+from missioncontrol_nb.dashboard.verdict_source import VerdictSource
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import ChannelTable, Detail, DetailRequest, Monitor, NoRelease, Overview
 from missioncontrol_nb.releases.calendar import Calendar
@@ -47,11 +49,21 @@ class OpeningReader:
         """The products that the dataset knows."""
         return self.open().products()
 
+    def judged(self, query: Query) -> Judged:
+        """The newest verdicts that are there, at once."""
+        return self.open().judged(query)
+
+    def judge(self, query: Query) -> None:
+        """Computes the verdicts on the newest data, unless they are there; blocks for seconds."""
+        self.open().judge(query)
+
 
 class DatasetReader:
     """Reads summaries from a dataset, of official builds or of all builds."""
 
-    def __init__(self, dataset: Dataset, calendar: Calendar) -> None:
+    def __init__(self, dataset: Dataset, calendar: Calendar, storage_options: Mapping[str, str] | None = None) -> None:
+        """storage_options: those that the dataset was opened with."""
+        self._verdicts = VerdictSource(dataset, calendar, storage_options)
         self._dataset, self._calendar = dataset, calendar
         self._monitors: dict[tuple[contract.Product, bool], Monitor] = {}
 
@@ -78,6 +90,17 @@ class DatasetReader:
     def products(self) -> contract.Products:
         """The products that the dataset knows."""
         return self._dataset.products
+
+    def judged(self, query: Query) -> Judged:
+        """The newest verdicts that are there, at once; without verdicts where there are none."""
+        return self._verdicts.newest(query.product, query.official)
+
+    def judge(self, query: Query) -> None:
+        """Computes the verdicts on the newest data, unless they are there; blocks for seconds.
+
+        Raises MissionControlError where the dataset cannot be judged.
+        """
+        self._verdicts.judge(query.product, query.official)
 
     def _monitor(self, product: contract.Product, official: bool) -> Monitor:
         key = product, official

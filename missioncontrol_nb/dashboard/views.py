@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import ipywidgets as widgets
 
-from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard import messages, verdict_words
 from missioncontrol_nb.dashboard.controls import (
     BUILDS,
     CUTS,
@@ -30,6 +30,7 @@ from missioncontrol_nb.dashboard.controls import (
 from missioncontrol_nb.dashboard.day_field import DayField
 from missioncontrol_nb.dashboard.export import FORMATS, as_bytes, detail_frame, filename, table_frame
 from missioncontrol_nb.dashboard.html.html import headline
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.pages import detail as detail_page
 from missioncontrol_nb.dashboard.pages import overview as overview_page
 from missioncontrol_nb.dashboard.pages import table as table_page
@@ -52,8 +53,8 @@ class View(Protocol):
     def name(self, query: Query) -> None:
         """Shows the current settings on a phone's button, whether or not there is data to show."""
 
-    def show(self, summary: Any, query: Query, narrow: bool) -> str:
-        """Shows a summary; returns the page's headline. narrow: on a phone."""
+    def show(self, summary: Any, judged: Judged, query: Query, narrow: bool) -> str:
+        """Shows a summary with its verdicts; returns the page's headline. narrow: on a phone."""
 
     def export(self, format_: str) -> File | None:
         """The shown data as a file to download; None where there is no such format."""
@@ -70,10 +71,10 @@ class OverviewView:
     def name(self, query: Query) -> None:
         """Nothing: there are no controls."""
 
-    def show(self, summary: Overview, query: Query, narrow: bool) -> str:
+    def show(self, summary: Overview, judged: Judged, query: Query, narrow: bool) -> str:
         """Shows an overview."""
-        self._body.value = overview_page.overview(summary, query)
-        return headline(*messages.overview_headline(summary, query.channel))
+        self._body.value = overview_page.overview(summary, query, judged)
+        return headline(*verdict_words.overview_headline(summary, query.channel, judged))
 
     def export(self, format_: str) -> File | None:
         """Nothing: figures are downloaded from the table and detail pages."""
@@ -102,11 +103,11 @@ class TableView:
         """Shows the current settings on a phone's button."""
         self._controls.name(messages.setting(query))
 
-    def show(self, summary: ChannelTable, query: Query, narrow: bool) -> str:
+    def show(self, summary: ChannelTable, judged: Judged, query: Query, narrow: bool) -> str:
         """Shows a table."""
         self._shown = summary, query
-        self._body.value = table_page.table(summary, query)
-        return headline(*messages.table_headline(summary))
+        self._body.value = table_page.table(summary, query, judged)
+        return headline(*verdict_words.table_headline(summary, judged))
 
     def export(self, format_: str) -> File | None:
         """The table's figures."""
@@ -165,23 +166,23 @@ class DetailView:
         """Shows the current settings on a phone's button."""
         self._controls.name(messages.setting(query))
 
-    def show(self, summary: Detail, query: Query, narrow: bool) -> str:
+    def show(self, summary: Detail, judged: Judged, query: Query, narrow: bool) -> str:
         """Shows a measure."""
         self._shown = summary, query
         self._title.value = detail_page.chart_title(query)
         self._versions.show(lines(summary))
-        self._show_chart(summary, query, narrow)
-        self._below.value = detail_page.below_chart(summary, query)
-        return headline(*messages.detail_headline(summary))
+        self._show_chart(summary, judged, query, narrow)
+        self._below.value = detail_page.below_chart(summary, query, judged)
+        return headline(*verdict_words.detail_headline(summary, judged))
 
-    def _show_chart(self, detail: Detail, query: Query, narrow: bool) -> None:
+    def _show_chart(self, detail: Detail, judged: Judged, query: Query, narrow: bool) -> None:
         is_empty = detail.windows.empty
         self._empty.value = detail_page.no_windows(detail, query) if is_empty else ""
         (self.chart.add_class if is_empty else self.chart.remove_class)("mc-gone")
         if is_empty:
             return
         with self.chart.hold_sync():
-            for name, value in drawing(detail, query, narrow).items():
+            for name, value in drawing(detail, judged, query, narrow).items():
                 setattr(self.chart, name, value)
 
     def export(self, format_: str) -> File | None:
@@ -192,7 +193,7 @@ class DetailView:
         return filename(query, format_), as_bytes(detail_frame(detail), format_), FORMATS[format_]
 
 
-def drawing(detail: Detail, query: Query, narrow: bool) -> dict[str, Any]:
+def drawing(detail: Detail, judged: Judged, query: Query, narrow: bool) -> dict[str, Any]:
     """The traits of a `VegaChart` that shows a measure, by name."""
     from missioncontrol_nb import charts
 

@@ -1,0 +1,207 @@
+"""What the judge says of all series at a moment, with how bad each is now, in a form that processes share."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from missioncontrol_nb.judgement.course import Course, course_of, sums_since
+from missioncontrol_nb.judgement.judging import Event, looked_once
+from missioncontrol_nb.judgement.observations import hours_of
+from missioncontrol_nb.judgement.series import Series, ratio_interval
+from missioncontrol_nb.judgement.watch import Look, Watch
+from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.statistics import PER_HOURS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COURSE = ("edges", "events", "exposure", "expected")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The rate of a series in the hours since a moment, against the expected one.
+
+    events, usage_hours: as in `Course`. rate, lower, upper: events per 1000 of these hours, with an interval for counts
+    and hours. expected_rate: what is expected there. ratio: rate by expected rate, with an interval that is also for
+    what is expected. Intervals are of 90 %. None where nothing can be said.
+    """
+
+    events: int
+    usage_hours: float
+    rate: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    expected_rate: float | None = None
+    ratio: float | None = None
+    ratio_lower: float | None = None
+    ratio_upper: float | None = None
+
+    @classmethod
+    def of(cls, sums: tuple[float, float, float], *, deviation: float, variance: float) -> "Figures":
+        """sums: events, expected events, hours. deviation: of the hours. variance: of the logarithm of the ratio."""
+        events, expected, hours = sums
+        if hours <= 0:
+            return cls(round(events), 0.0)
+        rate, lower, upper = ratio_interval(events, hours / PER_HOURS, deviation**2)
+        said = cls(round(events), hours, rate, lower, upper)
+        if not np.isfinite(expected) or expected <= 0:
+            return said
+        return cls(*_plain(said), PER_HOURS * expected / hours, *ratio_interval(events, expected, variance))
+
+
+def _plain(figures: Figures) -> tuple[Any, ...]:
+    return figures.events, figures.usage_hours, figures.rate, figures.lower, figures.upper
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A series, its figures since its release, and those since it began to rise if it is or looks bad.
+
+    slice: the smallest part of its users that explains most of the rise, by dimension; empty where there is none.
+    """
+
+    series: Series
+    since_release: Figures
+    since_rise: Figures | None
+    course: Course
+    slice: Mapping[str, str]
+    variance: float
+
+    @property
+    def now(self) -> Figures:
+        """How bad it is now: since it began to rise, or since its release where it has not risen."""
+        return self.since_rise or self.since_release
+
+    @property
+    def last_day(self) -> Figures:
+        """Its figures of the last 24 hours."""
+        events, hours, expected = self.course.sums(float(self.course.edges[-1]) - 24)
+        return Figures.of((events, expected, hours), deviation=self.course.deviation, variance=self.variance)
+
+    @property
+    def since(self) -> datetime | None:
+        """When it began to rise, if it is or looks bad."""
+        return datetime.fromisoformat(self.series.since) if self.series.since else None
+
+
+def judge_all(dataset: Dataset, at: datetime | None = None, **options: Any) -> "Mapping[str, pa.Table]":
+    """What the judge says of a product at a moment, as tables for `Verdicts`; arguments as for `judge`.
+
+    Raises MissionControlError for unknown names, and where there is no dataset.
+    """
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = []
+
+    def note(series: Series, watch: Watch, look: Look, place: int) -> None:
+        rows.append(_row(series, watch, look, place))
+
+    looked, _ = looked_once(dataset, at, on_series=note, **options)
+    events = (event for series, event in looked if series is not None)
+    for row, event in zip(rows, events, strict=True):
+        row["slice"] = json.dumps(event.slice if event is not None else {})
+    said = [event.as_record() for _, event in looked if event is not None and event.display_version is None]
+    moment = at or max((datetime.fromisoformat(row["at"]) for row in rows), default=None)
+    return {
+        "series": pa.Table.from_pylist(rows, _schema()),
+        "outside": pa.table({"record": pa.array([json.dumps(each) for each in said], pa.string())}),
+        "as_of": pa.table({"at": pa.array([moment.isoformat() if moment else None], pa.string())}),
+    }
+
+
+KEYS = ("channel", "os_name", "measure", "display_version")
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    texts = [(name, pa.string()) for name in ("record", "slice", *KEYS)]
+    lists = [(name, pa.list_(pa.float64())) for name in COURSE]
+    return pa.schema([*texts, *lists])
+
+
+def _row(series: Series, watch: Watch, look: Look, place: int) -> dict[str, Any]:
+    is_crash = bool(watch.is_crash[place])
+    course = course_of(look, place, is_crash=is_crash)
+    variance = float(look.ratio_variance[place])
+    deviation = course.deviation
+    events, hours, expected = course.sums()
+    all_of_it = Figures.of((events, expected, hours), deviation=deviation, variance=variance)
+    rise = None
+    if series.since is not None:
+        since = hours_of(datetime.fromisoformat(series.since))
+        rise = asdict(Figures.of(sums_since(watch, look, place, since), deviation=deviation, variance=variance))
+    record = {
+        "series": series.as_record(),
+        "since_release": asdict(all_of_it),
+        "since_rise": rise,
+        "healthy": course.healthy if np.isfinite(course.healthy) else None,
+        "deviation": deviation,
+        "variance": variance if np.isfinite(variance) else 0.0,
+    }
+    keys = {name: getattr(series, name) for name in KEYS}
+    return {"at": series.at, "record": json.dumps(record), **keys, **{name: getattr(course, name) for name in COURSE}}
+
+
+class Verdicts:
+    """What the judge says of a product as of a moment, by channel, system, version and measure."""
+
+    def __init__(self, tables: "Mapping[str, pa.Table]") -> None:
+        """tables: what `judge_all` gave. `at`: as of when; None where there is no series."""
+        at = tables["as_of"]["at"][0].as_py()
+        self.at = datetime.fromisoformat(at) if at else None
+        self._series, self._outside = tables["series"], tables["outside"]
+        self._known: dict[tuple[str, ...], Verdict] = {}
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], list[int]]:
+        """The rows of each series; that of the newest build first."""
+        places: dict[tuple[str, ...], list[int]] = {}
+        for place, key in enumerate(zip(*(self._series[name].to_pylist() for name in KEYS), strict=True)):
+            places.setdefault(key, []).append(place)
+        return places
+
+    def of(self, channel: str, os_name: str, version: str, measure: str) -> Verdict | None:
+        """The verdict on a measure of a version; None where the judge knows no such series.
+
+        On a channel whose builds are judged one by one it is that on the newest build which is not too young.
+        """
+        key = channel, os_name, measure, version
+        if key not in self._known:
+            found = [self._verdict(place) for place in self._places.get(key, ())]
+            if not found:
+                return None
+            self._known[key] = next((each for each in found if each.series.state != "too early"), found[0])
+        return self._known[key]
+
+    def _verdict(self, place: int) -> Verdict:
+        record = json.loads(self._series["record"][place].as_py())
+        parts = {name: np.asarray(self._series[name][place].values, float) for name in COURSE}
+        healthy = np.nan if record["healthy"] is None else record["healthy"]
+        series = record["series"] | {"build_ids": tuple(record["series"]["build_ids"])}
+        rise = record["since_rise"]
+        return Verdict(
+            Series(**series),
+            Figures(**record["since_release"]),
+            None if rise is None else Figures(**rise),
+            Course(**parts, healthy=healthy, deviation=record["deviation"]),
+            json.loads(self._series["slice"][place].as_py()),
+            record["variance"],
+        )
+
+    @cached_property
+    def outside(self) -> tuple[Event, ...]:
+        """The alarms about all versions at once, which no release can be the cause of."""
+        records = (json.loads(each) for each in self._outside["record"].to_pylist())
+        return tuple(Event(**{**each, "build_ids": tuple(each["build_ids"])}) for each in records)
+
+    def alarms(self, channel: str, os_names: Iterable[str]) -> list[Event]:
+        """The alarms about all versions on a channel's systems."""
+        systems = set(os_names)
+        return [event for event in self.outside if event.channel == channel and event.os_name in systems]
