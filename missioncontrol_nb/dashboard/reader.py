@@ -118,4 +118,5 @@ def detail_request(query: Query) -> DetailRequest:
         since = datetime.combine(query.since, time(), UTC)
         until = datetime.combine(query.until, time(), UTC) + DAY
     length = LENGTHS.get(query.interval, LENGTHS["7d"])
-    return DetailRequest(length, since, until, query.window, query.time, query.line, query.cut)
+    skip_hours = 24.0 if query.skip else 0.0
+    return DetailRequest(length, since, until, query.window, query.time, query.line, query.cut, skip_hours)

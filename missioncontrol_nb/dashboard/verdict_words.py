@@ -40,10 +40,8 @@ TIMES_FROM = 1.95  # a ratio from here on is said as "times as many"
 LEAST_MORE = 1.005  # a smaller ratio is no longer an excess
 FROM_RELEASE = timedelta(hours=2)  # a rise that began so soon began with the release
 MOST_CERTAIN = 1e6
-WHY = {
-    "so far the rate may be double the expected one without being told apart": "too few hours of use so far: even twice "
-    "the expected rate might not show",
-}
+TOO_FEW_HOURS = "too few hours of use so far: even twice the expected rate might not show"
+WHY = {"so far the rate may be double the expected one without being told apart": TOO_FEW_HOURS}
 EXPECTED = "Expected is what earlier releases showed at the same age."
 
 
@@ -91,7 +89,7 @@ def acceptable(verdict: Verdict) -> str:
     series = verdict.series
     if series.expected_lower is None or series.expected_upper is None:
         return ""
-    like = verdict.since_release
+    like = verdict.now
     return f"{rate_like(series.expected_lower, like)} to {rate_like(series.expected_upper, like)}"
 
 
@@ -140,7 +138,7 @@ def evidence_words(standing: Standing) -> str:
 
 
 def how_bad(standing: Standing) -> str:
-    """The rate now against what is expected and acceptable there, and the part of the users that explains most of it."""
+    """The rate now against what is expected and acceptable there, and which users have most of the excess."""
     verdict = standing.verdict
     if verdict is None or verdict.now.rate is None or verdict.now.expected_rate is None:
         return ""
@@ -369,5 +367,5 @@ def sentence_to_copy(channel: ChannelSummary, judged: Judged, now: datetime) -> 
         start += f": {messages.figure(channel.score)} {measures} per 1000 usage hours"
         if channel.previous and channel.score_previous:
             start += f" ({channel.previous.version} at that age: {messages.figure(channel.score_previous)})"
-    _, words, line = channel_headline(channel, judged, now)
-    return f"{start}. {words}. {line}"
+    state, words, line = channel_headline(channel, judged, now)
+    return f"{start}; not judged yet." if state == "judging" else f"{start}. {words}. {line}"

@@ -1,7 +1,7 @@
 """The views of a page: overview, table and detail."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ipywidgets as widgets
 
@@ -15,6 +15,7 @@ from missioncontrol_nb.dashboard.controls import (
     ORDERS,
     PERIODS,
     SHOWS,
+    SKIPS,
     TIMES,
     WINDOWS,
     Controls,
@@ -39,6 +40,9 @@ from missioncontrol_nb.dashboard.state import State
 from missioncontrol_nb.dashboard.widgets.altair_columns import split_chart
 from missioncontrol_nb.dashboard.widgets.vega_chart import VegaChart
 from missioncontrol_nb.monitor import OLDER, ChannelTable, Detail, Overview
+
+if TYPE_CHECKING:
+    from missioncontrol_nb.charts import Expected
 
 File = tuple[str, bytes, str]
 """Name, content and MIME type of a download."""
@@ -154,6 +158,7 @@ class DetailView:
             toggles(state, "interval", "Interval", INTERVALS),
             self._days,
             toggles(state, "time", "Time", TIMES),
+            toggles(state, "skip", "First 24 h", SKIPS),
             toggles(state, "window", "Window", WINDOWS),
             dropdown(state, "line", "Line for each", LINES),
             across=True,
@@ -197,11 +202,30 @@ def drawing(detail: Detail, judged: Judged, query: Query, narrow: bool) -> dict[
     """The traits of a `VegaChart` that shows a measure, by name."""
     from missioncontrol_nb import charts
 
-    chart = charts.detail_chart(detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow)
+    expected = expected_of(detail, judged)
+    chart = charts.detail_chart(
+        detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow, expected=expected
+    )
     spec, columns = split_chart(chart)
     summary = charts.summary(detail, show=query.show, time=query.time, hidden=query.hidden)
-    readout = charts.readout(detail, show=query.show, time=query.time, hidden=query.hidden)
+    readout = charts.readout(detail, show=query.show, time=query.time, hidden=query.hidden, expected=expected)
     return {"spec": spec, "columns": columns, "summary": summary, "readout": readout}
+
+
+def expected_of(detail: Detail, judged: Judged) -> "Expected":
+    """What the judge expects of the newest version, and the estimated hours of the versions that it watches."""
+    from missioncontrol_nb.charts import Expected
+
+    standing = judged.standing(detail, detail.os_name, detail.row)
+    if detail.line != "version" or judged.verdicts is None or standing.verdict is None:
+        return Expected()
+    hours = {}
+    for line in detail.lines:
+        course = judged.verdicts.course_of(detail.channel, detail.os_name, line.name, detail.row.measure)
+        if course is not None and course.deviation > 0:
+            hours[line.name] = course.frame()
+    verdict = standing.verdict
+    return Expected(verdict.course.frame(), hours, verdict.since, is_bad=standing.state == "bad")
 
 
 def lines(detail: Detail) -> list[tuple[str, str, str]]:

@@ -1,11 +1,16 @@
 """The course of a series: what was counted in each interval since its release, and what is expected there."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from missioncontrol_nb.judgement.watch import QUANTILE, Look, Watch
+from missioncontrol_nb.statistics import PER_HOURS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = npt.NDArray[np.float64]
 
@@ -34,20 +39,46 @@ class Course:
         events, hours, expected = (float(each[chosen].sum()) for each in (self.events, self.exposure, self.expected))
         return events, hours, expected
 
-    def steps(self, most: int) -> tuple[Array, Array]:
-        """(rates, expected rates) per hour of use, of at most so many steps of equal numbers of intervals; NaN without use.
+    def frame(self) -> "pd.DataFrame":
+        """A row per interval, rates per 1000 hours; NaN where there was no use, or nothing is expected.
 
-        The last step is the one that may have fewer intervals.
+        Columns: `since`, `until` (datetime64[us, UTC]), `events`, `usage_hours`, `rate`, `lower`, `upper` (of 90 %, for
+        counts and hours), `expected_rate`, `expected_lower`, `expected_upper` (the acceptable range).
         """
-        size = max(1, -(-len(self.events) // most))
-        starts = np.arange(0, len(self.events), size)
-        if not len(starts):
-            return np.zeros(0), np.zeros(0)
-        events, hours, expected = (
-            np.add.reduceat(each, starts) for each in (self.events, self.exposure, self.expected)
+        import pandas as pd
+        from scipy.special import gammaincinv
+
+        moments = pd.to_datetime(np.round(self.edges * 3600), unit="s", utc=True).as_unit("us")
+        known = np.where(self.exposure > 0, self.exposure, np.nan)
+        expected = PER_HOURS * self.expected / known
+        shape = 1 / (1 / (self.events + 0.5) + self.deviation**2)
+        mean = PER_HOURS * (self.events + 0.5) / known
+        rate = PER_HOURS * self.events / known
+        return pd.DataFrame(
+            {
+                "since": moments[:-1],
+                "until": moments[1:],
+                "events": self.events,
+                "usage_hours": self.exposure,
+                "rate": rate,
+                "lower": np.fmin(mean * gammaincinv(shape, 0.05) / shape, rate),
+                "upper": np.fmax(mean * gammaincinv(shape, 0.95) / shape, rate),
+                "expected_rate": expected,
+                "expected_lower": expected / self.healthy,
+                "expected_upper": expected * self.healthy,
+            }
         )
-        known = np.where(hours > 0, hours, np.nan)
-        return events / known, expected / known
+
+    def ratios(self, most: int, least: float) -> Array:
+        """Events by expected events, in at most so many steps of equal numbers of intervals; the last may have fewer.
+
+        NaN where fewer than `least` events are expected in a step.
+        """
+        starts = np.arange(0, len(self.events), max(1, -(-len(self.events) // most)))
+        if not len(starts):
+            return np.zeros(0)
+        events, expected = (np.add.reduceat(each, starts) for each in (self.events, self.expected))
+        return np.asarray(events / np.where(expected >= least, expected, np.nan))
 
 
 def course_of(look: Look, place: int, *, is_crash: bool) -> Course:

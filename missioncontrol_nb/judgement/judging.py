@@ -113,10 +113,10 @@ class Judge:
                     yield None, event
                 for watch, look in looks:
                     for place in self._reported(watch):
-                        series, event = self._judged(watch, look, place)
+                        found = self._judged(watch, look, place)
                         if on_series is not None:
-                            on_series(series, watch, look, place)
-                        yield series, event
+                            on_series(found[0], watch, look, place)
+                        yield found
 
     def _outside(self, looks: Sequence[tuple[Watch, Look]]) -> Iterator[Event]:
         """The events of measures that rise, or no longer do, in all versions at once."""

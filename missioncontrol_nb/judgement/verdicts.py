@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -52,11 +52,9 @@ class Figures:
         said = cls(round(events), hours, rate, lower, upper)
         if not np.isfinite(expected) or expected <= 0:
             return said
-        return cls(*_plain(said), PER_HOURS * expected / hours, *ratio_interval(events, expected, variance))
-
-
-def _plain(figures: Figures) -> tuple[Any, ...]:
-    return figures.events, figures.usage_hours, figures.rate, figures.lower, figures.upper
+        ratio, least, most = ratio_interval(events, expected, variance)
+        expected_rate = PER_HOURS * expected / hours
+        return replace(said, expected_rate=expected_rate, ratio=ratio, ratio_lower=least, ratio_upper=most)
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,8 @@ class Verdict:
     """A series, its figures since its release, and those since it began to rise if it is or looks bad.
 
     slice: the smallest part of its users that explains most of the rise, by dimension; empty where there is none.
+    variance: of the logarithm of the rate by the expected rate. is_of_build: whether it is of one build of a version,
+    because the channel's builds are judged one by one.
     """
 
     series: Series
@@ -72,6 +72,7 @@ class Verdict:
     course: Course
     slice: Mapping[str, str]
     variance: float
+    is_of_build: bool
 
     @property
     def now(self) -> Figures:
@@ -143,6 +144,7 @@ def _row(series: Series, watch: Watch, look: Look, place: int) -> dict[str, Any]
         "since_rise": rise,
         "healthy": course.healthy if np.isfinite(course.healthy) else None,
         "deviation": deviation,
+        "is_of_build": bool(watch.released.name.build_id),
         "variance": variance if np.isfinite(variance) else 0.0,
     }
     keys = {name: getattr(series, name) for name in KEYS}
@@ -180,6 +182,12 @@ class Verdicts:
             self._known[key] = next((each for each in found if each.series.state != "too early"), found[0])
         return self._known[key]
 
+    def course_of(self, channel: str, os_name: str, version: str, measure: str) -> Course | None:
+        """The course of a version; None where it is unknown, and on a channel whose builds are judged one by one."""
+        found = self._places.get((channel, os_name, measure, version), ())
+        verdict = self.of(channel, os_name, version, measure) if len(found) == 1 else None
+        return None if verdict is None or verdict.is_of_build else verdict.course
+
     def _verdict(self, place: int) -> Verdict:
         record = json.loads(self._series["record"][place].as_py())
         parts = {name: np.asarray(self._series[name][place].values, float) for name in COURSE}
@@ -193,6 +201,7 @@ class Verdicts:
             Course(**parts, healthy=healthy, deviation=record["deviation"]),
             json.loads(self._series["slice"][place].as_py()),
             record["variance"],
+            record["is_of_build"],
         )
 
     @cached_property

@@ -90,12 +90,12 @@ def course_spark(ratios: Sequence[float | None], healthy: float, label: str) -> 
     settled = [pair for run in _runs(ratios[:last]) for pair in run]
     if settled:
         drawn += f'<path class="e" d="M{x(settled[-1][0]):.1f} {y(settled[-1][1]):.1f}h0.01"/>'
-    for value, edge, to in ((max, 0, 1), (min, height, -1)):
-        index, ratio = value(settled, key=lambda pair: pair[1], default=(0, 1.0))
-        if not LEAST <= ratio - 1 <= MOST:
-            place = x(index)
-            drawn += f'<path class="h" d="M{place - 4:.1f} {edge + 4 * to}L{place:.1f} {edge}l4 {4 * to}"/>'
-            label += f", leaves the scale at {percent_change(ratio - 1, ratio - 1, ratio - 1)}"
+    for edge, tip, beyond in ((0, -5, MOST), (height, height + 5, LEAST)):
+        left = [(index, ratio) for index, ratio in settled if (ratio - 1 - beyond) * beyond > 0]
+        if left:
+            place = x(left[-1][0])
+            drawn += f'<path class="h" d="M{place - 3:.1f} {edge}L{place:.1f} {tip}l3 {edge - tip}z"/>'
+            label += f", leaves the scale at {percent_change(left[-1][1] - 1, 0.0, 1.0)}"
     return (
         f'<svg class="mc-spark" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label)}">{drawn}</svg>'

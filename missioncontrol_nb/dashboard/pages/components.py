@@ -4,15 +4,13 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
-
 from missioncontrol_nb.dashboard import messages, verdict_words
 from missioncontrol_nb.dashboard.html.html import button, link, tag, text
 from missioncontrol_nb.dashboard.html.svg import course_spark, hour_bars, spark
 from missioncontrol_nb.dashboard.judged import Place, Standing
 from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.formatting import DASH, decimals_of, grouped, hours, moment, percent, rate_and_interval
-from missioncontrol_nb.monitor import ChannelSummary, ChannelTable, Completeness, MeasureSummary, Rate, Version
+from missioncontrol_nb.monitor import ChannelSummary, ChannelTable, Completeness, MeasureSummary, Rate
 from streaming import contract
 
 
@@ -40,6 +38,7 @@ def measure_spark(row: MeasureSummary, channel: ChannelSummary | ChannelTable) -
 
 
 LEAST_STEPS, MOST_STEPS, STEP_EVENTS = 8, 72, 12  # of a small drawing; events a step, so that chance moves it by 30 %
+LEAST_EXPECTED = 4.0  # events of a step: one with fewer says nothing
 
 
 def small_drawing(row: MeasureSummary, channel: ChannelSummary | ChannelTable, standing: Standing) -> str:
@@ -48,12 +47,10 @@ def small_drawing(row: MeasureSummary, channel: ChannelSummary | ChannelTable, s
     Both have the same size and the same scale.
     """
     verdict = standing.verdict
-    if verdict is None or not np.isfinite(verdict.course.healthy):
+    if verdict is None or not math.isfinite(verdict.course.healthy):
         return measure_spark(row, channel)
     steps = min(max(int(verdict.course.events.sum()) // STEP_EVENTS, LEAST_STEPS), MOST_STEPS)
-    rates, expected = verdict.course.steps(steps)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = [float(each) if math.isfinite(each) else None for each in rates / expected]
+    ratios = [None if math.isnan(each) else float(each) for each in verdict.course.ratios(steps, LEAST_EXPECTED)]
     label = f"{messages.measure_label(row.measure)} since release, {channel.newest.version} against the expected rate"
     return course_spark(ratios, verdict.course.healthy, label)
 
@@ -70,26 +67,26 @@ class MeasureFigures:
     expected: str
 
 
-def measure_figures(row: MeasureSummary, standing: Standing, newest: Version) -> MeasureFigures:
-    """The rate now against the expected one; before a verdict what was reported, and no comparison."""
+def measure_figures(row: MeasureSummary, standing: Standing, period: str = "since_release") -> MeasureFigures:
+    """The rate now, or in the last 24 h, against the expected one; before a verdict what was reported."""
     verdict = standing.verdict
     if verdict is None or verdict.now.rate is None:
         value, interval = figure_and_interval(row.newest, "rate")
         return MeasureFigures(value, interval, DASH, "", figure_of(row.last_24h, row.newest), "")
-    now = verdict.now
-    value, interval = verdict_words.rate(now)
-    began = verdict_words.since(standing, newest)
-    short = began.removesuffix(" UTC") if began and began != "since its release" else ""
+    shown, began = verdict.now, verdict.since
+    if period == "last_24h":
+        shown, began = verdict.last_day, None
+    value, interval = verdict_words.rate(shown)
     expected = ""
-    if now.expected_rate is not None:
-        expected = f"Expected {verdict_words.rate_like(now.expected_rate, now)}"
+    if shown.expected_rate is not None:
+        expected = f"Expected {verdict_words.rate_like(shown.expected_rate, shown)}"
         expected += f", acceptable {verdict_words.acceptable(verdict)}"
     return MeasureFigures(
         value,
-        f"{interval} {short}".strip(),
-        verdict_words.size(now),
-        verdict_words.size_interval(now),
-        verdict_words.rate_like(verdict.last_day.rate, now),
+        f"{interval} since {began:%a} {began.day} {began:%b}" if began else interval,
+        verdict_words.size(shown),
+        verdict_words.size_interval(shown),
+        verdict_words.rate_like(verdict.last_day.rate, shown),
         expected,
     )
 

@@ -220,7 +220,7 @@ def _card_measure(row: MeasureSummary, channel: ChannelSummary, standing: Standi
     if row.newest is None:
         why = tag("p", text(row.why), css="mc-wide mc-quiet mc-small")
         return tag("section", name, chip("none", "Not reported"), why, data_mc_key=row.measure)
-    figures = measure_figures(row, standing, channel.newest)
+    figures = measure_figures(row, standing)
     pair = [tag("span", text(f"Last 24 h {figures.last_day}"))]
     if channel.previous and row.previous:
         pair.append(tag("span", key("mc-v1", channel.previous.version), " ", figure_of(row.previous, row.newest)))

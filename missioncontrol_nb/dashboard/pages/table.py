@@ -99,7 +99,7 @@ def _unlisted(version: Version) -> str:
 
 def _table_row(row: MeasureSummary, standing: Standing, summary: ChannelTable, query: Query) -> str:
     name = link(query.link(view="detail", measure=row.measure), text(messages.measure_label(row.measure)))
-    figures = measure_figures(row, standing, summary.newest)
+    figures = measure_figures(row, standing, query.period)
     counted = figure_and_interval(row.newest, "count")[0]
     shown = (figures.rate, figures.interval) if query.show == "rate" else (counted, "")
     other = counted if query.show == "rate" else figures.rate
@@ -132,8 +132,8 @@ def _drawn(standing: Standing) -> str:
     if verdict is None or verdict.now.ratio is None:
         return ""
     now, healthy = verdict.now, verdict.course.healthy
-    limits = now.ratio, now.ratio_lower or 0.0, now.ratio_upper or 0.0
-    return whisker(standing.state, *(each - 1 for each in limits), (1 / healthy - 1, healthy - 1))
+    lower, upper = (now.ratio_lower or 0.0) - 1, (now.ratio_upper or 0.0) - 1
+    return whisker(standing.state, verdict.now.ratio - 1, lower, upper, (1 / healthy - 1, healthy - 1))
 
 
 def _side(name: str, value: str, css: str = "") -> str:
