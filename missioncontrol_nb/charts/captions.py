@@ -16,7 +16,7 @@ from missioncontrol_nb.charts.detail_data import (
     shown_lines,
     x_extent,
 )
-from missioncontrol_nb.charts.expected import NOTHING, Expected
+from missioncontrol_nb.charts.expected import NOTHING, Expected, estimated_lines
 from missioncontrol_nb.charts.theme import SHADES, moment_without_zone
 from missioncontrol_nb.formatting import FIXED_SPACE, dimension_words, measure_label, moment, percent, rate_and_interval
 from missioncontrol_nb.monitor import Detail, Line, Rate
@@ -49,8 +49,9 @@ def _quiet(detail: Detail, lines: Sequence[Line], show: Show, time: Time, expect
     parts = ["Bands: 95 % intervals."] if show == "rate" and lines[0].rank < 2 else []
     if show == "rate" and lines[0].rank == 0 and expected.course is not None:
         parts.append("Grey: the acceptable range.")
-    if show == "rate" and any(line.name in expected.hours for line in lines):
-        parts.append("Hours of use still to be reported are estimated.")
+    estimated = estimated_lines(windows, expected) if show == "rate" else []
+    if estimated:
+        parts.append(f"{' and '.join(estimated)}: hours of use still to be reported are estimated.")
     late = windows.loc[windows["complete"] == 0]
     if len(late):
         parts.append(f"Hatched: usage hours still arriving{_arrived(late['arrived'].dropna())}.")

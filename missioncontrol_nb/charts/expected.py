@@ -16,6 +16,7 @@ from missioncontrol_nb.statistics import PER_HOURS, rate_interval
 
 Array = npt.NDArray[np.float64]
 HOUR_MS = 3_600_000
+ENOUGH_OF_WINDOW = 0.25
 COLUMNS = ("since", "until", "usage_hours", "expected_rate", "expected_lower", "expected_upper")
 
 
@@ -45,19 +46,33 @@ NOTHING = Expected()
 
 
 def with_estimated_hours(windows: pd.DataFrame, expected: Expected, detail: Detail) -> pd.DataFrame:
-    """The windows, with rate, lower and upper by the estimated hours of use where these are known; 95 % intervals."""
+    """The windows, with rate, lower and upper by the estimated hours of use where these are known; 95 % intervals.
+
+    The newest window has none while less than ENOUGH_OF_WINDOW of it is over.
+    """
     parts = [windows]
     for name, hours in expected.hours.items():
         rows = windows[(windows["line"] == name) & windows["rate"].notna()]
         starts = _hours_since_1970(rows["window_start"])
         until = np.minimum(starts + detail.every / timedelta(hours=1), detail.now.timestamp() / 3600)
         used = _between(hours, starts, until)
+        begun = (until - starts)[used > 0] < ENOUGH_OF_WINDOW * (detail.every / timedelta(hours=1))
         known = rows[used > 0]
-        used = used[used > 0]
-        lower, upper = rate_interval(known["events"], used)
+        used = np.where(begun, np.nan, used[used > 0])
+        lower, upper = (np.where(begun, np.nan, side) for side in rate_interval(known["events"], np.nan_to_num(used)))
         parts.append(known.assign(rate=PER_HOURS * known["events"] / used, lower=lower, upper=upper))
     together = pd.concat(parts)
     return together[~together.index.duplicated(keep="last")].sort_index()
+
+
+def estimated_lines(windows: pd.DataFrame, expected: Expected) -> list[str]:
+    """The names of the lines that have windows whose hours are estimated, in the order of the windows."""
+    newest = windows.groupby("line", sort=False)["window_start"].max()
+    return [
+        str(name)
+        for name, start in newest.items()
+        if name in expected.hours and len(expected.hours[name]) and start >= expected.hours[name]["since"].iloc[0]
+    ]
 
 
 def _between(hours: pd.DataFrame, starts: Array, ends: Array) -> Array:

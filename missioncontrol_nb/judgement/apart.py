@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-P", "-m", "missioncontrol_nb.judgement.apart")
 LONGEST_SECONDS = 600.0
+# Its matrices are small: threads would wait for each other in busy loops, six times the CPU time on a loaded machine.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def judge_apart(
@@ -55,7 +57,13 @@ def judge_apart(
 def _run(request: str) -> None:
     """Runs the process. Its input stays open: its end tells the process that nobody waits any more."""
     process = subprocess.Popen(
-        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        COMMAND,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, **ONE_THREAD},
     )
     assert process.stdin is not None
     assert process.stderr is not None

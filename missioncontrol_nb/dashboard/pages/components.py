@@ -37,7 +37,7 @@ def measure_spark(row: MeasureSummary, channel: ChannelSummary | ChannelTable) -
     return spark(row.spark.newest, row.spark.previous, row.previous.value, row.spark.incomplete, label)
 
 
-LEAST_STEPS, MOST_STEPS, STEP_EVENTS = 8, 72, 12  # of a small drawing; events a step, so that chance moves it by 30 %
+LEAST_STEPS, MOST_STEPS, STEP_EVENTS = 4, 72, 12  # of a small drawing; events a step, so that chance moves it by 30 %
 LEAST_EXPECTED = 4.0  # events of a step: one with fewer says nothing
 
 
