@@ -6,25 +6,24 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Protocol
 
 import ipywidgets as widgets
 
 from missioncontrol_nb.dashboard import messages, prerender, verdict_words
 from missioncontrol_nb.dashboard.controls import box, html
 from missioncontrol_nb.dashboard.html.html import headline
-from missioncontrol_nb.dashboard.judged import Judged
-from missioncontrol_nb.dashboard.judging_task import JudgingTask
+from missioncontrol_nb.dashboard.page_verdicts import PageVerdicts
 from missioncontrol_nb.dashboard.pages import layout
 from missioncontrol_nb.dashboard.query import Query, product_asked, read_search
+from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader, Reader, Summary
 from missioncontrol_nb.dashboard.server.settings import Settings
 from missioncontrol_nb.dashboard.state import State
 from missioncontrol_nb.dashboard.views import DetailView, OverviewView, TableView, View
 from missioncontrol_nb.dashboard.widgets.page import Page
-from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
+from missioncontrol_nb.monitor import NoRelease
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -39,28 +38,6 @@ RETRIES = {"max_retries": "3", "retry_timeout": "10s"}
 GLANCE_SECONDS = 1.0  # how often to check whether there is something to do
 
 log = logging.getLogger(__name__)
-
-
-Summary = Overview | ChannelTable | Detail | NoRelease
-
-
-class Reader(Protocol):
-    """The source of a page's data."""
-
-    def refresh(self) -> bool:
-        """Looks for new data; returns whether there are any."""
-
-    def read(self, query: Query) -> Summary:
-        """The summary that the query's view shows, or NoRelease."""
-
-    def products(self) -> contract.Products:
-        """The products that a query can name."""
-
-    def judged(self, query: Query) -> Judged:
-        """The newest verdicts that are there, at once; without verdicts where there are none."""
-
-    def judge(self, query: Query) -> None:
-        """Computes the verdicts on the newest data; blocks for seconds."""
 
 
 class App:
@@ -78,9 +55,7 @@ class App:
         self._data_up_to: datetime | None = None
         self._shown: Query | None = None
         self._outcome: Summary | Exception | None = None  # that is shown
-        self._judged = Judged()
-        self._judging = JudgingTask(reader.judge, self._ask_for_verdicts)
-        self._has_verdicts = False  # that are not shown yet
+        self._verdicts = PageVerdicts(reader, self._call)
         self._fetched: dict[widgets.Widget, dict[str, object]] = {}
         self._adopting = self._has_failed = self._is_asked = False
         self._has_news = False
@@ -225,11 +200,12 @@ class App:
             await self._look()
         is_asked, self._is_asked = self._is_asked, False
         if is_asked or (self._has_news and self._is_rested):
-            self._has_news = self._has_verdicts = False
+            self._has_news = False
             await self._update()
-        if self._has_verdicts:
-            self._has_verdicts = False
+        if self._verdicts.has_news:
             await self._show_verdicts()
+        if self._is_visited:
+            self._judge_if_needed()
         if not self._wake.is_set():
             self._is_settled.set()
 
@@ -277,30 +253,18 @@ class App:
         if query == self.state.query:
             self._show(query, outcome)
 
-    def _ask_for_verdicts(self) -> None:
-        self._has_verdicts = True
-        self._call()
-
     async def _show_verdicts(self) -> None:
         """Shows the page again, with the verdicts that have come since it was read."""
         query, outcome = self.state.query, self._outcome
-        self._judged = await asyncio.to_thread(self._newest_verdicts, query)
+        await asyncio.to_thread(self._verdicts.read, query)
         if outcome is not None and query == self._shown == self.state.query and outcome is self._outcome:
             self._show(query, outcome)
 
     def _judge_if_needed(self) -> None:
         """Begins to judge where the page shows data without verdicts, or with older ones."""
         is_shown = self._outcome is not None and not isinstance(self._outcome, (Exception, NoRelease))
-        if is_shown and not self._judged.is_current:
-            self._judging.ask(self._shown or self.state.query)
-
-    def _newest_verdicts(self, query: Query) -> Judged:
-        try:
-            found = self._reader.judged(query)
-        except Exception:
-            log.exception("verdicts could not be read")
-            return Judged(has_failed=True)
-        return replace(found, has_failed=self._judging.has_failed)
+        if is_shown and self._shown is not None:
+            self._verdicts.judge_if_needed(self._shown)
 
     @contextmanager
     def _impatient(self, query: Query) -> Iterator[None]:
@@ -327,7 +291,7 @@ class App:
         """The summary of the query, or the error that reading raised."""
         try:
             summary = self._reader.read(query)
-            self._judged = self._newest_verdicts(query)
+            self._verdicts.read(query)
             self._products = self._reader.products()
             self._logged_failure = ""
             return summary
@@ -375,13 +339,11 @@ class App:
         self._show_frame(query)
         self._arrange(view.controls, content)
         self._shown = query
-        if self._is_visited:
-            self._judge_if_needed()
 
     def _draw(self, view: View, summary: Summary, query: Query) -> bool:
         """Shows a summary in a view; returns whether that succeeded."""
         try:
-            self._headline.value = view.show(summary, self._judged, query, self._is_narrow)
+            self._headline.value = view.show(summary, self._verdicts.judged, query, self._is_narrow)
         except Exception as error:
             log.exception("a view could not be drawn")
             self._show_failure(error)
@@ -415,7 +377,6 @@ def start(settings: Settings, *, must_exist: bool = False) -> App:
 
     must_exist: a dataset or calendar that cannot be opened raises an error here; else the page reports it and retries.
     """
-    from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader
     from missioncontrol_nb.dashboard.warm_up import warm_up
     from missioncontrol_nb.loading.dataset import Dataset
     from missioncontrol_nb.loading.table_cache import TableCache

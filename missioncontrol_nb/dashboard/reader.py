@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
+from typing import Protocol
 
 from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.query import Query
@@ -19,6 +20,28 @@ LENGTHS = {
     "14d": timedelta(days=14),
 }
 DAY = timedelta(days=1)
+
+
+Summary = Overview | ChannelTable | Detail | NoRelease
+
+
+class Reader(Protocol):
+    """The source of a page's data."""
+
+    def refresh(self) -> bool:
+        """Looks for new data; returns whether there are any."""
+
+    def read(self, query: Query) -> Summary:
+        """The summary that the query's view shows, or NoRelease."""
+
+    def products(self) -> contract.Products:
+        """The products that a query can name."""
+
+    def judged(self, query: Query) -> Judged:
+        """The newest verdicts that are there, at once; without verdicts where there are none."""
+
+    def judge(self, query: Query) -> None:
+        """Computes the verdicts on the newest data; blocks for seconds."""
 
 
 class OpeningReader:
@@ -41,7 +64,7 @@ class OpeningReader:
         """Looks for new data; returns whether there are any."""
         return self.open().refresh()
 
-    def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
+    def read(self, query: Query) -> Summary:
         """The summary that the query's view shows."""
         return self.open().read(query)
 
@@ -78,7 +101,7 @@ class DatasetReader:
             self._monitors.clear()  # a dataset that replaces it may be a different one
             raise
 
-    def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
+    def read(self, query: Query) -> Summary:
         """The summary that the query's view shows."""
         monitor = self._monitor(query.product, query.official)
         if query.view == "table":

@@ -96,59 +96,67 @@ def judge_all(dataset: Dataset, at: datetime | None = None, **options: Any) -> "
 
     Raises MissionControlError for unknown names, and where there is no dataset.
     """
-    import pyarrow as pa
-
-    rows: list[dict[str, Any]] = []
+    verdicts: list[Verdict] = []
 
     def note(series: Series, watch: Watch, look: Look, place: int) -> None:
-        rows.append(_row(series, watch, look, place))
+        verdicts.append(verdict_of(series, watch, look, place))
 
     looked, _ = looked_once(dataset, at, on_series=note, **options)
-    events = (event for series, event in looked if series is not None)
-    for row, event in zip(rows, events, strict=True):
-        row["slice"] = json.dumps(event.slice if event is not None else {})
-    said = [event.as_record() for _, event in looked if event is not None and event.display_version is None]
-    moment = at or max((datetime.fromisoformat(row["at"]) for row in rows), default=None)
-    return {
-        "series": pa.Table.from_pylist(rows, _schema()),
-        "outside": pa.table({"record": pa.array([json.dumps(each) for each in said], pa.string())}),
-        "as_of": pa.table({"at": pa.array([moment.isoformat() if moment else None], pa.string())}),
-    }
+    events = [event for series, event in looked if series is not None]
+    said = [
+        verdict if event is None else replace(verdict, slice=event.slice)
+        for verdict, event in zip(verdicts, events, strict=True)
+    ]
+    outside = [event for _, event in looked if event is not None and event.display_version is None]
+    newest = max((datetime.fromisoformat(each.series.at) for each in said), default=None)
+    return tables_of(said, outside, at or newest)
+
+
+def verdict_of(series: Series, watch: Watch, look: Look, place: int) -> Verdict:
+    """The verdict on a measure, by its place; without a slice."""
+    course = course_of(look, place, is_crash=bool(watch.is_crash[place]))
+    variance = float(look.ratio_variance[place])
+    events, hours, expected = course.sums()
+    since_release = Figures.of((events, expected, hours), deviation=course.deviation, variance=variance)
+    since_rise = None
+    if series.since is not None:
+        sums = sums_since(watch, look, place, hours_of(datetime.fromisoformat(series.since)))
+        since_rise = Figures.of(sums, deviation=course.deviation, variance=variance)
+    return Verdict(series, since_release, since_rise, course, {}, variance, bool(watch.released.name.build_id))
 
 
 KEYS = ("channel", "os_name", "measure", "display_version")
 
 
-def _schema() -> "pa.Schema":
+def tables_of(
+    verdicts: Iterable[Verdict], outside: Iterable[Event] = (), at: datetime | None = None
+) -> "Mapping[str, pa.Table]":
+    """Verdicts, of each series that of the newest build first, and alarms about all versions, as tables."""
     import pyarrow as pa
 
-    texts = [(name, pa.string()) for name in ("record", "slice", *KEYS)]
+    texts = [(name, pa.string()) for name in ("record", *KEYS)]
     lists = [(name, pa.list_(pa.float64())) for name in COURSE]
-    return pa.schema([*texts, *lists])
-
-
-def _row(series: Series, watch: Watch, look: Look, place: int) -> dict[str, Any]:
-    is_crash = bool(watch.is_crash[place])
-    course = course_of(look, place, is_crash=is_crash)
-    variance = float(look.ratio_variance[place])
-    deviation = course.deviation
-    events, hours, expected = course.sums()
-    all_of_it = Figures.of((events, expected, hours), deviation=deviation, variance=variance)
-    rise = None
-    if series.since is not None:
-        since = hours_of(datetime.fromisoformat(series.since))
-        rise = asdict(Figures.of(sums_since(watch, look, place, since), deviation=deviation, variance=variance))
-    record = {
-        "series": series.as_record(),
-        "since_release": asdict(all_of_it),
-        "since_rise": rise,
-        "healthy": course.healthy if np.isfinite(course.healthy) else None,
-        "deviation": deviation,
-        "is_of_build": bool(watch.released.name.build_id),
-        "variance": variance if np.isfinite(variance) else 0.0,
+    return {
+        "series": pa.Table.from_pylist([_row(each) for each in verdicts], pa.schema([*texts, *lists])),
+        "outside": pa.table({"record": pa.array([json.dumps(each.as_record()) for each in outside], pa.string())}),
+        "as_of": pa.table({"at": pa.array([at.isoformat() if at else None], pa.string())}),
     }
-    keys = {name: getattr(series, name) for name in KEYS}
-    return {"at": series.at, "record": json.dumps(record), **keys, **{name: getattr(course, name) for name in COURSE}}
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    course = verdict.course
+    record = {
+        "series": verdict.series.as_record(),
+        "since_release": asdict(verdict.since_release),
+        "since_rise": asdict(verdict.since_rise) if verdict.since_rise else None,
+        "healthy": course.healthy,  # NaN is allowed: nobody else reads it
+        "deviation": course.deviation,
+        "slice": dict(verdict.slice),
+        "variance": verdict.variance,
+        "is_of_build": verdict.is_of_build,
+    }
+    keys = {name: getattr(verdict.series, name) for name in KEYS}
+    return {"record": json.dumps(record), **keys, **{name: getattr(course, name) for name in COURSE}}
 
 
 class Verdicts:
@@ -191,15 +199,14 @@ class Verdicts:
     def _verdict(self, place: int) -> Verdict:
         record = json.loads(self._series["record"][place].as_py())
         parts = {name: np.asarray(self._series[name][place].values, float) for name in COURSE}
-        healthy = np.nan if record["healthy"] is None else record["healthy"]
         series = record["series"] | {"build_ids": tuple(record["series"]["build_ids"])}
         rise = record["since_rise"]
         return Verdict(
             Series(**series),
             Figures(**record["since_release"]),
             None if rise is None else Figures(**rise),
-            Course(**parts, healthy=healthy, deviation=record["deviation"]),
-            json.loads(self._series["slice"][place].as_py()),
+            Course(**parts, healthy=record["healthy"], deviation=record["deviation"]),
+            record["slice"],
             record["variance"],
             record["is_of_build"],
         )
