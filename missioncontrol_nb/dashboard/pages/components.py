@@ -68,9 +68,9 @@ class MeasureFigures:
 
 
 def measure_figures(row: MeasureSummary, standing: Standing, period: str = "since_release") -> MeasureFigures:
-    """The rate now, or in the last 24 h, against the expected one; before a verdict what was reported."""
+    """The rate now, or in the last 24 h, against the expected one; what was reported where nothing is expected."""
     verdict = standing.verdict
-    if verdict is None or verdict.now.rate is None:
+    if verdict is None or verdict.now.expected_rate is None:
         value, interval = figure_and_interval(row.newest, "rate")
         return MeasureFigures(value, interval, DASH, "", figure_of(row.last_24h, row.newest), "")
     shown, began = verdict.now, verdict.since

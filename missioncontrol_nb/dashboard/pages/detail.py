@@ -63,10 +63,10 @@ def figures(detail: Detail, judged: Judged) -> str:
 
 
 def _judged_figures(detail: Detail, judged: Judged) -> list[str]:
-    """The newest version's figures, with hours still to be reported estimated; empty before a verdict."""
+    """The newest version's figures, with hours still to be reported estimated; empty where nothing is expected."""
     standing = judged.standing(detail, detail.os_name, detail.row)
     verdict = standing.verdict
-    if verdict is None or verdict.now.rate is None:
+    if verdict is None or verdict.now.expected_rate is None:
         return []
     now, whole = verdict.now, verdict.since_release
     name = key("mc-v0", detail.newest.version)
@@ -75,10 +75,9 @@ def _judged_figures(detail: Detail, judged: Judged) -> list[str]:
         began = verdict_words.since(standing, detail.newest).removesuffix(" UTC")
         found.append(_estimated(f"{name} {text(began)}", now))
     found.append(_estimated(f"{name} since release", whole))
-    if now.expected_rate is not None:
-        expected = verdict_words.rate_like(now.expected_rate, now)
-        found.append(_definition("Expected", expected, f"acceptable {verdict_words.acceptable(verdict)}"))
-        found.append(_definition("Against expected", verdict_words.size(now), verdict_words.size_interval(now)))
+    expected = verdict_words.rate_like(now.expected_rate, now)
+    found.append(_definition("Expected", expected, f"acceptable {verdict_words.acceptable(verdict)}"))
+    found.append(_definition("Against expected", verdict_words.size(now), verdict_words.size_interval(now)))
     found.append(_estimated(f"{name} in the last 24 h", verdict.last_day))
     return found
 

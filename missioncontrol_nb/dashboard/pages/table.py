@@ -29,20 +29,20 @@ def table(summary: ChannelTable, query: Query, judged: Judged) -> str:
     drawn = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", body), css="mc-table")
     behind = evidence(worst(of_table(judged, summary)), summary)
     return (
-        tag("div", drawn, tag("p", _note(summary, query), css="mc-small mc-note"))
+        tag("div", drawn, tag("p", _note(summary, query, judged), css="mc-small mc-note"))
         + behind
         + get_this(query, table_code(query))
     )
 
 
-def _note(summary: ChannelTable, query: Query) -> str:
+def _note(summary: ChannelTable, query: Query, judged: Judged) -> str:
     note = "" if query.show == "rate" else "Events counted; verdicts and drawings are of the rates. "
-    note += f"Rates per 1000 hours of use. {text(summary.newest.version)}: hours still to be reported are estimated; "
-    note += (
-        "of what is or looks bad, since it began. Other versions: as reported at the same age. Grey behind dots and "
-    )
-    note += "lines: the acceptable range; an arrow: it leaves the scale. " + builds_switch(query)
-    return note
+    note += "Rates per 1000 hours of use. "
+    if any(each.verdict and each.verdict.now.expected_rate is not None for each in of_table(judged, summary)):
+        newest = text(summary.newest.version)
+        note += f"{newest}: hours still to be reported are estimated; of what is or looks bad, since it began. "
+        note += "Others: as reported at the same age. Grey: the acceptable range; an arrow: the scale is left. "
+    return note + builds_switch(query)
 
 
 def ordered(summary: ChannelTable, order: str, judged: Judged) -> list[tuple[MeasureSummary, Standing]]:
