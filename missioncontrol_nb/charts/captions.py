@@ -51,7 +51,7 @@ def _quiet(detail: Detail, lines: Sequence[Line], show: Show, time: Time, expect
         parts.append("Grey: the acceptable range.")
     estimated = estimated_lines(windows, expected) if show == "rate" else []
     if estimated:
-        parts.append(f"{' and '.join(estimated)}: hours of use still to be reported are estimated.")
+        parts.append(f"{', '.join(estimated)}: hours of use still to be reported are estimated.")
     late = windows.loc[windows["complete"] == 0]
     if len(late):
         parts.append(f"Hatched: usage hours still arriving{_arrived(late['arrived'].dropna())}.")

@@ -133,16 +133,14 @@ def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart
     dots = windows.transform_filter(HERE).mark_point(
         filled=True, size=44, stroke=variable("surface"), strokeWidth=1.5, opacity=1, clip=True
     )
-    behind, label = _acceptable_layers(x, y)
     extent = alt.Chart(alt.NamedData("extent")).mark_rule(opacity=0)  # Expressions see only data sets in use by a mark
     return [
         extent.encode(x=x),
-        *behind,
+        *_acceptable_layers(x, y),
         *([band.encode(x=x, y=on_axis(y, "lower"), y2="upper:Q", detail="stretch:N", color=_shade_colour())] * bands),
         lines.transform_filter("datum.shade > 0"),
         lines.transform_filter("datum.shade === 0"),
         _hatching("hatch", x, y),
-        *label,
         *_release_layers(x),
         *_rise_layers(x),
         _end_labels(x, y),
@@ -169,18 +167,15 @@ def _release_layers(x: alt.X) -> list[alt.Chart]:
     return [rule, words.encode(x=x, y=alt.YValue(0), text="label:N")]
 
 
-def _acceptable_layers(x: alt.X, y: alt.Y) -> tuple[list[alt.Chart], list[alt.Chart]]:
-    """The acceptable range, grey, with a dashed top; and its label, in front of all, below its end."""
+def _acceptable_layers(x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """The acceptable range, grey, with a dashed top and a label below its end, where few lines are."""
     band = alt.Chart(alt.NamedData("acceptable"))
     grey = variable("accept")
-    label = alt.Chart(alt.NamedData("acceptable_label")).encode(x=x, y=y, text="label:N")
-    place: dict[str, Any] = {"align": "right", "baseline": "top", "dx": -6, "dy": 8}
+    words = alt.Chart(alt.NamedData("acceptable_label")).mark_text(align="right", dx=-6, color=variable("text-2"))
     return [
         band.mark_area(opacity=ACCEPT_OPACITY, color=grey, clip=True).encode(x=x, y=on_axis(y, "lower"), y2="upper:Q"),
         band.mark_line(color=grey, strokeWidth=1, strokeDash=[2, 2], clip=True).encode(x=x, y=on_axis(y, "upper")),
-    ], [
-        label.mark_text(stroke=variable("surface"), strokeWidth=4, strokeJoin="round", opacity=0.85, **place),
-        label.mark_text(color=variable("text-2"), **place),
+        words.encode(x=x, y=y, text="label:N"),
     ]
 
 

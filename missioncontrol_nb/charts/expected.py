@@ -17,6 +17,7 @@ from missioncontrol_nb.statistics import PER_HOURS, rate_interval
 Array = npt.NDArray[np.float64]
 HOUR_MS = 3_600_000
 ENOUGH_OF_WINDOW = 0.25
+LABEL_LEVEL = 0.3  # of the range's lower end
 COLUMNS = ("since", "until", "usage_hours", "expected_rate", "expected_lower", "expected_upper")
 
 
@@ -122,6 +123,8 @@ def expected_data(
         said = f"{word} since {moment_without_zone(expected.rise)}"
         rises = pd.DataFrame({"x": x, "label": [said], "bad": [float(expected.is_bad)], "right": [right]})
         rises = rises[(rises["x"] > start) & (rises["x"] < end)].reset_index(drop=True)
+        if len(rises) and right:
+            label["x"] = np.minimum(label["x"], x[0])  # beside the rule, not across it
     return {"acceptable": band, "acceptable_label": label, "rises": rises}
 
 
@@ -138,10 +141,10 @@ def _band(course: pd.DataFrame, place: Callable[[Array], Array]) -> pd.DataFrame
 
 
 def _label(band: pd.DataFrame, start: float, end: float) -> pd.DataFrame:
-    """The label of the acceptable range, below its end."""
+    """The label of the acceptable range, well below its end: lines are seldom there."""
     if band.empty or band["x"].iloc[-1] - band["x"].iloc[0] < 0.2 * (end - start):
         return pd.DataFrame({"x": [], "y": [], "label": pd.Series([], dtype=object)})
     last = band.iloc[-1]
     decimals = decimals_of(last["upper"], last["lower"], last["upper"])
     said = f"acceptable: {grouped(last['lower'], decimals)} to {grouped(last['upper'], decimals)}"
-    return pd.DataFrame({"x": [last["x"]], "y": [last["lower"]], "label": [said]})
+    return pd.DataFrame({"x": [last["x"]], "y": [LABEL_LEVEL * last["lower"]], "label": [said]})

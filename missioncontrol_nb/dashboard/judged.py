@@ -75,6 +75,11 @@ class Judged:
         return [self.standing(place, os_name, row) for row in rows]
 
 
+def is_compared(found: Iterable[Standing]) -> bool:
+    """Whether something is expected of any measure, so that a page's figures are estimated and not as reported."""
+    return any(each.verdict is not None and each.verdict.now.expected_rate is not None for each in found)
+
+
 def worst(found: Iterable[Standing]) -> Standing | None:
     """The worst of some; None of none."""
     return min(found, key=lambda each: each.sort_key, default=None)

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 
 from missioncontrol_nb.dashboard import messages
 from missioncontrol_nb.dashboard.judged import (
+    NOT_JUDGED,
+    NOT_LISTED,
     WORDS,
     Judged,
     Place,
@@ -40,6 +42,7 @@ TIMES_FROM = 1.95  # a ratio from here on is said as "times as many"
 LEAST_MORE = 1.005  # a smaller ratio is no longer an excess
 FROM_RELEASE = timedelta(hours=2)  # a rise that began so soon began with the release
 MOST_CERTAIN = 1e6
+NONE_BEFORE = "fewer than two earlier releases to compare with"
 TOO_FEW_HOURS = "too few hours of use so far: even twice the expected rate might not show"
 WHY = {"so far the rate may be double the expected one without being told apart": TOO_FEW_HOURS}
 EXPECTED = "Expected is what earlier releases showed at the same age."
@@ -238,10 +241,9 @@ def _channel_headline(channel: ChannelSummary, judged: Judged, now: datetime) ->
         later = f"Too early to say on {messages.in_a_list(early)}." if early else ""
         return "fine", f"Fine: {what} crashes no more than expected{where}", _joined(EXPECTED, later, outside)
     so_far = f"Fine so far on {messages.in_a_list(fine)}." if fine else ""
-    age = age_in_words(now - channel.newest.released)
     reasons = [each for each in found if each.state == "early" and each.measure in decisive_of(channel)]
     line = _joined(_reasons(reasons, channel), so_far, outside)
-    return "early", f"Too early to say: {what} went out {age} ago", line
+    return "early", f"Too early to say: {what} {_so_far(reasons, now - channel.newest.released)}", line
 
 
 JUDGING = "Figures are shown as they were reported. Verdicts follow in a few seconds."
@@ -249,6 +251,20 @@ JUDGING = "Figures are shown as they were reported. Verdicts follow in a few sec
 
 def _joined(*parts: str) -> str:
     return " ".join(filter(None, parts))
+
+
+SO_FAR = {
+    NONE_BEFORE: "has too few earlier releases to compare with",
+    NOT_JUDGED: "could not be judged",
+    NOT_LISTED: "is not on the release calendar",
+}
+
+
+def _so_far(early: Sequence[Standing], age: timedelta) -> str:
+    """What can be said of a release that it is too early to judge, after its name."""
+    reasons = {each.why for each in early}
+    said = SO_FAR.get(reasons.pop()) if len(reasons) == 1 else None
+    return said or f"went out {age_in_words(age)} ago"
 
 
 def _reasons(early: Iterable[Standing], place: Place) -> str:
@@ -297,9 +313,8 @@ def _table_headline(table: ChannelTable, judged: Judged) -> Headline:
     if state == "fine":
         return "fine", f"Fine: {what}, crashes no more than expected", _joined(EXPECTED, _counts(found), came, outside)
     decisive = [each for each in found if each.state == "early" and each.measure in decisive_of(table)]
-    age = age_in_words(table.now - table.newest.released)
     line = _joined(_reasons(decisive[:1], table), _counts(found), came, outside)
-    return "early", f"Too early to say: {what}, went out {age} ago", line
+    return "early", f"Too early to say: {what}, {_so_far(decisive, table.now - table.newest.released)}", line
 
 
 def _counts(found: Sequence[Standing]) -> str:

@@ -156,22 +156,26 @@ def test_too_early_says_why_and_how_old_the_release_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "why"),
+    ("found", "said", "why"),
     [
-        (Judged(has_failed=True), "it could not be judged; the reason is in the server's log"),
-        (judged(), "no usage has been reported yet"),
-        (judged(*(verdict("too early", *place, why=NONE_BEFORE) for place in PLACES)), NONE_BEFORE),
+        (Judged(has_failed=True), "could not be judged", "it could not be judged; the reason is in the server's log"),
+        (judged(), "went out 4 days ago", "no usage has been reported yet"),
+        (
+            judged(*(verdict("too early", *place, why=NONE_BEFORE) for place in PLACES)),
+            "has too few earlier releases to compare with",
+            NONE_BEFORE,
+        ),
     ],
-)  # fmt: skip
-def test_page_without_a_verdict_says_why_it_is_too_early(found: Judged, why: str) -> None:
-    state, _, line = headline_of(found, channel(platform("Windows_NT", UP, LEVEL)))
-    assert (state, line) == ("early", f"Windows: {why}.")
+)
+def test_page_without_a_verdict_says_why_it_is_too_early(found: Judged, said: str, why: str) -> None:
+    state, words, line = headline_of(found, channel(platform("Windows_NT", UP, LEVEL)))
+    assert (state, words, line) == ("early", f"Too early to say: 56.0 on release {said}", f"Windows: {why}.")
 
 
 def test_version_that_the_calendar_lacks_is_too_early_and_why() -> None:
     unlisted = replace(CHANNEL, newest=replace(NEWEST, version="57.0", not_listed_on=NOW.date()))
-    state, _, line = headline_of(with_others(), unlisted)
-    assert state == "early"
+    state, words, line = headline_of(with_others(), unlisted)
+    assert (state, words) == ("early", "Too early to say: 57.0 on release is not on the release calendar")
     assert "it is not on the release calendar, so it is not judged." in line
 
 

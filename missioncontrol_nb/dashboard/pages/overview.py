@@ -9,6 +9,7 @@ from missioncontrol_nb.dashboard.judged import (
     WORDS,
     Judged,
     Standing,
+    is_compared,
     of_channel,
     of_platform,
     state_of_platform,
@@ -247,9 +248,10 @@ def _card_foot(channel: ChannelSummary, platform: PlatformSummary) -> str:
 def legend(channel: ChannelSummary, query: Query, judged: Judged) -> str:
     """The meaning of lines, colours and small figures."""
     newest = key("mc-v0", channel.newest.version)
-    if judged.verdicts is None:
+    if not is_compared(of_channel(judged, channel)):
         names = newest + (" and " + key("mc-v1", channel.previous.version) if channel.previous else "")
-        said = f"{names} since release, as reported, all on one scale, −40 % to +80 % of the previous rate. "
+        scale = ", all on one scale, −40 % to +80 % of the previous rate" if channel.previous else ""
+        said = f"{names} since release, as reported{scale}. "
         said += "Small figures: 95 % intervals. "
     else:
         said = (

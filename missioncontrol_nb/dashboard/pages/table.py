@@ -3,7 +3,7 @@
 from missioncontrol_nb.dashboard import messages, verdict_words
 from missioncontrol_nb.dashboard.html.html import chip, link, tag, text
 from missioncontrol_nb.dashboard.html.svg import whisker
-from missioncontrol_nb.dashboard.judged import WORDS, Judged, Standing, of_table, worst
+from missioncontrol_nb.dashboard.judged import WORDS, Judged, Standing, is_compared, of_table, worst
 from missioncontrol_nb.dashboard.pages.components import (
     builds_switch,
     evidence,
@@ -21,7 +21,7 @@ from missioncontrol_nb.monitor import ChannelTable, MeasureSummary, Rate, Versio
 def table(summary: ChannelTable, query: Query, judged: Judged) -> str:
     """Measures by version: one row per measure, each linking to its detail."""
     rows = ordered(summary, query.order, judged)
-    head = _table_head(summary, query)
+    head = _table_head(summary, query, is_compared(of_table(judged, summary)))
     body = "".join(_table_row(row, standing, summary, query) for row, standing in rows)
     unit = "per 1000 hours of use" if query.show == "rate" else "as counts"
     named = f"Measures of {messages.channel_words(query)} on {messages.platform_label(query)} by version, {unit}"
@@ -38,7 +38,7 @@ def table(summary: ChannelTable, query: Query, judged: Judged) -> str:
 def _note(summary: ChannelTable, query: Query, judged: Judged) -> str:
     note = "" if query.show == "rate" else "Events counted; verdicts and drawings are of the rates. "
     note += "Rates per 1000 hours of use. "
-    if any(each.verdict and each.verdict.now.expected_rate is not None for each in of_table(judged, summary)):
+    if is_compared(of_table(judged, summary)):
         newest = text(summary.newest.version)
         note += f"{newest}: hours still to be reported are estimated; of what is or looks bad, since it began. "
         note += "Others: as reported at the same age. Grey: the acceptable range; an arrow: the scale is left. "
@@ -56,10 +56,11 @@ def ordered(summary: ChannelTable, order: str, judged: Judged) -> list[tuple[Mea
     return sorted(rows, key=lambda pair: pair[1].sort_key)
 
 
-def _table_head(summary: ChannelTable, query: Query) -> list[str]:
+def _table_head(summary: ChannelTable, query: Query, is_estimated: bool) -> list[str]:
     worst = query.order == "worst"
     first = "Measure, worst first" if worst else "Measure, by name"
-    kind = "90 % interval" if query.show == "rate" else "count"
+    interval = "90 % interval" if is_estimated else "95 % interval"
+    kind = interval if query.show == "rate" else "count"
     since = "Since release,<br>scale −40 to +80 %"
     scale = (
         '<svg class="mc-whisker" style="height:16px" aria-hidden="true"><text x="33.3%" y="12" text-anchor="middle">0'
