@@ -116,7 +116,8 @@ def main() -> None:
 
 def _end_with_asker() -> None:
     """Ends this process when the one that asked has ended."""
-    sys.stdin.read()
+    while os.read(0, 4096):  # not sys.stdin, whose lock Python needs at its end
+        pass
     os._exit(1)
 
 

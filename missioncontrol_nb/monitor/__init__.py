@@ -23,8 +23,6 @@ from missioncontrol_nb.monitor.summaries import (
     Rate,
     Spark,
     Version,
-    largest_change,
-    size_of_change,
 )
 
 __all__ = [
@@ -45,6 +43,4 @@ __all__ = [
     "Rate",
     "Spark",
     "Version",
-    "largest_change",
-    "size_of_change",
 ]

@@ -123,7 +123,6 @@ INTERNAL = {
         "Rows",
         "Rows.to_dict",
     ),
-    *("largest_change", "size_of_change"),
 }
 SEVERAL_SHAPES = [[[1, 2], [3]], [1, 2, 3]]
 HALF_A_PAIR, MILLION = "\ud800", "x" * 10**6

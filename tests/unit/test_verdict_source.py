@@ -1,5 +1,7 @@
 """Verdicts of real datasets: computed once for all pages, in a process of its own."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,6 +54,18 @@ def test_one_version_before_is_too_early_and_says_why(folder: Path) -> None:
 def test_where_the_process_fails_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(MissionControlError, match=r"could not be judged: .*there is no dataset at /nowhere"):
         judge_apart("/nowhere", CALENDAR, None)
+
+
+def test_process_ends_with_the_one_that_asked() -> None:
+    code = "import threading, time\nfrom missioncontrol_nb.judgement import apart\n"
+    code += "threading.Thread(target=apart._end_with_asker, daemon=True).start()\ntime.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    process.stdin.write(b"a request\n")
+    process.stdin.flush()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.stdin.close()
+    assert process.wait(60) == 1
 
 
 class Counting:
