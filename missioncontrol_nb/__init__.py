@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from missioncontrol_nb import dashboard, monitor, releases
     from missioncontrol_nb.aggregator import Aggregator
     from missioncontrol_nb.charts import rate_chart
+    from missioncontrol_nb.incidents import annotate, annotations, remove_annotation
     from missioncontrol_nb.judgement import judge, replay
     from missioncontrol_nb.loading.dataset import Dataset, load
     from missioncontrol_nb.releases.sources import load_calendar
@@ -18,6 +19,8 @@ __all__ = [
     "Aggregator",
     "Dataset",
     "MissionControlError",
+    "annotate",
+    "annotations",
     "dashboard",
     "judge",
     "load",
@@ -26,6 +29,7 @@ __all__ = [
     "rate_chart",
     "rates",
     "releases",
+    "remove_annotation",
     "replay",
     "slices",
 ]
@@ -36,11 +40,14 @@ _HOMES = {
     "Aggregator": "missioncontrol_nb.aggregator",
     "Dataset": "missioncontrol_nb.loading.dataset",
     "MissionControlError": "streaming.errors",
+    "annotate": "missioncontrol_nb.incidents",
+    "annotations": "missioncontrol_nb.incidents",
     "judge": "missioncontrol_nb.judgement",
     "load": "missioncontrol_nb.loading.dataset",
     "load_calendar": "missioncontrol_nb.releases.sources",
     "rate_chart": "missioncontrol_nb.charts",
     "rates": "missioncontrol_nb.statistics",
+    "remove_annotation": "missioncontrol_nb.incidents",
     "replay": "missioncontrol_nb.judgement",
     "slices": "missioncontrol_nb.slice_search",
 }

@@ -19,6 +19,7 @@ COMPLETION = "_MISSIONCONTROL_COMPLETE"  # set by a shell that completes a comma
 
 COMMANDS = {
     "aggregate": "Sum pings from files, a bucket or a Kafka topic into the grouped dataset.",
+    "annotate": "Write down, list or remove data incidents: hours whose numbers are wrong, which are not judged.",
     "backfill": "Replace whole days of the dataset by pings counted anew.",
     "dashboard": "Publish the dashboard of a dataset.",
     "demo": "Watch a simulated fleet stream through the whole of Mission Control.",

@@ -155,8 +155,8 @@ def how_bad(standing: Standing) -> str:
     parts = [f"{said}."]
     if verdict.series.expected_upper is not None:
         parts.append(f"Up to {rate_like(verdict.series.expected_upper, now)} would be acceptable.")
-    if verdict.slice:
-        named = ", ".join(f"{dimension_words(name)} {value}" for name, value in verdict.slice.items())
+    if verdict.series.slice:
+        named = ", ".join(f"{dimension_words(name)} {value}" for name, value in verdict.series.slice.items())
         parts.append(f"Most of the excess is on {named}.")
     return " ".join(parts)
 

@@ -24,7 +24,8 @@ LEAST_ACTIVITY = 0.05  # of the mean
 class Activity:
     """Usage hours per hour of all versions. level: by hour from `first_hour` on; profile: by hour of the period.
 
-    reports: as profile, of the hours that are reported. outages: by hour, whether far too little was reported.
+    reports: as profile, of the hours that are reported. outages: by hour, whether far too little was reported, or what
+    was reported cannot be trusted.
     """
 
     first_hour: int
@@ -43,39 +44,53 @@ class Activity:
         place = np.clip(hour - self.first_hour, 0, len(self.level) - 1)
         return np.asarray(self.level[place] * self.profile[hour % len(self.profile)])
 
-    def seen(self, reported: Array) -> "Activity":
-        """With the outages among the hours that follow those it was estimated from."""
+    def seen(self, reported: Array, distrusted: npt.NDArray[np.bool_]) -> "Activity":
+        """With the outages among the hours that follow those it was estimated from. distrusted: as there."""
         hours = self.first_hour + len(self.outages) + np.arange(len(reported))
         expected = self.level[-1] * self.reports[hours % len(self.reports)]
-        is_outage = (reported < OUTAGE_BELOW * expected) & (expected >= LEAST_REPORTS)
+        is_outage = distrusted | ((reported < OUTAGE_BELOW * expected) & (expected >= LEAST_REPORTS))
         return replace(self, outages=np.concatenate([self.outages, is_outage]))
 
     def is_outage(self, hours: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether far too little was reported in each hour, as where data is missing."""
+        """Whether each hour is an outage: far too little was reported in it, as where data is missing."""
         place = hours - self.first_hour
         inside = (place >= 0) & (place < len(self.outages))
         return np.asarray(inside & self.outages[np.clip(place, 0, len(self.outages) - 1)])
 
+    def has_outage(self, edges: Array) -> npt.NDArray[np.bool_]:
+        """Whether any hour that has a part between each edge and the next is an outage."""
+        before = np.concatenate([[0], np.cumsum(self.outages)])
+        first = np.floor(edges[:-1] + 1e-6).astype(np.int64) - self.first_hour
+        after = np.ceil(edges[1:] - 1e-6).astype(np.int64) - self.first_hour
+        first, after = (np.clip(each, 0, len(self.outages)) for each in (first, after))
+        return np.asarray(before[after] > before[first])
 
-def estimate_activity(first_hour: int, reported: Array, law: DelayLaw) -> Activity:
+
+def estimate_activity(
+    first_hour: int, reported: Array, law: DelayLaw, distrusted: npt.NDArray[np.bool_] | None = None
+) -> Activity:
     """The activity behind the hours of use reported in each hour; at least one hour.
+
+    distrusted: hours whose reports are known to be wrong, which count as outages.
 
     Reported is what was used, later: a weekly rhythm, spread by the delays. The rhythm of what was reported is taken
     apart in the frequency domain, where spreading is a product.
     """
+    wrong = np.zeros(len(reported), bool) if distrusted is None else distrusted
     if len(reported) > LONGEST:
-        first_hour, reported = first_hour + len(reported) - LONGEST, reported[-LONGEST:]
+        first_hour, reported, wrong = first_hour + len(reported) - LONGEST, reported[-LONGEST:], wrong[-LONGEST:]
     hours = first_hour + np.arange(len(reported))
     period = WEEK if len(reported) >= WEEKS_FOR_WEEKDAYS * WEEK else DAY
-    usual = np.full(len(reported), max(float(np.median(reported)), 1e-12))
-    outages = np.zeros(len(reported), bool)
+    right = reported if wrong.all() else reported[~wrong]
+    usual = np.full(len(reported), max(float(np.median(right)), 1e-12))
+    outages = wrong
     rhythm = np.ones(period)
     for _ in range(2):  # the second time without the outages that the first one found
         level = _moving_mean(np.where(outages, np.nan, reported / rhythm[hours % period]), DAY)
         level = np.where(np.isfinite(level), level, usual)
         if len(reported) >= 2 * DAY:
             rhythm = _folded(np.where(outages, np.nan, reported) / np.maximum(level, 1e-12), hours % period, period)
-        outages = reported < OUTAGE_BELOW * np.maximum(level, 0.1 * usual) * rhythm[hours % period]
+        outages = wrong | (reported < OUTAGE_BELOW * np.maximum(level, 0.1 * usual) * rhythm[hours % period])
     return Activity(first_hour, np.maximum(level, 1e-9), _deconvolved(rhythm, law), rhythm, outages)
 
 

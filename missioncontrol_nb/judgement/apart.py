@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-P", "-m", "missioncontrol_nb.judgement.apart")
 LONGEST_SECONDS = 600.0
-# Its matrices are small: threads would wait for each other in busy loops, six times the CPU time on a loaded machine.
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def judge_apart(
@@ -63,7 +61,6 @@ def _run(request: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={**os.environ, **ONE_THREAD},
     )
     assert process.stdin is not None
     assert process.stderr is not None

@@ -18,13 +18,17 @@ Array = npt.NDArray[np.float64]
 AGE_EDGES = np.array([0.0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192, 264, 336, 1e6])
 AGES = np.array([0.5, 1.5, 2.5, 3.5, 5, 7, 10, 14, 20, 30, 42, 60, 84, 120, 168, 228, 300, 400])
 SCATTER_EDGES = np.array([0.0, 1, 2, 6, 24, 1e6])
-USUAL_SCATTER = np.array([0.25, 0.15, 0.10, 0.07, 0.05])  # of an hour's rate, by age; what is assumed without history
-SCATTER_WORTH = 60  # intervals of history that this assumption counts for
-USUAL_DRIFT = (0.03, 0.05)  # of the rate in a day: while the newest, and when superseded
+USUAL_SCATTER = np.array([0.15, 0.10, 0.07, 0.06, 0.05])  # of an hour's rate, by age; what is assumed without history
+SCATTER_WORTH = 40  # intervals of history that this assumption counts for
+USUAL_DRIFT = (0.06, 0.03, 0.05)  # of the rate in a day: in the first two days, while newest, and when superseded
+EARLY_DRIFT, NEWEST_DRIFT, SUPERSEDED_DRIFT = range(3)
+EARLY_DAYS = 2
 DRIFT_WORTH = 30
 LEAST_SCATTER, LEAST_DRIFT = 0.02, 0.01
-USUAL_DISPERSION, DISPERSION_WORTH = 1.3, 40
-CLUSTERS_SEEN_AT = (8.0, 150.0)  # expected events of intervals that tell how clustered events are
+USUAL_DISPERSION, DISPERSION_WORTH = 1.3, 40.0
+LEAST_CLUSTERED = 8.0  # expected events of an interval that tells how clustered events are
+SYSTEM_WORTH = 10.0  # intervals of a system that all systems' dispersion counts for
+SCATTER_ROUNDS = 3
 LAW_SCATTER, LAW_WORTH, LEAST_LAW_SCATTER = 0.2, 6.0, 0.05  # of the logarithm of releases' delays, and its worth
 CURVE_BEND = 0.08  # of the curve, from one age to the next
 CURVE_SIZE = 0.5  # its standard deviation around 0
@@ -186,14 +190,14 @@ class Spread:
     """How much healthy releases of a channel differ, and how much one differs from itself over time.
 
     tau_weights: of TAUS. scatter: by SCATTER_EDGES. dispersion: by measure, the variance of small counts over that of
-    chance, because events come in clusters. drift: in a day, while newest and when superseded. law_scatter: of the
+    chance, because events come in clusters. drift: in a day, by the places of USUAL_DRIFT. law_scatter: of the
     logarithm of delays.
     """
 
     tau_weights: Array
     scatter: Array
     dispersion: Array
-    drift: tuple[float, float]
+    drift: tuple[float, float, float]
     law_scatter: float
 
     @classmethod
@@ -249,12 +253,14 @@ class Intervals:
     """A history release's intervals: middles of ages, events and expected events (intervals, measures), in order.
 
     Expected events have the release's own effect in them. superseded_at: the age at which a newer release came.
+    system: the place of its system among all of the channel.
     """
 
     ages: Array
     events: Array
     expected: Array
     superseded_at: float
+    system: int = 0
 
 
 @dataclass(frozen=True)
@@ -271,29 +277,38 @@ class Early:
     scatter: Array
 
 
-def learn_scatter(history: Sequence[Intervals], measures: int) -> tuple[Array, Array]:
-    """The scatter of an interval's rate by age, and the dispersion of counts by measure.
+def learn_scatter(history: Sequence[Intervals], systems: int, measures: int) -> tuple[Array, Array]:
+    """The scatter of an interval's rate by age, and the dispersion of counts: (systems, measures).
 
     Both are learned from how far an interval's rate is from the mean of its neighbours. Of small counts that is mostly
-    chance, times the dispersion; of large ones it is the scatter.
+    chance, times the dispersion; of large ones it is the scatter. systems: how many there are.
     """
-    squares = [_squares(release) for release in history if len(release.ages) >= 3]
-    above, number = np.full(measures, DISPERSION_WORTH * (USUAL_DISPERSION - 1)), np.full(measures, DISPERSION_WORTH)
-    for place, off, chance, expected in squares:
-        usual = 1.5 * USUAL_SCATTER[place][:, None] ** 2
-        few = (expected >= CLUSTERS_SEEN_AT[0]) & (expected <= CLUSTERS_SEEN_AT[1])
-        excess = np.minimum((off - usual) / chance, 60.0) - 1
-        above, number = above + np.where(few, excess, 0.0).sum(axis=0), number + few.sum(axis=0)
-    dispersion = np.maximum(1 + above / number, 1.0)
-    sums, numbers = SCATTER_WORTH * USUAL_SCATTER**2, np.full(len(USUAL_SCATTER), float(SCATTER_WORTH))
-    for place, off, chance, expected in squares:
-        noise = dispersion * chance
-        usual = 1.5 * USUAL_SCATTER[place][:, None] ** 2 + noise
-        excess = (np.minimum(off, 9 * usual) - noise) / 1.5
-        worth = np.where(expected >= 20, 1 / (1 + noise / (1.5 * USUAL_SCATTER[place][:, None] ** 2)) ** 2, 0.0)
-        sums += np.bincount(place, (worth * excess).sum(axis=1), len(sums))
-        numbers += np.bincount(place, worth.sum(axis=1), len(sums))
-    return np.sqrt(np.maximum(sums / numbers, LEAST_SCATTER**2)), dispersion
+    squares = [(release.system, *_squares(release)) for release in history if len(release.ages) >= 3]
+    scatter, dispersion = USUAL_SCATTER, np.full((systems, measures), USUAL_DISPERSION)
+    for _ in range(SCATTER_ROUNDS):
+        above, number = np.zeros((systems, measures)), np.zeros((systems, measures))
+        for system, place, off, chance, expected in squares:
+            of_scatter = 1.5 * scatter[place][:, None] ** 2
+            of_chance = dispersion[system] * chance
+            worth = np.where(expected >= LEAST_CLUSTERED, 1 / (1 + of_scatter / of_chance) ** 2, 0.0)
+            excess = np.minimum((off - of_scatter) / chance, 20 * dispersion[system]) - 1
+            above[system] += (worth * excess).sum(axis=0)
+            number[system] += worth.sum(axis=0)
+        # A system's dispersion is near that of all systems, and this near the usual one.
+        usual = DISPERSION_WORTH * (USUAL_DISPERSION - 1)
+        of_all = (usual + above.sum(axis=0)) / (DISPERSION_WORTH + number.sum(axis=0))
+        of_system = (SYSTEM_WORTH * of_all + above) / (SYSTEM_WORTH + number)
+        dispersion = np.maximum(1 + of_system, 1.0)
+        sums, numbers = SCATTER_WORTH * USUAL_SCATTER**2, np.full(len(USUAL_SCATTER), float(SCATTER_WORTH))
+        for system, place, off, chance, expected in squares:
+            noise = dispersion[system] * chance
+            expects = 1.5 * USUAL_SCATTER[place][:, None] ** 2
+            excess = (np.minimum(off, 9 * (expects + noise)) - noise) / 1.5
+            worth = np.where(expected >= 20, 1 / (1 + noise / expects) ** 2, 0.0)
+            sums += np.bincount(place, (worth * excess).sum(axis=1), len(sums))
+            numbers += np.bincount(place, worth.sum(axis=1), len(sums))
+        scatter = np.sqrt(np.maximum(sums / numbers, LEAST_SCATTER**2))
+    return scatter, dispersion
 
 
 def _squares(release: Intervals) -> tuple[npt.NDArray[np.int64], Array, Array, Array]:
@@ -324,10 +339,13 @@ def learn_law_scatter(early: Sequence[Early]) -> float:
     return float(np.sqrt(max(total / number, LEAST_LAW_SCATTER**2)))
 
 
-def learn_drift(history: Sequence[Intervals], scatter: Array, dispersion: Array) -> tuple[float, float]:
-    """The drift of a rate in a day, while the release is the newest and when it is superseded."""
+def learn_drift(history: Sequence[Intervals], scatter: Array, dispersion: Array) -> tuple[float, float, float]:
+    """The drift of a rate in a day: early, later while the release is the newest, and when it is superseded.
+
+    scatter, dispersion: as from `learn_scatter`.
+    """
     sums = [DRIFT_WORTH * usual**2 for usual in USUAL_DRIFT]
-    numbers = [float(DRIFT_WORTH)] * 2
+    numbers = [float(DRIFT_WORTH)] * len(USUAL_DRIFT)
     for release in history:
         day = np.floor(release.ages / 24).astype(int)
         if not len(day) or day[-1] < 2:
@@ -335,18 +353,20 @@ def learn_drift(history: Sequence[Intervals], scatter: Array, dispersion: Array)
         size = day[-1] + 1
         events = np.stack([np.bincount(day, each, size) for each in release.events.T], axis=1)
         expected = np.stack([np.bincount(day, each, size) for each in release.expected.T], axis=1)
-        intervals = np.maximum(np.bincount(day, minlength=size), 1)[:, None]
-        noise = dispersion / np.maximum(expected, 1e-9) + scatter[-1] ** 2 / intervals
+        intervals = np.maximum(np.bincount(day, minlength=size), 1)
+        of_scatter = np.bincount(day, scatter_at(release.ages, scatter) ** 2, size) / intervals**2
+        noise = dispersion[release.system] / np.maximum(expected, 1e-9) + of_scatter[:, None]
         log_ratio = np.log((events + 0.5) / (expected + 0.5))
         step, of_step = np.diff(log_ratio, axis=0), noise[1:] + noise[:-1]
         enough = np.minimum(expected[1:], expected[:-1]) >= 50
-        enough[0] = False  # the first day is that of the curve
-        is_superseded = (np.arange(1, size) * 24.0 > release.superseded_at)[:, None]
-        for place, chosen in enumerate((enough & ~is_superseded, enough & is_superseded)):
-            capped = np.minimum(step**2, 9 * (of_step + USUAL_DRIFT[place] ** 2))
+        kind = np.where(np.arange(1, size) * 24.0 > release.superseded_at, SUPERSEDED_DRIFT, NEWEST_DRIFT)
+        kind[:EARLY_DAYS] = EARLY_DRIFT
+        for place, usual in enumerate(USUAL_DRIFT):
+            chosen = enough & (kind == place)[:, None]
+            capped = np.minimum(step**2, 9 * (of_step + usual**2))
             sums[place] += float((capped - of_step)[chosen].sum())
             numbers[place] += float(chosen.sum())
-    newest, superseded = (
+    early, newest, superseded = (
         float(np.sqrt(max(total / number, LEAST_DRIFT**2))) for total, number in zip(sums, numbers, strict=True)
     )
-    return newest, max(newest, superseded)
+    return max(early, newest), newest, max(newest, superseded)

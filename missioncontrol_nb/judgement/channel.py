@@ -1,7 +1,7 @@
 """Judges all releases of a channel at a moment: what was known then, what is typical, and what is up."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ from missioncontrol_nb.judgement.baseline import (
     learn_tau,
     scatter_at,
 )
+from missioncontrol_nb.judgement.incidents import distrusted_hours, left_out
 from missioncontrol_nb.judgement.observations import Name, Observations, Released, Releases, Segment, are_builds
 from missioncontrol_nb.judgement.used_hours import UsedHours, estimate_used_hours, report_edges
 from missioncontrol_nb.judgement.watch import Look, Usage, Watch, interval_edges
@@ -63,7 +64,7 @@ class ChannelJudge:
         self._watches: dict[tuple[str, Name], Watch] = {}
         self._learned: dict[tuple[str, float], Learned] = {}
         self._taught: dict[tuple[str, Name], float] = {}
-        self._spreads: dict[float, Spread] = {}
+        self._spreads: dict[float, dict[str, Spread]] = {}
         self._final: dict[tuple[str, Name], UsedHours] = {}  # of releases whose reports have all come
 
     @cached_property
@@ -75,6 +76,20 @@ class ChannelJudge:
     def is_crash(self) -> npt.NDArray[np.bool_]:
         """By measure, whether its pings come without usage, so that its events come before their hours."""
         return np.array([comes_without_hours(name) for name in self.measures])
+
+    @cached_property
+    def _witnesses(self) -> Array:
+        """For each measure, those that tell about its hours of use: of crashes, and not counting the same ones."""
+        declared = [contract.measure(name) for name in self.measures]
+        tells = np.outer(self.is_crash, self.is_crash).astype(float)
+        for place, one in enumerate(declared):
+            for other, another in enumerate(declared):
+                if place == other:
+                    tells[place, place] = 0.0
+                elif is_part_of(one, another):
+                    tells[:, place] = 0.0  # the whole tells all that it does
+                    tells[place, other] = 0.0
+        return tells
 
     def look(self, at: float) -> Iterator[tuple[Watch, Look]]:
         """The looks at all watched releases, newest first, system by system."""
@@ -94,7 +109,8 @@ class ChannelJudge:
         hours = np.arange(seen, np.floor(at + 1e-6) + 1)
         if len(hours) < 2:
             return usage
-        return Usage(usage.activity.seen(segment.all.between("usage_hours", hours)), usage.law)
+        reported = segment.all.between("usage_hours", hours)
+        return Usage(usage.activity.seen(reported, distrusted_hours(segment.incidents, hours)), usage.law)
 
     def _watched(self, segment: Segment, known: Sequence[Released], at: float) -> list[int]:
         """The places of releases that are watched: the newest, and older ones that are used."""
@@ -114,7 +130,7 @@ class ChannelJudge:
         key = segment.os_name, released.name
         watch = self._watches.get(key)
         if watch is None or watch.released.moment != released.moment:
-            watch = self._watches[key] = Watch(segment, released, self.measures, self.is_crash)
+            watch = self._watches[key] = Watch(segment, released, self.measures, self.is_crash, self._witnesses)
             watch.begin_at(at)
             self._taught.pop(key, None)
         watch.superseded_at = known[place + 1].moment if place + 1 < len(known) else np.inf
@@ -128,9 +144,12 @@ class ChannelJudge:
         """Gives a watch what earlier releases had shown by the beginning of a day."""
         earlier = [each for each in self._known(segment, day) if each.moment < watch.released.moment]
         earlier = earlier[-(MOST_BUILDS if self.by_build else MOST_RELEASES) :]
-        spread = self._spread(day)
+        spread = self._spread(segment, day)
         if len(earlier) >= LEAST_RELEASES:
-            watch.learn(self._curves(segment, earlier, day, spread), spread)
+            before = self._watches.get((segment.os_name, earlier[-1].name))
+            is_mended = before is not None and mends(watch.released.name, before.released.name)
+            mended = before.posterior() if before and is_mended else None
+            watch.learn(self._curves(segment, earlier, day, spread), spread, mended)
         else:
             watch.learn(None, spread)
 
@@ -145,25 +164,32 @@ class ChannelJudge:
                     found.append(each)
         return found
 
-    def _spread(self, day: float) -> Spread:
-        """The scales of the channel's scatter as known at a day."""
-        if day in self._spreads:
-            return self._spreads[day]
+    def _spread(self, segment: Segment, day: float) -> Spread:
+        """The scales of scatter as known at a day: those of the channel, and how clustered a system's events are."""
+        if day not in self._spreads:
+            kept = {other: each for other, each in self._spreads.items() if other > day - 96}
+            self._spreads = {day: self._learn_spreads(day), **kept}
+        return self._spreads[day][segment.os_name]
+
+    def _learn_spreads(self, day: float) -> dict[str, Spread]:
         curves: list[Curves] = []
         intervals: list[Intervals] = []
         early: list[Early] = []
-        for segment in self.segments:
+        for place, segment in enumerate(self.segments):
             known = self._known(segment, day)[-(MOST_BUILDS if self.by_build else MOST_RELEASES) :]
             if len(known) >= LEAST_RELEASES:
                 of_segment = self._curves(segment, known, day, Spread.usual(len(self.measures)))
                 curves.append(of_segment)
-                intervals += self._intervals(segment, known, day, of_segment)
+                found = self._intervals(segment, known, day, of_segment)
+                intervals += [replace(each, system=place) for each in found]
                 early += self._early(segment, known, day, of_segment)
-        scatter, dispersion = learn_scatter(intervals, len(self.measures))
+        scatter, dispersion = learn_scatter(intervals, len(self.segments), len(self.measures))
         drift = learn_drift(intervals, scatter, dispersion)
-        spread = Spread(learn_tau(curves), scatter, dispersion, drift, learn_law_scatter(early))
-        self._spreads = {day: spread, **{other: each for other, each in self._spreads.items() if other > day - 96}}
-        return spread
+        spread = Spread(learn_tau(curves), scatter, dispersion[0], drift, learn_law_scatter(early))
+        return {
+            segment.os_name: replace(spread, dispersion=of_system)
+            for segment, of_system in zip(self.segments, dispersion, strict=True)
+        }
 
     def _curves(self, segment: Segment, earlier: Sequence[Released], day: float, spread: Spread) -> Curves:
         learned = self._learn(segment, earlier, day)
@@ -211,18 +237,29 @@ class ChannelJudge:
             sensitivity = np.clip(np.log(pair[0] / pair[1]) / np.log(LONGER), 0.0, 4.0)
             ages = (edges[1:] + edges[:-1]) / 2 - released.moment
             typical = np.exp(np.nan_to_num(curves.log_rate(ages), nan=-30.0) + curves.effects[place])
-            expected = used.between(edges)[:, None] * typical
+            expected = self._exposure(segment, released, edges, learned) * typical
             events = self._events(segment, released, edges)
             yield Early(events[:, self.is_crash], expected[:, self.is_crash], sensitivity, scatter_at(ages))
 
     def _events(self, segment: Segment, released: Released, edges: Array) -> Array:
+        """Events without those of data incidents: (intervals, measures)."""
         sums = segment.releases[released.name]
-        return np.stack([sums.between(name, edges) for name in self.measures], axis=1)
+        return left_out(
+            segment.incidents,
+            self.measures,
+            edges,
+            lambda finer: np.stack([sums.between(name, finer) for name in self.measures], axis=1),
+        )
 
     def _exposure(self, segment: Segment, released: Released, edges: Array, learned: Learned) -> Array:
-        used = learned.used[released.name].between(edges)
-        reported = segment.releases[released.name].between("usage_hours", edges)
-        return np.where(self.is_crash[None, :], used[:, None], reported[:, None])
+        """The hours that events belong to, without those of data incidents: (intervals, measures)."""
+
+        def hours(finer: Array) -> Array:
+            used = learned.used[released.name].between(finer)
+            reported = segment.releases[released.name].between("usage_hours", finer)
+            return np.where(self.is_crash[None, :], used[:, None], reported[:, None])
+
+        return left_out(segment.incidents, self.measures, edges, hours)
 
     def _learn(self, segment: Segment, known: Sequence[Released], at: float) -> Learned:
         """What was known of a segment when the day of a moment began: use, delays, and earlier releases' use."""
@@ -237,7 +274,8 @@ class ChannelJudge:
             hours = np.arange(max(first, int(day) - 28 * 24 * 2), int(np.floor(day)) + 1, dtype=float)
             if len(hours) < 2:
                 hours = np.array([day - 1, day])
-            activity = estimate_activity(int(hours[0]), segment.all.between("usage_hours", hours), law)
+            distrusted = distrusted_hours(segment.incidents, hours)
+            activity = estimate_activity(int(hours[0]), segment.all.between("usage_hours", hours), law, distrusted)
             used = {}
             for released in self._known(segment, day)[-2 * (MOST_BUILDS if self.by_build else MOST_RELEASES) :]:
                 name = segment.os_name, released.name
@@ -265,7 +303,11 @@ class ChannelJudge:
             return UsedHours(np.array([since, since + 1.0]), np.zeros(1))
         edges = report_edges(released.moment, end, since)
         reported = segment.releases[released.name].between("usage_hours", edges)
-        return estimate_used_hours(edges, reported, released.moment, activity, law)
+        distrusted = distrusted_hours(segment.incidents, edges)
+        newer = [each.moment for each in self._releases[segment.application].at(until) if each.moment > released.moment]
+        superseded = min(newer, default=np.inf)
+        found = estimate_used_hours(edges, reported, released.moment, activity, law, superseded, distrusted)
+        return UsedHours(found.edges, found.hours)
 
 
 _AT_ONCE = DelayLaw(np.array([0.0, 0.25, 336.0]), np.array([0.0, 1.0, 1.0]))
@@ -274,6 +316,27 @@ _AT_ONCE = DelayLaw(np.array([0.0, 0.25, 336.0]), np.array([0.0, 1.0, 1.0]))
 def day_of(moment: float) -> float:
     """The beginning of the day, UTC, of a moment."""
     return float(np.floor(moment / DAY) * DAY)
+
+
+def mends(name: Name, other: Name) -> bool:
+    """Whether a release is a point release of another, such as 56.0.1 of 56.0."""
+    numbers, of_other = (each.display_version.removesuffix("esr").split(".") for each in (name, other))
+    return len(numbers) > 2 and numbers[:2] == of_other[:2] and name.display_version != other.display_version
+
+
+def is_part_of(measure: contract.Measure, whole: contract.Measure) -> bool:
+    """Whether each event of a measure is one of another, too; a measure is part of itself."""
+    return all(any(_includes(source, each) for source in whole.sources) for each in measure.sources)
+
+
+def _includes(source: contract.Count | contract.Event, part: contract.Count | contract.Event) -> bool:
+    if not isinstance(source, contract.Event) or not isinstance(part, contract.Event):
+        return source == part
+    return (
+        source.kind == part.kind
+        and all(set(part.where.get(at, ())) <= set(texts) and at in part.where for at, texts in source.where.items())
+        and all(set(texts) <= set(part.unless.get(at, ())) for at, texts in source.unless.items())
+    )
 
 
 def comes_without_hours(measure: str) -> bool:

@@ -16,16 +16,18 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 STEP = 0.02
-REACH = 80
+REACH = 55
 EFFECTS = np.arange(-REACH, REACH + 1) * STEP
-SHIFTS = np.array([9, 15, 22, 30, 40, 52, 68, 85, 104])  # of the grid: factors 1.2 to 8
+SHIFTS = np.array([9, 15, 22, 32, 46, 68, 104])  # of the grid: factors 1.2 to 8
 FACTORS = np.exp(SHIFTS * STEP)
 FROM_RELEASE, LATER = 0.7, 0.3  # the weights of a factor from the release on, and of one that begins later
 LATER_HOURS = 336.0  # half of the later weight is spent within this age
+ILL_SHARE = 0.05  # of series that have risen, among those that are not asked about
 RETURN_HOURS = 480.0  # how long a factor lasts, on average
 _BROAD = EFFECTS.shape[0] + int(SHIFTS[-1])
 BROAD_EFFECTS = (np.arange(_BROAD) - REACH) * STEP
-_PLACES = SHIFTS[:, None] + np.arange(len(EFFECTS))[None, :]
+# Of each row of Evidence.weights, the places of its effects in BROAD_EFFECTS.
+_PLACES = np.concatenate([[0, 0], SHIFTS])[:, None] + np.arange(len(EFFECTS))[None, :]
 
 
 def log_likelihood(events: Array, expected: Array, scatter: Array) -> Array:
@@ -55,28 +57,31 @@ def healthy_effects(scales: Array, weights: Array, centres: Array | None = None)
     return np.asarray(density / density.sum(axis=1, keepdims=True))
 
 
+def blurred(effects: Array, scale: float) -> Array:
+    """A distribution of effects, (measures, effects), after a normal step of a standard deviation."""
+    kernel = np.exp(-0.5 * ((EFFECTS[:, None] - EFFECTS[None, :]) / scale) ** 2)
+    found = effects @ (kernel / kernel.sum(axis=1, keepdims=True))
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+
 @dataclass
 class Evidence:
     """The weights of effects after some intervals, of several series at once.
 
-    healthy, risen, back: (series, effects), (series, factors, effects), (series, effects): without a factor, with one,
-    and after one that ended. log_healthy, log_risen: the logarithms of what they
-    were divided by. begun: whether there was an interval.
+    weights: (series, 2 + factors, effects): without a factor, after one that ended, and with each factor. log_healthy:
+    the logarithm of what the first of these rows was divided by; log_risen: that of all others.
     """
 
-    healthy: Array
-    risen: Array
-    back: Array
+    weights: Array
     log_healthy: Array
     log_risen: Array
-    begun: bool = False
 
     @classmethod
     def before(cls, effects: Array) -> "Evidence":
         """Before the first interval. effects: as from `healthy_effects`."""
-        series = len(effects)
-        nothing = np.zeros(series)
-        return cls(effects, np.zeros((series, len(SHIFTS), len(EFFECTS))), np.zeros_like(effects), nothing, nothing)
+        weights = np.zeros((len(effects), 2 + len(SHIFTS), len(EFFECTS)))
+        weights[:, 0] = effects
+        return cls(weights, np.zeros(len(effects)), np.full(len(effects), -np.inf))
 
     def after(self, likelihood: Array, drift: Array, weight: float, hours: float) -> "Evidence":
         """After one more interval.
@@ -85,52 +90,60 @@ class Evidence:
         last interval, (series,). weight: the prior weight of a factor that begins with this interval. hours: its
         length.
         """
-        healthy, risen, back = (_diffused(each, drift) for each in (self.healthy, self.risen, self.back))
-        ratio = np.exp(np.minimum(self.log_healthy - self.log_risen, 700.0))
-        back = back + risen.sum(axis=1) * (1 - np.exp(-hours / RETURN_HOURS))
-        risen = risen + (weight / len(SHIFTS)) * (healthy * ratio[:, None])[:, None, :]
+        weights = _diffused(self.weights, drift)
+        stays = np.exp(-hours / RETURN_HOURS)
+        weights[:, 1] += (1 - stays) * weights[:, 2:].sum(axis=1)
+        weights[:, 2:] *= stays
+        # What has risen is divided by its own sum: bring what begins now to the same measure.
+        common = np.maximum(self.log_healthy, self.log_risen)
+        weights[:, 1:] *= np.exp(self.log_risen - common)[:, None, None]
+        begins = (weight / len(SHIFTS)) * np.exp(self.log_healthy - common)
+        weights[:, 2:] += (begins[:, None] * weights[:, 0])[:, None, :]
         largest = likelihood.max(axis=1)
-        likely = np.exp(likelihood - largest[:, None])
-        healthy, back = healthy * likely[:, : len(EFFECTS)], back * likely[:, : len(EFFECTS)]
-        risen = risen * likely[:, _PLACES]
-        of_healthy = np.maximum(healthy.sum(axis=1), 1e-300)
-        of_risen = np.maximum(risen.sum(axis=(1, 2)), 1e-300)
-        return Evidence(
-            healthy / of_healthy[:, None],
-            risen / of_risen[:, None, None],
-            back / of_risen[:, None],
-            self.log_healthy + largest + np.log(of_healthy),
-            self.log_risen + largest + np.log(of_risen),
-            True,
-        )
+        weights *= np.exp(likelihood - largest[:, None])[:, _PLACES]
+        of_healthy = np.maximum(weights[:, 0].sum(axis=1), 1e-300)
+        of_risen = np.maximum(weights[:, 1:].sum(axis=(1, 2)), 1e-300)
+        weights[:, 0] /= of_healthy[:, None]
+        weights[:, 1:] /= of_risen[:, None, None]
+        return Evidence(weights, self.log_healthy + largest + np.log(of_healthy), common + largest + np.log(of_risen))
+
+    @property
+    def healthy(self) -> Array:
+        """The weights of effects without a factor: (series, effects)."""
+        return self.weights[:, 0]
 
     @property
     def log_ratio(self) -> Array:
         """The logarithm of the evidence, by series."""
-        return self.log_risen - self.log_healthy if self.begun else np.full(len(self.healthy), -np.inf)
+        return self.log_risen - self.log_healthy
 
     @property
     def share_back(self) -> Array:
         """The probability that a factor that had begun has ended, by series."""
-        back = self.back.sum(axis=1)
-        return np.asarray(back / (1 + back))
+        return np.asarray(self.weights[:, 1].sum(axis=1))
 
     def restarted(self) -> "Evidence":
         """As before a first interval, with the effects that are likely after a factor that ended."""
-        likely = self.back + 1e-6 * self.healthy
+        likely = self.weights[:, 1] + 1e-6 * self.weights[:, 0]
         return Evidence.before(likely / likely.sum(axis=1, keepdims=True))
+
+    def with_rows(self, other: "Evidence", chosen: npt.NDArray[np.bool_]) -> "Evidence":
+        """With some series of another."""
+        return Evidence(
+            np.where(chosen[:, None, None], other.weights, self.weights),
+            np.where(chosen, other.log_healthy, self.log_healthy),
+            np.where(chosen, other.log_risen, self.log_risen),
+        )
 
 
 def _diffused(weights: Array, variance: Array) -> Array:
     """Weights after a random step of each effect, with the given variance by series; the grid's ends keep theirs."""
     steps = np.maximum(np.ceil(np.sqrt(2 * variance) / STEP), 1).astype(int)
-    moved = weights
-    for step in np.unique(steps):
-        chosen = steps == step
-        part = np.where(chosen, variance / (step * STEP) ** 2 / 2, 0.0)
-        part = part.reshape(-1, *[1] * (weights.ndim - 1))
-        out = moved * part
-        moved = moved - 2 * out
+    moved = weights.copy()
+    for step in {*steps.tolist()}:
+        part = np.where(steps == step, variance / (step * STEP) ** 2 / 2, 0.0)
+        out = moved * part[:, None, None]
+        moved -= 2 * out
         moved[..., step:] += out[..., :-step]
         moved[..., :-step] += out[..., step:]
         moved[..., :step] += out[..., :step]
@@ -138,17 +151,31 @@ def _diffused(weights: Array, variance: Array) -> Array:
     return moved
 
 
-def mixed(chains: list[Evidence], weights: Array) -> Evidence:
-    """The evidence where the counts may be explained in several ways, each with its weight (a quadrature)."""
-    log_healthy = np.array([each.log_healthy for each in chains]) + np.log(weights)[:, None]
-    log_risen = np.array([each.log_risen for each in chains]) + np.log(weights)[:, None]
+def mixed(chain: Evidence, log_weights: Array) -> Evidence:
+    """The evidence where the counts may be explained in several ways, each with its weight (a quadrature).
+
+    chain: of all series with the first explanation, then of all with the second, and so on. log_weights: (explanations,
+    series).
+    """
+    ways = len(log_weights)
+    log_healthy, log_risen = (each.reshape(ways, -1) + log_weights for each in (chain.log_healthy, chain.log_risen))
     all_healthy, all_risen = (np.logaddexp.reduce(each, axis=0) for each in (log_healthy, log_risen))
-    of_healthy, of_risen = np.exp(log_healthy - all_healthy), np.exp(log_risen - all_risen)
-    return Evidence(
-        sum(part[:, None] * each.healthy for part, each in zip(of_healthy, chains, strict=True)),
-        sum(part[:, None, None] * each.risen for part, each in zip(of_risen, chains, strict=True)),
-        sum(part[:, None] * each.back for part, each in zip(of_risen, chains, strict=True)),
-        all_healthy,
-        all_risen,
-        chains[0].begun,
-    )
+    of_healthy = np.exp(log_healthy - all_healthy)
+    of_risen = np.exp(log_risen - np.where(np.isfinite(all_risen), all_risen, 0.0))
+    by_way = chain.weights.reshape(ways, -1, *chain.weights.shape[1:])
+    together = np.einsum("ws,wsre->sre", of_risen, by_way)
+    together[:, 0] = np.einsum("ws,wse->se", of_healthy, by_way[:, :, 0])
+    return Evidence(together, all_healthy, all_risen)
+
+
+def weights_by_witnesses(chain: Evidence, log_prior: Array, witnesses: Array) -> Array:
+    """The logarithms of the weights of several explanations for each series, given the counts of other series.
+
+    An explanation that concerns all, such as long delays, shows in all. Each of the others may have risen itself.
+    log_prior: of the explanations; witnesses: (series, series), 1 where the second tells about the first.
+    """
+    ways = len(log_prior)
+    healthy, risen = (each.reshape(ways, -1) for each in (chain.log_healthy, chain.log_risen))
+    told = np.logaddexp(np.log(1 - ILL_SHARE) + healthy, np.log(ILL_SHARE) + risen)
+    log_weights = log_prior[:, None] + (told - told.max(axis=0)) @ witnesses.T
+    return np.asarray(log_weights - np.logaddexp.reduce(log_weights, axis=0))

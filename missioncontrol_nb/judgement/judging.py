@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -13,8 +14,10 @@ import numpy.typing as npt
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
+from missioncontrol_nb.incidents import read_incidents
 from missioncontrol_nb.judgement.channel import ChannelJudge
 from missioncontrol_nb.judgement.course import sums_since
+from missioncontrol_nb.judgement.incidents import with_incidents
 from missioncontrol_nb.judgement.observations import (
     Name,
     Observations,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 STAYS_BAD = np.log(3.0)  # a series that looks bad does so until its evidence is below this
+CHECKED_EVERY = 6.0  # hours, after which the beginning and the slice of an alarm are found anew
 MOVED_HOURS = 24.0  # an alarm whose beginning is found so much earlier or later is updated
 LEAST_EVERY = timedelta(minutes=5)
 
@@ -76,7 +80,9 @@ class _Open:
     """An alarm that is up. effects: those of the versions when it went up, of a rise of all versions."""
 
     since: float
+    slice: dict[str, str] = field(default_factory=dict)
     effects: dict[Name, Array] = field(default_factory=dict)
+    checked_at: float = -np.inf
 
 
 OnSeries = Callable[[Series, Watch, Look, int], None]
@@ -99,12 +105,16 @@ class Judge:
         self._looks_bad: set[Key] = set()
         self._at = -np.inf
 
-    def look(self, at: float, on_series: OnSeries | None = None) -> Iterator[tuple[Series | None, Event | None]]:
+    def look(self, at: float, on_series: OnSeries | None = None) -> list[tuple[Series | None, Event | None]]:
         """All series as of a moment, and what a watcher is told: of each series, and of what comes from outside.
 
         on_series: called with each series and what it was judged by: the release, the look at it, the measure's place.
         """
         self._at = at
+        with _one_thread():
+            return list(self._look(at, on_series))
+
+    def _look(self, at: float, on_series: OnSeries | None) -> Iterator[tuple[Series | None, Event | None]]:
         data_up_to = min(self.data_up_to(at), self.observations.newest)
         for channel in self.channels:
             for _, of_segment in groupby(channel.look(data_up_to), lambda pair: id(pair[0].segment)):
@@ -145,7 +155,7 @@ class Judge:
             newest_rose = rises_alike(look, effects[newest.released.name], place, since, events / expected)
             risers = past.risers(place, since, events / expected) + bool(newest_rose)
             if newest_rose is not False and risers >= 2:
-                alarm = self._open[*where, None, place] = _Open(since, effects)
+                alarm = self._open[*where, None, place] = _Open(since, effects=effects)
                 yield self._event("alarm", newest, look, place, alarm, of=(looks, past))
 
     def _is_from_outside(self, watch: Watch, since: float, place: int) -> bool:
@@ -175,7 +185,7 @@ class Judge:
         since = self._since(look, place) if has_risen else np.nan
         is_from_outside = has_risen and self._is_from_outside(watch, since, place)
         if opened is None and has_risen and not is_from_outside:
-            opened = self._open[key] = _Open(since)
+            opened = self._open[key] = self._opened(watch, look, place, since)
             event = self._event("alarm", watch, look, place, opened)
         elif opened is not None and look.share_back[place] > BACK:
             event = self._event("recovered", watch, look, place, opened)
@@ -184,11 +194,8 @@ class Judge:
             over[place] = True
             watch.recover(over, look.at)
             opened = None
-        elif opened is not None and np.floor(look.at / 6) != np.floor((look.at - 1) / 6):
-            since = self._since(look, place)
-            if abs(since - opened.since) >= MOVED_HOURS:
-                opened.since = since
-                event = self._event("update", watch, look, place, opened)
+        elif opened is not None and self._has_changed(opened, watch, look, place):
+            event = self._event("update", watch, look, place, opened)
         if watch.is_compared and looks_up(look, place):
             self._looks_bad.add(key)
         elif not watch.is_compared or look.log_evidence[place] < STAYS_BAD:
@@ -198,7 +205,23 @@ class Judge:
         series = series_of(
             watch, look, place, at=self._at, is_open=opened is not None, since=began, looks_bad=looks_bad
         )
+        if opened:
+            series = replace(series, slice=opened.slice)
         return series, event
+
+    def _opened(self, watch: Watch, look: Look, place: int, since: float) -> _Open:
+        return _Open(since, self.find_slice(watch, watch.measures[place], since, look.at), checked_at=look.at)
+
+    def _has_changed(self, opened: _Open, watch: Watch, look: Look, place: int) -> bool:
+        """Finds anew, now and then, when an alarm's rise began, and its slice; returns whether one has changed."""
+        if look.at < opened.checked_at + CHECKED_EVERY:
+            return False
+        opened.checked_at = look.at
+        since, before = self._since(look, place), (opened.since, opened.slice)
+        if abs(since - opened.since) >= MOVED_HOURS:
+            opened.since = since
+        opened.slice = self.find_slice(watch, watch.measures[place], opened.since, look.at)
+        return (opened.since, opened.slice) != before
 
     def _since(self, look: Look, place: int) -> float:
         return float(look.edges[begun(look, place)])
@@ -240,7 +263,7 @@ class Judge:
             float(np.exp(min(float(look.log_evidence[place]), 27.6))),
             PER_HOURS * expected / hours if hours > 0 else None,
             PER_HOURS * events / hours if hours > 0 else None,
-            self.find_slice(watch, watch.measures[place], opened.since, look.at) if of is None else {},
+            opened.slice,
             text_of(opened.since),
         )
 
@@ -248,6 +271,19 @@ class Judge:
     def is_open(self) -> bool:
         """Whether an alarm is up."""
         return bool(self._open)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Keeps linear algebra in this thread: the matrices are so small that sharing them takes several times as long."""
+    global _threads
+    if _threads is None:
+        from threadpoolctl import ThreadpoolController
+
+        _threads = ThreadpoolController()
+    return _threads.limit(limits=1, user_api="blas")
+
+
+_threads: Any = None
 
 
 def judge(
@@ -387,7 +423,7 @@ def _judge_of(
         opened, named, calendar, since=since or end, until=end, channel=channel, os_name=os_name,
         official=not all_builds,
     )  # fmt: skip
-    return Judge(observations, slice_finder(opened)), known
+    return Judge(with_incidents(observations, read_incidents(opened)), slice_finder(opened)), known
 
 
 def _end_of(dataset: Dataset) -> datetime:

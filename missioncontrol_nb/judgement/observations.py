@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from missioncontrol_nb.arguments import Values
 from missioncontrol_nb.delay_law import DelayLaw
+from missioncontrol_nb.incidents.incident import Incident
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.loading.legacy_parquet import load_older
 from missioncontrol_nb.loading.query import select
@@ -61,7 +62,10 @@ class Sums:
 
 @dataclass(frozen=True)
 class Segment:
-    """A channel on a system. releases: their sums by name. delays: hours by submission hour (its end) and bucket."""
+    """A channel on a system. releases: their sums by name. delays: hours by submission hour (its end) and bucket.
+
+    incidents: those that concern it, see `judgement.incidents`.
+    """
 
     application: str
     channel: str
@@ -69,6 +73,7 @@ class Segment:
     releases: Mapping[Name, Sums]
     delay_ends: Array
     delay_totals: Array
+    incidents: tuple[Incident, ...] = ()
 
     @cached_property
     def all(self) -> Sums:

@@ -51,7 +51,7 @@ class Past:
             drift = np.full(measures, DRIFT_A_DAY**2 * hours / 24)
             weight = filtering.LATER * hours / filtering.LATER_HOURS
             chain = chain.after(likely[place], drift, weight, hours)
-        return np.where(enough & chain.begun, chain.log_ratio, -np.inf)
+        return np.where(enough, chain.log_ratio, -np.inf)
 
     def since(self, measure: int) -> float:
         """When a rise most likely began."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from missioncontrol_nb.judgement.incidents import covered
 from missioncontrol_nb.judgement.observations import moment_of
 from missioncontrol_nb.judgement.watch import ALARM, LOOKS_BAD, QUANTILE, Look, Watch
 from missioncontrol_nb.statistics import PER_HOURS
@@ -17,7 +18,8 @@ DOUBLED = 2.0  # where the rate may be more than so many times the expected one,
 
 @dataclass(frozen=True)
 class Series:
-    """A measure of a release on a channel and system as of `at`; all sums since its release.
+    """A measure of a release on a channel and system as of `at`; all sums since its release. Hours of data incidents
+    are left out, but for usage_hours.
 
     usage_hours: as reported; usage_hours_corrected: as used, with those still to be reported, and its interval. rate,
     expected_rate: events per 1000 hours of use, for measures of crash pings, or of reported use, for others; expected
@@ -101,8 +103,7 @@ def series_of(
     }
     expected = float(look.total_typical[place])
     if not np.isfinite(expected) or expected <= 0:
-        why = "fewer than two earlier releases to compare with" if hours > 0 else "no usage has been reported yet"
-        return Series(**plain, state="too early", why=why)
+        return Series(**plain, state="too early", why=_why_too_early(watch, look, place, hours))
     ratio, lower, upper = ratio_interval(events, expected, float(look.ratio_variance[place]))
     expected_rate = PER_HOURS * expected / hours
     healthy = float(np.exp(QUANTILE * np.sqrt(look.healthy_variance[place])))
@@ -120,6 +121,14 @@ def series_of(
         since=None if since is None else text_of(since),
         why="so far the rate may be double the expected one without being told apart" if state == "too early" else "",
     )
+
+
+def _why_too_early(watch: Watch, look: Look, place: int, hours: float) -> str:
+    if hours > 0:
+        return "fewer than two earlier releases to compare with"
+    if covered(watch.segment.incidents, watch.measures[place : place + 1], look.edges).all():
+        return "all hours so far are in data incidents"
+    return "no usage has been reported yet"
 
 
 def is_up(look: Look, place: int) -> bool:

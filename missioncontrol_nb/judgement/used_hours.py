@@ -30,15 +30,23 @@ HOURS_A_PING = 2.0  # mean square of a ping's hours over their mean: what makes 
 REPORT_SCATTER = 0.05  # relative standard deviation of what is reported in an interval, besides
 BEND = 0.1  # how much the slope of the share changes in an hour, relative to share / age; grows with the root of time
 LEAST_BEND = 0.0012  # the same, relative to the share, per hour
-ROUNDS = 3
+BENDS_BEFORE = 3.0  # hours before and after a newer release, in which the share may bend as that of a new one
+LEAST_SHARE = 0.02  # of the largest: below it the share bends as if it were so large
+ROUNDS = 4
 
 
 @dataclass(frozen=True)
 class UsedHours:
-    """Use by interval. edges: n + 1 moments; hours: n. lead: the release's hours before the first edge."""
+    """Use by interval. edges: n + 1 moments; hours: n.
+
+    by_share: the hours by interval and point of the share, per unit of share; covariance: that of the share's points;
+    None where they are not known.
+    """
 
     edges: Array
     hours: Array
+    by_share: Array | None = None
+    covariance: Array | None = None
 
     @cached_property
     def _sums(self) -> Array:
@@ -47,6 +55,19 @@ class UsedHours:
     def between(self, moments: Array) -> Array:
         """The hours of use between each moment and the next."""
         return np.diff(np.interp(moments, self.edges, self._sums))
+
+    def deviation(self, moments: Array) -> Array:
+        """The relative standard deviation of the hours between each moment and the next: by chance and by the share's
+        freedom to bend."""
+        if self.by_share is None or self.covariance is None:
+            return np.zeros(len(moments) - 1)
+        sums = np.concatenate([np.zeros((1, self.by_share.shape[1])), np.cumsum(self.by_share, axis=0)])
+        place = np.clip(np.searchsorted(self.edges, moments, side="right") - 1, 0, len(self.edges) - 2)
+        part = np.clip((moments - self.edges[place]) / (self.edges[place + 1] - self.edges[place]), 0.0, 1.0)
+        reached = sums[place] + part[:, None] * self.by_share[place]
+        inside = np.diff(reached, axis=0)
+        variance = np.einsum("ik,kl,il->i", inside, self.covariance, inside, optimize=True)
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0)) / np.maximum(self.between(moments), 1e-9))
 
     @property
     def total(self) -> float:
@@ -81,11 +102,21 @@ def report_edges(released: float, until: float, since: float) -> Array:
     return np.concatenate([early[:-1], clock_edges(day, recent, 3.0)[:-1], clock_edges(recent, until, 1.0)])
 
 
-def estimate_used_hours(edges: Array, reported: Array, released: float, activity: Activity, law: DelayLaw) -> UsedHours:
+def estimate_used_hours(
+    edges: Array,
+    reported: Array,
+    released: float,
+    activity: Activity,
+    law: DelayLaw,
+    superseded: float = np.inf,
+    distrusted: npt.NDArray[np.bool_] | None = None,
+) -> UsedHours:
     """The use of a release between the first and the last edge.
 
     edges: of the intervals of `reported`, hours of use by the time of their report. Where they begin later than the
-    release, the share before them is taken as that at their beginning. Outages are left out.
+    release, the share before them is taken as that at their beginning. Outages are left out, and so are the distrusted
+    intervals, which may be older than the activity's. superseded: when a newer release came; from then on the share may
+    bend sharply.
     """
     since, until = float(edges[0]), float(edges[-1])
     pieces = _piece_edges(released, since, until)
@@ -95,10 +126,13 @@ def estimate_used_hours(edges: Array, reported: Array, released: float, activity
     use = activity.rate(middles)[:, None] * hats
     arrived = law.integral(edges[:, None] - pieces[None, :-1]) - law.integral(edges[:, None] - pieces[None, 1:])
     design = np.diff(arrived, axis=0) @ use
-    counts = ~activity.is_outage(np.floor(edges[:-1]).astype(np.int64))
-    share = _fitted(design[counts], reported[counts], knots, released, since)
+    counts = ~activity.has_outage(edges)
+    if distrusted is not None:
+        counts &= ~distrusted
+    share, covariance = _fitted(design[counts], reported[counts], knots, released, since, superseded)
     inside = middles > since
-    return UsedHours(np.concatenate([[since], pieces[1:][inside]]), ((use @ share) * widths)[inside])
+    by_share = (use * widths[:, None])[inside]
+    return UsedHours(np.concatenate([[since], pieces[1:][inside]]), by_share @ share, by_share, covariance)
 
 
 def _piece_edges(released: float, since: float, until: float) -> Array:
@@ -136,32 +170,49 @@ def _hats(moments: Array, knots: Array) -> Array:
     return hats
 
 
-def _fitted(design: Array, reported: Array, knots: Array, released: float, since: float) -> Array:
-    """The share at each knot: the smooth curve that explains the reports best."""
+def _fitted(
+    design: Array, reported: Array, knots: Array, released: float, since: float, superseded: float
+) -> tuple[Array, Array]:
+    """The share at each knot: the smooth curve that explains the reports best; and its covariance."""
     ages = knots - released
     begins_at_zero = since <= released
     guess = 1 - np.exp(-ages / 24) if begins_at_zero else np.ones(len(knots))
     total = float((design @ guess).sum())
     share = guess * (max(reported.sum(), 0.0) / total if total > 0 else 0.0)
+    covariance = np.zeros((len(knots), len(knots)))
     if not share.any():
-        return share
+        return share, covariance
     free = slice(1, None) if begins_at_zero else slice(None)
     bends = _second_differences(knots)
+    bend = _bends_expected(knots, released, superseded)
     for _ in range(ROUNDS):
         expected = np.maximum(design @ share, 1e-3 * share.max() * design.sum(axis=1) + 1e-9)
         weights = 1 / (HOURS_A_PING * expected + (REPORT_SCATTER * expected) ** 2)
-        usual = np.maximum(share, 0.02 * share.max())[1:-1]
-        step = np.sqrt((knots[2:] - knots[:-2]) / 2)
-        scale = usual * step * np.maximum(BEND / np.maximum(ages[1:-1], 0.25), LEAST_BEND)
-        smoothness = bends.T @ (bends / scale[:, None] ** 2)
-        normal = design.T @ (weights[:, None] * design) + smoothness
+        usual = np.maximum(share, LEAST_SHARE * share.max())
+        # While it falls, the share is smooth as an exponential function is: second differences of its logarithm.
+        falls = (usual[2:] < usual[1:-1]) & (knots[1:-1] > superseded - BENDS_BEFORE)
+        relative = np.where(falls[:, None], bends / usual[None, :], bends / usual[1:-1, None]) / bend[:, None]
+        aim = np.where(falls, bends @ (1 - np.log(usual)), 0.0) / bend
+        normal = design.T @ (weights[:, None] * design) + relative.T @ relative
         normal += np.eye(len(knots)) * 1e-9 * np.trace(normal) / len(knots)
         solved = np.zeros(len(knots))
-        solved[free] = np.linalg.solve(normal[free, free], (design.T @ (weights * reported))[free])
+        right = design.T @ (weights * reported) + relative.T @ aim
+        solved[free] = np.linalg.solve(normal[free, free], right[free])
         share = np.maximum(solved, 0.0)
         if not share.any():
             break
-    return share
+    covariance[free, free] = np.linalg.inv(normal[free, free])
+    return share, covariance
+
+
+def _bends_expected(knots: Array, released: float, superseded: float) -> Array:
+    """The standard deviation of the share's second difference at each inner knot, relative to the share."""
+    inner = knots[1:-1]
+    since_change = np.maximum(inner - released, 0.25)
+    near = inner > superseded - BENDS_BEFORE
+    since_change[near] = np.minimum(since_change[near], np.maximum(np.abs(inner[near] - superseded), BENDS_BEFORE))
+    step = np.sqrt((knots[2:] - knots[:-2]) / 2)
+    return np.asarray(step * np.maximum(BEND / since_change, LEAST_BEND))
 
 
 def _second_differences(knots: Array) -> Array:

@@ -61,7 +61,6 @@ class Figures:
 class Verdict:
     """A series, its figures since its release, and those since it began to rise if it is or looks bad.
 
-    slice: the smallest part of its users that explains most of the rise, by dimension; empty where there is none.
     variance: of the logarithm of the rate by the expected rate. is_of_build: whether it is of one build of a version,
     because the channel's builds are judged one by one.
     """
@@ -70,7 +69,6 @@ class Verdict:
     since_release: Figures
     since_rise: Figures | None
     course: Course
-    slice: Mapping[str, str]
     variance: float
     is_of_build: bool
 
@@ -102,18 +100,13 @@ def judge_all(dataset: Dataset, at: datetime | None = None, **options: Any) -> "
         verdicts.append(verdict_of(series, watch, look, place))
 
     looked, _ = looked_once(dataset, at, on_series=note, **options)
-    events = [event for series, event in looked if series is not None]
-    said = [
-        verdict if event is None else replace(verdict, slice=event.slice)
-        for verdict, event in zip(verdicts, events, strict=True)
-    ]
     outside = [event for _, event in looked if event is not None and event.display_version is None]
-    newest = max((datetime.fromisoformat(each.series.at) for each in said), default=None)
-    return tables_of(said, outside, at or newest)
+    newest = max((datetime.fromisoformat(each.series.at) for each in verdicts), default=None)
+    return tables_of(verdicts, outside, at or newest)
 
 
 def verdict_of(series: Series, watch: Watch, look: Look, place: int) -> Verdict:
-    """The verdict on a measure, by its place; without a slice."""
+    """The verdict on a measure, by its place."""
     course = course_of(look, place, is_crash=bool(watch.is_crash[place]))
     variance = float(look.ratio_variance[place])
     events, hours, expected = course.sums()
@@ -122,7 +115,7 @@ def verdict_of(series: Series, watch: Watch, look: Look, place: int) -> Verdict:
     if series.since is not None:
         sums = sums_since(watch, look, place, hours_of(datetime.fromisoformat(series.since)))
         since_rise = Figures.of(sums, deviation=course.deviation, variance=variance)
-    return Verdict(series, since_release, since_rise, course, {}, variance, bool(watch.released.name.build_id))
+    return Verdict(series, since_release, since_rise, course, variance, bool(watch.released.name.build_id))
 
 
 KEYS = ("channel", "os_name", "measure", "display_version")
@@ -151,7 +144,6 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "since_rise": asdict(verdict.since_rise) if verdict.since_rise else None,
         "healthy": course.healthy,  # NaN is allowed: nobody else reads it
         "deviation": course.deviation,
-        "slice": dict(verdict.slice),
         "variance": verdict.variance,
         "is_of_build": verdict.is_of_build,
     }
@@ -206,7 +198,6 @@ class Verdicts:
             Figures(**record["since_release"]),
             None if rise is None else Figures(**rise),
             Course(**parts, healthy=record["healthy"], deviation=record["deviation"]),
-            record["slice"],
             record["variance"],
             record["is_of_build"],
         )

@@ -13,12 +13,22 @@ import numpy.typing as npt
 from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.activity import Activity
-from missioncontrol_nb.judgement.baseline import MEDIAN_COST, Curves, Spread
+from missioncontrol_nb.judgement.baseline import (
+    EARLY_DAYS,
+    EARLY_DRIFT,
+    MEDIAN_COST,
+    NEWEST_DRIFT,
+    SUPERSEDED_DRIFT,
+    Curves,
+    Spread,
+)
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
+from missioncontrol_nb.judgement.incidents import covered
 from missioncontrol_nb.judgement.observations import Released, Segment, Sums
 from missioncontrol_nb.judgement.used_hours import (
     HOURS_A_PING,
     RECENT,
+    UsedHours,
     clock_edges,
     estimate_used_hours,
     report_edges,
@@ -32,8 +42,15 @@ LONGEST_PAST = 504.0  # hours of a release's own past that count
 SHARED_ERROR = 2.0  # the error of the curve in young intervals counts so much, because neighbours share it
 BACK = 0.95  # probability that a factor has ended, from which an alarm is over
 YOUNG_HOURS = 48.0  # of age; the use of so many hours depends on the release's own delays
-LAW_NODES, LAW_WEIGHTS = np.array([-np.sqrt(3), 0.0, np.sqrt(3)]), np.array([1 / 6, 2 / 3, 1 / 6])
-USUAL = 1  # the place of the usual delays among them
+# Delays that a release may have, in standard deviations of their logarithm, and how likely each is.
+LAW_NODES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+LAW_WEIGHTS = np.exp(-0.5 * LAW_NODES**2) / np.exp(-0.5 * LAW_NODES**2).sum()
+SHORTER, USUAL, LONGER = 1, 2, 3  # places among them
+# A release that mends another is like it, or like any healthy one: how likely, and how like it, in parts of tau.
+LIKE_MENDED, MENDED_SCALE = 0.5, 0.5
+LEAST_CHAINED = 24  # intervals of a past that tells the effects of a release
+LEAST_TYPICAL = 1e-6  # events
+MOST_USED_SCATTER = 1.5  # of the estimate of an interval's use; of less certain ones little can be said
 QUANTILE = 1.645  # of 90 % intervals
 
 
@@ -83,6 +100,8 @@ class Look:
 class Watch:
     """A release that is watched. is_crash: by measure, whether its events come at once, and its hours late.
 
+    witnesses: (measures, measures), 1 where the second tells how long delays are to the first.
+
     While it is young, its own delays are unknown, and matter: everything is computed for shorter, usual and longer ones
     (LAW_NODES), each with its weight. Later the first hours' use is settled, and so is the evidence of those hours.
     """
@@ -91,6 +110,7 @@ class Watch:
     released: Released
     measures: tuple[str, ...]
     is_crash: Mask
+    witnesses: Array
     sums: Sums = field(init=False)
     begins: float = field(init=False)
 
@@ -101,6 +121,7 @@ class Watch:
         self.latched = np.zeros(len(self.measures), bool)
         self._curves: Curves | None = None
         self._spread = Spread.usual(len(self.measures))
+        self._mended: Array | None = None
         self._settled = np.zeros((len(LAW_NODES), 0))  # hours of use by delays and interval
         self._chain: Evidence | None = None
         self._chained = 0  # intervals that the chain has
@@ -112,9 +133,12 @@ class Watch:
         if at - self.released.moment > LONGEST_PAST:
             self.begins = float(np.floor(at - LONGEST_PAST))
 
-    def learn(self, curves: Curves | None, spread: Spread) -> None:
-        """Compares with these curves from now on; the evidence so far is computed anew with them."""
-        self._curves, self._spread = curves, spread
+    def learn(self, curves: Curves | None, spread: Spread, mended: Array | None = None) -> None:
+        """Compares with these curves from now on; the evidence so far is computed anew with them.
+
+        mended: the effects of the release that this one mends, as from `posterior`; None where there is none.
+        """
+        self._curves, self._spread, self._mended = curves, spread, mended
         self._chain, self._chained = None, 0
 
     @property
@@ -125,7 +149,7 @@ class Watch:
     def look(self, at: float, usage: Usage) -> Look:
         """The judgement as of a moment, which must not be before that of the last look."""
         edges = interval_edges(self.begins, at)
-        used = self._used(at, edges, usage)
+        used, used_scatter = self._used(at, edges, usage)
         hours = self._exposure_of(edges, used)
         events = np.stack([self.sums.between(name, edges) for name in self.measures], axis=1)
         self._leave_out(edges, events, hours, usage.activity)
@@ -145,13 +169,12 @@ class Watch:
             return Look(**sums, typical=np.full(events.shape, np.nan), **unknown)
         ages = np.maximum((edges[1:] + edges[:-1]) / 2 - self.released.moment, 0.0)
         typical = hours * np.exp(np.nan_to_num(self._curves.log_rate(ages), nan=-30.0))
-        missing = 1 - usage.law.mean_reported(at - edges[:-1], at - edges[1:])
-        log_evidence, share_back = self._evidence(edges, ages, events, typical, missing)
+        log_evidence, share_back = self._evidence(edges, ages, events, typical, used_scatter)
         weight = typical[USUAL] / np.maximum(typical[USUAL].sum(axis=0), 1e-12)
         curve = (weight * self._curves.log_variance(ages)).sum(axis=0) + self._curves.level_variance
         baseline = self._spread.tau**2 * MEDIAN_COST / self._curves.releases + curve
         scatter = ((weight * self._spread.scatter_of(ages, typical[USUAL])) ** 2).sum(axis=0)
-        drift = self._spread.drift[0] ** 2 * (at - self.begins) / 24 / 3
+        drift = self._spread.drift[NEWEST_DRIFT] ** 2 * (at - self.begins) / 24 / 3
         return Look(
             **sums,
             typical=typical[USUAL],
@@ -171,28 +194,38 @@ class Watch:
     def _is_young(self, at: float) -> bool:
         return self.begins == self.released.moment and at - self.begins <= YOUNG_HOURS + SETTLED_AFTER
 
-    def _used(self, at: float, edges: Array, usage: Usage) -> Array:
-        """The hours of use by delays and interval; those of settled ones as they were estimated when they settled."""
-        settled = self._settled.shape[1]
-        if not settled and self.begins == self.released.moment:
-            factors = np.exp(LAW_NODES * self._spread.law_scatter)
-            laws = [usage.law if factor == 1 else usage.law.scaled(float(factor)) for factor in factors]
-            used = np.array([self._estimate(at, self.begins, edges, usage.activity, law) for law in laws])
-        else:
-            since = self.begins
-            if settled and at - self.begins > RECENT:
-                since = max(self.begins, min(float(edges[settled]), float(np.floor(at - RECENT))))
-            found = self._estimate(at, since, edges[settled:], usage.activity, usage.law)
-            used = np.concatenate([self._settled, np.tile(found, (len(LAW_NODES), 1))], axis=1)
-        if not self._is_young(at):
-            newly = int(np.searchsorted(edges[1:], at - SETTLED_AFTER + 1e-6, side="right"))
-            self._settled = used[:, : max(newly, settled)]
-        return used
+    def _used(self, at: float, edges: Array, usage: Usage) -> tuple[Array, Array]:
+        """The hours of use by delays and interval, and the scatter of their estimate by interval.
 
-    def _estimate(self, at: float, since: float, edges: Array, activity: Activity, law: DelayLaw) -> Array:
+        Those of settled intervals are as they were estimated when they settled. The scatter is that of usual delays; of
+        a release that is no longer young the scatter by unknown delays is in it.
+        """
+        settled = self._settled.shape[1]
+        factors = np.exp(LAW_NODES * self._spread.law_scatter)
+        laws = [usage.law if factor == 1 else usage.law.scaled(float(factor)) for factor in factors]
+        since = self.begins
+        if settled and at - self.begins > RECENT:
+            since = max(self.begins, min(float(edges[settled]), float(np.floor(at - RECENT))))
+        is_young = self._is_young(at)
+        ways = range(len(laws)) if is_young or not settled else (SHORTER, USUAL, LONGER)
+        found = {way: self._estimate(at, since, usage.activity, laws[way]) for way in ways}
+        scatter = found[USUAL].deviation(edges[settled:])
+        hours = np.array([found.get(way, found[USUAL]).between(edges[settled:]) for way in range(len(laws))])
+        if not is_young:
+            log_hours = np.log(np.maximum(hours, 1e-9))
+            old = edges[settled + 1 :] > self.begins + YOUNG_HOURS + 1e-6
+            by_delays = np.abs(log_hours[LONGER] - log_hours[SHORTER]) / 2
+            scatter = np.where(old, np.hypot(scatter, by_delays), scatter)
+            hours = np.where(old, hours[USUAL], hours)
+        used = np.concatenate([self._settled, hours], axis=1)
+        newly = int(np.searchsorted(edges[1:], at - SETTLED_AFTER + 1e-6, side="right"))
+        self._settled = used[:, : max(newly, settled)]
+        return used, np.concatenate([np.zeros(settled), np.minimum(scatter, MOST_USED_SCATTER)])
+
+    def _estimate(self, at: float, since: float, activity: Activity, law: DelayLaw) -> UsedHours:
         reports = report_edges(self.released.moment, at, since)
         reported = self.sums.between("usage_hours", reports)
-        return estimate_used_hours(reports, reported, self.released.moment, activity, law).between(edges)
+        return estimate_used_hours(reports, reported, self.released.moment, activity, law, self.superseded_at)
 
     def _exposure_of(self, edges: Array, used: Array) -> Array:
         """The hours that each measure's events belong to, by delays: used ones for crashes, else reported ones."""
@@ -200,113 +233,150 @@ class Watch:
         return np.where(self.is_crash, used[:, :, None], reported[None, :, None])
 
     def _leave_out(self, edges: Array, events: Array, hours: Array, activity: Activity) -> None:
-        """Intervals in which data is missing have no events and no hours."""
+        """Intervals in which data is missing, or that a data incident touches, have no events and no hours."""
         first, last = np.floor(edges[:-1] + 1e-6), np.ceil(edges[1:] - 1e-6) - 1
         outage = activity.is_outage(first.astype(np.int64)) | activity.is_outage(last.astype(np.int64))
-        events[outage], hours[:, outage] = 0.0, 0.0
+        wrong = outage[:, None] | covered(self.segment.incidents, self.measures, edges)
+        events[wrong], hours[:, wrong] = 0.0, 0.0
 
     def _evidence(
-        self, edges: Array, ages: Array, events: Array, typical: Array, missing: Array
+        self, edges: Array, ages: Array, events: Array, typical: Array, used_scatter: Array
     ) -> tuple[Array, Array]:
         assert self._curves is not None
         drift = self._drift(edges)
         scatter = np.sqrt(
-            self._spread.scatter_of(ages, typical[USUAL]) ** 2 + SHARED_ERROR * self._curves.early_variance(ages)
+            self._spread.scatter_of(ages, typical[USUAL]) ** 2
+            + SHARED_ERROR
+            * (self._curves.early_variance(ages) + np.where(self.is_crash, used_scatter[:, None] ** 2, 0))
         )
         counted = (typical[USUAL] > 0) & (edges[:-1, None] >= self._skip_until[None, :])
         events, typical = np.where(counted, events, 0.0), np.where(counted, typical, 0.0)
-        young = int(np.searchsorted(edges[1:], self.begins + YOUNG_HOURS + 1e-6, side="right"))
-        settled = self._settled.shape[1]
-        if not settled:
-            last = self._by_delays(edges, events, typical, scatter, drift, len(events))
-            self._last = last
-            return last.log_ratio, last.share_back
-        later = np.where(self.is_crash, np.hypot(scatter, self._spread.law_scatter * missing[:, None]), scatter)
+        steps = _Steps(edges - self.released.moment, events, typical, scatter, drift)
+        settled, young = self._settled.shape[1], self._young_intervals(edges)
         if self._chain is None:
-            young = min(young, settled)
-            chain = self._by_delays(edges, events, typical, scatter, drift, young)
-            self._chain, self._chained = self._latched(chain, float(edges[young])) if young else chain, young
-        chain, start = self._chain, self._chained
-        likely = filtering.log_likelihood(events[start:], typical[USUAL][start:], later[start:])
-        for place in range(start, settled):
-            chain = self._after(chain, edges, likely[place - start], drift, place)
-            chain = self._latched(chain, float(edges[place + 1]))
-        self._chain, self._chained = chain, settled
-        for place in range(settled, len(events)):
-            chain = self._after(chain, edges, likely[place - start], drift, place)
-        self._last = chain
-        return chain.log_ratio, chain.share_back
+            ways = len(LAW_NODES) if young else 1
+            self._chain, self._chained = Evidence.before(np.tile(self._prior(), (ways, 1))), 0
+        self._chain = self._advanced(self._chain, steps, settled, young, latches=True)
+        self._chained = settled
+        chain = self._advanced(self._chain, steps, len(events), young)
+        self._last = self._together(chain)
+        return self._last.log_ratio, self._last.share_back
 
-    def _by_delays(
-        self, edges: Array, events: Array, typical: Array, scatter: Array, drift: Array, until: int
-    ) -> Evidence:
-        """The evidence of the first intervals, over all delays that the release may have."""
-        chains = []
-        for of_delays in typical:
-            likely = filtering.log_likelihood(events[:until], of_delays[:until], scatter[:until])
-            chain = Evidence.before(self._prior())
-            for place in range(until):
-                chain = self._after(chain, edges, likely[place], drift, place)
-            chains.append(chain)
-        return filtering.mixed(chains, LAW_WEIGHTS)
+    def _young_intervals(self, edges: Array) -> int:
+        """How many intervals have a use that depends on the release's own delays."""
+        if self.begins != self.released.moment:
+            return 0
+        return int(np.searchsorted(edges[1:], self.begins + YOUNG_HOURS + 1e-6, side="right"))
 
-    def _after(self, chain: Evidence, edges: Array, likely: Array, drift: Array, place: int) -> Evidence:
-        since, until = float(edges[place] - self.released.moment), float(edges[place + 1] - self.released.moment)
-        weight = filtering.later_weight(since, until)
-        if place == 0:
-            weight += filtering.FROM_RELEASE
-        return chain.after(likely, drift[place], weight, until - since)
+    def _advanced(self, chain: Evidence, steps: "_Steps", until: int, young: int, *, latches: bool = False) -> Evidence:
+        """The chain after more intervals: while these are young over all delays, later over the usual ones."""
+        place = self._chained
+        while place < until:
+            if place >= young:
+                chain = self._together(chain)
+            stop = min(until, young) if place < young else until
+            ways = range(len(LAW_NODES)) if place < young else [USUAL]
+            likely = np.concatenate([steps.likely(way, place, stop) for way in ways], axis=1)
+            for number in range(place, stop):
+                chain = steps.after(chain, likely[number - place], number, len(ways))
+                if latches:
+                    chain = self._latched(chain, float(steps.ages[number + 1] + self.released.moment))
+            place = stop
+        return chain
+
+    def _together(self, chain: Evidence) -> Evidence:
+        """The evidence of each series, over all delays that the release may have."""
+        if len(chain.weights) == len(self.measures):
+            return chain
+        return filtering.mixed(chain, filtering.weights_by_witnesses(chain, np.log(LAW_WEIGHTS), self.witnesses))
 
     def _latched(self, chain: Evidence, at: float) -> Evidence:
         """Notes which series are up, and begins anew with those whose factor has ended."""
-        self.latched |= chain.log_ratio >= ALARM
-        over = self.latched & (chain.share_back > BACK)
+        together = self._together(chain)
+        self.latched |= together.log_ratio >= ALARM
+        over = self.latched & (together.share_back > BACK)
         if over.any():
             self.latched &= ~over
             self._skip_until = np.where(over, at, self._skip_until)
-            chain = _with_rows(chain, chain.restarted(), over)
+            chain = self._restarted(chain, together, over)
         return chain
+
+    def _restarted(self, chain: Evidence, together: Evidence, over: Mask) -> Evidence:
+        """The chain, where some series begin anew."""
+        ways = len(chain.weights) // len(self.measures)
+        anew = together.restarted()
+        tiled = Evidence(
+            np.tile(anew.weights, (ways, 1, 1)), np.tile(anew.log_healthy, ways), np.tile(anew.log_risen, ways)
+        )
+        return chain.with_rows(tiled, np.tile(over, ways))
 
     def recover(self, over: Mask, at: float) -> None:
         """Begins anew with series whose alarm is over."""
         self.latched &= ~over
         self._skip_until = np.where(over, at, self._skip_until)
         if self._chain is not None and self._last is not None:
-            self._chain = _with_rows(self._chain, self._last.restarted(), over)
+            self._chain = self._restarted(self._chain, self._last, over)
 
     def _drift(self, edges: Array) -> Array:
         """The variance of the effect's step to each interval: (intervals, measures)."""
         days = np.diff(edges, prepend=edges[0])[:-1] / 24
-        scale = np.where(edges[:-1] >= self.superseded_at, self._spread.drift[1], self._spread.drift[0])
+        drift = self._spread.drift
+        scale = np.where(edges[:-1] >= self.superseded_at, drift[SUPERSEDED_DRIFT], drift[NEWEST_DRIFT])
+        scale = np.where(edges[:-1] < self.released.moment + 24 * EARLY_DAYS, drift[EARLY_DRIFT], scale)
         return np.repeat((days * scale**2)[:, None], len(self.measures), axis=1)
 
     def _prior(self) -> Array:
         assert self._curves is not None
         fixed = self._curves.settled_variance + self._curves.level_variance
         taus = self._spread.taus**2 * (1 + MEDIAN_COST / self._curves.releases)
-        return filtering.healthy_effects(np.sqrt(taus[None, :] + fixed[:, None]), self._spread.tau_weights)
+        prior = filtering.healthy_effects(np.sqrt(taus[None, :] + fixed[:, None]), self._spread.tau_weights)
+        if self._mended is None:
+            return prior
+        near = filtering.blurred(self._mended, MENDED_SCALE * self._spread.tau)
+        return np.asarray((1 - LIKE_MENDED) * prior + LIKE_MENDED * near)
+
+    def posterior(self) -> Array | None:
+        """The effects that the settled past shows, without a factor: (measures, effects). Of measures that rose, those
+        of healthy releases; None where there is no past to tell."""
+        if self._chain is None or self._chained < LEAST_CHAINED:
+            return None
+        return np.where(self.latched[:, None], self._prior(), self._together(self._chain).healthy)
 
     def effect(self) -> Array:
         """The mean effect of the settled past, by measure; 0 without one."""
         if self._chain is None:
             return np.zeros(len(self.measures))
-        return np.asarray(self._chain.healthy @ EFFECTS)
+        return np.asarray(self._together(self._chain).healthy @ EFFECTS)
 
 
-def _with_rows(chain: Evidence, other: Evidence, chosen: Mask) -> Evidence:
-    """The evidence of one, with some series of another."""
-    return Evidence(
-        np.where(chosen[:, None], other.healthy, chain.healthy),
-        np.where(chosen[:, None, None], other.risen, chain.risen),
-        np.where(chosen[:, None], other.back, chain.back),
-        np.where(chosen, other.log_healthy, chain.log_healthy),
-        np.where(chosen, other.log_risen, chain.log_risen),
-        chain.begun,
-    )
+@dataclass(frozen=True)
+class _Steps:
+    """What the evidence is computed from, by interval. ages: n + 1, hours; typical: by delays; others: n x measures."""
+
+    ages: Array
+    events: Array
+    typical: Array
+    scatter: Array
+    drift: Array
+
+    def likely(self, way: int, start: int, stop: int) -> Array:
+        """The logarithm of the likelihood of some intervals' events with the delays of one way."""
+        events, typical = self.events[start:stop], self.typical[way, start:stop]
+        likely = filtering.log_likelihood(events, typical, self.scatter[start:stop])
+        # It is up to a constant, which differs between delays.
+        return likely + (events * np.log(np.maximum(typical, LEAST_TYPICAL)))[..., None]
+
+    def after(self, chain: Evidence, likely: Array, place: int, ways: int) -> Evidence:
+        """The chain after one more interval."""
+        since, until = float(self.ages[place]), float(self.ages[place + 1])
+        weight = filtering.later_weight(since, until)
+        if place == 0:
+            weight += filtering.FROM_RELEASE
+        return chain.after(likely, np.tile(self.drift[place], ways), weight, until - since)
 
 
 def begun(look: Look, measure: int) -> int:
-    """The interval with which a factor most likely began."""
+    """The interval with which a factor most likely began, one that was not left out."""
     scatter = np.full(len(look.events), 0.05)
     likely = filtering.log_likelihood(look.events[:, measure], look.typical[:, measure], scatter)
     before = np.concatenate([np.zeros((1, likely.shape[1])), np.cumsum(likely, axis=0)])[:-1]
@@ -319,4 +389,5 @@ def begun(look: Look, measure: int) -> int:
     weights[0] += filtering.FROM_RELEASE
     largest = joint.max(axis=(1, 2))
     score = largest + np.log(np.exp(joint - largest[:, None, None]).sum(axis=(1, 2))) + np.log(weights)
-    return int(np.argmax(score))
+    place = int(np.argmax(score))
+    return place + int(np.argmax(look.typical[place:, measure] > 0))

@@ -1,8 +1,10 @@
 """Finds the slice of a release's users in which a rate rose, such as a system version or a country."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from missioncontrol_nb.arguments import Values
+from missioncontrol_nb.judgement.incidents import hours_outside
 from missioncontrol_nb.judgement.observations import moment_of
 from missioncontrol_nb.judgement.watch import Watch
 from missioncontrol_nb.loading.dataset import Dataset
@@ -10,7 +12,10 @@ from missioncontrol_nb.loading.query import select
 from missioncontrol_nb.slice_search import slices
 from streaming import contract
 
-HISTORY = timedelta(days=14)
+if TYPE_CHECKING:
+    import pandas as pd
+
+HISTORY_HOURS = 14 * 24.0
 MOST_DIMENSIONS = 2
 LEAST_CONTRAST = 1.25  # of the ratio inside to that outside; with less, it is everywhere
 MOST_OF_EXCESS = 0.5  # of the events beyond the expected ones, that a slice must have
@@ -30,8 +35,10 @@ def find_slice(dataset: Dataset, watch: Watch, measure: str, since: float, until
     """The smallest slice that explains most of a rise; {} where it is everywhere, or too few events to tell.
 
     A release's cells are compared with those of the releases before it, or with its own before the rise, if it began
-    later.
+    later. The hours of data incidents are left out.
     """
+    import pandas as pd
+
     segment, release = watch.segment, watch.released.name
     known = dataset.handle(contract.ERROR_AGGREGATES)
     if known is None:
@@ -40,13 +47,14 @@ def find_slice(dataset: Dataset, watch: Watch, measure: str, since: float, until
     dimensions = [name for name in contract.FINE_DIMENSIONS if name in there]
     filters = {"application": (segment.application,), "channel": (segment.channel,), "os_name": (segment.os_name,)}
     versions = [*dimensions, "display_version", "build_id"]
-    moment = moment_of(since)
     is_later = since > watch.released.moment + 1
-    begin = moment_of(watch.released.moment) if is_later else moment - HISTORY
-    columns = (measure,)
+    begin = watch.released.moment if is_later else since - HISTORY_HOURS
+    parts = [hours_outside(segment.incidents, measure, *span) for span in ((begin, since), (since, until))]
+    if not all(parts):
+        return {}
     before, now = (
-        dataset.load_counted(select(*span, filters, by=versions, measures=columns), is_shared=False)
-        for span in ((begin, moment), (moment, moment_of(until)))
+        pd.concat([_load(dataset, span, filters, versions, measure) for span in spans], ignore_index=True)
+        for spans in parts
     )
     is_ours = before["display_version"] == release.display_version
     ours_now = now["display_version"] == release.display_version
@@ -74,3 +82,10 @@ def find_slice(dataset: Dataset, watch: Watch, measure: str, since: float, until
     if not explains.any():
         return {}
     return {name: str(value) for name, value in found["slice"][explains].iloc[0].items()}
+
+
+def _load(
+    dataset: Dataset, span: tuple[float, float], filters: Mapping[str, Values], by: Sequence[str], measure: str
+) -> "pd.DataFrame":
+    since, until = map(moment_of, span)
+    return dataset.load_counted(select(since, until, filters, by=by, measures=(measure,)), is_shared=False)

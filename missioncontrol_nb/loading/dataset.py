@@ -154,6 +154,11 @@ class Dataset:
         """The products that the dataset knows: those of the package and those declared to the dataset."""
         return known_products(self._handles.open(contract.ERROR_AGGREGATES))
 
+    @property
+    def storage_options(self) -> "Mapping[str, str] | None":
+        """deltalake's options for the dataset's store, beyond the environment; None where it needs none."""
+        return self._handles.options
+
     def tables(self) -> tuple[str, ...]:
         """The names of the tables that exist now."""
         return tuple(table.name for table in contract.TABLES if self._handles.open(table) is not None)

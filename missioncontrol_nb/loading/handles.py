@@ -28,7 +28,7 @@ _Value = TypeVar("_Value")
 
 
 class Handles:
-    """The tables of a dataset, each opened when it is first used.
+    """The tables of a dataset, each opened when it is first used. options: deltalake's, of their store.
 
     A table that does not exist yet counts as empty; each `refresh` looks for it again. Safe for the threads of one
     process: `lock` is held while a table is used.
@@ -45,7 +45,7 @@ class Handles:
         check_storage_options(storage_options)
         check_credentials(self.url, storage_options)
         self.lock = RLock()
-        self._options = all_options(self.url, storage_options)
+        self.options = all_options(self.url, storage_options)
         self._tables: dict[str, DeltaTable] = {}
         self._known: set[str] = set()  # The tables that have existed at any time
         self._whole: DeltaTable | None = None  # The handle of a table that has all rows of its source table
@@ -70,7 +70,7 @@ class Handles:
                 return None
             with said_as(f"{location} cannot be read"):
                 try:
-                    handle = open_table(location, self._options)
+                    handle = open_table(location, self.options)
                     check_columns(handle, location, table)
                     self._tables[table.name] = handle
                 except TableNotFoundError as error:
@@ -179,7 +179,7 @@ class Handles:
     def _check_log(self, table: contract.Table) -> None:
         location = table_url(self.url, table)
         with said_as(f"{location} cannot be read"):
-            is_there_now = is_there(self.url, table, self._options)
+            is_there_now = is_there(self.url, table, self.options)
         if not is_there_now:
             self._check_not_gone(table)
 

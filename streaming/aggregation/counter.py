@@ -16,7 +16,6 @@ from streaming.pings.kinds.kind import NO_COUNTS, Counts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BLOCK_DOCUMENTS = 32
 _WINDOW_US = round(contract.WINDOW.total_seconds() * 1e6)
 _SECOND_US = 1_000_000
 _HOUR_US = 3600 * _SECOND_US
@@ -89,19 +88,13 @@ class Counter:
     def add_all(
         self, documents: Sequence[bytes], received_at_us: Sequence[int], deliveries: Sequence[Delivery] | None = None
     ) -> list[str | None]:
-        """Count several documents like add, but faster: a block of them is decoded before its first is counted.
+        """Count several documents like add, but faster: all are decoded before the first is counted.
 
         Decoding and counting each need their own data in the processor's caches, and each evicts the data of the other.
-        In a larger block the records would evict each other.
         """
+        records = [decode_document(document) for document in documents]
         delivered: Sequence[Delivery | None] = deliveries or [None] * len(documents)
-        reasons: list[str | None] = []
-        for start in range(0, len(documents), _BLOCK_DOCUMENTS):
-            block = slice(start, start + _BLOCK_DOCUMENTS)
-            records = [decode_document(document) for document in documents[block]]
-            each_of_block = zip(records, documents[block], received_at_us[block], delivered[block], strict=True)
-            reasons += [self._add(*each) for each in each_of_block]
-        return reasons
+        return [self._add(*each) for each in zip(records, documents, received_at_us, delivered, strict=True)]
 
     def _add(self, record: Any, document: bytes, received_at_us: int, delivery: Delivery | None) -> str | None:
         ping = self._classifier.classify(record, document, received_at_us)

@@ -1,4 +1,4 @@
-"""Finds files at any fsspec URL, and reads them a range at a time.
+"""Finds files at any fsspec URL, reads them a range at a time, and creates and deletes small ones.
 
 Some failures of an object store concern one file (it is gone, or access is denied), some are permanent (no such
 bucket), and most are transient: a connection cut in mid-body, too many requests, an outage. A range counts only when
@@ -94,6 +94,36 @@ def read_range(url: str, start: int, end: int, retry_policy: RetryPolicy) -> byt
     if len(block) > end - start:
         raise MissionControlError(f"the server of {url!r} gives whole files only, and this one is too large for that")
     return block
+
+
+def create_file(url: str, content: bytes, retry_policy: RetryPolicy) -> bool:
+    """Creates a file, whole or not at all; False where there is one, which stays as it is (S3: a conditional put).
+
+    True or False after a retry: an attempt whose response was lost may have created it. Raises MissionControlError
+    where the store refuses or cannot be reached.
+    """
+
+    def create(filesystem: Any, path: str) -> bool:
+        try:
+            filesystem.pipe_file(path, content, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    try:
+        return _call_with_retry(url, create, retry_policy, _is_transient_at_start)
+    except (FileNotFoundError, PermissionError) as error:
+        raise _failure(url, error) from error
+
+
+def delete_file(url: str, retry_policy: RetryPolicy) -> None:
+    """Deletes a file if it is there. Raises MissionControlError where the store refuses or cannot be reached."""
+    try:
+        _call_with_retry(url, lambda filesystem, path: filesystem.rm_file(path), retry_policy, _is_transient_at_start)
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        raise _failure(url, error) from error
 
 
 def may_be_transient(error: MissionControlError) -> bool:

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pyspark.sql import SparkSession
 
 import missioncontrol_nb as mc
 from missioncontrol_nb.cli import group
+from missioncontrol_nb.incidents.files import annotation_files
 from missioncontrol_nb.loading.dataset import Dataset
 from streaming import contract
 from streaming.aggregation.counter import Counter
@@ -219,6 +221,51 @@ def test_dataset_in_a_bucket_is_at_the_key_that_is_named(server, bucket):
     maintenance.maintain(f"{bucket}/top/{name}")
     keys = [key.partition("/")[2] for key in server.files.find(bucket.removeprefix("s3://"))]
     assert {tuple(key.split("/")[:2]) for key in keys} == {("top", name)}
+
+
+def test_annotations_of_a_dataset_in_a_bucket_survive_two_writers_and_upkeep(server, bucket, monkeypatch):
+    dataset, times = f"{bucket}/a b/data", ("2017-10-02T10:00Z", "2017-10-02T12:00Z")
+    with pytest.raises(MissionControlError, match="there is no dataset"):
+        mc.annotate(dataset, *times, "x")
+    append_ping(dataset, 0)
+    assert mc.annotations(dataset).empty
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(lambda number: mc.annotate(dataset, *times, f"incident {number % 5}"), range(10)))
+    assert ids[:5] == ids[5:]
+    maintenance.maintain(dataset)
+    keys = [key.rpartition("/")[2] for key in server.files.find(f"{dataset}/annotations")]
+    assert sorted(keys) == sorted(f"{each}.json" for each in set(ids))
+    listed = CliRunner().invoke(group, ["annotate", "--dataset", dataset, "--list"])
+    assert len(listed.output.splitlines()) == 5
+    assert CliRunner().invoke(group, ["annotate", "--dataset", dataset, "--remove", ids[3]]).exit_code == 0
+    assert sorted(mc.annotations(dataset)["text"]) == [f"incident {number}" for number in (0, 1, 2, 4)]
+    server.put(f"{dataset}/annotations/{ids[4]}.json", b'{"since": ')
+    with pytest.raises(MissionControlError, match=rf"{dataset}/annotations/{ids[4]}.json is not a data incident"):
+        mc.judge(dataset)
+    with pytest.raises(MissionControlError, match=rf"{ids[4]}.json is not a data incident"):
+        mc.annotate(dataset, *times, "incident 4")
+    assert server.files.cat_file(f"{dataset}/annotations/{ids[4]}.json") == b'{"since": '
+    options = {f"AWS_{name}": os.environ[f"AWS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")}
+    server.files.rm_file(f"{dataset}/annotations/{ids[4]}.json")
+    for name in options:
+        monkeypatch.delenv(name)
+    assert len(mc.annotations(mc.Dataset(dataset, options))) == 3
+
+
+def test_annotations_are_written_and_read_through_faults(bucket, proxy):
+    dataset = f"{bucket}/data"
+    files = annotation_files(dataset, storage_options(dataset))
+    proxy.disturb(0.2)
+    for number in range(10):
+        files.create(f"id-{number}", b"{}")
+        assert not files.create(f"id-{number}", b"[]")
+    assert files.ids() == [f"id-{number}" for number in range(10)]
+    assert [files.read(name) for name in files.ids()] == [b"{}"] * 10
+    for number in range(5):
+        files.delete(f"id-{number}")
+        files.delete(f"id-{number}")
+    assert files.ids() == [f"id-{number}" for number in range(5, 10)]
+    assert files.read("id-0") is None
 
 
 def written_by_workers(dataset: str) -> list[AddAction]:

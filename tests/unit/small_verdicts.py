@@ -44,10 +44,10 @@ def verdict(
     figures = now or figures
     series = Series(
         "2017-10-09T14:35:00Z", "Firefox", channel, os_name, measure, version, ("20171004190823",), 97.6, state,
-        RELEASE.events, 8e5, 1e6, 9.7e5, 1.03e6, 5.91, 4.28, 3.7, 5.0, 1.38, 1.31, 1.45, evidence or likely, {},
+        RELEASE.events, 8e5, 1e6, 9.7e5, 1.03e6, 5.91, 4.28, 3.7, 5.0, 1.38, 1.31, 1.45, evidence or likely, part or {},
         f"{since:%Y-%m-%dT%H:%M:%SZ}" if is_up and since else None, why or (TOO_FEW if state == "too early" else ""),
     )  # fmt: skip
-    return Verdict(series, RELEASE if is_up else figures, figures if is_up else None, course(), part or {}, 0.01, False)
+    return Verdict(series, RELEASE if is_up else figures, figures if is_up else None, course(), 0.01, False)
 
 
 def course(hours: int = 97, ratio: float = 2.0) -> Course:

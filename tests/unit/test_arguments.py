@@ -71,6 +71,12 @@ KINDS: dict[str, dict[str, str]] = {
         **{"dataset": "place", "at": "time", "product": "choice", "channel": "choice", "os_name": "choice"},
         **{"releases": "place", "all_builds": "flag"},
     },
+    "annotate": {
+        **{"dataset": "place", **SPAN, "text": "text", "product": "choice", "channel": "choice", "os_name": "choice"},
+        "measure": "choice",
+    },
+    "annotations": {"dataset": "place"},
+    "remove_annotation": {"dataset": "place", "annotation_id": "text"},
     "replay": {"dataset": "place", **SPAN, "every": "other", "options": "other"},
     "rate_interval": {**EVENTS, "confidence": "confidence"},
     "change": {**EVENTS, **BEFORE, "confidence": "confidence"},
@@ -236,6 +242,14 @@ def functions(folder: Path) -> Functions:
     before = {"events_before": [2, 2], "usage_hours_before": [100.0, 60.0]}
     hour = {"window_start": "2017-10-05T09:00", "window_end": "2017-10-05T10:00", "now": "2017-10-05T10:00"}
     build = {"display_version": "56.0", "channel": "release", "build_id": "20171004120000"}
+
+    def annotate_and_remove(**given: Any) -> None:
+        mc.annotate(**incident)
+        mc.remove_annotation(**given)
+
+    incident = {"dataset": folder, "since": "2017-01-01", "until": "2017-10-06", "text": "no pings"} | {
+        "channel": "nightly"
+    }
     return {
         "load": (mc.load, {"dataset": folder, "every": None}),
         "Dataset": (mc.Dataset, {"url": folder}),
@@ -250,6 +264,9 @@ def functions(folder: Path) -> Functions:
             | {"baseline": [index % 2 == 0 for index in range(len(FRAME))]},
         ),
         "judge": (mc.judge, {"dataset": folder, "releases": folder / "releases.json"}),
+        "annotate": (mc.annotate, incident),
+        "annotations": (mc.annotations, {"dataset": folder}),
+        "remove_annotation": (annotate_and_remove, {"dataset": folder, "annotation_id": mc.annotate(**incident)}),
         "replay": (mc.replay, {"dataset": folder, "since": "2017-10-05", "until": "2017-10-05T10:00"}),
         "rate_interval": (statistics.rate_interval, events),
         "change": (statistics.change, events | before),

@@ -1,5 +1,7 @@
 """What healthy releases show, learned from histories that are drawn: levels, curves, and how much releases differ."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -81,16 +83,27 @@ def intervals(scatter: float, dispersion: float, expected: float, seed: int) -> 
 
 def test_scatter_and_clusters_are_told_apart() -> None:
     history = [intervals(0.08, 3.0, expected, seed) for seed, expected in enumerate((30.0, 60.0, 5000.0, 5000.0))]
-    scatter, dispersion = baseline.learn_scatter(history, 1)
+    scatter, dispersion = baseline.learn_scatter(history, 1, 1)
     assert scatter[-1] == pytest.approx(0.08, rel=0.2)
-    assert dispersion[0] == pytest.approx(3.0, rel=0.25)
+    assert dispersion[0, 0] == pytest.approx(3.0, rel=0.25)
+
+
+def test_clusters_of_each_system_are_its_own() -> None:
+    history = [
+        replace(intervals(0.05, clusters, 200.0, seed), system=system)
+        for system, clusters in enumerate((1.0, 9.0))
+        for seed in range(3)
+    ]
+    _, dispersion = baseline.learn_scatter(history, 2, 1)
+    assert dispersion[:, 0] == pytest.approx([1.0, 9.0], rel=0.25)
 
 
 def test_drift_of_superseded_releases_is_never_less() -> None:
     still = [intervals(0.03, 1.0, 5000.0, seed) for seed in range(6)]
-    newest, superseded = baseline.learn_drift(still, np.full(5, 0.03), np.ones(1))
+    early, newest, superseded = baseline.learn_drift(still, np.full(5, 0.03), np.ones((1, 1)))
     assert newest < 0.03
     assert superseded >= newest
+    assert early >= newest
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.2, 0.4])

@@ -100,7 +100,7 @@ def test_verdicts_come_out_of_tables_as_they_went_in(risen: list[Verdict]) -> No
         series = each.series
         found = Verdicts(tables_of([each])).of("release", "Windows_NT", "56.0", series.measure)
         assert found.series == series
-        assert (found.since_release, found.since_rise, found.slice) == (each.since_release, each.since_rise, each.slice)
+        assert (found.since_release, found.since_rise) == (each.since_release, each.since_rise)
         assert found.course.events.tolist() == each.course.events.tolist()
     assert Verdicts(tables_of([])).of("release", "Windows_NT", "56.0", "main_crashes") is None
     assert Verdicts(tables_of([])).at is None

@@ -68,9 +68,9 @@ def test_end_of_a_rise_is_noticed() -> None:
 
 
 def test_step_of_an_effect_spreads_its_weight_and_keeps_it() -> None:
-    start = np.zeros((2, len(EFFECTS)))
-    start[:, 80] = 1.0
-    after = filtering._diffused(start, np.array([0.0001, 0.0025]))
+    start = np.zeros((2, 1, len(EFFECTS)))
+    start[..., filtering.REACH] = 1.0
+    after = filtering._diffused(start, np.array([0.0001, 0.0025]))[:, 0]
     assert after.sum(axis=1) == pytest.approx([1.0, 1.0])
     assert (after * EFFECTS**2).sum(axis=1) == pytest.approx([0.0001, 0.0025])
 
@@ -81,6 +81,7 @@ def test_mixture_of_one_explanation_with_itself_is_itself() -> None:
     likely = filtering.log_likelihood(counts[0], np.full(series, 20.0), np.full(series, SCATTER))
     one = Evidence.before(filtering.healthy_effects(np.full((series, 1), TAU), np.ones(1)))
     one = one.after(likely, np.zeros(series), 0.7, 1.0)
-    both = filtering.mixed([one, one], np.array([0.3, 0.7]))
+    twice = Evidence(np.tile(one.weights, (2, 1, 1)), np.tile(one.log_healthy, 2), np.tile(one.log_risen, 2))
+    both = filtering.mixed(twice, np.log([[0.3] * series, [0.7] * series]))
     assert both.log_ratio == pytest.approx(one.log_ratio)
     assert both.healthy == pytest.approx(one.healthy)

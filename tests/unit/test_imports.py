@@ -67,6 +67,13 @@ FORBIDDEN = {
         "missioncontrol_nb.statistics",
         "missioncontrol_nb.releases",
     ),
+    "missioncontrol_nb.incidents": (
+        "pyspark",
+        "altair",
+        "scipy",
+        "missioncontrol_nb.judgement",
+        "missioncontrol_nb.releases",
+    ),
     "missioncontrol_nb.status": ("pyspark", "altair", "ipywidgets", "scipy", "missioncontrol_nb.monitor"),
     "missioncontrol_nb.status.server": ("pyspark", "tornado"),
     "missioncontrol_nb.monitor": (

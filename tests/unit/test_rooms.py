@@ -16,7 +16,7 @@ HOUSE = """
     missioncontrol_nb.status            missioncontrol_nb.demo
     missioncontrol_nb.dashboard
     missioncontrol_nb.charts            missioncontrol_nb.judgement
-    missioncontrol_nb.monitor           missioncontrol_nb.simulator
+    missioncontrol_nb.monitor           missioncontrol_nb.simulator         missioncontrol_nb.incidents
     missioncontrol_nb.loading           missioncontrol_nb.aggregator_process
     missioncontrol_nb.releases          missioncontrol_nb.statistics        missioncontrol_nb.slice_search
     missioncontrol_nb.arguments         missioncontrol_nb.formatting        missioncontrol_nb.terminal
