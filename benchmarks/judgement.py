@@ -1,8 +1,8 @@
 """How often the judge is wrong and how soon it is right, on simulated fleets whose releases differ.
 
 Some series of a fleet rise, from their release on or later, by a known factor. Each fleet is replayed; beside the judge
-stands an oracle that uses the same rule of evidence and is told the expected counts, the spread between releases, and
-when the rise began: what it does not find cannot be found.
+stands an oracle that uses the same rule of evidence and is told the expected counts, how they vary, the spread between
+releases, and when the rise began: what it does not find cannot be found.
 
     python benchmarks/judgement.py [--channels release,beta,nightly] [--seeds 4] [--every 1] [--json]
 """
@@ -29,7 +29,15 @@ from missioncontrol_nb.judgement import evidence as filtering  # noqa: E402
 from missioncontrol_nb.judgement.evidence import Evidence  # noqa: E402
 from missioncontrol_nb.judgement.judging import Judge  # noqa: E402
 from missioncontrol_nb.judgement.observations import hours_of  # noqa: E402
-from missioncontrol_nb.simulator.fleet import CRASH_MEASURES, WINDOW_SECONDS, Bad, Expected, Fleet  # noqa: E402
+from missioncontrol_nb.simulator.fleet import (  # noqa: E402
+    CRASH_DISPERSION,
+    CRASH_MEASURES,
+    EVENT_DISPERSION,
+    WINDOW_SECONDS,
+    Bad,
+    Expected,
+    Fleet,
+)
 from missioncontrol_nb.simulator.variety import VARIED  # noqa: E402
 from tests.judged_fleets import CALENDAR, MEASURES, SYSTEMS, draw, midnight  # noqa: E402
 
@@ -44,6 +52,7 @@ SICK_SHARE = 0.35  # of the releases on a system: one of their measures rises
 LATER_SHARE = 0.4  # of these: it rises later, within LATER_DAYS
 LATER_DAYS = (1.0, 6.0)
 FOR_HOURS = 14 * 24.0
+LEAST_SCATTER = 0.01  # of the oracle's counts, so that no interval tells everything
 CANDIDATES = (
     "main_crashes",
     "content_crashes",
@@ -171,7 +180,9 @@ def oracle_of(expected: Expected, place: int, measure: str, since: float, until:
     mean = exposure * rate / effect / np.maximum(_drift(fleet, build, measure, expected.starts), 1e-9)
     actual = exposure * expected.rates(measure)[place]
     random = np.random.default_rng([fleet.seed, place, 3])
-    counts = random.poisson(actual)
+    shape = CRASH_DISPERSION if measure in CRASH_MEASURES else EVENT_DISPERSION
+    clusters = np.maximum(shape * expected.rows[place], 1e-9)
+    counts = random.poisson(actual * random.gamma(clusters, 1 / clusters))
     hour = (expected.starts + WINDOW_SECONDS) / 3600
     out = build.out / 3600
     tau = VARIED.rate_spread[build.channel]
@@ -184,7 +195,9 @@ def oracle_of(expected: Expected, place: int, measure: str, since: float, until:
         typical, events = float(mean[inside].sum()), float(counts[inside].sum())
         if typical <= 0:
             continue
-        likely = filtering.log_likelihood(np.array([events]), np.array([typical]), np.array([0.05]))
+        extra = float((mean[inside] ** 2 / clusters[inside]).sum())
+        scatter = np.hypot(np.sqrt(extra) / typical, LEAST_SCATTER)
+        likely = filtering.log_likelihood(np.array([events]), np.array([typical]), np.array([scatter]))
         begins = 1.0 if start <= since < start + 1 else 0.0
         if since - 1e-6 <= out and start == edges[0]:
             begins = 1.0

@@ -282,6 +282,9 @@ def _delay_sums(delays: "pd.DataFrame", until: float) -> tuple[Array, Array]:
     return ends, np.cumsum(table, axis=0)
 
 
+MOST_KEPT = 64  # moments whose releases are remembered
+
+
 @dataclass(frozen=True)
 class Released:
     """A release of a channel and the moment when it came out."""
@@ -307,10 +310,18 @@ class Releases:
         segments = [each for each in observations.channel(channel) if each.application == application]
         names = dict.fromkeys(name for segment in segments for name in segment.releases)
         self._sums = {name: [each.releases[name] for each in segments if name in each.releases] for name in names}
+        self._out: dict[float, list[Released]] = {}
         self._settled: dict[Name, float] = {}  # the moments that further pings do not change
 
-    def at(self, moment: float) -> list[Released]:
+    def at(self, moment: float) -> Sequence[Released]:
         """Those that were out at a moment, oldest first."""
+        if moment not in self._out:
+            while len(self._out) >= MOST_KEPT:
+                del self._out[next(iter(self._out))]
+            self._out[moment] = self._find(moment)
+        return self._out[moment]
+
+    def _find(self, moment: float) -> list[Released]:
         product, calendar = self._observations.product, self._observations.calendar
         days = {each.version: each.date for each in calendar.on(self._channel, moment_of(moment))}
         found = []

@@ -39,14 +39,14 @@ ROUNDS = 4
 class UsedHours:
     """Use by interval. edges: n + 1 moments; hours: n.
 
-    by_share: the hours by interval and point of the share, per unit of share; covariance: that of the share's points;
-    None where they are not known.
+    by_share: the hours by interval and free point of the share, per unit of share; precision: the inverse of these
+    points' covariance; None where they are not known.
     """
 
     edges: Array
     hours: Array
     by_share: Array | None = None
-    covariance: Array | None = None
+    precision: Array | None = None
 
     @cached_property
     def _sums(self) -> Array:
@@ -59,14 +59,14 @@ class UsedHours:
     def deviation(self, moments: Array) -> Array:
         """The relative standard deviation of the hours between each moment and the next: by chance and by the share's
         freedom to bend."""
-        if self.by_share is None or self.covariance is None:
+        if self.by_share is None or self.precision is None:
             return np.zeros(len(moments) - 1)
         sums = np.concatenate([np.zeros((1, self.by_share.shape[1])), np.cumsum(self.by_share, axis=0)])
         place = np.clip(np.searchsorted(self.edges, moments, side="right") - 1, 0, len(self.edges) - 2)
         part = np.clip((moments - self.edges[place]) / (self.edges[place + 1] - self.edges[place]), 0.0, 1.0)
         reached = sums[place] + part[:, None] * self.by_share[place]
         inside = np.diff(reached, axis=0)
-        variance = np.einsum("ik,kl,il->i", inside, self.covariance, inside, optimize=True)
+        variance = (inside.T * np.linalg.solve(self.precision, inside.T)).sum(axis=0)
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)) / np.maximum(self.between(moments), 1e-9))
 
     @property
@@ -124,15 +124,18 @@ def estimate_used_hours(
     middles, widths = (pieces[1:] + pieces[:-1]) / 2, np.diff(pieces)
     hats = _hats(middles, knots)
     use = activity.rate(middles)[:, None] * hats
-    arrived = law.integral(edges[:, None] - pieces[None, :-1]) - law.integral(edges[:, None] - pieces[None, 1:])
+    arrived = -np.diff(law.integral(edges[:, None] - pieces[None, :]), axis=1)
     design = np.diff(arrived, axis=0) @ use
     counts = ~activity.has_outage(edges)
     if distrusted is not None:
         counts &= ~distrusted
-    share, covariance = _fitted(design[counts], reported[counts], knots, released, since, superseded)
+    share, precision = _fitted(design[counts], reported[counts], knots, released, since, superseded)
     inside = middles > since
     by_share = (use * widths[:, None])[inside]
-    return UsedHours(np.concatenate([[since], pieces[1:][inside]]), by_share @ share, by_share, covariance)
+    hours = by_share @ share
+    if precision is not None:
+        by_share = by_share[:, len(knots) - len(precision) :]
+    return UsedHours(np.concatenate([[since], pieces[1:][inside]]), hours, by_share, precision)
 
 
 def _piece_edges(released: float, since: float, until: float) -> Array:
@@ -172,16 +175,15 @@ def _hats(moments: Array, knots: Array) -> Array:
 
 def _fitted(
     design: Array, reported: Array, knots: Array, released: float, since: float, superseded: float
-) -> tuple[Array, Array]:
-    """The share at each knot: the smooth curve that explains the reports best; and its covariance."""
+) -> tuple[Array, Array | None]:
+    """The share at each knot: the smooth curve that explains the reports best; and the precision of those above 0."""
     ages = knots - released
     begins_at_zero = since <= released
     guess = 1 - np.exp(-ages / 24) if begins_at_zero else np.ones(len(knots))
     total = float((design @ guess).sum())
     share = guess * (max(reported.sum(), 0.0) / total if total > 0 else 0.0)
-    covariance = np.zeros((len(knots), len(knots)))
     if not share.any():
-        return share, covariance
+        return share, None
     free = slice(1, None) if begins_at_zero else slice(None)
     bends = _second_differences(knots)
     bend = _bends_expected(knots, released, superseded)
@@ -201,8 +203,7 @@ def _fitted(
         share = np.maximum(solved, 0.0)
         if not share.any():
             break
-    covariance[free, free] = np.linalg.inv(normal[free, free])
-    return share, covariance
+    return share, normal[free, free]
 
 
 def _bends_expected(knots: Array, released: float, superseded: float) -> Array:
