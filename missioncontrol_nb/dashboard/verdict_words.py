@@ -25,6 +25,7 @@ from missioncontrol_nb.formatting import (
     DASH,
     FIXED_SPACE,
     age_in_words,
+    decimals_of,
     dimension_words,
     grouped,
     moment,
@@ -80,11 +81,9 @@ def rate(figures: Figures) -> tuple[str, str]:
 
 def rate_like(value: float | None, figures: Figures) -> str:
     """Another rate with as many decimals as the figures' own."""
-    if value is None or figures.lower is None or figures.upper is None:
+    if value is None or figures.rate is None or figures.lower is None or figures.upper is None:
         return DASH
-    return rate_and_interval(
-        value, value - (figures.upper - figures.lower) / 2, value + (figures.upper - figures.lower) / 2
-    )[0]
+    return grouped(value, decimals_of(figures.rate, figures.lower, figures.upper))
 
 
 def acceptable(verdict: Verdict) -> str:
