@@ -7,24 +7,28 @@ from typing import Any
 
 import pandas as pd
 
+from missioncontrol_nb import arguments
 from missioncontrol_nb.charts.detail_data import (
     Show,
     Time,
     check_detail,
-    moment_without_zone,
     placed_windows,
     shown_lines,
     x_extent,
 )
-from missioncontrol_nb.charts.theme import SHADES
+from missioncontrol_nb.charts.expected import NOTHING, Expected, estimated_lines
+from missioncontrol_nb.charts.theme import SHADES, moment_without_zone
 from missioncontrol_nb.formatting import FIXED_SPACE, dimension_words, measure_label, moment, percent, rate_and_interval
 from missioncontrol_nb.monitor import Detail, Line, Rate
 from streaming import contract
 
 
-def readout(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = ()) -> dict[str, Any]:
+def readout(
+    detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = (), expected: Expected = NOTHING
+) -> dict[str, Any]:
     """The readout line above the chart, as for `VegaChart.readout`; quiet: its HTML while nothing is read out."""
     check_detail(detail, show, time)
+    arguments.instance("expected", expected, Expected, "an Expected")
     lines = shown_lines(detail.lines, hidden)
     return {
         "dataset": "windows",
@@ -32,17 +36,22 @@ def readout(detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[st
         "kind": "time" if time == "latest" else "age",
         "show": show,
         "series": [{"name": line.label, "class": f"mc-{SHADES[min(line.rank, len(SHADES) - 1)]}"} for line in lines],
-        "quiet": escape(_quiet(detail, lines, show, time)),
+        "quiet": escape(_quiet(detail, lines, show, time, expected)),
     }
 
 
-def _quiet(detail: Detail, lines: Sequence[Line], show: Show, time: Time) -> str:
+def _quiet(detail: Detail, lines: Sequence[Line], show: Show, time: Time, expected: Expected) -> str:
     if not lines:
         return "All lines are switched off."
     windows = placed_windows(detail, lines, time, *x_extent(detail, lines, time))
     if windows.empty:
         return "No pings in this interval."
     parts = ["Bands: 95 % intervals."] if show == "rate" and lines[0].rank < 2 else []
+    if show == "rate" and lines[0].rank == 0 and expected.course is not None:
+        parts.append("Grey: the acceptable range.")
+    estimated = estimated_lines(windows, expected) if show == "rate" else []
+    if estimated:
+        parts.append(f"{', '.join(estimated)}: hours of use still to be reported are estimated.")
     late = windows.loc[windows["complete"] == 0]
     if len(late):
         parts.append(f"Hatched: usage hours still arriving{_arrived(late['arrived'].dropna())}.")

@@ -11,8 +11,10 @@ from typing import Any
 
 import altair as alt
 
-from missioncontrol_nb.charts.detail_data import HOUR_MS, Show, Time, check_detail, detail_data
+from missioncontrol_nb.charts.detail_data import Show, Time, check_detail, detail_data
+from missioncontrol_nb.charts.expected import HOUR_MS, NOTHING, Expected
 from missioncontrol_nb.charts.theme import (
+    ACCEPT_OPACITY,
     BAND_OPACITY,
     DASHES,
     DENSE_WIDTHS,
@@ -30,18 +32,25 @@ from missioncontrol_nb.monitor import Detail
 
 
 def detail_chart(
-    detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = (), narrow: bool = False
+    detail: Detail,
+    *,
+    show: Show,
+    time: Time,
+    hidden: str | Iterable[str] = (),
+    narrow: bool = False,
+    expected: Expected = NOTHING,
 ) -> alt.VConcatChart:
     """One measure's lines over time, or since each line's release, with usage hours below on the same x axis.
 
     show: events per 1000 usage hours with 95 % bands of the newest two lines, or events per window. hidden: see
-    `shown_lines`. narrow: whether the screen is a phone. The page sets the chart's widths and colours (`VegaChart`).
-    Raises MissionControlError where a column of the windows is missing.
+    `shown_lines`. expected: what is drawn behind the newest line, and hours that are estimated. narrow: whether the
+    screen is a phone. The page sets the chart's widths and colours (`VegaChart`). Raises MissionControlError where a
+    column of the windows is missing.
     """
     check_detail(detail, show, time)
     dense = (detail.until - detail.since) / detail.every > DENSE_WINDOWS / (4 if narrow else 1)
     chart = _detail_drawing(show, time, narrow, dense)
-    data = detail_data(detail, show=show, time=time, hidden=hidden, narrow=narrow)
+    data = detail_data(detail, show=show, time=time, hidden=hidden, narrow=narrow, expected=expected)
     copy = chart.copy(deep=False)
     copy.datasets = {name: Rows(frame) for name, frame in data.items()}
     return copy
@@ -127,11 +136,13 @@ def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart
     extent = alt.Chart(alt.NamedData("extent")).mark_rule(opacity=0)  # Expressions see only data sets in use by a mark
     return [
         extent.encode(x=x),
+        *_acceptable_layers(x, y),
         *([band.encode(x=x, y=on_axis(y, "lower"), y2="upper:Q", detail="stretch:N", color=_shade_colour())] * bands),
         lines.transform_filter("datum.shade > 0"),
         lines.transform_filter("datum.shade === 0"),
         _hatching("hatch", x, y),
         *_release_layers(x),
+        *_rise_layers(x),
         _end_labels(x, y),
         *_pointer(x, RATE_HEIGHT),
         dots.encode(x=x, y=y, color=_shade_colour()),
@@ -154,6 +165,36 @@ def _release_layers(x: alt.X) -> list[alt.Chart]:
     )
     rule = releases.mark_rule(color=variable("text-2"), strokeWidth=1).encode(x=x)
     return [rule, words.encode(x=x, y=alt.YValue(0), text="label:N")]
+
+
+def _acceptable_layers(x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """The acceptable range, grey, with a dashed top and a label below its end, where few lines are."""
+    band = alt.Chart(alt.NamedData("acceptable"))
+    grey = variable("accept")
+    words = alt.Chart(alt.NamedData("acceptable_label")).mark_text(align="right", dx=-6, color=variable("text-2"))
+    return [
+        band.mark_area(opacity=ACCEPT_OPACITY, color=grey, clip=True).encode(x=x, y=on_axis(y, "lower"), y2="upper:Q"),
+        band.mark_line(color=grey, strokeWidth=1, strokeDash=[2, 2], clip=True).encode(x=x, y=on_axis(y, "upper")),
+        words.encode(x=x, y=y, text="label:N"),
+    ]
+
+
+def _rise_layers(x: alt.X) -> list[alt.Chart]:
+    """When the newest version began to rise: a rule with a label, in the colour of its verdict."""
+    layers = []
+    for token, chosen in (("bad", "datum.bad === 1"), ("looks-bad", "datum.bad === 0")):
+        rises = alt.Chart(alt.NamedData("rises")).transform_filter(chosen)
+        words = rises.mark_text(
+            align=alt.ExprRef("datum.right ? 'right' : 'left'"),
+            dx=alt.ExprRef("datum.right ? -6 : 6"),
+            dy=20,
+            baseline="top",
+            fontWeight=600,
+            color=variable(token),
+        )
+        rule = rises.mark_rule(color=variable(token), strokeWidth=2)
+        layers += [rule.encode(x=x), words.encode(x=x, y=alt.YValue(0), text="label:N")]
+    return layers
 
 
 def _end_labels(x: alt.X, y: alt.Y) -> alt.Chart:

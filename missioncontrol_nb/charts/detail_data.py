@@ -1,7 +1,7 @@
 """The data sets of a detail's chart: windows (placed, thinned, stacked), axis extents and label positions."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.charts.theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT
-from missioncontrol_nb.formatting import moment
+from missioncontrol_nb.charts.expected import HOUR_MS, NOTHING, Expected, expected_data, with_estimated_hours
+from missioncontrol_nb.charts.theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT, moment_without_zone
 from missioncontrol_nb.monitor import OLDER, Detail, Line
 
 Show = Literal["rate", "count"]
@@ -26,7 +26,6 @@ GAP_WINDOWS = 2  # Lines are broken at longer gaps
 ENOUGH_USAGE = 0.25  # Share of a line's usual usage; rates of windows with less do not set the scale
 BAND_SHARE = 0.05  # Share of the busiest line's usage at the same time; a line with less has no band there
 LEAST_USAGE = 0.02  # Share of the busiest line's usual usage; lines with less do not set the scale
-HOUR_MS = 3_600_000
 
 DETAIL_COLUMNS = ("line", "window_start", "age_hours", "events", "usage_hours", "rate", "lower", "upper", "arrived",
                   "complete")  # fmt: skip
@@ -40,24 +39,36 @@ def shown_lines(lines: Iterable[Line], hidden: str | Iterable[str]) -> list[Line
 
 
 def detail_data(
-    detail: Detail, *, show: Show, time: Time, hidden: str | Iterable[str] = (), narrow: bool = False
+    detail: Detail,
+    *,
+    show: Show,
+    time: Time,
+    hidden: str | Iterable[str] = (),
+    narrow: bool = False,
+    expected: Expected = NOTHING,
 ) -> dict[str, pd.DataFrame]:
     """The data sets of `detail_chart` by name; x is epoch milliseconds, or hours of age for time "since_release".
 
     windows: a row per line and window (series: the line's place among the shown ones; y, lower, upper as drawn).
     strokes: the points that lines are drawn through, by stretch. times: the timestamps. usage: hours of the lower
     chart, stacked from y0 to y1. hatch, usage_hatch: diagonals over windows whose data is still arriving. ends: labels
-    at the lines' ends. releases: the newest version's release. extent: one row with the axes' ends, steps and title.
+    at the lines' ends. releases: the newest version's release. acceptable, acceptable_label, rises: what is
+    expected, and when it began to rise. extent: one row with the axes' ends, steps and title.
     """
     check_detail(detail, show, time)
     lines = shown_lines(detail.lines, hidden)
     start, end = x_extent(detail, lines, time)
     every = _every(detail, time)
+    arguments.instance("expected", expected, Expected, "an Expected")
     whole = placed_windows(detail, lines, time, start, end)
+    if show == "rate":
+        whole = with_estimated_hours(whole, expected, detail)
+    judged = expected_data(expected, lines, is_rate=show == "rate", by_age=time != "latest", start=start, end=end)
     whole["y"] = whole["rate"] if show == "rate" else whole["events"]
     whole["stretch"] = stretches(whole, every)
     whole["banded"] = ((whole["shade"] < 2) & _is_used(whole)).astype(float)
-    top, step = nice_top(rate_top(whole) if show == "rate" else whole["y"].max())
+    highest = max(rate_top(whole), judged["acceptable"]["upper"].tail(1).max()) if show == "rate" else whole["y"].max()
+    top, step = nice_top(highest)
     stamps = _kept_stamps(whole)
     windows = whole[whole["x"].isin(stamps)]
     usage, usage_top, title = _usage(whole, stamps, every, end, detail.every, stacked=time == "latest")
@@ -74,6 +85,7 @@ def detail_data(
         "hatch": _hatch(late, pixel, RATE_HEIGHT, top),
         "usage_hatch": _hatch(late, pixel, USAGE_HEIGHT, usage_top),
         "ends": _ends(windows, lines, top, every, end, narrow),
+        **judged,
         "releases": _releases(detail, lines if time == "latest" else [], start, end, pixel, narrow),
     }
 
@@ -345,8 +357,3 @@ def _releases(
     room = np.array([7.0 * len(label) + 12 for label in words]) * pixel
     rows = pd.DataFrame({"x": x, "label": words, "right": (x - start > room).astype(float)})
     return rows[(rows["x"] > start) & (rows["x"] < end)].reset_index(drop=True)
-
-
-def moment_without_zone(when: datetime) -> str:
-    """ "Thu 28 Sep 13:00" """
-    return moment(when).removesuffix(" UTC")

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.charts.detail_data import HOUR_MS, milliseconds, nice_top, rate_top, stretches
+from missioncontrol_nb.charts.detail_data import milliseconds, nice_top, rate_top, stretches
+from missioncontrol_nb.charts.expected import HOUR_MS
 from missioncontrol_nb.charts.theme import BAND_OPACITY, DASHES, SHADES, USAGE_HEIGHT, WIDTHS, light, on_axis, theme
 from missioncontrol_nb.formatting import measure_label
 from missioncontrol_nb.releases.versions import version_key

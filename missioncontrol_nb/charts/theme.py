@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import altair as alt
 import pandas as pd
 
 from missioncontrol_nb import arguments
+from missioncontrol_nb.formatting import moment
 
 SHADES = ("v0", "v1", "v2", "v-old")  # By rank; the last is for all older lines
 WIDTHS = (2.75, 1.75, 1.25, 1.25)
@@ -17,6 +19,7 @@ DENSE_WIDTHS = (1.25, 1.0, 0.75, 0.75)  # For lines with more than one window pe
 DASHES: tuple[list[int], ...] = ([], [], [5, 3], [1, 3])
 BAND_OPACITY = 0.18
 LATE_OPACITY = 0.45
+ACCEPT_OPACITY = 0.1
 RATE_HEIGHT, USAGE_HEIGHT = 320, 72
 
 
@@ -107,3 +110,8 @@ def on_axis(y: alt.Y, field: str) -> alt.Y:
     other = y.copy(deep=False)
     other.shorthand = f"{field}:Q"
     return other
+
+
+def moment_without_zone(when: datetime) -> str:
+    """ "Thu 28 Sep 13:00" """
+    return moment(when).removesuffix(" UTC")

@@ -9,20 +9,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Protocol
 
 import ipywidgets as widgets
 
-from missioncontrol_nb.dashboard import messages, prerender
+from missioncontrol_nb.dashboard import messages, prerender, verdict_words
 from missioncontrol_nb.dashboard.controls import box, html
 from missioncontrol_nb.dashboard.html.html import headline
+from missioncontrol_nb.dashboard.page_verdicts import PageVerdicts
 from missioncontrol_nb.dashboard.pages import layout
 from missioncontrol_nb.dashboard.query import Query, product_asked, read_search
+from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader, Reader, Summary
 from missioncontrol_nb.dashboard.server.settings import Settings
 from missioncontrol_nb.dashboard.state import State
 from missioncontrol_nb.dashboard.views import DetailView, OverviewView, TableView, View
 from missioncontrol_nb.dashboard.widgets.page import Page
-from missioncontrol_nb.monitor import ChannelTable, Detail, NoRelease, Overview
+from missioncontrol_nb.monitor import NoRelease
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -39,22 +40,6 @@ GLANCE_SECONDS = 1.0  # how often to check whether there is something to do
 log = logging.getLogger(__name__)
 
 
-Summary = Overview | ChannelTable | Detail | NoRelease
-
-
-class Reader(Protocol):
-    """The source of a page's data."""
-
-    def refresh(self) -> bool:
-        """Looks for new data; returns whether there are any."""
-
-    def read(self, query: Query) -> Summary:
-        """The summary that the query's view shows, or NoRelease."""
-
-    def products(self) -> contract.Products:
-        """The products that a query can name."""
-
-
 class App:
     """One visitor's page: the state, the widgets, and the task that keeps them up to date.
 
@@ -69,6 +54,8 @@ class App:
         self.widget = box(page, self._top, self._main, css="mc")
         self._data_up_to: datetime | None = None
         self._shown: Query | None = None
+        self._outcome: Summary | Exception | None = None  # that is shown
+        self._verdicts = PageVerdicts(reader, self._call)
         self._fetched: dict[widgets.Widget, dict[str, object]] = {}
         self._adopting = self._has_failed = self._is_asked = False
         self._has_news = False
@@ -197,6 +184,7 @@ class App:
     # ---------- updates ----------
     async def run(self) -> None:
         """Handles query changes, and looks for new data while there is a visitor; never ends."""
+        self._judge_if_needed()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GLANCE_SECONDS):
@@ -214,6 +202,10 @@ class App:
         if is_asked or (self._has_news and self._is_rested):
             self._has_news = False
             await self._update()
+        if self._verdicts.has_news:
+            await self._show_verdicts()
+        if self._is_visited:
+            self._judge_if_needed()
         if not self._wake.is_set():
             self._is_settled.set()
 
@@ -261,6 +253,19 @@ class App:
         if query == self.state.query:
             self._show(query, outcome)
 
+    async def _show_verdicts(self) -> None:
+        """Shows the page again, with the verdicts that have come since it was read."""
+        query, outcome = self.state.query, self._outcome
+        await asyncio.to_thread(self._verdicts.read, query)
+        if outcome is not None and query == self._shown == self.state.query and outcome is self._outcome:
+            self._show(query, outcome)
+
+    def _judge_if_needed(self) -> None:
+        """Begins to judge where the page shows data without verdicts, or with older ones."""
+        is_shown = self._outcome is not None and not isinstance(self._outcome, (Exception, NoRelease))
+        if is_shown and self._shown is not None:
+            self._verdicts.judge_if_needed(self._shown)
+
     @contextmanager
     def _impatient(self, query: Query) -> Iterator[None]:
         """Reports a dataset that does not answer within ANSWER_SECONDS, and still waits for its answer."""
@@ -286,6 +291,7 @@ class App:
         """The summary of the query, or the error that reading raised."""
         try:
             summary = self._reader.read(query)
+            self._verdicts.read(query)
             self._products = self._reader.products()
             self._logged_failure = ""
             return summary
@@ -315,6 +321,7 @@ class App:
         """Shows a summary, or a message in its place; controls stay."""
         view = self._views[query.view]
         view.name(query)
+        self._outcome = outcome
         content = (self._instead,)
         self._has_failed = isinstance(outcome, Exception)
         self._is_waiting = isinstance(outcome, messages.StillReadingError)
@@ -324,7 +331,7 @@ class App:
             self._data_up_to = outcome.data_up_to
             if isinstance(outcome, NoRelease):
                 self._headline.value = headline(
-                    *messages.no_release_headline(outcome.product, outcome.channel, outcome.os_name)
+                    *verdict_words.no_release_headline(outcome.product, outcome.channel, outcome.os_name)
                 )
                 self._instead.value = layout.no_release(query)
             elif self._draw(view, outcome, query):
@@ -336,7 +343,7 @@ class App:
     def _draw(self, view: View, summary: Summary, query: Query) -> bool:
         """Shows a summary in a view; returns whether that succeeded."""
         try:
-            self._headline.value = view.show(summary, query, self._is_narrow)
+            self._headline.value = view.show(summary, self._verdicts.judged, query, self._is_narrow)
         except Exception as error:
             log.exception("a view could not be drawn")
             self._show_failure(error)
@@ -370,7 +377,6 @@ def start(settings: Settings, *, must_exist: bool = False) -> App:
 
     must_exist: a dataset or calendar that cannot be opened raises an error here; else the page reports it and retries.
     """
-    from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader
     from missioncontrol_nb.dashboard.warm_up import warm_up
     from missioncontrol_nb.loading.dataset import Dataset
     from missioncontrol_nb.loading.table_cache import TableCache
@@ -380,7 +386,7 @@ def start(settings: Settings, *, must_exist: bool = False) -> App:
     def open_reader() -> DatasetReader:
         options = RETRIES if is_remote(settings.dataset) else None
         cache = TableCache(settings.cache) if settings.cache else None
-        return DatasetReader(Dataset(settings.dataset, options, cache=cache), load_calendar(settings.releases))
+        return DatasetReader(Dataset(settings.dataset, options, cache=cache), load_calendar(settings.releases), options)
 
     reader = OpeningReader(open_reader)
     if must_exist:

@@ -18,6 +18,7 @@ ORDERS: Options = [("Worst first", "worst"), ("By name", "name")]
 CUTS: Options = [("none", 0), ("1 % of rates", 1), ("5 % of rates", 5)]
 INTERVALS: Options = [("24 h", "24h"), ("48 h", "48h"), ("7 d", "7d"), ("14 d", "14d"), ("Custom", "custom")]
 TIMES: Options = [("Latest", "latest"), ("Since release", "since_release")]
+SKIPS: Options = [("Shown", False), ("Left out", True)]
 WINDOWS: Options = [("5 min", "5min"), ("Hour", "1h"), ("Day", "1d")]
 LINES: Options = [
     *(("Version", "version"), ("Build", "build")),

@@ -59,6 +59,7 @@ CHOICES: Mapping[str, Choice] = MappingProxyType(
         "time": Choice("time", {"latest": "latest", "since-release": "since_release"}, DETAIL),
         "window": Choice("window", words("5min", "1h", "1d"), DETAIL),
         "line": Choice("line", words(*LINES), DETAIL),
+        "skip": Choice("skip", {"nothing": False, "24h": True}, DETAIL),
         "cut": Choice("cut", {"0": 0, "1": 1, "5": 5}, DETAIL),
         "official": Choice("builds", {"official": True, "all": False}),
         "behind": Choice("table", {"closed": False, "open": True}, DETAIL),
@@ -83,8 +84,9 @@ def choices_of(product: contract.Product) -> Mapping[str, Choice]:
 class Query:
     """All choices at once.
 
-    since, until: first and last day, UTC, of a custom interval; hidden: names of lines that are switched
-    off, "older" for all lines after the third; behind: whether the table behind the chart is open.
+    since, until: first and last day, UTC, of a custom interval; hidden: names of lines that are switched off, "older"
+    for all lines after the third; skip: whether the first 24 hours of each line are left out; behind: whether the table
+    behind the chart is open.
     """
 
     view: str = "overview"
@@ -102,6 +104,7 @@ class Query:
     line: str = "version"
     hidden: tuple[str, ...] = field(default=(OLDER,))
     cut: int = 0
+    skip: bool = False
     official: bool = True
     behind: bool = False
     product: contract.Product = contract.FIREFOX

@@ -1,9 +1,12 @@
 """Reads the data of a page from a dataset: turns a query into a summary."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
+from typing import Protocol
 
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.query import Query
+from missioncontrol_nb.dashboard.verdict_source import VerdictSource
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import ChannelTable, Detail, DetailRequest, Monitor, NoRelease, Overview
 from missioncontrol_nb.releases.calendar import Calendar
@@ -17,6 +20,28 @@ LENGTHS = {
     "14d": timedelta(days=14),
 }
 DAY = timedelta(days=1)
+
+
+Summary = Overview | ChannelTable | Detail | NoRelease
+
+
+class Reader(Protocol):
+    """The source of a page's data."""
+
+    def refresh(self) -> bool:
+        """Looks for new data; returns whether there are any."""
+
+    def read(self, query: Query) -> Summary:
+        """The summary that the query's view shows, or NoRelease."""
+
+    def products(self) -> contract.Products:
+        """The products that a query can name."""
+
+    def judged(self, query: Query) -> Judged:
+        """The newest verdicts that are there, at once; without verdicts where there are none."""
+
+    def judge(self, query: Query) -> None:
+        """Computes the verdicts on the newest data; blocks for seconds."""
 
 
 class OpeningReader:
@@ -39,7 +64,7 @@ class OpeningReader:
         """Looks for new data; returns whether there are any."""
         return self.open().refresh()
 
-    def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
+    def read(self, query: Query) -> Summary:
         """The summary that the query's view shows."""
         return self.open().read(query)
 
@@ -47,11 +72,21 @@ class OpeningReader:
         """The products that the dataset knows."""
         return self.open().products()
 
+    def judged(self, query: Query) -> Judged:
+        """The newest verdicts that are there, at once."""
+        return self.open().judged(query)
+
+    def judge(self, query: Query) -> None:
+        """Computes the verdicts on the newest data, unless they are there; blocks for seconds."""
+        self.open().judge(query)
+
 
 class DatasetReader:
     """Reads summaries from a dataset, of official builds or of all builds."""
 
-    def __init__(self, dataset: Dataset, calendar: Calendar) -> None:
+    def __init__(self, dataset: Dataset, calendar: Calendar, storage_options: Mapping[str, str] | None = None) -> None:
+        """storage_options: those that the dataset was opened with."""
+        self._verdicts = VerdictSource(dataset, calendar, storage_options)
         self._dataset, self._calendar = dataset, calendar
         self._monitors: dict[tuple[contract.Product, bool], Monitor] = {}
 
@@ -66,7 +101,7 @@ class DatasetReader:
             self._monitors.clear()  # a dataset that replaces it may be a different one
             raise
 
-    def read(self, query: Query) -> Overview | ChannelTable | Detail | NoRelease:
+    def read(self, query: Query) -> Summary:
         """The summary that the query's view shows."""
         monitor = self._monitor(query.product, query.official)
         if query.view == "table":
@@ -78,6 +113,17 @@ class DatasetReader:
     def products(self) -> contract.Products:
         """The products that the dataset knows."""
         return self._dataset.products
+
+    def judged(self, query: Query) -> Judged:
+        """The newest verdicts that are there, at once; without verdicts where there are none."""
+        return self._verdicts.newest(query.product, query.official)
+
+    def judge(self, query: Query) -> None:
+        """Computes the verdicts on the newest data, unless they are there; blocks for seconds.
+
+        Raises MissionControlError where the dataset cannot be judged.
+        """
+        self._verdicts.judge(query.product, query.official)
 
     def _monitor(self, product: contract.Product, official: bool) -> Monitor:
         key = product, official
@@ -95,4 +141,5 @@ def detail_request(query: Query) -> DetailRequest:
         since = datetime.combine(query.since, time(), UTC)
         until = datetime.combine(query.until, time(), UTC) + DAY
     length = LENGTHS.get(query.interval, LENGTHS["7d"])
-    return DetailRequest(length, since, until, query.window, query.time, query.line, query.cut)
+    skip_hours = 24.0 if query.skip else 0.0
+    return DetailRequest(length, since, until, query.window, query.time, query.line, query.cut, skip_hours)

@@ -34,6 +34,7 @@ class State(HasTraits):
     line = Enum(tuple(CHOICES["line"].words.values()), DEFAULT.line)
     hidden = Tuple(default_value=DEFAULT.hidden)
     cut = Enum(tuple(CHOICES["cut"].words.values()), DEFAULT.cut)
+    skip = Bool(DEFAULT.skip)
     official = Bool(DEFAULT.official)
     behind = Bool(DEFAULT.behind)
     query = Instance(Query, args=())

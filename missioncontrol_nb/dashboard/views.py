@@ -1,11 +1,11 @@
 """The views of a page: overview, table and detail."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ipywidgets as widgets
 
-from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard import messages, verdict_words
 from missioncontrol_nb.dashboard.controls import (
     BUILDS,
     CUTS,
@@ -15,6 +15,7 @@ from missioncontrol_nb.dashboard.controls import (
     ORDERS,
     PERIODS,
     SHOWS,
+    SKIPS,
     TIMES,
     WINDOWS,
     Controls,
@@ -30,6 +31,7 @@ from missioncontrol_nb.dashboard.controls import (
 from missioncontrol_nb.dashboard.day_field import DayField
 from missioncontrol_nb.dashboard.export import FORMATS, as_bytes, detail_frame, filename, table_frame
 from missioncontrol_nb.dashboard.html.html import headline
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.pages import detail as detail_page
 from missioncontrol_nb.dashboard.pages import overview as overview_page
 from missioncontrol_nb.dashboard.pages import table as table_page
@@ -38,6 +40,9 @@ from missioncontrol_nb.dashboard.state import State
 from missioncontrol_nb.dashboard.widgets.altair_columns import split_chart
 from missioncontrol_nb.dashboard.widgets.vega_chart import VegaChart
 from missioncontrol_nb.monitor import OLDER, ChannelTable, Detail, Overview
+
+if TYPE_CHECKING:
+    from missioncontrol_nb.charts import Expected
 
 File = tuple[str, bytes, str]
 """Name, content and MIME type of a download."""
@@ -52,8 +57,8 @@ class View(Protocol):
     def name(self, query: Query) -> None:
         """Shows the current settings on a phone's button, whether or not there is data to show."""
 
-    def show(self, summary: Any, query: Query, narrow: bool) -> str:
-        """Shows a summary; returns the page's headline. narrow: on a phone."""
+    def show(self, summary: Any, judged: Judged, query: Query, narrow: bool) -> str:
+        """Shows a summary with its verdicts; returns the page's headline. narrow: on a phone."""
 
     def export(self, format_: str) -> File | None:
         """The shown data as a file to download; None where there is no such format."""
@@ -70,10 +75,10 @@ class OverviewView:
     def name(self, query: Query) -> None:
         """Nothing: there are no controls."""
 
-    def show(self, summary: Overview, query: Query, narrow: bool) -> str:
+    def show(self, summary: Overview, judged: Judged, query: Query, narrow: bool) -> str:
         """Shows an overview."""
-        self._body.value = overview_page.overview(summary, query)
-        return headline(*messages.overview_headline(summary, query.channel))
+        self._body.value = overview_page.overview(summary, query, judged)
+        return headline(*verdict_words.overview_headline(summary, query.channel, judged))
 
     def export(self, format_: str) -> File | None:
         """Nothing: figures are downloaded from the table and detail pages."""
@@ -102,11 +107,11 @@ class TableView:
         """Shows the current settings on a phone's button."""
         self._controls.name(messages.setting(query))
 
-    def show(self, summary: ChannelTable, query: Query, narrow: bool) -> str:
+    def show(self, summary: ChannelTable, judged: Judged, query: Query, narrow: bool) -> str:
         """Shows a table."""
         self._shown = summary, query
-        self._body.value = table_page.table(summary, query)
-        return headline(*messages.table_headline(summary))
+        self._body.value = table_page.table(summary, query, judged)
+        return headline(*verdict_words.table_headline(summary, judged))
 
     def export(self, format_: str) -> File | None:
         """The table's figures."""
@@ -153,6 +158,7 @@ class DetailView:
             toggles(state, "interval", "Interval", INTERVALS),
             self._days,
             toggles(state, "time", "Time", TIMES),
+            toggles(state, "skip", "First 24 h", SKIPS),
             toggles(state, "window", "Window", WINDOWS),
             dropdown(state, "line", "Line for each", LINES),
             across=True,
@@ -165,23 +171,23 @@ class DetailView:
         """Shows the current settings on a phone's button."""
         self._controls.name(messages.setting(query))
 
-    def show(self, summary: Detail, query: Query, narrow: bool) -> str:
+    def show(self, summary: Detail, judged: Judged, query: Query, narrow: bool) -> str:
         """Shows a measure."""
         self._shown = summary, query
         self._title.value = detail_page.chart_title(query)
         self._versions.show(lines(summary))
-        self._show_chart(summary, query, narrow)
-        self._below.value = detail_page.below_chart(summary, query)
-        return headline(*messages.detail_headline(summary))
+        self._show_chart(summary, judged, query, narrow)
+        self._below.value = detail_page.below_chart(summary, query, judged)
+        return headline(*verdict_words.detail_headline(summary, judged))
 
-    def _show_chart(self, detail: Detail, query: Query, narrow: bool) -> None:
+    def _show_chart(self, detail: Detail, judged: Judged, query: Query, narrow: bool) -> None:
         is_empty = detail.windows.empty
         self._empty.value = detail_page.no_windows(detail, query) if is_empty else ""
         (self.chart.add_class if is_empty else self.chart.remove_class)("mc-gone")
         if is_empty:
             return
         with self.chart.hold_sync():
-            for name, value in drawing(detail, query, narrow).items():
+            for name, value in drawing(detail, judged, query, narrow).items():
                 setattr(self.chart, name, value)
 
     def export(self, format_: str) -> File | None:
@@ -192,15 +198,34 @@ class DetailView:
         return filename(query, format_), as_bytes(detail_frame(detail), format_), FORMATS[format_]
 
 
-def drawing(detail: Detail, query: Query, narrow: bool) -> dict[str, Any]:
+def drawing(detail: Detail, judged: Judged, query: Query, narrow: bool) -> dict[str, Any]:
     """The traits of a `VegaChart` that shows a measure, by name."""
     from missioncontrol_nb import charts
 
-    chart = charts.detail_chart(detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow)
+    expected = expected_of(detail, judged)
+    chart = charts.detail_chart(
+        detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow, expected=expected
+    )
     spec, columns = split_chart(chart)
     summary = charts.summary(detail, show=query.show, time=query.time, hidden=query.hidden)
-    readout = charts.readout(detail, show=query.show, time=query.time, hidden=query.hidden)
+    readout = charts.readout(detail, show=query.show, time=query.time, hidden=query.hidden, expected=expected)
     return {"spec": spec, "columns": columns, "summary": summary, "readout": readout}
+
+
+def expected_of(detail: Detail, judged: Judged) -> "Expected":
+    """What the judge expects of the newest version, and the estimated hours of the versions that it watches."""
+    from missioncontrol_nb.charts import Expected
+
+    standing = judged.standing(detail, detail.os_name, detail.row)
+    if detail.line != "version" or judged.verdicts is None or standing.verdict is None:
+        return Expected()
+    hours = {}
+    for line in detail.lines:
+        course = judged.verdicts.course_of(detail.channel, detail.os_name, line.name, detail.row.measure)
+        if course is not None and course.deviation > 0:
+            hours[line.name] = course.frame()
+    verdict = standing.verdict
+    return Expected(verdict.course.frame(), hours, verdict.since, is_bad=standing.state == "bad")
 
 
 def lines(detail: Detail) -> list[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ from functools import cache
 
 import pandas as pd
 
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.dashboard.views import drawing
 from missioncontrol_nb.monitor import Detail
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 def warm_up() -> None:
     """Draws a chart of made-up numbers, once in a process; a process that is forked from it need not do it again."""
     try:
-        drawing(_example(), Query(view="detail"), narrow=False)
+        drawing(_example(), Judged(), Query(view="detail"), narrow=False)
     except Exception:
         log.exception("a chart could not be drawn")
 

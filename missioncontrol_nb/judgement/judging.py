@@ -16,6 +16,7 @@ from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
 from missioncontrol_nb.incidents import read_incidents
 from missioncontrol_nb.judgement.channel import ChannelJudge
+from missioncontrol_nb.judgement.course import sums_since
 from missioncontrol_nb.judgement.incidents import with_incidents
 from missioncontrol_nb.judgement.observations import (
     Name,
@@ -84,6 +85,7 @@ class _Open:
     checked_at: float = -np.inf
 
 
+OnSeries = Callable[[Series, Watch, Look, int], None]
 Key = tuple[str, str, Name | None, int]
 """Channel, system, release (None: all versions) and the place of the measure."""
 
@@ -103,13 +105,16 @@ class Judge:
         self._looks_bad: set[Key] = set()
         self._at = -np.inf
 
-    def look(self, at: float) -> list[tuple[Series | None, Event | None]]:
-        """All series as of a moment, and what a watcher is told: of each series, and of what comes from outside."""
+    def look(self, at: float, on_series: OnSeries | None = None) -> list[tuple[Series | None, Event | None]]:
+        """All series as of a moment, and what a watcher is told: of each series, and of what comes from outside.
+
+        on_series: called with each series and what it was judged by: the release, the look at it, the measure's place.
+        """
         self._at = at
         with _one_thread():
-            return list(self._look(at))
+            return list(self._look(at, on_series))
 
-    def _look(self, at: float) -> Iterator[tuple[Series | None, Event | None]]:
+    def _look(self, at: float, on_series: OnSeries | None) -> Iterator[tuple[Series | None, Event | None]]:
         data_up_to = min(self.data_up_to(at), self.observations.newest)
         for channel in self.channels:
             for _, of_segment in groupby(channel.look(data_up_to), lambda pair: id(pair[0].segment)):
@@ -118,7 +123,10 @@ class Judge:
                     yield None, event
                 for watch, look in looks:
                     for place in self._reported(watch):
-                        yield self._judged(watch, look, place)
+                        found = self._judged(watch, look, place)
+                        if on_series is not None:
+                            on_series(found[0], watch, look, place)
+                        yield found
 
     def _outside(self, looks: Sequence[tuple[Watch, Look]]) -> Iterator[Event]:
         """The events of measures that rise, or no longer do, in all versions at once."""
@@ -233,10 +241,7 @@ class Judge:
         for _, of_version in versions:
             hours += float(of_version.exposure[of_version.edges[:-1] >= opened.since - 1e-6, place].sum())
         if of is None:
-            from_then = look.edges[:-1] >= opened.since - 1e-6
-            events, expected = (float(each[from_then, place].sum()) for each in (look.events, look.typical))
-            if opened.since > look.edges[0]:
-                expected *= float(np.exp(watch.effect()[place]))
+            events, expected, _ = sums_since(watch, look, place, opened.since)
         else:
             events, expected = of[1].ratio(place, opened.since)
             hours -= float(look.exposure[look.edges[:-1] >= opened.since - 1e-6, place].sum())
@@ -309,10 +314,18 @@ def judge(
 
 def judged(dataset: Dataset | str | Path, at: Time = None, **options: Any) -> tuple[list[Series], bool]:
     """The series as of a moment, and whether an alarm is up; arguments as for `judge`."""
+    looked, is_up = looked_once(dataset, at, **options)
+    return [series for series, _ in looked if series is not None], is_up
+
+
+def looked_once(
+    dataset: Dataset | str | Path, at: Time = None, *, on_series: OnSeries | None = None, **options: Any
+) -> tuple[list[tuple[Series | None, Event | None]], bool]:
+    """The only look of a judge at a moment, and whether an alarm is up; on_series: as for `Judge.look`."""
     moment = arguments.as_utc("at", at)
     judge_of_all, known = _judge_of(dataset, moment, moment, **options)
     when = judge_of_all.observations.newest if known is None else hours_of(known)
-    found = [series for series, _ in judge_of_all.look(when) if series is not None] if np.isfinite(when) else []
+    found = list(judge_of_all.look(when, on_series)) if np.isfinite(when) else []
     return found, judge_of_all.is_open
 
 

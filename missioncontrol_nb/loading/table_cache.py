@@ -47,6 +47,10 @@ class TableCache:
                     self._write(path, state, found)
         return found
 
+    def newest(self, name: str) -> "tuple[str, Mapping[str, pa.Table]] | None":
+        """The state and the tables of a file as it is, whatever state that is; None where there is none."""
+        return _read_any(self._folder / f"{name}.arrow")
+
     @contextmanager
     def _made_by_one(self, name: str) -> Iterator[None]:
         """Waits while another process makes the same tables, WAIT_SECONDS at most."""
@@ -112,18 +116,25 @@ def _wait_for(lock: int) -> None:
 
 def _read(path: Path, state: str) -> "Mapping[str, pa.Table] | None":
     """The tables of a file; None where there are none of this state."""
+    found = _read_any(path, state)
+    return found[1] if found else None
+
+
+def _read_any(path: Path, wanted: str | None = None) -> "tuple[str, Mapping[str, pa.Table]] | None":
+    """The state and the tables of a file; None where there are none, or none of the wanted state."""
     import pyarrow as pa
 
-    tables = {}
+    tables, state = {}, ""
     try:
         with pa.memory_map(str(path)) as file:
             while file.tell() < file.size():
                 with pa.ipc.open_stream(file) as stream:
                     said = stream.schema.metadata
-                    if said[_STATE] != state.encode():
+                    state = said[_STATE].decode()
+                    if wanted not in (None, state):
                         return None
                     tables[said[_NAME].decode()] = stream.read_all()
         os.utime(path)  # the time of its last use
     except (OSError, pa.ArrowException, LookupError, TypeError):
         return None
-    return tables or None
+    return (state, tables) if tables else None

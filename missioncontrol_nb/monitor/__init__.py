@@ -3,7 +3,7 @@
 Two versions are compared at the same age: the previous version's sums start at its release and cover the same length
 of time as the newest version has been out. Sums are by submission, so at that age both versions had the same share of
 their usage not yet reported. The summaries make no judgement: they report only whether a change's interval excludes
-zero, not whether the change is acceptable.
+zero. Whether a rate is acceptable is what `missioncontrol_nb.judgement` says.
 """
 
 from missioncontrol_nb.monitor.detail import LINES, DetailRequest
@@ -23,8 +23,6 @@ from missioncontrol_nb.monitor.summaries import (
     Rate,
     Spark,
     Version,
-    largest_change,
-    size_of_change,
 )
 
 __all__ = [
@@ -45,6 +43,4 @@ __all__ = [
     "Rate",
     "Spark",
     "Version",
-    "largest_change",
-    "size_of_change",
 ]

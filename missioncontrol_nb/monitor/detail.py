@@ -1,5 +1,6 @@
 """The windows of one measure by line; a line is a version or a build."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -37,7 +38,8 @@ class DetailRequest:
     every: `5min`, `1h`, `1d`. time: `since_release` shows each line from its own release on, for the length of the
     interval. line: what each line stands for: `version`, `build`, or one of contract.FINE_DIMENSIONS, such as
     `country`, for its values with the most usage among the pings of the newest version. cut: the percentage of a
-    line's complete windows, those with the highest rates, that are left out.
+    line's complete windows, those with the highest rates, that are left out. skip_hours: windows that begin at a
+    smaller age of their line are left out.
     """
 
     length: timedelta = timedelta(days=7)
@@ -47,6 +49,7 @@ class DetailRequest:
     time: Literal["latest", "since_release"] = "latest"
     line: str = "version"
     cut: float = 0
+    skip_hours: float = 0
 
     def __post_init__(self) -> None:
         arguments.choice("every", self.every, EVERY)
@@ -59,6 +62,9 @@ class DetailRequest:
             raise MissionControlError(
                 f"cut is a percentage of 0 or more and below 100, not {arguments.brief(self.cut)}"
             )
+        skip = self.skip_hours
+        if isinstance(skip, bool) or not isinstance(skip, (int, float)) or not 0 <= skip < math.inf:
+            raise MissionControlError(f"skip_hours is a number of hours of 0 or more, not {arguments.brief(skip)}")
         since, until = self.interval
         if since and until and until <= since:
             raise MissionControlError(f"until ({until}) should lie after since ({since})")
@@ -95,6 +101,8 @@ def read_detail(place: Segment, measure: str, request: DetailRequest) -> Read:
     sums = _load(place, measure, request, lines, since, until) if lines else _no_sums()
     lines = tuple(line for line in lines if line.name in set(sums["line"]))
     windows = _rated(place, sums, lines, every)
+    if request.skip_hours:
+        windows = windows[windows["age_hours"] >= request.skip_hours].reset_index(drop=True)
     windows, left_out = _cut(windows, request.cut)
     return Read(lines, windows, since, until, every, left_out)
 

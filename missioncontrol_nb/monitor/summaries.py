@@ -1,6 +1,5 @@
 """The records of a dataset that pages show: channels, platforms, measures, the detail of one measure."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -205,18 +204,3 @@ class Detail:
     now: datetime
     product: contract.Product = contract.FIREFOX
     line: str = "version"
-
-
-def largest_change(platform: PlatformSummary) -> MeasureSummary | None:
-    """The measure with the largest change whose interval excludes zero; rises come before falls."""
-    moved = [row for row in platform.measures.values() if row.change is not None and row.change.excludes_none]
-    measured = [row for row in moved if row.state == "measured"]
-    return max(measured, key=size_of_change, default=None)
-
-
-def size_of_change(row: MeasureSummary) -> tuple[bool, float]:
-    """The sort key of changes: rises are larger than falls, then by size; a rise from zero is the largest."""
-    if row.change is None:
-        return False, 0.0
-    value = row.change.value if math.isfinite(row.change.value) else math.inf
-    return value > 0, abs(value)

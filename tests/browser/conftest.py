@@ -161,11 +161,11 @@ def seen(page: Page) -> Seen:
 
 
 def settled(page: Page, seconds: float = PATIENCE_SECONDS) -> Seen:
-    """What a page shows once it has stopped changing, and no longer reads what it is to show."""
+    """What a page shows once it has stopped changing, and no longer reads or judges what it is to show."""
     states: list[Seen] = []
 
     def is_still() -> bool:
-        if page.locator(".mc-main [aria-busy=true]").count():
+        if page.locator(".mc-main [aria-busy=true], .mc-main .mc-judging").count():
             states.clear()
             return False
         states.append(seen(page))

@@ -8,6 +8,7 @@ from playwright.sync_api import Page
 
 from missioncontrol_nb.dashboard import prerender
 from missioncontrol_nb.dashboard.app import App
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.messages import StillReadingError
 from missioncontrol_nb.dashboard.server.settings import Settings
 from missioncontrol_nb.dashboard.widgets.page import Page as PageWidget
@@ -18,6 +19,7 @@ from tests.browser.axe import issues
 from tests.browser.conftest import SHOWN, offline_browser, open_view, wait_for
 from tests.browser.page_actions import turn_to
 from tests.unit.small_summaries import NO_CONTENT, NOW, UP, channel, detail, overview, platform, without_pings
+from tests.unit.small_verdicts import judged
 
 VIEWS = {"overview": "", "table": "?view=table", "detail": "?view=detail&interval=7d&table=open"}
 
@@ -180,6 +182,9 @@ class Given:
 
     def refresh(self) -> bool:
         return False
+
+    def judged(self, _query: object) -> Judged:
+        return judged()
 
     def read(self, _query: object) -> Any:
         if isinstance(self.outcome, Exception):

@@ -23,6 +23,7 @@ from tests.browser.conftest import (
     evaluate,
     open_view,
     running_server,
+    settled,
     wait_for,
     wait_until_live,
 )
@@ -114,6 +115,7 @@ def test_focus_selection_scroll_and_hover_stay_through_updates(browser, growing)
     for search, view, link, text in VIEWS:
         page = pages[view] = browser.new_page(viewport={"width": 1280, "height": 450})
         open_view(page, served, search, view)
+        settled(page)
         page.mouse.move(*page.evaluate(BEGIN, [link, text]))
         assert set(page.evaluate(STATE).values()) == {True}
     shown: dict[str, set[str]] = {view: set() for view in pages}

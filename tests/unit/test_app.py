@@ -19,6 +19,7 @@ import pytest
 from missioncontrol_nb.dashboard import app as app_module
 from missioncontrol_nb.dashboard.app import App, Summary
 from missioncontrol_nb.dashboard.controls import Switches
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.query import Query, read_search
 from missioncontrol_nb.dashboard.reader import DatasetReader, OpeningReader, detail_request
 from missioncontrol_nb.dashboard.server.settings import Settings
@@ -30,10 +31,15 @@ from streaming import contract
 from streaming.errors import MissionControlError
 from tests.unit.small_dataset import CALENDAR, moment, write
 from tests.unit.small_summaries import LEVEL, UP, channel, detail, measured, overview, platform, table
+from tests.unit.small_verdicts import judged, verdict
 
 TABLE = "?view=table"
 DETAIL = "?view=detail&interval=7d"
 ACME = replace(contract.FIREFOX, name="Acme", label="Acme", channels=(contract.Channel("default", "Default"),))
+
+
+BAD = judged(verdict("bad", measure="main_crashes"))
+SAID = "2.1 times as many main crashes as expected"
 
 
 class FakeReader:
@@ -46,6 +52,11 @@ class FakeReader:
         self.fails: Exception | None = None
         self.refresh_fails: Exception | None = None
         self.answer: Callable[[Query], Summary] = summary_of
+        self.known_verdicts = BAD
+        self.judgings = 0
+        self.judge_fails: Exception | None = None
+        self.may_judge = threading.Event()
+        self.may_judge.set()
         self.known = contract.PACKAGED_PRODUCTS
         self.may_answer, self.may_look = threading.Event(), threading.Event()
         self.may_answer.set()
@@ -53,6 +64,16 @@ class FakeReader:
 
     def products(self) -> contract.Products:
         return self.known
+
+    def judged(self, query: Query) -> Judged:
+        return self.known_verdicts
+
+    def judge(self, query: Query) -> None:
+        self.judgings += 1
+        assert self.may_judge.wait(60)
+        if self.judge_fails:
+            raise self.judge_fails
+        self.known_verdicts = BAD
 
     def refresh(self) -> bool:
         self.looked += 1
@@ -190,8 +211,7 @@ async def shown(app: Watched) -> None:
 async def test_first_page_is_read_before_there_is_a_visitor() -> None:
     async with running(seen=False) as app:
         assert app.reader.queries == [Query()]
-        assert "38" in app.seen
-        assert "more main crashes than 55.0.3" in app.seen
+        assert SAID in app.seen
 
 
 @pytest.mark.parametrize(
@@ -425,6 +445,71 @@ async def test_all_widgets_of_a_page_exist_before_its_browser_connects() -> None
         finally:
             widgets.Widget.on_widget_constructed(None)
         assert made == []
+
+
+# ---------- verdicts ----------
+@in_a_loop
+async def test_page_shows_its_figures_while_it_is_judged_and_then_the_verdict_without_reading_again() -> None:
+    reader = FakeReader()
+    reader.known_verdicts = Judged()
+    reader.may_judge.clear()
+    async with running(reader) as app:
+        await until(lambda: reader.judgings == 1)
+        assert "Judging 56.0 on release" in app.seen
+        assert "5.91" in app.seen
+        await app.idle(5)
+        assert reader.judgings == 1, "one at a time"
+        reader.may_judge.set()
+        await until(lambda: SAID in app.seen)
+        assert len(reader.queries) == 1
+
+
+@in_a_loop
+async def test_older_verdicts_stay_while_newer_ones_are_computed() -> None:
+    reader = FakeReader()
+    reader.known_verdicts = replace(BAD, is_current=False)
+    reader.may_judge.clear()
+    async with running(reader) as app:
+        await until(lambda: reader.judgings == 1)
+        assert SAID in app.seen
+        assert "Judging" not in app.seen
+        reader.may_judge.set()
+        await app.idle(5)
+        assert reader.judgings == 1
+
+
+@pytest.mark.parametrize("error", [MissionControlError("a <reason>"), ZeroDivisionError("a <reason>")])
+@in_a_loop
+async def test_failure_to_judge_is_said_and_logged_once_and_breaks_nothing(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = FakeReader()
+    reader.known_verdicts, reader.judge_fails = Judged(), error
+    async with running(reader) as app:
+        await until(lambda: "could not be judged" in app.seen)
+        assert "Too early to say: 56.0 on release" in app.seen
+        assert "5.91" in app.seen
+        await app.idle(5)
+        assert reader.judgings == 1
+        assert caplog.text.count("a <reason>") == 1
+        assert "reason>" not in app.seen
+        app.page.search = TABLE
+        await until(lambda: "mc-table" in app.seen)
+
+
+@in_a_loop
+async def test_verdicts_that_cannot_be_read_are_as_good_as_none(caplog: pytest.LogCaptureFixture) -> None:
+    reader = FakeReader()
+
+    def fail(query: Query) -> Judged:
+        raise OSError("the cache is gone")
+
+    reader.judged = fail
+    async with running(reader) as app:
+        await until(lambda: "could not be judged" in app.seen)
+        assert "verdicts could not be read" in caplog.text
+        await app.idle(5)
+        assert reader.judgings <= 1
 
 
 # ---------- failing ----------

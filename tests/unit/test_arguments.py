@@ -85,9 +85,10 @@ KINDS: dict[str, dict[str, str]] = {
     "completeness": {"delays": "frame", "window_start": "times", "window_end": "times", "now": "time"},
     "rate_chart": {"rates": "frame", "color": "choice", "title": "text"},
     "rate_data": {"rates": "frame", "key": "other"},
-    "detail_chart": {**SHOWN, "narrow": "other"},
-    "detail_data": {**SHOWN, "narrow": "other"},
-    "readout": SHOWN,
+    "detail_chart": {**SHOWN, "narrow": "other", "expected": "expected"},
+    "detail_data": {**SHOWN, "narrow": "other", "expected": "expected"},
+    "Expected": dict.fromkeys(("course", "hours", "rise", "is_bad"), "other"),
+    "readout": {**SHOWN, "expected": "expected"},
     "summary": SHOWN,
     "shown_lines": {"lines": "other", "hidden": "names"},
     "light": {"token": "choice"},
@@ -96,7 +97,7 @@ KINDS: dict[str, dict[str, str]] = {
     "Monitor.detail": {"channel": "choice", "os_name": "choice", "measure": "choice", "request": "request"},
     "DetailRequest": {
         **{"length": "length", **SPAN, "every": "choice", "time": "choice", "line": "choice"},
-        "cut": "percentage",
+        **{"cut": "percentage", "skip_hours": "hours"},
     },
     "load_calendar": {"source": "place"},
     "calendar_beside": {"dataset": "place"},
@@ -128,7 +129,6 @@ INTERNAL = {
         "Rows",
         "Rows.to_dict",
     ),
-    *("largest_change", "size_of_change"),
 }
 SEVERAL_SHAPES = [[[1, 2], [3]], [1, 2, 3]]
 HALF_A_PAIR, MILLION = "\ud800", "x" * 10**6
@@ -196,6 +196,8 @@ BAD: dict[str, list[Any]] = {
     "flag": [None, 1, "yes", CALENDAR],
     "request": ["7d", {"every": "1h"}, timedelta(days=7)],
     "length": [None, 7, "7d", timedelta(0), timedelta(days=-1), pd.NaT],
+    "hours": [-1, float("nan"), float("inf"), "5", None, True],
+    "expected": [None, "expected", FRAME, 5],
     "percentage": [-1, 100, "5", None, float("nan"), True, 10**5000],
     "weeks": [1.5, "1", None, 10**6, 10**30, 10**5000, True],
 }

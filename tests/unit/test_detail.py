@@ -47,6 +47,12 @@ def monitor(tmp_path: Path) -> Monitor:
     return monitor_of(tmp_path, ROWS, NOW)
 
 
+def test_first_hours_of_each_line_can_be_left_out(monitor: Monitor) -> None:
+    detail = detail_of(monitor, skip_hours=24)
+    assert cells(detail, "age_hours") == [("55.0.3", "03T10:00", 24.0), ("55.0.3", "05T09:00", 71.0)]
+    assert cells(detail_of(monitor, skip_hours=1.5), "age_hours")[0] == ("56.0", "05T12:00", 2.0)
+
+
 def test_windows_of_an_hour_by_line_newest_first(monitor: Monitor) -> None:
     detail = detail_of(monitor)
     assert tuple(detail.windows.columns) == COLUMNS

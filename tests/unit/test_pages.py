@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from missioncontrol_nb import formatting as number_words
-from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard import messages, verdict_words
 from missioncontrol_nb.dashboard.html import html, svg
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.dashboard.pages import components, layout
 from missioncontrol_nb.dashboard.pages import detail as detail_page
 from missioncontrol_nb.dashboard.pages import overview as overview_page
@@ -44,6 +45,7 @@ from tests.unit.small_summaries import (
     table,
     without_pings,
 )
+from tests.unit.small_verdicts import judged, verdict
 
 HOSTILE = "<b onclick='x'>\"&</b><script>"
 VOID = {"br", "circle", "line", "path", "polyline", "rect"}
@@ -122,22 +124,39 @@ DETAILS = {
     "not reported": detail(MeasureSummary("content_crashes", "not_reported", why=NO_CONTENT), names=()),
     "no previous": detail(measured("main_crashes", None), names=("56.0",), previous=None),
 }
+WINDOWS = ("Windows_NT", "main_crashes"), ("Windows_NT", "content_crashes")
+OTHERS = ("Darwin", "main_crashes"), ("Darwin", "content_crashes"), ("Android", "main_crashes")
+JUDGED = {
+    "judging": Judged(),
+    "failed": Judged(has_failed=True),
+    "nothing": judged(),
+    "bad": judged(verdict("bad", "Windows_NT", "main_crashes"), verdict("fine", *WINDOWS[1])),
+    "looks bad": judged(verdict("fine", *WINDOWS[0]), verdict("looks bad", *WINDOWS[1])),
+    "fine": judged(*(verdict("fine", *place) for place in (*WINDOWS, *OTHERS))),
+    "early": judged(*(verdict("too early", *place) for place in (*WINDOWS, *OTHERS))),
+}
 PAGES: dict[str, Callable[[], str]] = {
-    **{f"overview {name}": lambda each=each: overview_page.overview(each, QUERY) for name, each in OVERVIEWS.items()},
     **{
-        f"table {name} {show} {order}": lambda each=each, show=show, order=order: table_page.table(
-            each, replace(TABLE_QUERY, show=show, order=order)
+        f"overview {name} {said}": lambda each=each, said=said: overview_page.overview(each, QUERY, JUDGED[said])
+        for name, each in OVERVIEWS.items()
+        for said in JUDGED
+    },
+    **{
+        f"table {name} {show} {order} {said}": lambda each=each, show=show, order=order, said=said: table_page.table(
+            each, replace(TABLE_QUERY, show=show, order=order), JUDGED[said]
         )
         for name, each in TABLES.items()
         for show in ("rate", "count")
         for order in ("worst", "name")
+        for said in JUDGED
     },
     **{
-        f"detail {name} {show}": lambda each=each, show=show: detail_page.below_chart(
-            each, replace(DETAIL_QUERY, show=show, behind=True)
+        f"detail {name} {show} {said}": lambda each=each, show=show, said=said: detail_page.below_chart(
+            each, replace(DETAIL_QUERY, show=show, behind=True), JUDGED[said]
         )
         for name, each in DETAILS.items()
         for show in ("rate", "count")
+        for said in JUDGED
     },
     "detail empty": lambda: detail_page.no_windows(DETAILS["up"], DETAIL_QUERY),
     "loading overview": lambda: layout.loading("overview"),
@@ -150,11 +169,22 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 HEADLINES = {
     **{
-        f"overview {name}": lambda each=each: messages.overview_headline(each, "release")
+        f"overview {name} {said}": lambda each=each, said=said: verdict_words.overview_headline(
+            each, "release", JUDGED[said]
+        )
         for name, each in OVERVIEWS.items()
+        for said in JUDGED
     },
-    **{f"table {name}": lambda each=each: messages.table_headline(each) for name, each in TABLES.items()},
-    **{f"detail {name}": lambda each=each: messages.detail_headline(each) for name, each in DETAILS.items()},
+    **{
+        f"table {name} {said}": lambda each=each, said=said: verdict_words.table_headline(each, JUDGED[said])
+        for name, each in TABLES.items()
+        for said in JUDGED
+    },
+    **{
+        f"detail {name} {said}": lambda each=each, said=said: verdict_words.detail_headline(each, JUDGED[said])
+        for name, each in DETAILS.items()
+        for said in JUDGED
+    },
 }
 
 
@@ -167,7 +197,7 @@ def test_tags_of_every_page_balance(name: str) -> None:
 def test_no_page_claims_more_than_it_counted(name: str) -> None:
     said = Page(PAGES[name]()).text if name in PAGES else " ".join(HEADLINES[name]())
     said = said.replace("every=None", "")  # Python to copy
-    assert not re.search(r"\b(significan\w*|anomal\w*|p-value|p [<=]|verdict|nan|inf|None|null)\b", said), said
+    assert not re.search(r"\b(significan\w*|anomal\w*|p-value|p [<=]|nan|inf|None|null)\b", said), said
     assert not re.search(r"(?<![\w−-])-\d", said), f"a hyphen for a minus: {said}"
 
 
@@ -186,23 +216,32 @@ ESCAPED: dict[str, Callable[[], str]] = {
     "tag": lambda: html.tag("p", title=HOSTILE, data_mc_x=HOSTILE),
     "link": lambda: html.link(HOSTILE, "a"),
     "button": lambda: html.button(HOSTILE, HOSTILE, data_mc_text=HOSTILE),
-    "chip": lambda: html.chip("up", HOSTILE, HOSTILE),
+    "chip": lambda: html.chip("bad", HOSTILE, HOSTILE),
     "key": lambda: html.key("mc-v0", HOSTILE),
-    "headline": lambda: html.headline("up", HOSTILE, HOSTILE),
+    "headline": lambda: html.headline("bad", HOSTILE, HOSTILE),
     "message": lambda: html.message(HOSTILE, HOSTILE),
     "spark": lambda: svg.spark([1, 2], [1, 2], 1, 0, HOSTILE),
     "spark without a base": lambda: svg.spark([1, 2], [1, 2], 0, 0, HOSTILE),
     "failure": lambda: layout.failure(HOSTILE, HOSTILE),
     "code": lambda: components.get_this(TABLE_QUERY, HOSTILE, has_chart=True),
-    "overview": lambda: overview_page.overview(overview(HOSTILE_CHANNEL), QUERY),
+    "overview": lambda: overview_page.overview(overview(HOSTILE_CHANNEL), QUERY, Judged()),
     "overview without pings": lambda: overview_page.overview(
-        overview(replace(HOSTILE_CHANNEL, platforms=(without_pings("Linux"),))), QUERY
+        overview(replace(HOSTILE_CHANNEL, platforms=(without_pings("Linux"),))), QUERY, Judged()
     ),
-    "overview headline": lambda: html.headline(*messages.channel_headline(HOSTILE_CHANNEL)),
-    "table": lambda: table_page.table(replace(ELSEWHERE, older=(Version(HOSTILE, NOW),)), TABLE_QUERY),
-    "table headline": lambda: html.headline(*messages.table_headline(ELSEWHERE)),
+    "overview headline": lambda: html.headline(*verdict_words.channel_headline(HOSTILE_CHANNEL, Judged(), NOW)),
+    "table": lambda: table_page.table(replace(ELSEWHERE, older=(Version(HOSTILE, NOW),)), TABLE_QUERY, Judged()),
+    "table headline": lambda: html.headline(*verdict_words.table_headline(ELSEWHERE, Judged())),
     "figures": lambda: detail_page.figures(
-        replace(DETAILS["up"], newest=Version(HOSTILE, NOW), previous=Version(HOSTILE, NOW))
+        replace(DETAILS["up"], newest=Version(HOSTILE, NOW), previous=Version(HOSTILE, NOW)), Judged()
+    ),
+    "numbers": lambda: (
+        components.evidence(
+            JUDGED["bad"].standing(
+                TABLES["mixed"], "Windows_NT", replace(TABLES["mixed"].rows[0], measure="main_crashes")
+            ),
+            replace(TABLES["mixed"], newest=NEWEST),
+        )
+        + HOSTILE.replace("<", "&lt;")
     ),
     "behind": lambda: detail_page.behind(
         replace(DETAILS["up"], lines=(Line("56.0", HOSTILE, 0, NOW),)), replace(DETAIL_QUERY, behind=True)
@@ -221,67 +260,6 @@ def test_text_never_becomes_markup(name: str) -> None:
 
 
 # ---------- figures in words ----------
-@pytest.mark.parametrize(
-    ("value", "lower", "upper", "said"),
-    [
-        (0.38, 0.31, 0.45, "+38 % (+31 to +45 %)"),
-        (-0.12, -0.2, -0.04, "−12 % (−20 to −4 %)"),
-        (0.02, -0.03, 0.07, "+2 % (−3 to +7 %)"),
-        (0.0, -0.03, 0.03, "±0 % (−3 to +3 %)"),
-        (0.031, 0.02, 0.042, "+3.1 % (+2.0 to +4.2 %)"),
-        (0.06, 0.004, 0.12, "+6.0 % (+0.4 to +12.0 %)"),
-        (19.5, 12, 30, "+1 950 % (+1 200 to +3 000 %)"),
-    ],
-)
-def test_change_has_a_true_minus_and_as_many_digits_as_its_interval_allows(value, lower, upper, said: str) -> None:
-    assert plain(messages.size_and_interval(Change(value, lower, upper))) == said
-
-
-def test_rise_from_nothing_is_a_rise_and_says_what_is_sure() -> None:
-    row = measured("gpu_crashes", FROM_NOTHING)
-    assert messages.direction(row) == "up"
-    assert messages.size(row.change) == "more"
-    assert plain(messages.size_and_interval(row.change)) == "+120 % or more"
-    assert messages.change_and_interval(row)[0] == "–"
-    assert messages.size_on_chip(row) == "More"
-
-
-@pytest.mark.parametrize(
-    ("change", "state", "expected"),
-    [
-        (UP, "measured", "up"),
-        (DOWN, "measured", "down"),
-        (LEVEL, "measured", "level"),
-        (Change(0.2, 0.0, 0.4), "measured", "level"),
-        (Change(-0.2, -0.4, 0.0), "measured", "level"),
-        (UP, "too_little_usage", "early"),
-        (UP, "not_reported", "none"),
-        (None, "measured", "none"),
-    ],
-)
-def test_change_has_a_direction_only_when_its_interval_excludes_none(change, state: Any, expected: str) -> None:
-    assert messages.direction(replace(measured("main_crashes", UP, state), change=change)) == expected
-
-
-@settings(deadline=None)
-@given(st.floats(-0.99, 20), st.floats(0, 2), st.floats(0, 2))
-def test_row_is_coloured_only_when_its_interval_excludes_none(value: float, below: float, above: float) -> None:
-    change = Change(value, max(value - below, -1.0), value + above)
-    rows = table({"main_crashes": change})
-    css = next(name for name in Page(table_page.table(rows, TABLE_QUERY)).classes("tr") if name)
-    assert ("mc-up" in css) == (change.lower > 0)
-    assert ("mc-down" in css) == (change.upper < 0)
-
-
-def test_card_is_coloured_only_when_an_interval_excludes_none() -> None:
-    def card(main: Change, state: Any = "measured") -> list[str]:
-        return Page(overview_page.overview(overview(channel(platform("Linux", main, LEVEL, state))), QUERY)).classes()
-
-    coloured = {"mc-verdict mc-up", "mc-change-big mc-up", "mc-panel mc-card mc-up"}
-    assert coloured <= set(card(UP))
-    assert not any("mc-up" in name for name in [*card(LEVEL), *card(UP, "too_little_usage")])
-
-
 @pytest.mark.parametrize(
     ("usage_hours", "said"),
     [(0.25, "0.2 h"), (12, "12 h"), (9999, "9 999 h"), (1_057_000, "1057 k h"), (11_200_000, "11.2 million h")],
@@ -315,113 +293,6 @@ def test_rate_lies_within_the_interval_that_is_said(three: list[float]) -> None:
 
 
 # ---------- sentences ----------
-LAST_DAY = "In the last 24 h 6.1 per 1000 usage hours, since release 5.91."
-
-
-def test_headline_says_what_where_how_much_and_how_sure() -> None:
-    state, sentence, line = messages.overview_headline(OVERVIEWS["up"], "release")
-    assert state == "up"
-    assert plain(sentence) == "56.0 on release, Windows: 38 % more main crashes than 55.0.3 (+31 to +45 %)"
-    assert line == f"{LAST_DAY} Nothing else stands out."
-
-
-def test_headline_takes_the_largest_increase_of_all_platforms_and_names_the_others() -> None:
-    small = Change(0.14, 0.04, 0.25)
-    summary = channel(
-        platform("Windows_NT", small, DOWN), platform("Linux", LEVEL, UP), platform("Darwin", DOWN, LEVEL)
-    )
-    state, sentence, line = messages.channel_headline(summary)
-    assert (state, plain(sentence).split(": ")[1]) == ("up", "38 % more content crashes than 55.0.3 (+31 to +45 %)")
-    others = "The largest change on other platforms: Windows main crashes +14 %, macOS main crashes −12 %."
-    assert plain(line) == f"{LAST_DAY} {others}"
-
-
-def test_headline_does_not_hide_the_other_change_of_the_same_platform() -> None:
-    _, _, line = messages.channel_headline(channel(platform("Windows_NT", UP, DOWN), without_pings("Linux")))
-    assert plain(line) == f"{LAST_DAY} Also there: content crashes −12 %. Not enough usage yet: Linux."
-
-
-def test_decrease_is_said_as_fewer() -> None:
-    state, sentence, _ = messages.overview_headline(OVERVIEWS["down"], "release")
-    assert (state, plain(sentence)) == (
-        "down",
-        "56.0 on release, Linux: 12 % fewer main crashes than 55.0.3 (−20 to −4 %)",
-    )
-
-
-def test_rise_from_nothing_is_said_as_more() -> None:
-    state, sentence, _ = messages.overview_headline(OVERVIEWS["from nothing"], "release")
-    assert state == "up"
-    assert plain(sentence) == "56.0 on release, macOS: more content crashes than 55.0.3 (+120 % or more)"
-
-
-@pytest.mark.parametrize(
-    ("name", "state", "sentence"),
-    [
-        ("level", "level", "No change from 55.0.3 stands out: 56.0 on release"),
-        ("early", "early", "Not enough usage yet: 56.0 on release has sent too little to compare with 55.0.3"),
-        ("no previous", "early", "56.0 on release has nothing to compare with"),
-        ("no release", "none", "No version on the release channel has sent a ping"),
-        ("empty", "none", "No version on the release channel has sent a ping"),
-    ],
-)
-def test_headline_without_a_change_says_why(name: str, state: str, sentence: str) -> None:
-    assert messages.overview_headline(OVERVIEWS[name], "release")[:2] == (state, sentence)
-
-
-def test_table_headline_names_the_others_and_counts_what_is_not_clear() -> None:
-    state, sentence, line = messages.table_headline(TABLES["mixed"])
-    assert (state, plain(sentence)) == (
-        "up",
-        "56.0 on release, Windows: more plugin crashes than 55.0.3 (+120 % or more)",
-    )
-    assert plain(line) == (
-        "Also main crashes +38 %, GPU crashes −12 %. 1 measure shows no clear change. "
-        "56.0 is 34 % of usage; 50 % of the newest 3 hours has arrived."
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "state", "sentence"),
-    [
-        ("up", "up", "56.0 on release, Windows: 38 % more main crashes than 55.0.3 (+31 to +45 %)"),
-        ("level", "level", "56.0 on release, Windows: no clear change of main crashes from 55.0.3 (−3 to +7 %)"),
-        ("early", "early", "Not enough usage yet: main crashes of 56.0 on release, Windows"),
-        ("not reported", "none", "Not reported on release, Windows: content crashes"),
-        ("no previous", "early", "56.0 on release, Windows has nothing to compare with"),
-    ],
-)
-def test_detail_headline(name: str, state: str, sentence: str) -> None:
-    assert (messages.detail_headline(DETAILS[name])[0], plain(messages.detail_headline(DETAILS[name])[1])) == (
-        state,
-        sentence,
-    )
-
-
-def test_sentence_to_copy_says_all_changes_that_stand_out() -> None:
-    summary = channel(
-        platform("Windows_NT", UP, LEVEL), platform("Linux", FROM_NOTHING, LEVEL), without_pings("Darwin")
-    )
-    assert plain(messages.sentence_to_copy(summary, NOW)) == (
-        "Firefox 56.0 on release, 4 days old: 8.02 main and content crashes per 1000 usage hours (55.0.3 at that age: "
-        "8.02). Largest changes: Linux, main crashes +120 % or more; Windows, main crashes +38 % (+31 to +45 %). "
-        "Not enough usage yet: macOS."
-    )
-
-
-def test_sentence_to_copy_without_a_previous_version_does_not_blame_usage() -> None:
-    said = messages.sentence_to_copy(channel(platform("Linux", None, None), previous=None), NOW)
-    assert said == "Firefox 56.0 on release, 4 days old: no version to compare with."
-
-
-def test_page_without_a_previous_version_does_not_claim_that_nothing_changed() -> None:
-    said = Page(PAGES["overview no previous"]()).text
-    assert "No clear change" not in said
-    assert "usage yet" not in said
-    assert "Nothing to compare" in said
-    assert "No version to compare with" in said
-
-
 def test_failure_names_no_path_and_no_bug() -> None:
     assert messages.failure(MissionControlError("there is no dataset at /x"), 5) == (
         "The dataset could not be read",
@@ -433,7 +304,7 @@ def test_failure_names_no_path_and_no_bug() -> None:
 # ---------- the pages' figures ----------
 def test_matrix_has_a_row_a_channel_and_a_cell_a_platform() -> None:
     summary = overview(channel(platform("Windows_NT", UP, LEVEL)), channel(platform("Linux", DOWN, LEVEL), name="beta"))
-    page = Page(overview_page.matrix(summary, replace(QUERY, channel="beta")))
+    page = Page(overview_page.matrix(summary, replace(QUERY, channel="beta"), JUDGED["bad"]))
     assert page.attributes("href") == [
         "?",
         "?view=table",
@@ -442,45 +313,26 @@ def test_matrix_has_a_row_a_channel_and_a_cell_a_platform() -> None:
     ]
     assert page.text.count("No release") == 6
     assert [css for css in page.classes("tr") if css] == ["mc-on"]
-    assert plain(page.text).count("+38 %") == 1
+    assert plain(page.text).count("Bad main 2.1 times") == 1
 
 
 def test_card_without_a_ping_says_when_it_fills() -> None:
-    said = Page(PAGES["overview early"]()).text
+    said = Page(PAGES["overview early early"]()).text
     assert "No ping from 56.0 on Linux has arrived." in said
     assert "this card fills by itself" in said
 
 
 def test_measure_that_is_not_reported_shows_no_figure() -> None:
-    said = Page(PAGES["overview up"]()).text
+    said = Page(PAGES["overview up bad"]()).text
     assert "Not reported" in said
     assert "Firefox for Android runs no content processes." in said
-    row = Page(table_page.table(TABLES["level"], replace(TABLE_QUERY, order="name")))
-    assert row.text.count("not reported") == len(contract.MEASURE_NAMES) - 1
-
-
-def test_worst_first_puts_a_rise_from_nothing_before_all_others() -> None:
-    rows = [
-        measured("gpu_crashes", LEVEL),
-        MeasureSummary("slow_script_notice_count", "not_reported"),
-        measured("startup_crashes", DOWN),
-        measured("plugin_crashes", Change(0.1, 0.05, 0.15)),
-        measured("main_crashes", UP),
-        measured("gmplugin_crashes", UP, "too_little_usage"),
-        measured("content_crashes", FROM_NOTHING),
-    ]
-    worst = [row.measure for row in table_page.ordered(rows, "worst")]
-    assert worst == [
-        *("content_crashes", "main_crashes", "plugin_crashes", "startup_crashes", "gpu_crashes"),
-        *("gmplugin_crashes", "slow_script_notice_count"),
-    ]
-    names = [messages.measure_label(row.measure) for row in table_page.ordered(rows, "name")]
-    assert names == sorted(names, key=str.lower)
+    row = Page(table_page.table(TABLES["level"], replace(TABLE_QUERY, order="name"), JUDGED["fine"]))
+    assert row.text.count("Not reported") == len(contract.MEASURE_NAMES) - 1
 
 
 def test_table_has_a_cell_for_each_head_in_every_row() -> None:
     for each in TABLES.values():
-        page = Page(table_page.table(each, TABLE_QUERY))
+        page = Page(table_page.table(each, TABLE_QUERY, JUDGED["bad"]))
         cells = [tag for tag, _ in page.elements if tag in ("th", "td")]
         assert len(cells) % (len(contract.MEASURE_NAMES) + 1) == 0
 
@@ -553,7 +405,7 @@ def test_stale_data_look_stale_before_any_script_has_run() -> None:
 
 
 def test_every_card_says_as_of_when_it_is_for_when_data_stop() -> None:
-    said = Page(PAGES["overview up"]()).text
+    said = Page(PAGES["overview up bad"]()).text
     assert said.count("As of Mon 9 Oct 14:35 UTC. Nothing newer has arrived") == 2
 
 
@@ -592,7 +444,7 @@ def test_spark_of_anything_is_well_formed_and_within_its_box(rates, incomplete: 
     [(UP, 1, 0), (Change(3.0, 2.0, 5.0), 0, 1), (Change(-0.5, -0.9, 1.2), 0, 2), (FROM_NOTHING, 0, 0)],
 )
 def test_whisker_has_arrow_heads_where_it_leaves_its_scale(change: Change, dots: int, heads: int) -> None:
-    page = Page(svg.whisker("up", change.value, change.lower, change.upper))
+    page = Page(svg.whisker("bad", change.value, change.lower, change.upper))
     assert (page.classes("circle").count("d"), page.classes("path").count("h")) == (dots, heads)
 
 
@@ -616,19 +468,21 @@ UNLISTED_CHANNEL = replace(OVERVIEWS["up"].channels[0], newest=UNLISTED)
 
 
 def test_version_that_the_calendar_lacks_is_named_as_such_on_every_page() -> None:
-    front = Page(overview_page.overview(overview(UNLISTED_CHANNEL), QUERY)).text
+    front = Page(overview_page.overview(overview(UNLISTED_CHANNEL), QUERY, JUDGED["bad"])).text
     assert f"57.0 {NOT_LISTED}" in front
     assert f"first hour in which it had 1 % of the channel’s usage: it is {NOT_LISTED}." in plain(front)
-    assert f"57.0 is {NOT_LISTED}." in messages.channel_headline(UNLISTED_CHANNEL)[2]
+    assert f"57.0 is {NOT_LISTED}." in verdict_words.channel_headline(UNLISTED_CHANNEL, JUDGED["bad"], NOW)[2]
 
     unlisted = replace(TABLES["mixed"], newest=UNLISTED, older=(replace(UNLISTED, version="55.0.9"),))
-    assert messages.table_headline(unlisted)[2].startswith(f"57.0 is {NOT_LISTED}. ")
-    assert Page(table_page.table(unlisted, TABLE_QUERY)).text.count(NOT_LISTED) == 2
+    assert verdict_words.table_headline(unlisted, JUDGED["bad"])[2].startswith(f"57.0 is {NOT_LISTED}. ")
+    assert Page(table_page.table(unlisted, TABLE_QUERY, JUDGED["bad"])).text.count(NOT_LISTED) == 2
 
     line = Line("57.0", "57.0", 0, NOW, UNLISTED.not_listed_on)
     shown = replace(DETAILS["up"], newest=UNLISTED, previous=UNLISTED, lines=(line, replace(line, label="55.0.9")))
-    assert messages.detail_headline(shown)[2].startswith(f"57.0 and 57.0 are {NOT_LISTED}. ")
-    assert f"57.0 and 55.0.9 are {NOT_LISTED}." in Page(detail_page.below_chart(shown, DETAIL_QUERY)).text
+    assert verdict_words.detail_headline(shown, JUDGED["bad"])[2].startswith(f"57.0 and 57.0 are {NOT_LISTED}. ")
+    assert (
+        f"57.0 and 55.0.9 are {NOT_LISTED}." in Page(detail_page.below_chart(shown, DETAIL_QUERY, JUDGED["bad"])).text
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)

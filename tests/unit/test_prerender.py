@@ -49,7 +49,7 @@ def test_controls_show_what_is_chosen_and_cannot_be_used() -> None:
     chosen = re.findall(r"<option selected>([^<]+)<", prerender.still(DetailView(state).controls[0]))
     assert chosen == ["Beta", "Windows", "Content crashes", "none", "Version"]
     pressed = re.findall(r"mod-active\"[^>]*>([^<]+)<", prerender.still(DetailView(state).controls[0]))
-    assert pressed == ["Rate", "Official", "48 h", "Latest", "Hour"]
+    assert pressed == ["Rate", "Official", "48 h", "Latest", "Shown", "Hour"]
     for kind in ("widget-dropdown", "widget-toggle-buttons", "widget-text", "mc-more"):
         found = tags.with_class(kind)
         assert found, kind

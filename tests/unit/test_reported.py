@@ -8,13 +8,14 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard import verdict_words
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import ChannelTable, Monitor
 from streaming import contract
 from streaming.contract.measures import Removed
 from streaming.dataset.maintenance import maintain
 from tests.unit.small_dataset import CALENDAR, monitor_of, write
+from tests.unit.small_verdicts import judged
 
 # No crash ping of 56.0 ever came, and no main ping of 55.0.3.
 WITHOUT = """
@@ -123,9 +124,11 @@ def test_pages_say_what_is_not_reported_and_why(tmp_path: Path) -> None:
     assert (slow.state, slow.newest.events, slow.previous, slow.change) == ("measured", 7, None, None)
     detail = monitor.detail("release", "Windows_NT", "main_crashes")
     assert [line.name for line in detail.lines] == ["55.0.3"]
-    assert messages.detail_headline(detail) == ("none", "Not reported on release, Windows: main crashes", why)
-    _, sentence, line = messages.detail_headline(monitor.detail("release", "Windows_NT", "slow_script_notice_count"))
-    assert "nothing to compare with" in sentence
+    said = verdict_words.detail_headline(detail, judged())
+    assert said == ("none", "Not reported on release, Windows: main crashes", why)
+    slow_detail = monitor.detail("release", "Windows_NT", "slow_script_notice_count")
+    _, sentence, line = verdict_words.detail_headline(slow_detail, judged())
+    assert sentence == "Too early to say: slow script notices of 56.0 on release, Windows"
     assert "nan" not in (sentence + line).lower()
     (channel,) = monitor.overview().channels
     assert channel.score is None, "a score of measures that nobody reported is none"

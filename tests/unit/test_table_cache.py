@@ -168,3 +168,11 @@ def test_days_are_kept_by_week_and_the_newest_by_itself(tmp_path: Path) -> None:
 
 def weeks(shared: Path) -> list[str]:
     return sorted(path.name[:21] for path in shared.glob("2017*.arrow"))
+
+
+def test_newest_tables_are_there_whatever_their_state(tmp_path: Path) -> None:
+    cache = TableCache(tmp_path)
+    assert cache.newest("name") is None
+    cache.get("name", "state 1", make())
+    state, tables = cache.newest("name")
+    assert (state, tables["one"].num_rows, set(tables)) == ("state 1", 2, {"one", "empty"})

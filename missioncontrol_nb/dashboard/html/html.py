@@ -37,7 +37,7 @@ def button(label: str, action: str, **attributes: object) -> str:
 
 
 def chip(state: str, words: str, title: str | None = None) -> str:
-    """A word with the icon and colour of a state: up, down, level, early, none."""
+    """A word with the icon and colour of a state: bad, looks-bad, early, fine, judging, none."""
     return tag("span", text(words), css=f"mc-verdict mc-{state}", title=title)
 
 

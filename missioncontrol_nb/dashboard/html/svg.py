@@ -64,13 +64,58 @@ def spark(
     )
 
 
-def whisker(state: str, value: float, lower: float, upper: float) -> str:
-    """A change as a dot with its interval as a line, on the common scale; arrow heads where it leaves the scale."""
+def course_spark(ratios: Sequence[float | None], healthy: float, label: str) -> str:
+    """A version's rates by expected rate since its release, over the acceptable range, as one small drawing.
+
+    ratios: by step of age, None without usage. healthy: the acceptable range goes from 1 / healthy to healthy. The
+    scale is the common one; arrows show where the line leaves it. The last step may still be incomplete: it is dotted.
+    """
+    width, height, steps = 200, 40, max(len(ratios), 2)
+
+    def x(index: int) -> float:
+        return 1 + index / (steps - 1) * (width - 4)
+
+    def y(ratio: float) -> float:
+        return height * (1 - (min(MOST, max(LEAST, ratio - 1)) - LEAST) / (MOST - LEAST))
+
+    def lines(css: str, runs: Iterable[list[tuple[int, float]]]) -> str:
+        drawn = (" ".join(f"{x(index):.1f},{y(value):.1f}" for index, value in run) for run in runs if len(run) > 1)
+        return "".join(f'<polyline class="{css}" points="{points}"/>' for points in drawn)
+
+    top, bottom = y(healthy), y(1 / healthy)
+    drawn = f'<rect class="a" x="0" width="{width}" y="{top:.1f}" height="{bottom - top:.1f}"/>'
+    drawn += f'<line class="b" x1="0" x2="{width}" y1="{y(1):.1f}" y2="{y(1):.1f}"/>'
+    last = max(len(ratios) - 1, 0)
+    drawn += lines("n", _runs(ratios[:last])) + lines("y", _runs(ratios[max(last - 1, 0) :], max(last - 1, 0)))
+    settled = [pair for run in _runs(ratios[:last]) for pair in run]
+    if settled:
+        drawn += f'<path class="e" d="M{x(settled[-1][0]):.1f} {y(settled[-1][1]):.1f}h0.01"/>'
+    for edge, tip, beyond in ((0, -5, MOST), (height, height + 5, LEAST)):
+        left = [(index, ratio) for index, ratio in settled if (ratio - 1 - beyond) * beyond > 0]
+        if left:
+            place = x(left[-1][0])
+            drawn += f'<path class="h" d="M{place - 3:.1f} {edge}L{place:.1f} {tip}l3 {edge - tip}z"/>'
+            label += f", leaves the scale at {percent_change(left[-1][1] - 1, 0.0, 1.0)}"
+    return (
+        f'<svg class="mc-spark" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(label)}">{drawn}</svg>'
+    )
+
+
+def whisker(state: str, value: float, lower: float, upper: float, acceptable: tuple[float, float] | None = None) -> str:
+    """A change as a dot with its interval as a line, on the common scale; arrow heads where it leaves the scale.
+
+    acceptable: the range of changes that is drawn in grey behind it.
+    """
 
     def place(change: float) -> str:
         return f"{100 * (min(MOST, max(LEAST, change)) - LEAST) / (MOST - LEAST):.1f}%"
 
-    drawn = f'<line class="z" x1="{place(0)}" x2="{place(0)}" y1="0" y2="20"/>'
+    drawn = ""
+    if acceptable is not None:
+        low, high = (100 * (min(MOST, max(LEAST, each)) - LEAST) / (MOST - LEAST) for each in acceptable)
+        drawn += f'<rect class="a" x="{low:.1f}%" width="{high - low:.1f}%" y="0" height="20"/>'
+    drawn += f'<line class="z" x1="{place(0)}" x2="{place(0)}" y1="0" y2="20"/>'
     if math.isfinite(value):
         drawn += f'<line class="w" x1="{place(lower)}" x2="{place(upper)}" y1="10" y2="10"/>'
         if lower < LEAST:

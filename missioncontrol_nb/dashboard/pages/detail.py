@@ -3,12 +3,14 @@
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard import messages, verdict_words
 from missioncontrol_nb.dashboard.html.html import key, link, message, tag, text
-from missioncontrol_nb.dashboard.pages.components import figure_and_interval, get_this, monitor_code
+from missioncontrol_nb.dashboard.judged import Judged
+from missioncontrol_nb.dashboard.pages.components import evidence, figure_and_interval, get_this, monitor_code
 from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.dashboard.reader import detail_request
 from missioncontrol_nb.formatting import DASH, FIXED_SPACE, grouped, hours, moment, percent, rate_and_interval
+from missioncontrol_nb.judgement.verdicts import Figures
 from missioncontrol_nb.monitor import Detail, DetailRequest, Rate
 
 if TYPE_CHECKING:
@@ -29,35 +31,61 @@ def no_windows(detail: Detail, query: Query) -> str:
     return message("No usage in this interval", why)
 
 
-def below_chart(detail: Detail, query: Query) -> str:
-    """Figures, the table behind the chart if it is open, and the downloads."""
+def below_chart(detail: Detail, query: Query, judged: Judged) -> str:
+    """Figures, the numbers behind the verdict, the table behind the chart if it is open, and the downloads."""
     note = messages.versions_not_listed(*detail.lines)
+    standing = judged.standing(detail, detail.os_name, detail.row)
     return (
-        figures(detail)
+        figures(detail, judged)
         + (tag("p", text(note), css="mc-small") if note else "")
+        + evidence(standing, detail)
         + behind(detail, query)
         + get_this(query, detail_code(query), has_chart=True)
     )
 
 
-def figures(detail: Detail) -> str:
-    """The figures of the measure since release."""
+def figures(detail: Detail, judged: Judged) -> str:
+    """The figures of the measure: now against what is expected, since release, in the last 24 h."""
     row, newest, previous = detail.row, detail.newest, detail.previous
     if row.newest is None:
         return ""
-    found = [_rate_figure(key("mc-v0", newest.version) + " since release", row.newest)]
+    found = _judged_figures(detail, judged)
+    if not found:
+        found = [_rate_figure(key("mc-v0", newest.version) + " since release, as reported", row.newest)]
     if previous is not None and row.previous is not None:
-        found.append(_rate_figure(key("mc-v1", previous.version) + " at the same age", row.previous))
-        change, sure = messages.change_and_interval(row)
-        found.append(_definition("Change", change, sure))
-    if row.last_24h is not None:
-        found.append(_rate_figure(text(f"{newest.version} in the last 24 h"), row.last_24h))
+        found.append(_rate_figure(key("mc-v1", previous.version) + " at the same age, as reported", row.previous))
     if detail.completeness:
         shares = [share for _, share in detail.completeness]
         by_hour = " · ".join(f"{start:%H:%M} {100 * share:.0f}" for start, share in detail.completeness)
         said = f"{percent(sum(shares) / len(shares))} in"
         found.append(_definition(f"Newest {len(shares)} hours", said, f"{by_hour}{FIXED_SPACE}%"))
     return tag("dl", *found, css="mc-figures")
+
+
+def _judged_figures(detail: Detail, judged: Judged) -> list[str]:
+    """The newest version's figures, with hours still to be reported estimated; empty where nothing is expected."""
+    standing = judged.standing(detail, detail.os_name, detail.row)
+    verdict = standing.verdict
+    if verdict is None or verdict.now.expected_rate is None:
+        return []
+    now, whole = verdict.now, verdict.since_release
+    name = key("mc-v0", detail.newest.version)
+    found = []
+    if verdict.since_rise is not None:
+        began = verdict_words.since(standing, detail.newest).removesuffix(" UTC")
+        found.append(_estimated(f"{name} {text(began)}", now))
+    found.append(_estimated(f"{name} since release", whole))
+    expected = verdict_words.rate_like(now.expected_rate, now)
+    found.append(_definition("Expected", expected, f"acceptable {verdict_words.acceptable(verdict)}"))
+    found.append(_definition("Against expected", verdict_words.size(now), verdict_words.size_interval(now)))
+    found.append(_estimated(f"{name} in the last 24 h", verdict.last_day))
+    return found
+
+
+def _estimated(name: str, figures_: Figures) -> str:
+    value, interval = verdict_words.rate(figures_)
+    events = f"{grouped(figures_.events)} in {hours(figures_.usage_hours)}"
+    return _definition(name, value, f"{interval} · {events}" if interval else events)
 
 
 def _rate_figure(name: str, rate: Rate) -> str:

@@ -3,9 +3,26 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from missioncontrol_nb.dashboard import messages
+from missioncontrol_nb.dashboard import messages, verdict_words
 from missioncontrol_nb.dashboard.html.html import button, chip, key, link, message, tag, text
-from missioncontrol_nb.dashboard.pages.components import builds_switch, completeness, figure_of, measure_spark
+from missioncontrol_nb.dashboard.judged import (
+    WORDS,
+    Judged,
+    Standing,
+    is_compared,
+    of_channel,
+    of_platform,
+    state_of_platform,
+    worst,
+)
+from missioncontrol_nb.dashboard.pages.components import (
+    builds_switch,
+    completeness,
+    evidence,
+    figure_of,
+    measure_figures,
+    small_drawing,
+)
 from missioncontrol_nb.dashboard.pages.layout import no_release
 from missioncontrol_nb.dashboard.query import Query, default_of
 from missioncontrol_nb.formatting import (
@@ -15,7 +32,7 @@ from missioncontrol_nb.formatting import (
     percent,
     rate_and_interval,
 )
-from missioncontrol_nb.monitor import ChannelSummary, MeasureSummary, Overview, PlatformSummary, largest_change
+from missioncontrol_nb.monitor import ChannelSummary, MeasureSummary, Overview, PlatformSummary
 from streaming import contract
 
 
@@ -28,22 +45,23 @@ def score_title(product: contract.Product) -> str:
     )
 
 
-def overview(summary: Overview, query: Query) -> str:
+def overview(summary: Overview, query: Query, judged: Judged) -> str:
     """The front page below its headline: channels by platforms, the chosen channel, a card for each platform."""
     channel = next((each for each in summary.channels if each.channel == query.channel), None)
     if channel is None:
-        return product_links(summary, query) + matrix(summary, query) + no_release(query)
+        return product_links(summary, query) + matrix(summary, query, judged) + no_release(query)
     parts = [
         product_links(summary, query),
-        matrix(summary, query),
-        channel_line(channel, summary.now),
+        matrix(summary, query, judged),
+        channel_line(channel, judged, summary.now),
         tag(
             "section",
-            *(card(channel, platform, query, summary.data_up_to) for platform in channel.platforms),
+            *(card(channel, platform, query, summary.data_up_to, judged) for platform in channel.platforms),
             css="mc-cards",
             aria_label=f"Platforms of the {messages.channel_words(channel)} channel",
         ),
-        legend(channel, query),
+        legend(channel, query, judged),
+        evidence(worst(of_channel(judged, channel)), channel),
     ]
     return "".join(parts)
 
@@ -59,21 +77,21 @@ def product_links(summary: Overview, query: Query) -> str:
     return tag("nav", *links, css="mc-products", aria_label="Products")
 
 
-def matrix(summary: Overview, query: Query) -> str:
-    """All channels by all platforms, each cell with its largest change."""
+def matrix(summary: Overview, query: Query, judged: Judged) -> str:
+    """All channels by all platforms, each cell with its verdict."""
     platforms = summary.product.os_names
     head = "".join(tag("th", text(platform.label), scope="col") for platform in summary.product.platforms)
     head = (
         tag("th", "Channel, newest version", scope="col")
         + head
-        + tag("th", "Score and change", scope="col", css="mc-right", title=score_title(summary.product))
+        + tag("th", "Score, from previous", scope="col", css="mc-right", title=score_title(summary.product))
     )
-    rows = "".join(_matrix_row(channel, platforms, query) for channel in summary.channels)
-    caption = tag("caption", "The largest change for each channel and platform", css="mc-hidden")
+    rows = "".join(_matrix_row(channel, platforms, query, judged) for channel in summary.channels)
+    caption = tag("caption", "The verdict for each channel and platform", css="mc-hidden")
     return tag("table", caption, tag("thead", tag("tr", head)), tag("tbody", rows), css="mc-matrix")
 
 
-def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query) -> str:
+def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query, judged: Judged) -> str:
     chosen = channel.channel == query.channel
     name = (
         text(channel.product.channel(channel.channel).label)
@@ -85,44 +103,42 @@ def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query)
     address = query.link(view="overview", channel=channel.channel)
     cells = [tag("th", link(address, name, aria_current="true" if chosen else None), scope="row")]
     by_name = {platform.os_name: platform for platform in channel.platforms}
-    cells += [_matrix_cell(channel, os_name, by_name.get(os_name), query) for os_name in platforms]
+    cells += [_matrix_cell(channel, os_name, by_name.get(os_name), query, judged) for os_name in platforms]
     return tag("tr", *cells, _score_cell(channel), css="mc-on" if chosen else "", data_mc_key=channel.channel)
 
 
-def _matrix_cell(channel: ChannelSummary, os_name: str, platform: PlatformSummary | None, query: Query) -> str:
+def _matrix_cell(
+    channel: ChannelSummary, os_name: str, platform: PlatformSummary | None, query: Query, judged: Judged
+) -> str:
     if platform is None:
         return tag("td", tag("span", chip("none", "No release"), css="mc-cell"))
-    found = largest_change(platform)
-    if found is None:
-        inner = chip(*platform_chip(channel, platform))
-    else:
-        inner = chip(messages.direction(found), messages.size_on_chip(found), title=messages.sureness(found.change))
-        inner += tag("span", text(messages.measure_short(found.measure)), css="mc-change")
+    state, found = state_of_platform(judged, channel, platform), shown_in_cell(channel, platform, judged)
+    inner = chip(state, WORDS[state], title=(found and verdict_words.why_early(found)) or None)
+    if found is not None and found.verdict is not None and state != "early":
+        figures = found.verdict.now
+        said = f"{messages.measure_short(found.measure)} {verdict_words.size(figures)}"
+        inner += tag("span", text(said), css="mc-change", title=verdict_words.size_interval(figures))
     return tag("td", link(query.link(view="table", channel=channel.channel, os_name=os_name), inner, css="mc-cell"))
 
 
-def platform_chip(channel: ChannelSummary, platform: PlatformSummary) -> tuple[str, str]:
-    """State and text of the chip of a platform without a change that stands out."""
-    if platform.state == "measured":
-        return ("none", "Nothing to compare") if channel.previous is None else ("level", "No clear change")
-    return "early", "Too little usage"
+def shown_in_cell(channel: ChannelSummary, platform: PlatformSummary, judged: Judged) -> Standing | None:
+    """The measure whose figure stands beside a cell's verdict: the worst one, of a fine place among its cards'."""
+    found = of_platform(judged, channel, platform)
+    up = worst(each for each in found if each.is_up)
+    return up or worst(each for each in found if each.measure in channel.product.cards and each.state != "none")
 
 
 def _score_cell(channel: ChannelSummary) -> str:
     if channel.score is None:
         return tag("td", DASH, css="mc-score")
     value, _ = rate_and_interval(channel.score.value, channel.score.lower, channel.score.upper)
-    change = channel.score_change
-    size = ""
+    change, size = channel.score_change, ""
     if change is not None:
-        direction = "mc-" + messages.direction_of(change)
-        size = tag(
-            "span", text(messages.percent_of(change)), css=f"mc-small {direction}", title=messages.sureness(change)
-        )
+        size = tag("span", text(messages.percent_of(change)), css="mc-small", title=messages.sureness(change))
     return tag("td", tag("b", value), " ", size, css="mc-score")
 
 
-def channel_line(channel: ChannelSummary, now: datetime) -> str:
+def channel_line(channel: ChannelSummary, judged: Judged, now: datetime) -> str:
     """The line of the chosen channel: versions, age, score, and the sentence to copy."""
     newest, previous = channel.newest, channel.previous
     against = f" against {previous.version}" if previous else ""
@@ -132,10 +148,9 @@ def channel_line(channel: ChannelSummary, now: datetime) -> str:
         out += (
             f" That is the first hour in which it had 1 % of the channel’s usage: it is {messages.not_listed(newest)}."
         )
-    if previous:
-        out += f" Every change compares with {previous.version} at the same age."
+    out += " Judged against what earlier releases showed at the same age."
     left = tag("div", title, tag("p", text(out), css="mc-quiet"))
-    sentence = messages.sentence_to_copy(channel, now)
+    sentence = verdict_words.sentence_to_copy(channel, judged, now)
     say = tag(
         "div", tag("p", text(sentence)), button("Copy sentence", "copy-text", data_mc_text=sentence), css="mc-say"
     )
@@ -168,24 +183,29 @@ def _score(channel: ChannelSummary) -> str:
     return tag("div", tag("b", value), explained, css="mc-topline", title=score_title(channel.product))
 
 
-def card(channel: ChannelSummary, platform: PlatformSummary, query: Query, data_up_to: datetime | None) -> str:
-    """One platform: main and content crash rate, change, spark, last 24 h, adoption, completeness."""
+def card(
+    channel: ChannelSummary, platform: PlatformSummary, query: Query, data_up_to: datetime | None, judged: Judged
+) -> str:
+    """One platform: its verdict, and rate, expected rate and drawing of its main measures; adoption, completeness."""
     address = query.link(view="table", channel=channel.channel, os_name=platform.os_name)
     name = tag("h3", link(address, text(channel.product.platform(platform.os_name).label)))
-    found = largest_change(platform)
-    state, said = platform_chip(channel, platform)
-    badge = chip(messages.direction(found), messages.size_on_chip(found)) if found else chip(state, said)
-    head = tag("header", name, badge, tag("p", text(messages.platform_reason(channel, platform, found))))
+    state, found = state_of_platform(judged, channel, platform), of_platform(judged, channel, platform)
+    reason = verdict_words.platform_reason(channel, state, found)
+    head = tag("header", name, chip(state, WORDS[state]), tag("p", text(reason), title=reason))
+    css = f"mc-panel mc-card mc-{state}"
     if not platform.measures:
         empty = message("No usage yet", messages.no_usage(channel, platform))
-        return tag("article", head, empty, css="mc-panel mc-card", data_mc_key=platform.os_name)
-    rows = sorted(
-        (platform.measures[name] for name in channel.product.cards), key=lambda row: row.state == "not_reported"
-    )
-    sections = "".join(_card_measure(row, channel) for row in rows)
-    css = f"mc-panel mc-card mc-{messages.direction(found)}" if found else "mc-panel mc-card"
+        return tag("article", head, empty, css=css, data_mc_key=platform.os_name)
+    up = [each.measure for each in sorted(found, key=lambda each: each.sort_key) if each.is_up]
+    rows = sorted((platform.measures[name] for name in channel.product.cards), key=lambda row: _card_order(row, up))
+    sections = "".join(_card_measure(row, channel, judged.standing(channel, platform.os_name, row)) for row in rows)
     parts = head, as_of(data_up_to), sections, _card_foot(channel, platform)
     return tag("article", *parts, css=css, data_mc_key=platform.os_name)
+
+
+def _card_order(row: MeasureSummary, up: list[str]) -> tuple[bool, int]:
+    """What is bad comes first, what is not reported last."""
+    return row.state == "not_reported", up.index(row.measure) if row.measure in up else len(up)
 
 
 def as_of(data_up_to: datetime | None) -> str:
@@ -196,25 +216,24 @@ def as_of(data_up_to: datetime | None) -> str:
     )
 
 
-def _card_measure(row: MeasureSummary, channel: ChannelSummary) -> str:
-    state = messages.direction(row)
+def _card_measure(row: MeasureSummary, channel: ChannelSummary, standing: Standing) -> str:
     name = tag("h4", text(messages.measure_label(row.measure)))
     if row.newest is None:
         why = tag("p", text(row.why), css="mc-wide mc-quiet mc-small")
         return tag("section", name, chip("none", "Not reported"), why, data_mc_key=row.measure)
-    value, interval = rate_and_interval(row.newest.value, row.newest.lower, row.newest.upper)
-    change, sure = messages.change_and_interval(row)
-    pair = [tag("span", text(f"Last 24 h {figure_of(row.last_24h, row.newest)}"))]
+    figures = measure_figures(row, standing)
+    pair = [tag("span", text(f"Last 24 h {figures.last_day}"))]
     if channel.previous and row.previous:
         pair.append(tag("span", key("mc-v1", channel.previous.version), " ", figure_of(row.previous, row.newest)))
     return tag(
         "section",
         name,
-        chip(state, "Too little usage") if state == "early" else "",
-        tag("div", value, " ", tag("small", interval), css="mc-rate"),
-        tag("div", change, tag("small", sure), css=f"mc-change-big mc-{state}"),
-        tag("div", measure_spark(row, channel), css="mc-sparkbox"),
+        chip(standing.state, WORDS[standing.state], title=verdict_words.why_early(standing) or None),
+        tag("div", figures.rate, " ", tag("small", text(figures.interval)), css="mc-rate"),
+        tag("div", figures.change, tag("small", figures.change_interval), css=f"mc-change-big mc-{standing.state}"),
+        tag("div", small_drawing(row, channel, standing), css="mc-sparkbox"),
         tag("div", *pair, css="mc-pair"),
+        tag("div", text(figures.expected), css="mc-expected"),
         data_mc_key=row.measure,
     )
 
@@ -226,13 +245,18 @@ def _card_foot(channel: ChannelSummary, platform: PlatformSummary) -> str:
     return tag("footer", left, completeness(platform.completeness))
 
 
-def legend(channel: ChannelSummary, query: Query) -> str:
+def legend(channel: ChannelSummary, query: Query, judged: Judged) -> str:
     """The meaning of lines, colours and small figures."""
-    names = key("mc-v0", channel.newest.version)
-    scale = ""
-    if channel.previous:
-        names += " and " + key("mc-v1", channel.previous.version)
-        scale = f", all on one scale, −40 % to +80 % of {text(channel.previous.version)}’s rate (not from 0)"
-    said = f"{names} since release, per 1000 usage hours{scale}. Dotted end: usage hours still arriving. "
-    said += "Small figures: 95 % intervals. A change is coloured only when its interval leaves “no change” out. "
+    newest = key("mc-v0", channel.newest.version)
+    if not is_compared(of_channel(judged, channel)):
+        names = newest + (" and " + key("mc-v1", channel.previous.version) if channel.previous else "")
+        scale = ", all on one scale, −40 % to +80 % of the previous rate" if channel.previous else ""
+        said = f"{names} since release, as reported{scale}. "
+        said += "Small figures: 95 % intervals. "
+    else:
+        said = (
+            f"{newest} per 1000 hours of use since release, against the expected rate (line) and the acceptable range "
+        )
+        said += "(grey); all on one scale, −40 % to +80 % of the expected rate, with an arrow where it is left. "
+        said += "Hours of use still to be reported are estimated. Small figures: 90 % intervals. "
     return tag("p", said + builds_switch(query), css="mc-small")

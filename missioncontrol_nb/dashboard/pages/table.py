@@ -1,61 +1,66 @@
 """Measures by version of one channel and platform."""
 
-import math
-from collections.abc import Iterable
-
-from missioncontrol_nb.dashboard import messages
-from missioncontrol_nb.dashboard.html.html import link, tag, text
+from missioncontrol_nb.dashboard import messages, verdict_words
+from missioncontrol_nb.dashboard.html.html import chip, link, tag, text
 from missioncontrol_nb.dashboard.html.svg import whisker
+from missioncontrol_nb.dashboard.judged import WORDS, Judged, Standing, is_compared, of_table, worst
 from missioncontrol_nb.dashboard.pages.components import (
     builds_switch,
+    evidence,
     figure_and_interval,
     get_this,
-    measure_spark,
+    measure_figures,
     monitor_code,
+    small_drawing,
 )
 from missioncontrol_nb.dashboard.query import Query
-from missioncontrol_nb.formatting import DASH, day
+from missioncontrol_nb.formatting import day
 from missioncontrol_nb.monitor import ChannelTable, MeasureSummary, Rate, Version
 
 
-def table(summary: ChannelTable, query: Query) -> str:
+def table(summary: ChannelTable, query: Query, judged: Judged) -> str:
     """Measures by version: one row per measure, each linking to its detail."""
-    rows = ordered(summary.rows, query.order)
-    head = _table_head(summary, query)
-    body = "".join(_table_row(row, summary, query) for row in rows)
-    unit = "per 1000 usage hours" if query.show == "rate" else "as counts"
+    rows = ordered(summary, query.order, judged)
+    head = _table_head(summary, query, is_compared(of_table(judged, summary)))
+    body = "".join(_table_row(row, standing, summary, query) for row, standing in rows)
+    unit = "per 1000 hours of use" if query.show == "rate" else "as counts"
     named = f"Measures of {messages.channel_words(query)} on {messages.platform_label(query)} by version, {unit}"
     caption = tag("caption", text(named), css="mc-hidden")
-    note = "Rates per 1000 usage hours. " if query.show == "rate" else "Events counted; changes are of the rates. "
-    note += "A change is coloured only when its interval leaves “no change” out. " + builds_switch(query)
     drawn = tag("table", caption, tag("thead", tag("tr", *head)), tag("tbody", body), css="mc-table")
-    return tag("div", drawn, tag("p", note, css="mc-small mc-note")) + get_this(query, table_code(query))
+    behind = evidence(worst(of_table(judged, summary)), summary)
+    return (
+        tag("div", drawn, tag("p", _note(summary, query, judged), css="mc-small mc-note"))
+        + behind
+        + get_this(query, table_code(query))
+    )
 
 
-_RANK = {"up": 0, "down": 1, "level": 2, "early": 3, "none": 4}
+def _note(summary: ChannelTable, query: Query, judged: Judged) -> str:
+    note = "" if query.show == "rate" else "Events counted; verdicts and drawings are of the rates. "
+    note += "Rates per 1000 hours of use. "
+    if is_compared(of_table(judged, summary)):
+        newest = text(summary.newest.version)
+        note += f"{newest}: hours still to be reported are estimated; of what is or looks bad, since it began. "
+        note += "Others: as reported at the same age. Grey: the acceptable range; an arrow: the scale is left. "
+    return note + builds_switch(query)
 
 
-def ordered(rows: Iterable[MeasureSummary], order: str) -> list[MeasureSummary]:
-    """Measures in the given order, worst first or by name.
+def ordered(summary: ChannelTable, order: str, judged: Judged) -> list[tuple[MeasureSummary, Standing]]:
+    """Measures with what is said of each, in the given order: worst first, or by name.
 
-    Worst first: increases by size, then decreases, then no clear change, too little usage, not reported.
+    Worst first: bad by evidence and by how bad it is now, then looks bad, too early to say, fine, not reported.
     """
+    rows = list(zip(summary.rows, of_table(judged, summary), strict=True))
     if order == "name":
-        return sorted(rows, key=lambda row: messages.measure_label(row.measure).lower())
-
-    def rank(row: MeasureSummary) -> tuple[int, float]:
-        value = row.change.value if row.change is not None else 0.0
-        value = value if math.isfinite(value) else math.inf  # an increase from zero is the largest
-        return _RANK[messages.direction(row)], -value
-
-    return sorted(rows, key=rank)
+        return sorted(rows, key=lambda pair: messages.measure_label(pair[0].measure).lower())
+    return sorted(rows, key=lambda pair: pair[1].sort_key)
 
 
-def _table_head(summary: ChannelTable, query: Query) -> list[str]:
+def _table_head(summary: ChannelTable, query: Query, is_estimated: bool) -> list[str]:
     worst = query.order == "worst"
     first = "Measure, worst first" if worst else "Measure, by name"
-    kind = "95 % interval" if query.show == "rate" else "count"
-    previous = summary.previous.version if summary.previous else DASH
+    interval = "90 % interval" if is_estimated else "95 % interval"
+    kind = interval if query.show == "rate" else "count"
     since = "Since release,<br>scale −40 to +80 %"
     scale = (
         '<svg class="mc-whisker" style="height:16px" aria-hidden="true"><text x="33.3%" y="12" text-anchor="middle">0'
@@ -63,6 +68,7 @@ def _table_head(summary: ChannelTable, query: Query) -> list[str]:
     )
     cells = [
         tag("th", first, scope="col", css="mc-left mc-sort", aria_sort="descending" if worst else "ascending"),
+        tag("th", "Verdict", scope="col", css="mc-left"),
         tag(
             "th",
             tag("b", text(summary.newest.version), css="mc-key mc-v0"),
@@ -70,8 +76,8 @@ def _table_head(summary: ChannelTable, query: Query) -> list[str]:
             _unlisted(summary.newest),
             scope="col",
         ),
-        tag("th", f"Change from<br>{text(previous)} at this age", scope="col"),
-        tag("th", tag("span", "Change, drawn", css="mc-hidden"), scale, scope="col", css="mc-w"),
+        tag("th", "Against<br>expected", scope="col"),
+        tag("th", tag("span", "Against expected, drawn", css="mc-hidden"), scale, scope="col", css="mc-w"),
         tag("th", since, scope="col", css="mc-left mc-s"),
         tag("th", "Last<br>24 h", scope="col"),
         tag("th", "Count" if query.show == "rate" else "Rate", scope="col"),
@@ -92,35 +98,43 @@ def _unlisted(version: Version) -> str:
     return tag("small", text(messages.not_listed(version)), css="mc-unlisted") if version.not_listed_on else ""
 
 
-def _table_row(row: MeasureSummary, summary: ChannelTable, query: Query) -> str:
-    state = messages.direction(row)
+def _table_row(row: MeasureSummary, standing: Standing, summary: ChannelTable, query: Query) -> str:
     name = link(query.link(view="detail", measure=row.measure), text(messages.measure_label(row.measure)))
-    shown = figure_and_interval(row.newest, query.show)
-    other = figure_and_interval(row.newest, "count" if query.show == "rate" else "rate")
+    figures = measure_figures(row, standing, query.period)
+    counted = figure_and_interval(row.newest, "count")[0]
+    shown = (figures.rate, figures.interval) if query.show == "rate" else (counted, "")
+    other = counted if query.show == "rate" else figures.rate
 
     def beside(rate: Rate | None) -> str:
         return figure_and_interval(rate, query.show, row.newest)[0]
 
-    change, sure = messages.change_and_interval(row)
-    drawn = whisker(state, row.change.value, row.change.lower, row.change.upper) if row.change else ""
-    if state == "early":
-        sure = "too little usage"
-    if row.state == "not_reported":
-        sure = "not reported"
+    last_day = figures.last_day if query.show == "rate" else beside(row.last_24h)
+    why = verdict_words.why_early(standing) or None
     cells = [
         tag("th", name, scope="row"),
-        tag("td", tag("span", shown[0], css="mc-num"), tag("small", shown[1]), css="mc-rc"),
-        tag("td", tag("span", change, css="mc-chg"), tag("small", sure, title=row.why or None), css="mc-chg-cell"),
-        tag("td", drawn, css="mc-w"),
-        tag("td", measure_spark(row, summary), css="mc-s"),
-        _side("Last 24 h", beside(row.last_24h)),
-        _side("Count" if query.show == "rate" else "Rate", other[0]),
+        tag("td", chip(standing.state, WORDS[standing.state], title=why), css="mc-left mc-said"),
+        tag("td", tag("span", shown[0], css="mc-num"), tag("small", text(shown[1])), css="mc-rc"),
+        tag("td", tag("span", figures.change, css="mc-chg"), tag("small", figures.change_interval), css="mc-chg-cell"),
+        tag("td", _drawn(standing), css="mc-w"),
+        tag("td", small_drawing(row, summary, standing), css="mc-s"),
+        _side("Last 24 h", last_day),
+        _side("Count" if query.show == "rate" else "Rate", other),
     ]
     if summary.previous:
         cells.append(_side(summary.previous.version, beside(row.previous), "mc-old"))
     for older in summary.older:
         cells.append(_side(older.version, beside(row.older.get(older.version)), "mc-old"))
-    return tag("tr", *cells, css=f"mc-{state}", data_mc_key=row.measure)
+    return tag("tr", *cells, css=f"mc-{standing.state}", data_mc_key=row.measure)
+
+
+def _drawn(standing: Standing) -> str:
+    """The rate against the expected one, over the acceptable range; empty where nothing is expected."""
+    verdict = standing.verdict
+    if verdict is None or verdict.now.ratio is None:
+        return ""
+    now, healthy = verdict.now, verdict.course.healthy
+    lower, upper = (now.ratio_lower or 0.0) - 1, (now.ratio_upper or 0.0) - 1
+    return whisker(standing.state, verdict.now.ratio - 1, lower, upper, (1 / healthy - 1, healthy - 1))
 
 
 def _side(name: str, value: str, css: str = "") -> str:
