@@ -6,7 +6,7 @@ import pytest
 
 from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.judgement.activity import Activity, estimate_activity
-from missioncontrol_nb.judgement.used_hours import estimate_used_hours, report_edges
+from missioncontrol_nb.judgement.used_hours import FIRST_REPORTS, estimate_used_hours, report_edges
 
 Array = npt.NDArray[np.float64]
 AN_HOUR = 12
@@ -62,11 +62,12 @@ def test_day_without_data_is_an_outage_and_changes_no_rhythm() -> None:
 def test_use_is_known_before_it_is_reported(age: float, within: float, throttle: float, days: float) -> None:
     used = ACTIVE * share(throttle, days)
     windows = reported(used)
-    until = np.floor((RELEASED + age) * AN_HOUR) / AN_HOUR
-    edges = report_edges(RELEASED, until, RELEASED)
+    first = RELEASED + FIRST_REPORTS
+    until = np.floor((first + age) * AN_HOUR) / AN_HOUR
+    edges = report_edges(first, until, first)
     came = sums(windows, edges)
-    found = estimate_used_hours(edges, came, RELEASED, activity_of(reported(ACTIVE)), LAW)
-    true = sums(used, np.array([RELEASED, until]))[0]
+    found = estimate_used_hours(edges, came, first, activity_of(reported(ACTIVE)), LAW)
+    true = sums(used, np.array([first, until]))[0]
     assert abs(found.total / true - 1) < within
     assert came.sum() < (0.25 if age == 1 else 0.97) * true
 
