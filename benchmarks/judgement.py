@@ -53,8 +53,8 @@ from benchmarks.judgement_series import Span, Verdict, cases_of, replayed, verdi
 from benchmarks.judgement_slices import slice_cases  # noqa: E402
 from benchmarks.judgement_stress import STRESSES, stressed  # noqa: E402
 from missioncontrol_nb.judgement import evidence as filtering  # noqa: E402
+from missioncontrol_nb.judgement.alarms import Judge  # noqa: E402
 from missioncontrol_nb.judgement.evidence import Evidence  # noqa: E402
-from missioncontrol_nb.judgement.judging import Judge  # noqa: E402
 from missioncontrol_nb.simulator.fleet import (  # noqa: E402
     CRASH_DISPERSION,
     CRASH_MEASURES,

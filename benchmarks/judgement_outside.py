@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks.judgement_series import Span, percent
-from missioncontrol_nb.judgement.judging import Judge
+from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.simulator.fleet import Bad, Fleet
 from tests.judged_fleets import CALENDAR, draw
 

@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from missioncontrol_nb.judgement.judging import Judge
+from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.series import Series
 from missioncontrol_nb.simulator.fleet import Bad, Expected

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.judgement_series import Span, Verdict, cases_of, false_alarms, found_of, percent, replayed, verdicts
-from missioncontrol_nb.judgement.judging import Judge
+from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.judgement.observations import Observations, Sums
 from missioncontrol_nb.simulator.builds import Build
 from missioncontrol_nb.simulator.fleet import Bad, Fleet

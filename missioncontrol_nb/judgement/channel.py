@@ -98,9 +98,11 @@ class ChannelJudge:
             known = [released for released in releases if released.name in segment.releases]
             if known:
                 usage = self._usage(segment, known, at)
-            for place in reversed(self._watched(segment, known, at)):
+            looks = []
+            for place in self._watched(segment, known, at):  # the oldest first: later ones begin with what these show
                 watch = self._watch(segment, known, place, at)
-                yield watch, watch.look(at, usage)
+                looks.append((watch, watch.look(at, usage)))
+            yield from reversed(looks)
 
     def _usage(self, segment: Segment, known: Sequence[Released], at: float) -> Usage:
         """What a segment's use is like, with the outages of today."""

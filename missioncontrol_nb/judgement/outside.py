@@ -30,12 +30,13 @@ OVER_HOURS, OVER_RATIO = 12.0, 1.1  # it is over when the ratio of so many hours
 class Past:
     """The older versions of a system, summed: by interval, events and those expected by their own past.
 
-    versions: the same of each.
+    dispersion: of counts, by measure. versions: events and expected events of each version.
     """
 
     edges: Array
     events: Array
     expected: Array
+    dispersion: Array
     versions: tuple[tuple[Array, Array], ...] = ()
 
     @property
@@ -44,7 +45,7 @@ class Past:
         measures = self.events.shape[1]
         enough = self.expected.sum(axis=0) >= LEAST_EVENTS
         chain = Evidence.before(filtering.healthy_effects(np.full((measures, 1), OWN_SPREAD), np.ones(1)))
-        scatter = np.full(self.events.shape, SCATTER)
+        scatter = np.sqrt(SCATTER**2 + (self.dispersion - 1) / np.maximum(self.expected, 1e-9))
         likely = filtering.log_likelihood(self.events, self.expected, scatter)
         for place in range(len(self.events)):
             hours = float(self.edges[place + 1] - self.edges[place])
@@ -66,6 +67,11 @@ class Past:
         return sum(
             expected >= LEAST_EXPECTED and events >= expected * (1 + (ratio - 1) / 2) for events, expected in sums
         )
+
+    @property
+    def variance(self) -> float:
+        """The variance of the logarithm of expected events."""
+        return OWN_SPREAD**2 + SCATTER**2
 
     def ratio(self, measure: int, since: float) -> tuple[float, float]:
         """Events, and expected events, from a moment on."""
@@ -94,7 +100,7 @@ def past_of(looks: Sequence[tuple[Watch, Look]], effects: Mapping[Name, Array]) 
         np.add.at(expected, place[inside], typical[inside])
         versions.append((events, expected))
     events, expected = (np.sum([each[place] for each in versions], axis=0) for place in (0, 1))
-    return Past(edges, events, expected, tuple(versions))
+    return Past(edges, events, expected, known[0][0].dispersion, tuple(versions))
 
 
 def rises_alike(look: Look, effect: Array, measure: int, since: float, ratio: float) -> bool | None:

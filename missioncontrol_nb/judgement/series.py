@@ -13,6 +13,8 @@ from missioncontrol_nb.statistics import PER_HOURS
 
 State = Literal["fine", "too early", "looks bad", "bad"]
 LARGEST_EVIDENCE = 1e12
+_MAY_BE_DOUBLE = "so far the rate may be double the expected one without being told apart"
+_IS_HIGH = "the rate is higher than those of most healthy releases, but so far that may be chance"
 DOUBLED = 2.0  # where the rate may be more than so many times the expected one, it is too early to call it fine
 
 
@@ -97,7 +99,7 @@ def series_of(
         "events": round(events),
         "usage_hours": look.reported,
         "usage_hours_corrected": used,
-        "usage_hours_lower": None if used is None else max(look.reported, used / spread),
+        "usage_hours_lower": None if used is None else min(max(look.reported, used / spread), used),
         "usage_hours_upper": None if used is None else used * spread,
         "rate": PER_HOURS * events / hours if hours > 0 else None,
     }
@@ -107,7 +109,11 @@ def series_of(
     ratio, lower, upper = ratio_interval(events, expected, float(look.ratio_variance[place]))
     expected_rate = PER_HOURS * expected / hours
     healthy = float(np.exp(QUANTILE * np.sqrt(look.healthy_variance[place])))
-    state: State = "bad" if is_open else "looks bad" if looks_bad else "too early" if upper >= DOUBLED else "fine"
+    may_be_double, is_high = upper >= DOUBLED, lower > 1 and ratio > healthy
+    why = ""
+    if not is_open and not looks_bad and (may_be_double or is_high):
+        why = _MAY_BE_DOUBLE if may_be_double else _IS_HIGH
+    state: State = "bad" if is_open else "looks bad" if looks_bad else "too early" if why else "fine"
     return Series(
         **plain,
         state=state,
@@ -119,7 +125,7 @@ def series_of(
         upper=upper,
         evidence=float(min(np.exp(min(float(look.log_evidence[place]), 600.0)), LARGEST_EVIDENCE)),
         since=None if since is None else text_of(since),
-        why="so far the rate may be double the expected one without being told apart" if state == "too early" else "",
+        why=why,
     )
 
 

@@ -141,6 +141,12 @@ class Watch:
         """
         self._curves, self._spread, self._mended = curves, spread, mended
         self._chain, self._chained = None, 0
+        self.latched[:] = False
+
+    @property
+    def dispersion(self) -> Array:
+        """The variance of small counts over that of chance, by measure."""
+        return self._spread.dispersion
 
     @property
     def is_compared(self) -> bool:
@@ -214,12 +220,13 @@ class Watch:
         found = {way: self._estimate(at, since, usage.activity, laws[way]) for way in ways}
         scatter = found[USUAL].deviation(edges[settled:])
         hours = np.array([found.get(way, found[USUAL]).between(edges[settled:]) for way in range(len(laws))])
-        if not is_young:
-            log_hours = np.log(np.maximum(hours, 1e-9))
-            old = edges[settled + 1 :] > self.begins + YOUNG_HOURS + 1e-6
-            by_delays = np.abs(log_hours[LONGER] - log_hours[SHORTER]) / 2
-            scatter = np.where(old, np.hypot(scatter, by_delays), scatter)
-            hours = np.where(old, hours[USUAL], hours)
+        log_hours = np.log(np.maximum(hours, 1e-9))
+        by_delays = np.abs(log_hours[LONGER] - log_hours[SHORTER]) / 2
+        old = edges[settled + 1 :] > self.begins + YOUNG_HOURS + 1e-6
+        if self.begins != self.released.moment:
+            old[:] = True
+        scatter = np.where(old, np.hypot(scatter, by_delays), scatter)
+        hours = np.where(old, hours[USUAL], hours)
         used = np.concatenate([self._settled, hours], axis=1)
         newly = int(np.searchsorted(edges[1:], at - SETTLED_AFTER + 1e-6, side="right"))
         self._settled = used[:, : max(newly, settled)]

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.judgement.course import Course
-from missioncontrol_nb.judgement.judging import Judge
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.verdicts import Figures, Verdict, Verdicts, tables_of, verdict_of
 from missioncontrol_nb.simulator import Bad

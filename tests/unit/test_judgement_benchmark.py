@@ -26,7 +26,7 @@ from benchmarks.judgement_rivals import (
 from benchmarks.judgement_series import Case, Verdict, found_of, verdicts
 from benchmarks.judgement_slices import EVERYWHERE, KINDS, share_right, slice_cases
 from benchmarks.judgement_stress import STRESSES, with_doubled_windows, without_a_day
-from missioncontrol_nb.judgement.judging import Judge
+from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.simulator.fleet import Bad
 from tests.judged_fleets import draw, midnight
 

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 
 import missioncontrol_nb as mc
-from missioncontrol_nb.judgement.judging import Judge
+from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Bad
