@@ -123,8 +123,12 @@ class Evidence:
         return np.asarray(self.weights[:, 1].sum(axis=1))
 
     def restarted(self) -> "Evidence":
-        """As before a first interval, with the effects that are likely after a factor that ended."""
-        likely = self.weights[:, 1] + 1e-6 * self.weights[:, 0]
+        """As before a first interval, with the effects that are likely if nothing has risen, or is back."""
+        back = self.weights[:, 1].sum(axis=1)
+        log_back = np.log(np.maximum(back, 1e-300)) + self.log_risen
+        of_healthy = np.exp(self.log_healthy - np.logaddexp(self.log_healthy, log_back))
+        of_back = (1 - of_healthy) / np.maximum(back, 1e-300)
+        likely = of_healthy[:, None] * self.weights[:, 0] + of_back[:, None] * self.weights[:, 1]
         return Evidence.before(likely / likely.sum(axis=1, keepdims=True))
 
     def with_rows(self, other: "Evidence", chosen: npt.NDArray[np.bool_]) -> "Evidence":

@@ -36,8 +36,9 @@ from missioncontrol_nb.judgement.used_hours import (
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-# Evidence of 200 comes up in at most one of 200 healthy series, however often one looks; 1 says that nothing rose.
-ALARM, LOOKS_BAD, NOTHING_ROSE = np.log(200.0), np.log(10.0), 0.0
+# Evidence of 200 comes up in at most one of 200 healthy series, however often one looks. An alarm that it no longer
+# supports is over.
+ALARM, LOOKS_BAD, NOTHING_ROSE = np.log(200.0), np.log(10.0), np.log(3.0)
 SETTLED_AFTER = 24.0  # hours; the use of older intervals is not estimated again
 LONGEST_PAST = 504.0  # hours of a release's own past that count
 SHARED_ERROR = 2.0  # the error of the curve in young intervals counts so much, because neighbours share it
@@ -268,7 +269,8 @@ class Watch:
             self._chain, self._chained = Evidence.before(np.tile(self._prior(), (ways, 1))), 0
         self._chain = self._advanced(self._chain, steps, settled, young, latches=True)
         self._chained = settled
-        chain = self._advanced(self._chain, steps, len(events), young)
+        # The first look finds by itself what earlier looks would have seen.
+        chain = self._advanced(self._chain, steps, len(events), young, latches=self._last is None)
         self._last = self._together(chain)
         return self._last.log_ratio, self._last.share_back
 
@@ -386,7 +388,7 @@ class _Steps:
 
 
 def is_over(log_evidence: Array, share_back: Array) -> Mask:
-    """Whether what had risen is back, or turns out not to have risen."""
+    """Whether what had risen is back, or seems not to have risen at all."""
     return np.asarray((share_back > BACK) | (log_evidence < NOTHING_ROSE))
 
 
