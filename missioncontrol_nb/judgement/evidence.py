@@ -3,7 +3,7 @@
 Two explanations of the counts so far are compared. One: the release's effect is drawn like those of healthy releases,
 and drifts like theirs. Other: the same, times a factor from 1.2 to 8, from the release or from any later moment on. The
 evidence is the ratio of their marginal likelihoods. Under the first explanation its mean is never more than 1, so the
-chance that it ever reaches 200 is 0.5 % at most, however often one looks (Ville 1939).
+chance that it ever reaches 100 is 1 % at most, however often one looks (Ville 1939).
 
 Both are computed by one pass over the intervals (a forward algorithm): the weight of each effect on a grid, without a
 factor and with each factor; the weight of a factor that begins comes from those without one.

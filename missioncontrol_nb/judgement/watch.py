@@ -33,25 +33,35 @@ from missioncontrol_nb.judgement.used_hours import (
     estimate_used_hours,
     report_edges,
 )
+from missioncontrol_nb.judgement.ways import (
+    LAW_NODES,
+    LAW_WEIGHTS,
+    LONGER,
+    NEWEST,
+    SETTLED,
+    SHORTER,
+    USUAL,
+    WAYS,
+    WHILE_YOUNG,
+    Steps,
+    tiled,
+    together,
+    with_jump,
+)
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-# Evidence of 200 comes up in at most one of 200 healthy series, however often one looks. An alarm that it no longer
+# Evidence of 100 comes up in at most one of 100 healthy series, however often one looks. An alarm that it no longer
 # supports is over.
-ALARM, LOOKS_BAD, NOTHING_ROSE = np.log(200.0), np.log(10.0), np.log(3.0)
+ALARM, LOOKS_BAD, NOTHING_ROSE = np.log(100.0), np.log(10.0), np.log(3.0)
 SETTLED_AFTER = 24.0  # hours; the use of older intervals is not estimated again
 LONGEST_PAST = 504.0  # hours of a release's own past that count
 SHARED_ERROR = 2.0  # the error of the curve in young intervals counts so much, because neighbours share it
 BACK = 0.95  # probability that a factor has ended, from which an alarm is over
 YOUNG_HOURS = 48.0  # of age; the use of so many hours depends on the release's own delays
-# Delays that a release may have, in standard deviations of their logarithm, and how likely each is.
-LAW_NODES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
-LAW_WEIGHTS = np.exp(-0.5 * LAW_NODES**2) / np.exp(-0.5 * LAW_NODES**2).sum()
-SHORTER, USUAL, LONGER = 1, 2, 3  # places among them
 # A release that mends another is like it, or like any healthy one: how likely, and how like it, in parts of tau.
 LIKE_MENDED, MENDED_SCALE = 0.5, 0.5
 LEAST_CHAINED = 24  # intervals of a past that tells the effects of a release
-LEAST_TYPICAL = 1e-6  # events
 MOST_USED_SCATTER = 1.5  # of the estimate of an interval's use; of less certain ones little can be said
 QUANTILE = 1.645  # of 90 % intervals
 
@@ -124,7 +134,7 @@ class Watch:
         self._curves: Curves | None = None
         self._spread = Spread.usual(len(self.measures))
         self._mended: Array | None = None
-        self._settled = np.zeros((len(LAW_NODES), 0))  # hours of use by delays and interval
+        self._settled = np.zeros((WAYS, 0))  # hours of use by way and interval
         self._chain: Evidence | None = None
         self._chained = 0  # intervals that the chain has
         self._last: Evidence | None = None
@@ -195,7 +205,7 @@ class Watch:
 
     def _deviation(self, total: Array, reported: float, used: Array, scatter: Array) -> float:
         """The relative standard deviation of the estimate of use: by unknown delays, by the share, and by chance."""
-        off = np.log(np.maximum(total, 1e-9) / max(float(total[USUAL]), 1e-9))
+        off = np.log(np.maximum(total[: len(LAW_NODES)], 1e-9) / max(float(total[USUAL]), 1e-9))
         by_delays = float(np.sqrt((LAW_WEIGHTS * off**2).sum()))
         by_share = float(np.sqrt(SHARED_ERROR) * (used * scatter).sum() / max(float(used.sum()), 1e-9))
         by_chance = np.sqrt(HOURS_A_PING / max(reported, HOURS_A_PING / 4))
@@ -205,7 +215,7 @@ class Watch:
         return self.begins == self.released.moment and at - self.begins <= YOUNG_HOURS + SETTLED_AFTER
 
     def _used(self, at: float, edges: Array, usage: Usage) -> tuple[Array, Array]:
-        """The hours of use by delays and interval, and the scatter of their estimate by interval.
+        """The hours of use by way and interval, and the scatter of their estimate by interval.
 
         Those of settled intervals are as they were estimated when they settled. The scatter is that of usual delays; of
         a release that is no longer young the scatter by unknown delays is in it.
@@ -217,19 +227,21 @@ class Watch:
         if settled and at - self.begins > RECENT:
             since = max(self.begins, min(float(edges[settled]), float(np.floor(at - RECENT))))
         is_young = self._is_young(at)
-        ways = range(len(laws)) if is_young or not settled else (SHORTER, USUAL, LONGER)
-        found = {way: self._estimate(at, since, usage.activity, laws[way]) for way in ways}
+        needed = range(len(laws)) if is_young or not settled else (SHORTER, USUAL, LONGER)
+        found = {place: self._estimate(at, since, usage.activity, laws[place]) for place in needed}
         scatter = found[USUAL].deviation(edges[settled:])
-        hours = np.array([found.get(way, found[USUAL]).between(edges[settled:]) for way in range(len(laws))])
+        hours = np.array([found.get(place, found[USUAL]).between(edges[settled:]) for place in range(len(laws))])
         log_hours = np.log(np.maximum(hours, 1e-9))
         by_delays = np.abs(log_hours[LONGER] - log_hours[SHORTER]) / 2
         old = edges[settled + 1 :] > self.begins + YOUNG_HOURS + 1e-6
         if self.begins != self.released.moment:
             old[:] = True
         scatter = np.where(old, np.hypot(scatter, by_delays), scatter)
-        hours = np.where(old, hours[USUAL], hours)
-        used = np.concatenate([self._settled, hours], axis=1)
         newly = int(np.searchsorted(edges[1:], at - SETTLED_AFTER + 1e-6, side="right"))
+        missing = 1 - usage.law.mean_reported(at - edges[settled:-1], at - edges[settled + 1 :])
+        missing[: max(newly - settled, 0)] = 0.0
+        hours = with_jump(np.where(old, hours[USUAL], hours), missing)
+        used = np.concatenate([self._settled, hours], axis=1)
         self._settled = used[:, : max(newly, settled)]
         return used, np.concatenate([np.zeros(settled), np.minimum(scatter, MOST_USED_SCATTER)])
 
@@ -239,7 +251,7 @@ class Watch:
         return estimate_used_hours(reports, reported, self.released.moment, activity, law, self.superseded_at)
 
     def _exposure_of(self, edges: Array, used: Array) -> Array:
-        """The hours that each measure's events belong to, by delays: used ones for crashes, else reported ones."""
+        """The hours that each measure's events belong to, by way: used ones for crashes, else reported ones."""
         reported = self.sums.between("usage_hours", edges)
         return np.where(self.is_crash, used[:, :, None], reported[None, :, None])
 
@@ -262,15 +274,14 @@ class Watch:
         )
         counted = (typical[USUAL] > 0) & (edges[:-1, None] >= self._skip_until[None, :])
         events, typical = np.where(counted, events, 0.0), np.where(counted, typical, 0.0)
-        steps = _Steps(edges - self.released.moment, events, typical, scatter, drift)
+        steps = Steps(edges - self.released.moment, events, typical, scatter, drift)
         settled, young = self._settled.shape[1], self._young_intervals(edges)
         if self._chain is None:
-            ways = len(LAW_NODES) if young else 1
-            self._chain, self._chained = Evidence.before(np.tile(self._prior(), (ways, 1))), 0
+            self._chain, self._chained = Evidence.before(self._prior()), 0
         self._chain = self._advanced(self._chain, steps, settled, young, latches=True)
         self._chained = settled
         # The first look finds by itself what earlier looks would have seen.
-        chain = self._advanced(self._chain, steps, len(events), young, latches=self._last is None)
+        chain = self._advanced(self._chain, steps, len(events), young, is_newest=True, latches=self._last is None)
         self._last = self._together(chain)
         return self._last.log_ratio, self._last.share_back
 
@@ -280,14 +291,16 @@ class Watch:
             return 0
         return int(np.searchsorted(edges[1:], self.begins + YOUNG_HOURS + 1e-6, side="right"))
 
-    def _advanced(self, chain: Evidence, steps: "_Steps", until: int, young: int, *, latches: bool = False) -> Evidence:
-        """The chain after more intervals: while these are young over all delays, later over the usual ones."""
+    def _advanced(
+        self, chain: Evidence, steps: Steps, until: int, young: int, *, is_newest: bool = False, latches: bool = False
+    ) -> Evidence:
+        """The chain after more intervals, over the ways that the hours of each may be explained in."""
         place = self._chained
         while place < until:
-            if place >= young:
-                chain = self._together(chain)
+            ways = WHILE_YOUNG if place < young else NEWEST if is_newest else SETTLED
+            if len(chain.weights) != len(ways) * len(self.measures):
+                chain = tiled(self._together(chain), len(ways))
             stop = min(until, young) if place < young else until
-            ways = range(len(LAW_NODES)) if place < young else [USUAL]
             likely = np.concatenate([steps.likely(way, place, stop) for way in ways], axis=1)
             for number in range(place, stop):
                 chain = steps.after(chain, likely[number - place], number, len(ways))
@@ -297,30 +310,24 @@ class Watch:
         return chain
 
     def _together(self, chain: Evidence) -> Evidence:
-        """The evidence of each series, over all delays that the release may have."""
-        if len(chain.weights) == len(self.measures):
-            return chain
-        return filtering.mixed(chain, filtering.weights_by_witnesses(chain, np.log(LAW_WEIGHTS), self.witnesses))
+        """The evidence of each series, over all ways."""
+        return together(chain, len(self.measures), self.witnesses)
 
     def _latched(self, chain: Evidence, at: float) -> Evidence:
         """Notes which series are up, and begins anew with those whose factor has ended."""
-        together = self._together(chain)
-        self.latched |= together.log_ratio >= ALARM
-        over = self.latched & is_over(together.log_ratio, together.share_back)
+        mixed = self._together(chain)
+        self.latched |= mixed.log_ratio >= ALARM
+        over = self.latched & is_over(mixed.log_ratio, mixed.share_back)
         if over.any():
             self.latched &= ~over
             self._skip_until = np.where(over, at, self._skip_until)
-            chain = self._restarted(chain, together, over)
+            chain = self._restarted(chain, mixed, over)
         return chain
 
-    def _restarted(self, chain: Evidence, together: Evidence, over: Mask) -> Evidence:
+    def _restarted(self, chain: Evidence, mixed: Evidence, over: Mask) -> Evidence:
         """The chain, where some series begin anew."""
         ways = len(chain.weights) // len(self.measures)
-        anew = together.restarted()
-        tiled = Evidence(
-            np.tile(anew.weights, (ways, 1, 1)), np.tile(anew.log_healthy, ways), np.tile(anew.log_risen, ways)
-        )
-        return chain.with_rows(tiled, np.tile(over, ways))
+        return chain.with_rows(tiled(mixed.restarted(), ways), np.tile(over, ways))
 
     def recover(self, over: Mask, at: float) -> None:
         """Begins anew with series whose alarm is over."""
@@ -359,32 +366,6 @@ class Watch:
         if self._chain is None:
             return np.zeros(len(self.measures))
         return np.asarray(self._together(self._chain).healthy @ EFFECTS)
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """What the evidence is computed from, by interval. ages: n + 1, hours; typical: by delays; others: n x measures."""
-
-    ages: Array
-    events: Array
-    typical: Array
-    scatter: Array
-    drift: Array
-
-    def likely(self, way: int, start: int, stop: int) -> Array:
-        """The logarithm of the likelihood of some intervals' events with the delays of one way."""
-        events, typical = self.events[start:stop], self.typical[way, start:stop]
-        likely = filtering.log_likelihood(events, typical, self.scatter[start:stop])
-        # It is up to a constant, which differs between delays.
-        return likely + (events * np.log(np.maximum(typical, LEAST_TYPICAL)))[..., None]
-
-    def after(self, chain: Evidence, likely: Array, place: int, ways: int) -> Evidence:
-        """The chain after one more interval."""
-        since, until = float(self.ages[place]), float(self.ages[place + 1])
-        weight = filtering.later_weight(since, until)
-        if place == 0:
-            weight += filtering.FROM_RELEASE
-        return chain.after(likely, np.tile(self.drift[place], ways), weight, until - since)
 
 
 def is_over(log_evidence: Array, share_back: Array) -> Mask:
