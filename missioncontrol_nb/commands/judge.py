@@ -30,8 +30,8 @@ def command(dataset: str, at: str | None, as_json: bool, **chosen: Any) -> None:
     """Say of each release whether it crashes more than it should, where, and how sure that is.
 
     A series is a measure of a release on a channel and system. It is judged against what earlier releases showed at the
-    same age, by all evidence so far; no threshold has to be set. "bad" is wrong in 0.5 % of healthy series at most,
-    however often one asks.
+    same age, by all evidence so far; no threshold has to be set. "bad" is wrong in 1 % of healthy series at most,
+    however often one asks, as far as its assumptions hold.
 
     Exit code 0: no alarm is up. 3: one is. 1: it cannot be said, and why.
     """

@@ -29,7 +29,8 @@ Examples:
 def command(dataset: str, since: str, until: str, every: str, as_json: bool, **chosen: Any) -> None:
     """Look at a dataset as if it were another day, again and again, and say what would have been told.
 
-    An event is an alarm, what has changed about it, or its end. Each look knows only what was known at its time.
+    An event is an alarm, what has changed about it, or its end. Each look knows only what was known at its time. The
+    first one also tells of the alarms that came up before it and are not over.
 
     Exit code 0: it ran to its end, whatever it found. 1: it could not, and why.
     """
