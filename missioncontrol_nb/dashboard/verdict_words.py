@@ -130,7 +130,7 @@ def evidence_words(standing: Standing) -> str:
     if evidence is None:
         return ""
     if standing.state == "bad" and evidence < 10:
-        return "The alarm stays up until the rate has been back long enough."
+        return "The alarm stays up until the rate has been back for some time, or nothing speaks for it any more."
     odds = 10 ** math.floor(math.log10(min(max(evidence, 1.0), MOST_CERTAIN)))
     odds = odds * math.floor(min(evidence, MOST_CERTAIN) / odds)
     if odds <= 1:

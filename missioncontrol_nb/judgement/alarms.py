@@ -168,7 +168,7 @@ class Judge:
         event = None
         is_back = bool(is_over(look.log_evidence[place], look.share_back[place]))
         has_risen = watch.is_compared and (is_up(look, place) or bool(watch.latched[place])) and not is_back
-        since = self._since(look, place) if has_risen else np.nan
+        since = self._since(watch, look, place) if has_risen else np.nan
         is_from_outside = has_risen and self._is_from_outside(watch, look, place, since)
         if opened is None and has_risen and not is_from_outside:
             opened = self._open[key] = self._opened(watch, look, place, since)
@@ -179,6 +179,7 @@ class Judge:
             over = np.zeros(len(watch.measures), bool)
             over[place] = True
             watch.recover(over, look.at)
+            look.log_evidence[place] = 0.0  # it begins anew
             opened = None
         elif opened is not None and self._has_changed(opened, watch, look, place):
             event = self._event("update", watch, look, place, opened)
@@ -187,7 +188,7 @@ class Judge:
         elif not watch.is_compared or look.log_evidence[place] < STAYS_BAD:
             self._looks_bad.discard(key)
         looks_bad = key in self._looks_bad
-        began = opened.since if opened else self._since(look, place) if looks_bad else None
+        began = opened.since if opened else self._since(watch, look, place) if looks_bad else None
         series = series_of(
             watch, look, place, at=self._at, is_open=opened is not None, since=began, looks_bad=looks_bad
         )
@@ -204,7 +205,7 @@ class Judge:
         if look.at < opened.checked_at + CHECKED_EVERY:
             return False
         opened.checked_at = look.at
-        since, before = self._since(look, place), (opened.since, opened.slice)
+        since, before = self._since(watch, look, place), (opened.since, opened.slice)
         if abs(since - opened.since) >= MOVED_HOURS:
             opened.since = since
         found = self.find_slice(watch, watch.measures[place], opened.since, look.at)
@@ -213,8 +214,8 @@ class Judge:
         opened.found = found
         return (opened.since, opened.slice) != before
 
-    def _since(self, look: Look, place: int) -> float:
-        return float(look.edges[begun(look, place)])
+    def _since(self, watch: Watch, look: Look, place: int) -> float:
+        return float(look.edges[begun(look, place, watch.counts_since(place))])
 
     def _event(
         self,

@@ -114,8 +114,9 @@ class Watch:
 
     witnesses: (measures, measures), 1 where the second tells how long delays are to the first.
 
-    While it is young, its own delays are unknown, and matter: everything is computed for shorter, usual and longer ones
-    (LAW_NODES), each with its weight. Later the first hours' use is settled, and so is the evidence of those hours.
+    While it is young, its own delays are unknown, and matter: everything is computed for shorter, usual and longer
+    ones, and for use that jumped, each with its weight (see `ways`). Later the first hours' use is settled, and so is
+    the evidence of those hours.
     """
 
     segment: Segment
@@ -139,6 +140,10 @@ class Watch:
         self._chained = 0  # intervals that the chain has
         self._last: Evidence | None = None
         self._skip_until = np.full(len(self.measures), -np.inf)
+
+    def counts_since(self, measure: int) -> float:
+        """The moment from which a measure's intervals count: since its last alarm was over."""
+        return float(self._skip_until[measure])
 
     def begin_at(self, at: float) -> None:
         """Leaves out what is too long ago, of a release that is first looked at when it is old."""
@@ -322,6 +327,8 @@ class Watch:
             self.latched &= ~over
             self._skip_until = np.where(over, at, self._skip_until)
             chain = self._restarted(chain, mixed, over)
+            if self._chain is not None:  # later looks leave out the hours in which it ended
+                self._chain = self._restarted(self._chain, mixed, over)
         return chain
 
     def _restarted(self, chain: Evidence, mixed: Evidence, over: Mask) -> Evidence:
@@ -373,8 +380,8 @@ def is_over(log_evidence: Array, share_back: Array) -> Mask:
     return np.asarray((share_back > BACK) | (log_evidence < NOTHING_ROSE))
 
 
-def begun(look: Look, measure: int) -> int:
-    """The interval with which a factor most likely began, one that was not left out."""
+def begun(look: Look, measure: int, since: float = -np.inf) -> int:
+    """The interval with which a factor most likely began: one from `since` on that was not left out."""
     scatter = np.full(len(look.events), 0.05)
     likely = filtering.log_likelihood(look.events[:, measure], look.typical[:, measure], scatter)
     before = np.concatenate([np.zeros((1, likely.shape[1])), np.cumsum(likely, axis=0)])[:-1]
@@ -387,5 +394,6 @@ def begun(look: Look, measure: int) -> int:
     weights[0] += filtering.FROM_RELEASE
     largest = joint.max(axis=(1, 2))
     score = largest + np.log(np.exp(joint - largest[:, None, None]).sum(axis=(1, 2))) + np.log(weights)
-    place = int(np.argmax(score))
+    counts = look.edges[:-1] >= since
+    place = int(np.argmax(np.where(counts, score, -np.inf))) if counts.any() else len(counts) - 1
     return place + int(np.argmax(look.typical[place:, measure] > 0))

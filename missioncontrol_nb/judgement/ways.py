@@ -61,7 +61,7 @@ def tiled(chain: Evidence, number: int) -> Evidence:
 
 @dataclass(frozen=True)
 class Steps:
-    """What the evidence is computed from, by interval. ages: n + 1, hours; typical: by delays; others: n x measures."""
+    """What the evidence is computed from, by interval. ages: n + 1, hours; typical: by way; others: n x measures."""
 
     ages: Array
     events: Array
@@ -70,10 +70,10 @@ class Steps:
     drift: Array
 
     def likely(self, way: int, start: int, stop: int) -> Array:
-        """The logarithm of the likelihood of some intervals' events with the delays of one way."""
+        """The logarithm of the likelihood of some intervals' events if one way is right."""
         events, typical = self.events[start:stop], self.typical[way, start:stop]
         likely = filtering.log_likelihood(events, typical, self.scatter[start:stop])
-        # It is up to a constant, which differs between delays.
+        # It is up to a constant, which differs between ways.
         return likely + (events * np.log(np.maximum(typical, LEAST_TYPICAL)))[..., None]
 
     def after(self, chain: Evidence, likely: Array, place: int, ways: int) -> Evidence:

@@ -95,6 +95,29 @@ def test_rise_that_begins_later_is_found_told_with_its_beginning_and_ends() -> N
     assert series_of(found, "main_crashes").state == "bad"
 
 
+def test_rise_that_was_over_before_the_first_look_is_no_alarm_at_the_second() -> None:
+    begins, ends = datetime(2017, 10, 2, 7, tzinfo=UTC), datetime(2017, 10, 2, 15, tzinfo=UTC)
+    bad = [Bad("56.0", begins, "main_crashes", 3.0), Bad("56.0", ends, "main_crashes", 1 / 3)]
+    events, found = replayed(bad, 3, since=(ends - RELEASED).total_seconds() / 3600 + 18)
+    assert events == []
+    assert series_of(found, "main_crashes").state == "fine"
+
+
+def test_second_rise_began_after_the_first_was_over() -> None:
+    first, second = datetime(2017, 10, 2, 6, tzinfo=UTC), datetime(2017, 10, 4, 20, tzinfo=UTC)
+    over = datetime(2017, 10, 3, 0, tzinfo=UTC)
+    bad = [
+        Bad("56.0", first, "main_crashes", 3.0),
+        Bad("56.0", over, "main_crashes", 1 / 3),
+        Bad("56.0", second, "main_crashes", 3.0),
+    ]
+    events, _ = replayed(bad, 96, since=72)
+    told = [(event.event, event.since) for event in events if event.measure == "main_crashes"]
+    assert [kind for kind, _ in told][:3] == ["alarm", "recovered", "alarm"]
+    assert told[2][1] is not None
+    assert abs((datetime.fromisoformat(told[2][1]) - second).total_seconds()) <= 4 * 3600
+
+
 def test_rise_of_all_versions_is_one_alarm_of_no_version() -> None:
     begins = datetime(2017, 10, 2, 7, tzinfo=UTC)
     versions = ("55.0", "55.0.1", "55.0.2", "55.0.3", "56.0")

@@ -99,7 +99,7 @@ def test_alarm_that_stays_up_says_that_the_rate_is_back_and_why_it_stays() -> No
     _, words, line = headline_of(with_others(verdict("bad", now=now, evidence=4.0)))
     assert "has more content crashes than expected, since" in words
     assert "it is no longer above that" in line
-    assert "The alarm stays up until the rate has been back long enough." in line
+    assert "The alarm stays up until the rate has been back for some time, or nothing speaks for it any more." in line
 
 
 def test_headline_names_the_users_who_have_most_of_the_excess() -> None:
