@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,8 +99,8 @@ def main() -> None:
     from missioncontrol_nb.releases.sources import load_calendar
 
     request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_asker, daemon=True).start()
     folder = Path(request["folder"])
+    threading.Thread(target=_end_with_asker, args=(folder,), daemon=True).start()
     saved = folder / "releases.json"
     releases = load_calendar(saved) if saved.exists() else None  # a product may have no calendar
     dataset = Dataset(request["dataset"], request["storage_options"])
@@ -111,10 +112,11 @@ def main() -> None:
             stream.write_table(table)
 
 
-def _end_with_asker() -> None:
-    """Ends this process when the one that asked has ended."""
+def _end_with_asker(folder: Path) -> None:
+    """Ends this process when the one that asked has ended, and removes the folder, which nobody else would."""
     while os.read(0, 4096):  # not sys.stdin, whose lock Python needs at its end
         pass
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

@@ -56,16 +56,20 @@ def test_where_the_process_fails_is_said_in_a_sentence(tmp_path: Path) -> None:
         judge_apart("/nowhere", CALENDAR, None)
 
 
-def test_process_ends_with_the_one_that_asked() -> None:
-    code = "import threading, time\nfrom missioncontrol_nb.judgement import apart\n"
-    code += "threading.Thread(target=apart._end_with_asker, daemon=True).start()\ntime.sleep(600)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+def test_process_ends_with_the_one_that_asked_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    code = "import pathlib, sys, threading, time\nfrom missioncontrol_nb.judgement import apart\n"
+    code += "folder = pathlib.Path(sys.argv[1])\n"
+    code += "threading.Thread(target=apart._end_with_asker, args=(folder,), daemon=True).start()\ntime.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code, folder], stdin=subprocess.PIPE)
     process.stdin.write(b"a request\n")
     process.stdin.flush()
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
     process.stdin.close()
     assert process.wait(60) == 1
+    assert not folder.exists()
 
 
 class Counting:
