@@ -31,7 +31,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -86,20 +86,6 @@ CANDIDATES = (
     "plugin_crashes",
     "slow_script_notice_count",
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one series. factor: 1 for a healthy one; found, oracle: hours since it rose, None if never."""
-
-    channel: str
-    os_name: str
-    release: str
-    measure: str
-    factor: float
-    is_later: bool
-    found: float | None
-    oracle: float | None
 
 
 PARTS = ("judge", "rivals", "intervals", "nowcast", "outside", "slices", "stress")
@@ -249,7 +235,7 @@ def play_fleet(span: Span, seed: int, every: int, sick: list[Bad], parts: frozen
         return results
     outcomes = list(outcomes_of(span.channel, expected, sick, alarms, span.begin, span.end, every))
     if "judge" in parts:
-        results.judge = [Verdict(JUDGE, **asdict(outcome)) for outcome in outcomes]
+        results.judge = outcomes
     if "rivals" in parts:
         cases = list(cases_of(span, expected, sick))
         oracle = {(each.os_name, each.release, each.measure): each.oracle for each in outcomes}
@@ -287,7 +273,7 @@ def outcomes_of(
     begin: float,
     end: float,
     every: int,
-) -> Iterator[Outcome]:
+) -> Iterator[Verdict]:
     for place, build in enumerate(expected.builds):
         out = build.out / 3600
         if out < begin or out > end - 24:
@@ -306,7 +292,8 @@ def outcomes_of(
                 if found is not None and found < since:
                     hours = None  # it was false: the rise had not begun
                 oracle = oracle_of(expected, place, measure, since, min(end, out + FOR_HOURS), every)
-            yield Outcome(channel, build.os_name, name, measure, ill.factor if ill else 1.0, is_later, hours, oracle)
+            factor = ill.factor if ill else 1.0
+            yield Verdict(JUDGE, channel, build.os_name, name, measure, factor, is_later, hours, oracle)
 
 
 def oracle_of(expected: Expected, place: int, measure: str, since: float, until: float, every: int) -> float | None:

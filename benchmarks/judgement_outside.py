@@ -20,7 +20,7 @@ SOON_HOURS = 6.0
 
 @dataclass(frozen=True)
 class Outside:
-    """What was told of a rise by FACTOR in all versions. found: hours since it began; None: not within LOOKED_AFTER.
+    """The alarms after all versions rose by FACTOR. found: hours until the alarm; None: not within LOOKED_AFTER.
 
     others: alarms of single versions or other measures on the system in the same time; told: what these were.
     """

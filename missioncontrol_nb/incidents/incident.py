@@ -77,7 +77,7 @@ class Incident:
 
     @property
     def content_id(self) -> str:
-        """An id that follows from the content: the same incident has the same, whoever writes it down, and when."""
+        """A hash of the content, so that writing the same incident twice gives one file."""
         return hashlib.sha256(self.as_bytes()).hexdigest()[:_ID_DIGITS]
 
     def __str__(self) -> str:
