@@ -14,6 +14,7 @@ from missioncontrol_nb.charts.detail_data import (
     check_detail,
     placed_windows,
     shown_lines,
+    top_that_is_left,
     x_extent,
 )
 from missioncontrol_nb.charts.expected import NOTHING, Expected, estimated_lines
@@ -40,7 +41,7 @@ def readout(
     }
 
 
-def _quiet(detail: Detail, lines: Sequence[Line], show: Show, time: Time, expected: Expected) -> str:
+def _quiet(detail: Detail, lines: list[Line], show: Show, time: Time, expected: Expected) -> str:
     if not lines:
         return "All lines are switched off."
     windows = placed_windows(detail, lines, time, *x_extent(detail, lines, time))
@@ -55,6 +56,9 @@ def _quiet(detail: Detail, lines: Sequence[Line], show: Show, time: Time, expect
     late = windows.loc[windows["complete"] == 0]
     if len(late):
         parts.append(f"Hatched: usage hours still arriving{_arrived(late['arrived'].dropna())}.")
+    top = top_that_is_left(detail, lines, show, time, expected)
+    if top is not None:
+        parts.append(f"The scale is cut at {top:g}.")
     if detail.left_out:
         parts.append(f"{detail.left_out} windows of the highest rates are left out.")
     return " ".join([*parts, "Point at or touch the chart for figures."])

@@ -60,15 +60,9 @@ def detail_data(
     start, end = x_extent(detail, lines, time)
     every = _every(detail, time)
     arguments.instance("expected", expected, Expected, "an Expected")
-    whole = placed_windows(detail, lines, time, start, end)
-    if show == "rate":
-        whole = with_estimated_hours(whole, expected, detail)
-    judged = expected_data(expected, lines, is_rate=show == "rate", by_age=time != "latest", start=start, end=end)
-    whole["y"] = whole["rate"] if show == "rate" else whole["events"]
+    whole, judged, top, step = _on_axes(detail, lines, show, time, expected)
     whole["stretch"] = stretches(whole, every)
     whole["banded"] = ((whole["shade"] < 2) & _is_used(whole)).astype(float)
-    highest = max(rate_top(whole), judged["acceptable"]["upper"].tail(1).max()) if show == "rate" else whole["y"].max()
-    top, step = nice_top(highest)
     stamps = _kept_stamps(whole)
     windows = whole[whole["x"].isin(stamps)]
     usage, usage_top, title = _usage(whole, stamps, every, end, detail.every, stacked=time == "latest")
@@ -88,6 +82,27 @@ def detail_data(
         **judged,
         "releases": _releases(detail, lines if time == "latest" else [], start, end, pixel, narrow),
     }
+
+
+def _on_axes(
+    detail: Detail, lines: list[Line], show: Show, time: Time, expected: Expected
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], float, float]:
+    """The windows with their y, what is expected, the top of the y axis and the step of its ticks."""
+    start, end = x_extent(detail, lines, time)
+    windows = placed_windows(detail, lines, time, start, end)
+    judged = expected_data(expected, lines, is_rate=show == "rate", by_age=time != "latest", start=start, end=end)
+    if show == "count":
+        windows["y"] = windows["events"]
+        return windows, judged, *nice_top(windows["y"].max())
+    windows = with_estimated_hours(windows, expected, detail)
+    windows["y"] = windows["rate"]
+    return windows, judged, *nice_top(max(rate_top(windows), judged["acceptable"]["upper"].tail(1).max()))
+
+
+def top_that_is_left(detail: Detail, lines: list[Line], show: Show, time: Time, expected: Expected) -> float | None:
+    """The top of the y axis where a line leaves it; None where none does."""
+    windows, _, top, _ = _on_axes(detail, lines, show, time, expected)
+    return top if (windows["y"] > top).any() else None
 
 
 def check_detail(detail: Detail, show: Show, time: Time) -> None:

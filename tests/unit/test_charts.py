@@ -244,6 +244,19 @@ def test_readout_says_only_what_is_true():
     assert charts.readout(detail(), show="rate", time="latest", hidden=hidden)["quiet"] == "All lines are switched off."
 
 
+def test_line_that_leaves_the_scale_is_told():
+    windows = detail().windows.copy()
+    first = windows.index[windows["usage_hours"] > 0][0]
+    windows.loc[first, ["usage_hours", "events"]] = [0.5, 40]
+    windows.loc[first, ["rate", "lower", "upper"]] = [80_000.0, 50_000.0, 110_000.0]
+    cut = replace(detail(), windows=windows)
+    top = data(cut)["extent"]["top"].iloc[0]
+    assert top < 80_000
+    said = charts.readout(cut, show="rate", time="latest", hidden=["older"])["quiet"]
+    assert f"The scale is cut at {top:g}." in said
+    assert "The scale is cut" not in charts.readout(detail(), show="rate", time="latest")["quiet"]
+
+
 def test_summary_is_a_sentence_with_figures():
     said = charts.summary(detail(), show="rate", time="latest", hidden=["older"])
     assert said == (
