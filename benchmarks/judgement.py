@@ -65,13 +65,14 @@ from missioncontrol_nb.simulator.fleet import (  # noqa: E402
     Fleet,
 )
 from missioncontrol_nb.simulator.variety import VARIED  # noqa: E402
-from tests.judged_fleets import CALENDAR, MEASURES, SYSTEMS, draw, midnight  # noqa: E402
+from tests.judged_fleets import ALL_SYSTEMS, CALENDAR, MEASURES, draw, midnight  # noqa: E402
 
 # The first day of data, days of data, and the day from which releases are judged.
 SPANS = {
     "release": (midnight(2017, 5, 28), 160, 60),
     "beta": (midnight(2017, 7, 20), 60, 25),
     "nightly": (midnight(2017, 8, 20), 40, 15),
+    "esr": (midnight(2017, 5, 1), 170, 40),
 }
 FACTORS = (1.25, 1.5, 2.0, 4.0)
 SICK_SHARE = 0.35  # of the releases on a system: one of their measures rises
@@ -220,7 +221,7 @@ def play(task: Task) -> Results:
 
 def play_fleet(span: Span, seed: int, every: int, sick: list[Bad], parts: frozenset[str]) -> Results:
     """Draws a channel's fleet and shows it to the judge and its rivals."""
-    observations, expected = draw(span.channel, span.first, span.days, seed, bad=sick)
+    observations, expected = draw(span.channel, span.first, span.days, seed, bad=sick, systems=ALL_SYSTEMS)
     checks = Checks(expected, span.channel, span.begin)
     alarms = {}
     if parts & OF_THE_JUDGE:
@@ -256,7 +257,7 @@ def illnesses(channel: str, seed: int) -> Iterator[Bad]:
     first, _, from_day = SPANS[channel]
     begin = (first + timedelta(days=from_day)).timestamp()
     for build in Fleet(CALENDAR, 0, seed).builds:
-        of_channel = build.channel == channel and build.os_name in SYSTEMS and build.is_official
+        of_channel = build.channel == channel and build.os_name in ALL_SYSTEMS and build.is_official
         if of_channel and build.out > begin and random.random() < SICK_SHARE:
             later = random.uniform(*LATER_DAYS) if random.random() < LATER_SHARE else -1.0
             since = first + timedelta(seconds=build.out - first.timestamp() + later * 86400)

@@ -29,6 +29,7 @@ from streaming import contract
 Array = npt.NDArray[np.float64]
 WINDOWS_AN_HOUR = 3600 // WINDOW_SECONDS
 SYSTEMS = ("Windows_NT", "Darwin", "Linux")
+ALL_SYSTEMS = (*SYSTEMS, "Android")
 MEASURES = (
     "main_crashes", "startup_crashes", "content_crashes", "content_shutdown_crashes",
     "gpu_crashes", "plugin_crashes", "browser_shim_usage_blocked", "slow_script_notice_count",
@@ -62,7 +63,7 @@ def draw(
     by_build = are_builds(contract.FIREFOX, channel)
     segments = []
     for os_name in systems:
-        releases = {}
+        releases, application = {}, ""
         for place, build in enumerate(builds):
             if build.os_name == os_name:
                 some = columns["count"][place] > 0
@@ -71,9 +72,10 @@ def draw(
                 }
                 name = Name(build.display_version, build.build_id if by_build else "")
                 releases[name] = Sums(ends[some], totals, (build.build_id,))
+                application = build.application
         if releases:
             delay_ends, delays = _delays(expected, os_name)
-            segments.append(Segment("Firefox", channel, os_name, releases, delay_ends, delays))
+            segments.append(Segment(application, channel, os_name, releases, delay_ends, delays))
     observations = Observations(
         contract.FIREFOX,
         CALENDAR,
@@ -110,11 +112,11 @@ def _overdispersed(random: np.random.Generator, means: Array, shape: Array) -> A
 
 
 def _delays(expected: Expected, os_name: str) -> tuple[Array, Array]:
-    """The reported hours by delay bucket, as running totals by hour of submission."""
+    """The reported hours by delay bucket, as running totals by hour of submission; Android's pings tell none."""
     windows = expected.hours_in_use.shape[1]
     arrived = np.zeros((len(contract.DELAY_BUCKET_EDGES_HOURS), windows - LONGEST_DELAY_WINDOWS))
     for place, build in enumerate(expected.builds):
-        if build.os_name == os_name:
+        if build.os_name == os_name != "Android":
             kernels = delay_kernels(expected.fleet.differences(build).delay)
             spread = np.fft.rfft(expected.hours_in_use[place]) * np.fft.rfft(kernels, windows, axis=1)
             arrived += np.maximum(np.fft.irfft(spread, windows, axis=1)[:, LONGEST_DELAY_WINDOWS:], 0.0)

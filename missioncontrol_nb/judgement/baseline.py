@@ -169,20 +169,22 @@ def _smooth_curves(found: Array, variance: Array, groups: Sequence[Sequence[int]
     for group in groups:
         of_group = list(group)
         weight = 1 / (variance[:, of_group] + OWN_SIZE**2)
-        pooled = (weight * found[:, of_group]).sum(axis=1) / weight.sum(axis=1)
-        shared, of_shared = _smooth(pooled, 1 / weight.sum(axis=1), CURVE_BEND, CURVE_SIZE)
-        for measure in of_group:
-            own, of_own = _smooth(found[:, measure] - shared, variance[:, measure], OWN_BEND, OWN_SIZE)
-            curves[:, measure], variances[:, measure] = shared + own, of_shared + of_own
+        pooled = (weight * found[:, of_group]).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
+        shared, of_shared = _smooth(pooled, 1 / weight.sum(axis=1, keepdims=True), CURVE_BEND, CURVE_SIZE)
+        own, of_own = _smooth(found[:, of_group] - shared, variance[:, of_group], OWN_BEND, OWN_SIZE)
+        curves[:, of_group], variances[:, of_group] = shared + own, of_shared + of_own
     return curves, variances
 
 
 def _smooth(values: Array, variance: Array, bend: float, size: float) -> tuple[Array, Array]:
-    """The smooth curve through values of known variance, around 0, and its own variance."""
-    bends = np.diff(np.eye(len(values)), 2, axis=0)
-    precision = np.diag(1 / variance + 1 / (size**2 * len(values))) + bends.T @ bends / bend**2
-    covariance = np.linalg.inv(precision)
-    return np.asarray(covariance @ (values / variance)), np.diag(covariance).copy()
+    """The smooth curves through values of known variance, around 0, and their own variances: all (ages, curves)."""
+    ages = len(values)
+    bends = np.diff(np.eye(ages), 2, axis=0)
+    stiff = np.eye(ages) / (size**2 * ages) + bends.T @ bends / bend**2
+    diagonal = (1 / variance).T[:, :, None] * np.eye(ages)
+    covariance = np.linalg.inv(stiff + diagonal)
+    smooth = np.einsum("cab,bc->ac", covariance, values / variance)
+    return smooth, np.diagonal(covariance, axis1=1, axis2=2).T
 
 
 @dataclass(frozen=True)

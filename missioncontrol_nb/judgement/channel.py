@@ -25,8 +25,9 @@ from missioncontrol_nb.judgement.baseline import (
 )
 from missioncontrol_nb.judgement.incidents import distrusted_hours, left_out
 from missioncontrol_nb.judgement.observations import Name, Observations, Released, Releases, Segment, are_builds
+from missioncontrol_nb.judgement.release_use import Usage
 from missioncontrol_nb.judgement.used_hours import UsedHours, estimate_used_hours, report_edges
-from missioncontrol_nb.judgement.watch import Look, Usage, Watch, interval_edges
+from missioncontrol_nb.judgement.watch import Look, Watch, interval_edges
 from streaming import contract
 
 Array = npt.NDArray[np.float64]
@@ -35,6 +36,8 @@ MOST_RELEASES, MOST_BUILDS = 8, 20  # of a history
 LEAST_RELEASES = 2
 LEAST_AGE, LEAST_HOURS = 12.0, 100.0  # of a release in a history: hours since it is in the data, and hours of use
 LEARNED_FOR = 72.0  # hours of age; later a release is compared with what was known then
+SPREADS_EVERY = 3 * DAY
+MOST_LEARNED = 12  # days of each system that are remembered
 HISTORY_AGE = 400.0  # hours of each release that a history has
 SETTLED = 200.0  # hours later all of it has been reported
 WATCHED_SHARE = 0.01  # of the reported hours of the last day: with less, an older release is not watched
@@ -167,10 +170,13 @@ class ChannelJudge:
         return found
 
     def _spread(self, segment: Segment, day: float) -> Spread:
-        """The scales of scatter as known at a day: those of the channel, and how clustered a system's events are."""
+        """The scales of scatter as known at a day: those of the channel, and how clustered a system's events are.
+
+        They change slowly, and are learned anew every few days.
+        """
+        day = float(np.floor(day / SPREADS_EVERY) * SPREADS_EVERY)
         if day not in self._spreads:
-            kept = {other: each for other, each in self._spreads.items() if other > day - 96}
-            self._spreads = {day: self._learn_spreads(day), **kept}
+            self._spreads[day] = self._learn_spreads(day)
         return self._spreads[day][segment.os_name]
 
     def _learn_spreads(self, day: float) -> dict[str, Spread]:
@@ -285,8 +291,9 @@ class ChannelJudge:
                 if day > released.moment + HISTORY_AGE + SETTLED:
                     self._final[name] = found
                 used[released.name] = found
-            for old in [each for each in self._learned if each[0] == segment.os_name and each[1] < day - 96]:
-                del self._learned[old]
+            of_system = [each for each in self._learned if each[0] == segment.os_name]
+            if len(of_system) >= MOST_LEARNED:
+                del self._learned[of_system[0]]
             self._learned[key] = Learned(Usage(activity, law), used)
         return self._learned[key]
 

@@ -5,12 +5,10 @@ All times are hours since 1970, UTC.
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.activity import Activity
 from missioncontrol_nb.judgement.baseline import (
@@ -25,28 +23,18 @@ from missioncontrol_nb.judgement.baseline import (
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
 from missioncontrol_nb.judgement.incidents import covered
 from missioncontrol_nb.judgement.observations import Released, Segment, Sums
-from missioncontrol_nb.judgement.used_hours import (
-    HOURS_A_PING,
-    RECENT,
-    UsedHours,
-    clock_edges,
-    estimate_used_hours,
-    report_edges,
-)
+from missioncontrol_nb.judgement.release_use import ReleaseUse, Usage
+from missioncontrol_nb.judgement.used_hours import HOURS_A_PING, clock_edges
 from missioncontrol_nb.judgement.ways import (
-    LAW_NODES,
-    LAW_WEIGHTS,
-    LONGER,
     NEWEST,
     SETTLED,
-    SHORTER,
     USUAL,
-    WAYS,
     WHILE_YOUNG,
     Steps,
+    log_prior,
+    shares_of_ways,
     tiled,
     together,
-    with_jump,
 )
 
 Array = npt.NDArray[np.float64]
@@ -54,15 +42,12 @@ Mask = npt.NDArray[np.bool_]
 # Evidence of 100 comes up in at most one of 100 healthy series, however often one looks. An alarm that it no longer
 # supports is over.
 ALARM, LOOKS_BAD, NOTHING_ROSE = np.log(100.0), np.log(10.0), np.log(3.0)
-SETTLED_AFTER = 24.0  # hours; the use of older intervals is not estimated again
 LONGEST_PAST = 504.0  # hours of a release's own past that count
 SHARED_ERROR = 2.0  # the error of the curve in young intervals counts so much, because neighbours share it
 BACK = 0.95  # probability that a factor has ended, from which an alarm is over
-YOUNG_HOURS = 48.0  # of age; the use of so many hours depends on the release's own delays
 # A release that mends another is like it, or like any healthy one: how likely, and how like it, in parts of tau.
 LIKE_MENDED, MENDED_SCALE = 0.5, 0.5
 LEAST_CHAINED = 24  # intervals of a past that tells the effects of a release
-MOST_USED_SCATTER = 1.5  # of the estimate of an interval's use; of less certain ones little can be said
 QUANTILE = 1.645  # of 90 % intervals
 
 
@@ -72,14 +57,6 @@ def interval_edges(released: float, until: float) -> Array:
     if until <= day:
         return clock_edges(released, until, 1.0)
     return np.concatenate([clock_edges(released, day, 1.0)[:-1], clock_edges(day, until, 2.0)])
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a channel's use on a system was like, as of a day."""
-
-    activity: Activity
-    law: DelayLaw
 
 
 @dataclass(frozen=True)
@@ -125,17 +102,16 @@ class Watch:
     is_crash: Mask
     witnesses: Array
     sums: Sums = field(init=False)
-    begins: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.sums = self.segment.releases[self.released.name]
-        self.begins = self.released.moment
+        self._use = ReleaseUse(self.sums, self.released.moment, self.released.moment)
         self.superseded_at = np.inf
         self.latched = np.zeros(len(self.measures), bool)
         self._curves: Curves | None = None
         self._spread = Spread.usual(len(self.measures))
         self._mended: Array | None = None
-        self._settled = np.zeros((WAYS, 0))  # hours of use by way and interval
+        self._likely_ways = np.exp(log_prior(WHILE_YOUNG))  # how likely each way is, by the counts of all measures
         self._chain: Evidence | None = None
         self._chained = 0  # intervals that the chain has
         self._last: Evidence | None = None
@@ -148,7 +124,12 @@ class Watch:
     def begin_at(self, at: float) -> None:
         """Leaves out what is too long ago, of a release that is first looked at when it is old."""
         if at - self.released.moment > LONGEST_PAST:
-            self.begins = float(np.floor(at - LONGEST_PAST))
+            self._use.begins = float(np.floor(at - LONGEST_PAST))
+
+    @property
+    def begins(self) -> float:
+        """From when on its counts are looked at."""
+        return self._use.begins
 
     def learn(self, curves: Curves | None, spread: Spread, mended: Array | None = None) -> None:
         """Compares with these curves from now on; the evidence so far is computed anew with them.
@@ -172,100 +153,73 @@ class Watch:
     def look(self, at: float, usage: Usage) -> Look:
         """The judgement as of a moment, which must not be before that of the last look."""
         edges = interval_edges(self.begins, at)
-        used, used_scatter = self._used(at, edges, usage)
-        hours = self._exposure_of(edges, used)
+        known, used_scatter = self._use.estimate(at, edges, usage, self._spread.law_scatter, self.superseded_at)
         events = np.stack([self.sums.between(name, edges) for name in self.measures], axis=1)
-        self._leave_out(edges, events, hours, usage.activity)
-        reported = float(self.sums.up_to("usage_hours", at) - self.sums.up_to("usage_hours", self.begins))
-        total = used.sum(axis=1)
-        deviation = self._deviation(total, reported, used[USUAL], used_scatter)
-        sums: dict[str, Any] = {
-            "at": at, "edges": edges, "events": events, "exposure": hours[USUAL], "reported": reported,
-            "used": float(total[USUAL]), "used_deviation": deviation,
-            "total_events": events.sum(axis=0), "total_exposure": hours[USUAL].sum(axis=0),
-        }  # fmt: skip
-        if self._curves is None:
-            nothing = np.full(len(self.measures), np.nan)
-            unknown: dict[str, Any] = dict.fromkeys(
-                ("log_evidence", "share_back", "total_typical", "ratio_variance", "healthy_variance"), nothing
-            )
-            return Look(**sums, typical=np.full(events.shape, np.nan), **unknown)
+        wrong = self._wrong(edges, usage.activity)
+        events[wrong] = 0.0
+        known_by_way, by_way = (self._exposure_of(edges, each, wrong) for each in (known, self._use.with_settled))
         ages = np.maximum((edges[1:] + edges[:-1]) / 2 - self.released.moment, 0.0)
-        typical = hours * np.exp(np.nan_to_num(self._curves.log_rate(ages), nan=-30.0))
-        log_evidence, share_back = self._evidence(edges, ages, events, typical, used_scatter)
-        weight = typical[USUAL] / np.maximum(typical[USUAL].sum(axis=0), 1e-12)
-        curve = (weight * self._curves.log_variance(ages)).sum(axis=0) + self._curves.level_variance
-        baseline = self._spread.tau**2 * MEDIAN_COST / self._curves.releases + curve
-        scatter = ((weight * self._spread.scatter_of(ages, typical[USUAL])) ** 2).sum(axis=0)
-        drift = self._spread.drift[NEWEST_DRIFT] ** 2 * (at - self.begins) / 24 / 3
+        nothing = np.full(len(self.measures), np.nan)
+        log_evidence, share_back = nothing, nothing
+        rate = np.full(events.shape, np.nan)
+        if self._curves is not None:
+            rate = np.exp(np.nan_to_num(self._curves.log_rate(ages), nan=-30.0))
+            log_evidence, share_back = self._evidence(edges, ages, events, by_way * rate, used_scatter)
+        likely = self._likely_ways
+        hours = np.einsum("w,wim->im", likely, known_by_way)
+        typical = hours * rate
+        reported = float(self.sums.up_to("usage_hours", at) - self.sums.up_to("usage_hours", self.begins))
+        total = known.sum(axis=1)
+        deviation = self._deviation(total, likely, reported, known[USUAL], used_scatter)
+        healthy_variance = ratio_variance = nothing
+        if self._curves is not None:
+            weight = typical / np.maximum(typical.sum(axis=0), 1e-12)
+            curve = (weight * self._curves.log_variance(ages)).sum(axis=0) + self._curves.level_variance
+            baseline = self._spread.tau**2 * MEDIAN_COST / self._curves.releases + curve
+            scatter = ((weight * self._spread.scatter_of(ages, typical)) ** 2).sum(axis=0)
+            drift = self._spread.drift[NEWEST_DRIFT] ** 2 * (at - self.begins) / 24 / 3
+            ratio_variance = baseline + scatter + np.where(self.is_crash, deviation**2, 0.0)
+            healthy_variance = self._spread.tau**2 + baseline + drift
         return Look(
-            **sums,
-            typical=typical[USUAL],
+            at=at,
+            edges=edges,
+            events=events,
+            exposure=hours,
+            typical=typical,
             log_evidence=log_evidence,
             share_back=share_back,
-            total_typical=typical[USUAL].sum(axis=0),
-            ratio_variance=baseline + scatter + np.where(self.is_crash, deviation**2, 0.0),
-            healthy_variance=self._spread.tau**2 + baseline + drift,
+            reported=reported,
+            used=float(likely @ total),
+            used_deviation=deviation,
+            total_events=events.sum(axis=0),
+            total_exposure=hours.sum(axis=0),
+            total_typical=typical.sum(axis=0),
+            ratio_variance=ratio_variance,
+            healthy_variance=healthy_variance,
         )
 
-    def _deviation(self, total: Array, reported: float, used: Array, scatter: Array) -> float:
-        """The relative standard deviation of the estimate of use: by unknown delays, by the share, and by chance."""
-        off = np.log(np.maximum(total[: len(LAW_NODES)], 1e-9) / max(float(total[USUAL]), 1e-9))
-        by_delays = float(np.sqrt((LAW_WEIGHTS * off**2).sum()))
+    def _deviation(self, total: Array, likely: Array, reported: float, used: Array, scatter: Array) -> float:
+        """The relative standard deviation of the estimate of use: by unknown delays, by the share, and by chance.
+
+        total: hours by way; likely: how likely each way is.
+        """
+        log_total = np.log(np.maximum(total, 1e-9))
+        by_delays = float(np.sqrt(likely @ (log_total - likely @ log_total) ** 2))
         by_share = float(np.sqrt(SHARED_ERROR) * (used * scatter).sum() / max(float(used.sum()), 1e-9))
         by_chance = np.sqrt(HOURS_A_PING / max(reported, HOURS_A_PING / 4))
         return float(np.sqrt(by_delays**2 + by_share**2 + by_chance**2))
 
-    def _is_young(self, at: float) -> bool:
-        return self.begins == self.released.moment and at - self.begins <= YOUNG_HOURS + SETTLED_AFTER
-
-    def _used(self, at: float, edges: Array, usage: Usage) -> tuple[Array, Array]:
-        """The hours of use by way and interval, and the scatter of their estimate by interval.
-
-        Those of settled intervals are as they were estimated when they settled. The scatter is that of usual delays; of
-        a release that is no longer young the scatter by unknown delays is in it.
-        """
-        settled = self._settled.shape[1]
-        factors = np.exp(LAW_NODES * self._spread.law_scatter)
-        laws = [usage.law if factor == 1 else usage.law.scaled(float(factor)) for factor in factors]
-        since = self.begins
-        if settled and at - self.begins > RECENT:
-            since = max(self.begins, min(float(edges[settled]), float(np.floor(at - RECENT))))
-        is_young = self._is_young(at)
-        needed = range(len(laws)) if is_young or not settled else (SHORTER, USUAL, LONGER)
-        found = {place: self._estimate(at, since, usage.activity, laws[place]) for place in needed}
-        scatter = found[USUAL].deviation(edges[settled:])
-        hours = np.array([found.get(place, found[USUAL]).between(edges[settled:]) for place in range(len(laws))])
-        log_hours = np.log(np.maximum(hours, 1e-9))
-        by_delays = np.abs(log_hours[LONGER] - log_hours[SHORTER]) / 2
-        old = edges[settled + 1 :] > self.begins + YOUNG_HOURS + 1e-6
-        if self.begins != self.released.moment:
-            old[:] = True
-        scatter = np.where(old, np.hypot(scatter, by_delays), scatter)
-        newly = int(np.searchsorted(edges[1:], at - SETTLED_AFTER + 1e-6, side="right"))
-        missing = 1 - usage.law.mean_reported(at - edges[settled:-1], at - edges[settled + 1 :])
-        missing[: max(newly - settled, 0)] = 0.0
-        hours = with_jump(np.where(old, hours[USUAL], hours), missing)
-        used = np.concatenate([self._settled, hours], axis=1)
-        self._settled = used[:, : max(newly, settled)]
-        return used, np.concatenate([np.zeros(settled), np.minimum(scatter, MOST_USED_SCATTER)])
-
-    def _estimate(self, at: float, since: float, activity: Activity, law: DelayLaw) -> UsedHours:
-        reports = report_edges(self.released.moment, at, since)
-        reported = self.sums.between("usage_hours", reports)
-        return estimate_used_hours(reports, reported, self.released.moment, activity, law, self.superseded_at)
-
-    def _exposure_of(self, edges: Array, used: Array) -> Array:
+    def _exposure_of(self, edges: Array, used: Array, wrong: Mask) -> Array:
         """The hours that each measure's events belong to, by way: used ones for crashes, else reported ones."""
         reported = self.sums.between("usage_hours", edges)
-        return np.where(self.is_crash, used[:, :, None], reported[None, :, None])
+        hours = np.where(self.is_crash, used[:, :, None], reported[None, :, None])
+        return np.where(wrong, 0.0, hours)
 
-    def _leave_out(self, edges: Array, events: Array, hours: Array, activity: Activity) -> None:
-        """Intervals in which data is missing, or that a data incident touches, have no events and no hours."""
+    def _wrong(self, edges: Array, activity: Activity) -> Mask:
+        """The intervals in which data is missing, or that a data incident touches: (intervals, measures)."""
         first, last = np.floor(edges[:-1] + 1e-6), np.ceil(edges[1:] - 1e-6) - 1
         outage = activity.is_outage(first.astype(np.int64)) | activity.is_outage(last.astype(np.int64))
-        wrong = outage[:, None] | covered(self.segment.incidents, self.measures, edges)
-        events[wrong], hours[:, wrong] = 0.0, 0.0
+        return outage[:, None] | covered(self.segment.incidents, self.measures, edges)
 
     def _evidence(
         self, edges: Array, ages: Array, events: Array, typical: Array, used_scatter: Array
@@ -280,7 +234,7 @@ class Watch:
         counted = (typical[USUAL] > 0) & (edges[:-1, None] >= self._skip_until[None, :])
         events, typical = np.where(counted, events, 0.0), np.where(counted, typical, 0.0)
         steps = Steps(edges - self.released.moment, events, typical, scatter, drift)
-        settled, young = self._settled.shape[1], self._young_intervals(edges)
+        settled, young = self._use.settled, self._use.young(edges)
         if self._chain is None:
             self._chain, self._chained = Evidence.before(self._prior()), 0
         self._chain = self._advanced(self._chain, steps, settled, young, latches=True)
@@ -289,12 +243,6 @@ class Watch:
         chain = self._advanced(self._chain, steps, len(events), young, is_newest=True, latches=self._last is None)
         self._last = self._together(chain)
         return self._last.log_ratio, self._last.share_back
-
-    def _young_intervals(self, edges: Array) -> int:
-        """How many intervals have a use that depends on the release's own delays."""
-        if self.begins != self.released.moment:
-            return 0
-        return int(np.searchsorted(edges[1:], self.begins + YOUNG_HOURS + 1e-6, side="right"))
 
     def _advanced(
         self, chain: Evidence, steps: Steps, until: int, young: int, *, is_newest: bool = False, latches: bool = False
@@ -312,6 +260,8 @@ class Watch:
                 if latches:
                     chain = self._latched(chain, float(steps.ages[number + 1] + self.released.moment))
             place = stop
+            if ways == WHILE_YOUNG:
+                self._likely_ways = shares_of_ways(chain, len(self.measures), self.witnesses.max(axis=0))
         return chain
 
     def _together(self, chain: Evidence) -> Evidence:

@@ -40,16 +40,32 @@ def log_prior(ways: Sequence[int]) -> Array:
     return np.asarray(np.log(chosen / chosen.sum()))
 
 
+def _ways_of(chain: Evidence, measures: int) -> tuple[int, ...]:
+    """The ways that a chain holds, one after another."""
+    by_number = {len(ways): ways for ways in (SETTLED, NEWEST, WHILE_YOUNG)}
+    return by_number[len(chain.weights) // measures]
+
+
+def shares_of_ways(chain: Evidence, measures: int, tells: Array) -> Array:
+    """How likely each way is, (ways,), 0 for those that the chain does not hold.
+
+    tells: by measure, 1 where its counts tell about use.
+    """
+    ways = _ways_of(chain, measures)
+    shares = np.zeros(WAYS)
+    shares[list(ways)] = np.exp(filtering.weights_by_witnesses(chain, log_prior(ways), tells[None])[:, 0])
+    return shares
+
+
 def together(chain: Evidence, measures: int, witnesses: Array) -> Evidence:
     """The evidence of each measure over the ways that a chain holds, one after another.
 
     witnesses: (measures, measures), 1 where the second tells about the first one's hours.
     """
-    number = len(chain.weights) // measures
-    if number == 1:
+    ways = _ways_of(chain, measures)
+    if ways == SETTLED:
         return chain
-    prior = log_prior(NEWEST if number == len(NEWEST) else WHILE_YOUNG)
-    return filtering.mixed(chain, filtering.weights_by_witnesses(chain, prior, witnesses))
+    return filtering.mixed(chain, filtering.weights_by_witnesses(chain, log_prior(ways), witnesses))
 
 
 def tiled(chain: Evidence, number: int) -> Evidence:

@@ -6,7 +6,20 @@ import pytest
 
 from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
-from missioncontrol_nb.judgement.ways import JUMP, NEWEST, USUAL, WAYS, Steps, log_prior, tiled, together, with_jump
+from missioncontrol_nb.judgement.ways import (
+    JUMP,
+    LAW_WEIGHTS,
+    NEWEST,
+    USUAL,
+    WAYS,
+    WHILE_YOUNG,
+    Steps,
+    log_prior,
+    shares_of_ways,
+    tiled,
+    together,
+    with_jump,
+)
 
 Array = npt.NDArray[np.float64]
 EXPECTED = 100.0
@@ -55,3 +68,36 @@ def test_ways_are_likely_as_a_whole() -> None:
     for ways in (NEWEST, tuple(range(WAYS))):
         assert np.exp(log_prior(ways)).sum() == pytest.approx(1)
     assert len(EFFECTS) == 2 * filtering.REACH + 1
+
+
+def shares_after(counts: list[float], tells: list[float]) -> Array:
+    """How likely each way is after three hours of counts; a way's hours are 20 % more than those of the one before."""
+    measures = len(counts)
+    typical = EXPECTED * 1.2 ** (np.arange(WAYS) - USUAL)[:, None, None] * np.ones((1, 3, measures))
+    typical[-1] = typical[USUAL]
+    events = np.tile(counts, (3, 1))
+    steps = Steps(np.arange(4.0), events, typical, np.full(events.shape, 0.04), np.zeros(events.shape))
+    chain = tiled(Evidence.before(filtering.healthy_effects(np.full((measures, 1), 0.08), np.ones(1))), WAYS)
+    likely = np.concatenate([steps.likely(way, 0, 3) for way in WHILE_YOUNG], axis=1)
+    for place in range(3):
+        chain = steps.after(chain, likely[place], place, WAYS)
+    return shares_of_ways(chain, measures, np.array(tells))
+
+
+def test_counts_of_all_crashes_tell_how_long_delays_are() -> None:
+    few, many = (shares_after([count] * 3, [1.0] * 3) for count in (70.0, 144.0))
+    assert few[0] + few[1] > 0.9
+    assert many[3] + many[4] > 0.9
+    assert few.sum() == pytest.approx(1)
+
+
+def test_one_measure_that_rises_alone_changes_little_of_the_delays() -> None:
+    alone = shares_after([200.0, 100.0, 100.0], [1.0] * 3)
+    assert alone[USUAL] + alone[-1] > 0.5
+    assert alone.argmax() in (USUAL, WAYS - 1)
+
+
+def test_without_counts_that_tell_ways_are_as_likely_as_beforehand() -> None:
+    shares = shares_after([144.0, 144.0], [0.0, 0.0])
+    assert shares == pytest.approx(np.exp(log_prior(WHILE_YOUNG)))
+    assert shares[:-1] / shares[:-1].sum() == pytest.approx(LAW_WEIGHTS)
