@@ -28,6 +28,15 @@ COVERAGE = 0.86, 0.94
 NOWCAST_GOALS = {1: 0.15, 6: 0.06, 24: 0.04}
 SLICE_GOAL = 0.95
 FACTORS = (1.25, 1.5, 2.0, 4.0)
+DELAY_GOALS = {
+    (1.5, False): "75 %; 2",
+    (2.0, False): "95 %; 1.5",
+    (4.0, False): "95 %; 1.5",
+    (1.5, True): "75 %",
+    (2.0, True): "95 %; 2",
+    (4.0, True): "95 %; 2",
+}
+"""By factor, and whether the rise begins later than the release: the share that is found, and the delay."""
 NOTHING, ALL_CHANNELS = "", "all channels"
 
 
@@ -109,12 +118,15 @@ def rule_lines(several: Sequence[Verdict]) -> Iterator[str]:
     for (channel, factor, is_later), of_group in sorted(groups.items()):
         found, risen = found_of(of_group, factor)
         ratio = delay_ratio(found)
-        when = "later" if is_later else "from release"
         after = ""
         if ratio is not None:
             ours, theirs = median(each.found or 0 for each in found), median(each.oracle or 0 for each in found)
             after = f", median delay {ours:.0f} h, the oracle's {theirs:.0f} h: {ratio:.2f}"
-        yield f"{channel} x{factor} {when}: found {len(found)} of the oracle's {risen}{after}"
+        yield f"{channel} x{factor} {_when(is_later)}: found {len(found)} of the oracle's {risen}{after}"
+
+
+def _when(is_later: bool) -> str:
+    return "later" if is_later else "from release"
 
 
 def goals(results: Results) -> Iterator[dict[str, str]]:
@@ -127,8 +139,13 @@ def goals(results: Results) -> Iterator[dict[str, str]]:
         )
     ]
     rows += [
-        (f"x{factor:g}: found of the oracle's; median delay by its", NOTHING, partial(_found_by_judge, factor))
+        (
+            f"x{factor:g} {_when(is_later)}: found of the oracle's; median delay by its",
+            DELAY_GOALS.get((factor, is_later), NOTHING),
+            partial(_found_by_judge, factor, is_later),
+        )
         for factor in FACTORS
+        for is_later in (False, True)
     ]
     wanted = f"{percent(COVERAGE[0])} to {percent(COVERAGE[1])}"
     rows += [
@@ -181,8 +198,8 @@ def _found(several: Sequence[Verdict], factor: float | None) -> str:
     return f"{len(found)} of {risen}" + ("" if ratio is None else f"; {ratio:.1f}")
 
 
-def _found_by_judge(factor: float, of_channel: Results) -> str:
-    return _found(of_channel.judge, factor)
+def _found_by_judge(factor: float, is_later: bool, of_channel: Results) -> str:
+    return _found([each for each in of_channel.judge if each.is_later == is_later], factor)
 
 
 def _coverage(what: str, of_channel: Results) -> str:

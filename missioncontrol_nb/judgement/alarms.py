@@ -13,13 +13,12 @@ from missioncontrol_nb.judgement.channel import ChannelJudge
 from missioncontrol_nb.judgement.course import sums_since
 from missioncontrol_nb.judgement.observations import Name, Observations
 from missioncontrol_nb.judgement.outside import OVER_HOURS, OVER_RATIO, Past, is_outside, past_of, rises_alike
-from missioncontrol_nb.judgement.series import Series, is_up, looks_up, ratio_interval, series_of, text_of
+from missioncontrol_nb.judgement.series import Series, is_up, ratio_interval, series_of, text_of
 from missioncontrol_nb.judgement.watch import Look, Watch, begun, is_over
 from missioncontrol_nb.statistics import PER_HOURS
 from streaming import contract
 
 Array = npt.NDArray[np.float64]
-STAYS_BAD = np.log(3.0)  # a series that looks bad does so until its evidence is below this
 CHECKED_EVERY = 6.0  # hours, after which the beginning and the slice of an alarm are found anew
 MORE_THAN_ALL = 1.5  # a version that rises by so much more than all versions has a cause of its own
 MOST_LOG_EVIDENCE = 27.6
@@ -84,7 +83,6 @@ class Judge:
         names = dict.fromkeys(segment.channel for segment in self.observations.segments)
         self.channels = tuple(ChannelJudge(self.observations, name) for name in names)
         self._open: dict[Key, _Open] = {}
-        self._looks_bad: set[Key] = set()
         self._at = -np.inf
 
     def look(self, at: float, on_series: OnSeries | None = None) -> list[tuple[Series | None, Event | None]]:
@@ -183,11 +181,7 @@ class Judge:
             opened = None
         elif opened is not None and self._has_changed(opened, watch, look, place):
             event = self._event("update", watch, look, place, opened)
-        if watch.is_compared and looks_up(look, place):
-            self._looks_bad.add(key)
-        elif not watch.is_compared or look.log_evidence[place] < STAYS_BAD:
-            self._looks_bad.discard(key)
-        looks_bad = key in self._looks_bad
+        looks_bad = bool(watch.looks_bad[place])
         began = opened.since if opened else self._since(watch, look, place) if looks_bad else None
         series = series_of(
             watch, look, place, at=self._at, is_open=opened is not None, since=began, looks_bad=looks_bad

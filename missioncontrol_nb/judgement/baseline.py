@@ -2,8 +2,9 @@
 
 The model of a series: log rate = level + curve(age) + effect of the release. The level and the curve are those of the
 releases before. Effects are drawn from a distribution whose scale (tau) the series of a channel share. Within a release
-the rate scatters from one interval to the next, and drifts; these scales are shared, too. All of it is estimated so
-that a bad release, or hours that went wrong, change little: by medians and by weights that bound each residual.
+the rate scatters from one interval to the next, and drifts, see `scatter`; these scales are shared, too. All of it is
+estimated so that a bad release, or hours that went wrong, change little: by medians and by weights that bound each
+residual.
 """
 
 from collections.abc import Sequence
@@ -13,23 +14,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from missioncontrol_nb.judgement.scatter import LAW_SCATTER, USUAL_DISPERSION, USUAL_DRIFT, USUAL_SCATTER, scatter_at
+
 Array = npt.NDArray[np.float64]
 # Ages, in hours, between which events are summed to learn the curve; the last interval has no end.
 AGE_EDGES = np.array([0.0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 144, 192, 264, 336, 1e6])
 AGES = np.array([0.5, 1.5, 2.5, 3.5, 5, 7, 10, 14, 20, 30, 42, 60, 84, 120, 168, 228, 300, 400])
-SCATTER_EDGES = np.array([0.0, 1, 2, 6, 24, 1e6])
-USUAL_SCATTER = np.array([0.15, 0.10, 0.07, 0.06, 0.05])  # of an hour's rate, by age; what is assumed without history
-SCATTER_WORTH = 40  # intervals of history that this assumption counts for
-USUAL_DRIFT = (0.06, 0.03, 0.05)  # of the rate in a day: in the first two days, while newest, and when superseded
-EARLY_DRIFT, NEWEST_DRIFT, SUPERSEDED_DRIFT = range(3)
-EARLY_DAYS = 2
-DRIFT_WORTH = 30
-LEAST_SCATTER, LEAST_DRIFT = 0.02, 0.01
-USUAL_DISPERSION, DISPERSION_WORTH = 1.3, 40.0
-LEAST_CLUSTERED = 8.0  # expected events of an interval that tells how clustered events are
-SYSTEM_WORTH = 10.0  # intervals of a system that all systems' dispersion counts for
-SCATTER_ROUNDS = 3
-LAW_SCATTER, LAW_WORTH, LEAST_LAW_SCATTER = 0.2, 6.0, 0.05  # of the logarithm of releases' delays, and its worth
 CURVE_BEND = 0.08  # of the curve, from one age to the next
 CURVE_SIZE = 0.5  # its standard deviation around 0
 OWN_BEND, OWN_SIZE = 0.04, 0.15  # a measure's curve, around that of all measures that are counted alike
@@ -40,6 +30,7 @@ TAUS = np.array([0.05, 0.07, 0.09, 0.11, 0.14, 0.17, 0.21, 0.26, 0.33, 0.42, 0.5
 LEAST_TAU, USUAL_TAU, USUAL_TAU_SPREAD = 0.07, 0.12, 0.5
 RELEASE_WORTH = 3.0  # series of one release count as so many: they share causes
 SICK_SHARE, SICK_SCALE = 0.08, 0.7  # of releases in a history that are not healthy, and how far off they are
+HALF_LIFE_HOURS = 60 * 24.0  # after which a release of the history counts half
 MEDIAN_COST = np.pi / 2  # the variance of a median over that of a mean
 
 
@@ -48,11 +39,18 @@ class History:
     """Sums of earlier releases of a channel on a system.
 
     events, exposure: (releases, ages, measures), by AGE_EDGES. groups: the measures that are counted alike, as places.
+    hours_ago: of each release, before the newest of them.
     """
 
     events: Array
     exposure: Array
     groups: tuple[tuple[int, ...], ...]
+    hours_ago: Array
+
+    @property
+    def weights(self) -> Array:
+        """How much each release counts: the rates of a channel change slowly."""
+        return np.asarray(0.5 ** (self.hours_ago / HALF_LIFE_HOURS))
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,8 @@ class Curves:
     """The typical rate of each measure by age, and the effects of the releases that it was learned from.
 
     level: (measures,), log rate per hour, and its variance by the counts alone; curve, curve_variance: (ages,
-    measures); effects, variances: (releases, measures), the variances by counts and scatter alone.
+    measures); effects, variances: (releases, measures), the variances by counts and scatter alone; weights:
+    (releases,).
     """
 
     level: Array
@@ -69,6 +68,7 @@ class Curves:
     curve_variance: Array
     effects: Array
     variances: Array
+    weights: Array
 
     def log_rate(self, ages: Array) -> Array:
         """The logarithm of the typical rate per hour at each age: (ages, measures)."""
@@ -88,18 +88,13 @@ class Curves:
         return self.log_variance(ages) - self.settled_variance
 
     @property
-    def releases(self) -> int:
-        """How many releases it was learned from."""
-        return len(self.effects)
+    def releases(self) -> float:
+        """How many releases of equal weight would tell as much about the level as those that it was learned from."""
+        return float(self.weights.sum() ** 2 / (self.weights**2).sum())
 
 
 def _at(ages: Array, values: Array) -> Array:
     return np.asarray(np.interp(np.log1p(ages), np.log1p(AGES), values))
-
-
-def scatter_at(ages: Array, scatter: Array = USUAL_SCATTER) -> Array:
-    """The scatter of an interval's rate by age."""
-    return scatter[np.clip(np.searchsorted(SCATTER_EDGES, ages, side="right") - 1, 0, len(scatter) - 1)]
 
 
 def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
@@ -119,7 +114,7 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
         weight = np.minimum(1.0, HUBER / np.maximum(np.abs(residual), 1e-9))
         of_effect = (weight * events).sum(axis=1), (weight * typical).sum(axis=1)
         effects = np.log((of_effect[0] + shrink) / (of_effect[1] + shrink))
-        middle = _weighted_median(effects, of_effect[1] / (of_effect[1] + shrink))
+        middle = _middle(effects, *of_effect, history.weights)
         level, effects = level + middle, effects - middle
         base = exposure * np.exp(level + effects[:, None, :])
         known, expected_there = (weight * events).sum(axis=0) + 1, (weight * base).sum(axis=0) + 1
@@ -132,7 +127,7 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
         level, curve = level + middle, curve - middle
     variances = dispersion / (of_effect[0] + 0.5) + _scatter_of_sum(expected, noise)
     effects = np.log((of_effect[0] + 0.5) / (of_effect[1] + 0.5))
-    effects = effects - _weighted_median(effects, of_effect[1] / (of_effect[1] + shrink))
+    effects = effects - _middle(effects, *of_effect, history.weights)
     return Curves(
         np.where(there, level, np.nan),
         dispersion / (of_effect[0].sum(axis=0) + 0.5),
@@ -140,6 +135,20 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
         curve_variance,
         effects,
         np.where(exposure.sum(axis=1) > 0, variances, 1e6),
+        history.weights,
+    )
+
+
+def _middle(effects: Array, events: Array, typical: Array, weights: Array) -> Array:
+    """The median effect of each measure; those that hardly a healthy release has, and of few events, count less."""
+    variance = USUAL_TAU**2 + 1 / (events + 0.5)
+    known = typical / (typical + 1 / EFFECT_PRIOR**2) * weights[:, None]
+    middle = _weighted_median(effects, known)
+    healthy = np.exp(-0.5 * (effects - middle) ** 2 / variance) / np.sqrt(variance)
+    wide = variance + SICK_SCALE**2
+    sick = np.exp(-0.5 * (effects - middle) ** 2 / wide) / np.sqrt(wide)
+    return _weighted_median(
+        effects, known * (1 - SICK_SHARE) * healthy / ((1 - SICK_SHARE) * healthy + SICK_SHARE * sick)
     )
 
 
@@ -229,13 +238,13 @@ def learn_tau(curves: Sequence[Curves]) -> Array:
     log_weights = -0.5 * (np.log(TAUS / USUAL_TAU) / USUAL_TAU_SPREAD) ** 2
     by_release: dict[int, list[tuple[float, float]]] = {}
     for of_system in curves:
-        count = of_system.releases
+        count = len(of_system.effects)
         for place in range(count):
             known = of_system.variances[place] < 0.3**2
             pairs = zip(of_system.effects[place][known], of_system.variances[place][known], strict=True)
             # a median of few moves with each of them: the effects around it are too small
             by_release.setdefault(count - place, []).extend((effect, variance) for effect, variance in pairs)
-    releases = max((each.releases for each in curves), default=1)
+    releases = max((each.releases for each in curves), default=1.0)
     shrunk = 1 - 1 / max(releases, 2)
     for pairs_of_release in by_release.values():
         if pairs_of_release:
@@ -248,127 +257,3 @@ def learn_tau(curves: Sequence[Curves]) -> Array:
             log_weights += min(1.0, RELEASE_WORTH / len(effects)) * log_likelihood
     weights = np.exp(log_weights - log_weights.max())
     return np.asarray(weights / weights.sum())
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """A history release's intervals: middles of ages, events and expected events (intervals, measures), in order.
-
-    Expected events have the release's own effect in them. superseded_at: the age at which a newer release came.
-    system: the place of its system among all of the channel.
-    """
-
-    ages: Array
-    events: Array
-    expected: Array
-    superseded_at: float
-    system: int = 0
-
-
-@dataclass(frozen=True)
-class Early:
-    """A history release's first hours: events and expected events of crash measures, (intervals, measures).
-
-    sensitivity: by interval, how much the logarithm of expected events falls with that of its delays. scatter: by
-    interval.
-    """
-
-    events: Array
-    expected: Array
-    sensitivity: Array
-    scatter: Array
-
-
-def learn_scatter(history: Sequence[Intervals], systems: int, measures: int) -> tuple[Array, Array]:
-    """The scatter of an interval's rate by age, and the dispersion of counts: (systems, measures).
-
-    Both are learned from how far an interval's rate is from the mean of its neighbours. Of small counts that is mostly
-    chance, times the dispersion; of large ones it is the scatter. systems: how many there are.
-    """
-    squares = [(release.system, *_squares(release)) for release in history if len(release.ages) >= 3]
-    scatter, dispersion = USUAL_SCATTER, np.full((systems, measures), USUAL_DISPERSION)
-    for _ in range(SCATTER_ROUNDS):
-        above, number = np.zeros((systems, measures)), np.zeros((systems, measures))
-        for system, place, off, chance, expected in squares:
-            of_scatter = 1.5 * scatter[place][:, None] ** 2
-            of_chance = dispersion[system] * chance
-            worth = np.where(expected >= LEAST_CLUSTERED, 1 / (1 + of_scatter / of_chance) ** 2, 0.0)
-            excess = np.minimum((off - of_scatter) / chance, 20 * dispersion[system]) - 1
-            above[system] += (worth * excess).sum(axis=0)
-            number[system] += worth.sum(axis=0)
-        # A system's dispersion is near that of all systems, and this near the usual one.
-        usual = DISPERSION_WORTH * (USUAL_DISPERSION - 1)
-        of_all = (usual + above.sum(axis=0)) / (DISPERSION_WORTH + number.sum(axis=0))
-        of_system = (SYSTEM_WORTH * of_all + above) / (SYSTEM_WORTH + number)
-        dispersion = np.maximum(1 + of_system, 1.0)
-        sums, numbers = SCATTER_WORTH * USUAL_SCATTER**2, np.full(len(USUAL_SCATTER), float(SCATTER_WORTH))
-        for system, place, off, chance, expected in squares:
-            noise = dispersion[system] * chance
-            expects = 1.5 * USUAL_SCATTER[place][:, None] ** 2
-            excess = (np.minimum(off, 9 * (expects + noise)) - noise) / 1.5
-            worth = np.where(expected >= 20, 1 / (1 + noise / expects) ** 2, 0.0)
-            sums += np.bincount(place, (worth * excess).sum(axis=1), len(sums))
-            numbers += np.bincount(place, worth.sum(axis=1), len(sums))
-        scatter = np.sqrt(np.maximum(sums / numbers, LEAST_SCATTER**2))
-    return scatter, dispersion
-
-
-def _squares(release: Intervals) -> tuple[npt.NDArray[np.int64], Array, Array, Array]:
-    """Of inner intervals: the place of the age, the squared distance from the neighbours' mean, its variance by chance
-    and the least expected events of the three."""
-    log_ratio = np.log((release.events + 0.5) / (release.expected + 0.5))
-    chance = 1 / np.maximum(release.expected, 1e-3)
-    off = log_ratio[1:-1] - (log_ratio[2:] + log_ratio[:-2]) / 2
-    noise = chance[1:-1] + (chance[2:] + chance[:-2]) / 4
-    least = np.minimum(np.minimum(release.expected[2:], release.expected[:-2]), release.expected[1:-1])
-    place = np.clip(np.searchsorted(SCATTER_EDGES, release.ages[1:-1], side="right") - 1, 0, len(USUAL_SCATTER) - 1)
-    return place, off**2, noise, least
-
-
-def learn_law_scatter(early: Sequence[Early]) -> float:
-    """The standard deviation of the logarithm of releases' delays, from their early rates: late reports raise them."""
-    total, number = LAW_WORTH * LAW_SCATTER**2, LAW_WORTH
-    for release in early:
-        mean = np.maximum(release.expected, 1e-9)
-        log_ratio = np.log((release.events + 0.5) / (mean + 0.5))
-        variance = 1 / (mean + 0.5) + release.scatter[:, None] ** 2
-        weight = np.where(mean > 3, release.sensitivity[:, None] / variance, 0.0)
-        information = float((weight * release.sensitivity[:, None]).sum())
-        if information > 4:  # the release's delays are known better than by a factor of 1.6
-            found = float((weight * log_ratio).sum()) / information
-            total += min(found**2, 9 * LAW_SCATTER**2) - 1 / information
-            number += 1
-    return float(np.sqrt(max(total / number, LEAST_LAW_SCATTER**2)))
-
-
-def learn_drift(history: Sequence[Intervals], scatter: Array, dispersion: Array) -> tuple[float, float, float]:
-    """The drift of a rate in a day: early, later while the release is the newest, and when it is superseded.
-
-    scatter, dispersion: as from `learn_scatter`.
-    """
-    sums = [DRIFT_WORTH * usual**2 for usual in USUAL_DRIFT]
-    numbers = [float(DRIFT_WORTH)] * len(USUAL_DRIFT)
-    for release in history:
-        day = np.floor(release.ages / 24).astype(int)
-        if not len(day) or day[-1] < 2:
-            continue
-        size = day[-1] + 1
-        events = np.stack([np.bincount(day, each, size) for each in release.events.T], axis=1)
-        expected = np.stack([np.bincount(day, each, size) for each in release.expected.T], axis=1)
-        intervals = np.maximum(np.bincount(day, minlength=size), 1)
-        of_scatter = np.bincount(day, scatter_at(release.ages, scatter) ** 2, size) / intervals**2
-        noise = dispersion[release.system] / np.maximum(expected, 1e-9) + of_scatter[:, None]
-        log_ratio = np.log((events + 0.5) / (expected + 0.5))
-        step, of_step = np.diff(log_ratio, axis=0), noise[1:] + noise[:-1]
-        enough = np.minimum(expected[1:], expected[:-1]) >= 50
-        kind = np.where(np.arange(1, size) * 24.0 > release.superseded_at, SUPERSEDED_DRIFT, NEWEST_DRIFT)
-        kind[:EARLY_DAYS] = EARLY_DRIFT
-        for place, usual in enumerate(USUAL_DRIFT):
-            chosen = enough & (kind == place)[:, None]
-            capped = np.minimum(step**2, 9 * (of_step + usual**2))
-            sums[place] += float((capped - of_step)[chosen].sum())
-            numbers[place] += float(chosen.sum())
-    early, newest, superseded = (
-        float(np.sqrt(max(total / number, LEAST_DRIFT**2))) for total, number in zip(sums, numbers, strict=True)
-    )
-    return max(early, newest), newest, max(newest, superseded)

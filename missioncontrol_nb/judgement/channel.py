@@ -9,23 +9,18 @@ import numpy.typing as npt
 
 from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.judgement.activity import Activity, estimate_activity
-from missioncontrol_nb.judgement.baseline import (
-    AGE_EDGES,
-    Curves,
-    Early,
-    History,
-    Intervals,
-    Spread,
-    learn_curves,
-    learn_drift,
-    learn_law_scatter,
-    learn_scatter,
-    learn_tau,
-    scatter_at,
-)
+from missioncontrol_nb.judgement.baseline import AGE_EDGES, Curves, History, Spread, learn_curves, learn_tau
 from missioncontrol_nb.judgement.incidents import distrusted_hours, left_out
 from missioncontrol_nb.judgement.observations import Name, Observations, Released, Releases, Segment, are_builds
 from missioncontrol_nb.judgement.release_use import Usage
+from missioncontrol_nb.judgement.scatter import (
+    Early,
+    Intervals,
+    learn_drift,
+    learn_law_scatter,
+    learn_scatter,
+    scatter_at,
+)
 from missioncontrol_nb.judgement.used_hours import UsedHours, estimate_used_hours, report_edges
 from missioncontrol_nb.judgement.watch import Look, Watch, interval_edges
 from streaming import contract
@@ -206,7 +201,8 @@ class ChannelJudge:
             edges = np.minimum(released.moment + np.minimum(AGE_EDGES, HISTORY_AGE), day)
             events.append(self._events(segment, released, edges))
             exposure.append(self._exposure(segment, released, edges, learned))
-        history = History(np.array(events), np.array(exposure), self._groups)
+        hours_ago = earlier[-1].moment - np.array([released.moment for released in earlier])
+        history = History(np.array(events), np.array(exposure), self._groups, hours_ago)
         return learn_curves(history, spread.scatter, spread.dispersion)
 
     @cached_property

@@ -34,7 +34,8 @@ class ReleaseUse:
     then on.
 
     known, with_settled: hours by way and interval as of the last estimate: as they are known then, and with those of
-    settled intervals as they were when they settled. settled: how many intervals these are.
+    settled intervals as they were when they settled. settled: how many intervals these are. deviation: of all hours as
+    they are known, the relative standard deviation if delays are the usual ones.
     """
 
     sums: Sums
@@ -43,6 +44,7 @@ class ReleaseUse:
     known: Array = field(default_factory=lambda: np.zeros((WAYS, 0)))
     with_settled: Array = field(default_factory=lambda: np.zeros((WAYS, 0)))
     settled: int = 0
+    deviation: float = 0.0
 
     def estimate(
         self, at: float, edges: Array, usage: Usage, law_scatter: float, superseded_at: float
@@ -77,6 +79,9 @@ class ReleaseUse:
             [self.with_settled[:, : self.settled], self.known[:, self.settled :]], axis=1
         )
         self.settled = settled
+        by_share = float(found[USUAL].deviation(recent[[0, -1]])[0] * hours[USUAL].sum())
+        of_old = float((by_delays * hours[USUAL])[is_old].sum())
+        self.deviation = float(np.hypot(by_share, of_old) / max(self.known[USUAL].sum(), 1e-9))
         return self.known, np.concatenate([np.zeros(first), scatter])
 
     def young(self, edges: Array) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from missioncontrol_nb.judgement.incidents import covered
 from missioncontrol_nb.judgement.observations import moment_of
-from missioncontrol_nb.judgement.watch import ALARM, LOOKS_BAD, QUANTILE, Look, Watch
+from missioncontrol_nb.judgement.watch import ALARM, QUANTILE, Look, Watch
 from missioncontrol_nb.statistics import PER_HOURS
 
 State = Literal["fine", "too early", "looks bad", "bad"]
@@ -140,8 +140,3 @@ def _why_too_early(watch: Watch, look: Look, place: int, hours: float) -> str:
 def is_up(look: Look, place: int) -> bool:
     """Whether the evidence of a measure is enough for an alarm."""
     return bool(look.log_evidence[place] >= ALARM)
-
-
-def looks_up(look: Look, place: int) -> bool:
-    """Whether the evidence of a measure is suspicious."""
-    return bool(look.log_evidence[place] >= LOOKS_BAD)

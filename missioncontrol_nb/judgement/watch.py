@@ -11,19 +11,12 @@ import numpy.typing as npt
 
 from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.activity import Activity
-from missioncontrol_nb.judgement.baseline import (
-    EARLY_DAYS,
-    EARLY_DRIFT,
-    MEDIAN_COST,
-    NEWEST_DRIFT,
-    SUPERSEDED_DRIFT,
-    Curves,
-    Spread,
-)
+from missioncontrol_nb.judgement.baseline import MEDIAN_COST, Curves, Spread
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
 from missioncontrol_nb.judgement.incidents import covered
 from missioncontrol_nb.judgement.observations import Released, Segment, Sums
 from missioncontrol_nb.judgement.release_use import ReleaseUse, Usage
+from missioncontrol_nb.judgement.scatter import EARLY_DAYS, EARLY_DRIFT, NEWEST_DRIFT, SUPERSEDED_DRIFT
 from missioncontrol_nb.judgement.used_hours import HOURS_A_PING, clock_edges
 from missioncontrol_nb.judgement.ways import (
     NEWEST,
@@ -107,13 +100,15 @@ class Watch:
         self.sums = self.segment.releases[self.released.name]
         self._use = ReleaseUse(self.sums, self.released.moment, self.released.moment)
         self.superseded_at = np.inf
-        self.latched = np.zeros(len(self.measures), bool)
+        self.latched = np.zeros(len(self.measures), bool)  # whose evidence was enough for an alarm
+        self.looks_bad = np.zeros(len(self.measures), bool)  # whose evidence was suspicious, and still is some
         self._curves: Curves | None = None
         self._spread = Spread.usual(len(self.measures))
         self._mended: Array | None = None
         self._likely_ways = np.exp(log_prior(WHILE_YOUNG))  # how likely each way is, by the counts of all measures
         self._chain: Evidence | None = None
         self._chained = 0  # intervals that the chain has
+        self._is_anew = True  # whether no look has been taken since the curves were learned
         self._last: Evidence | None = None
         self._skip_until = np.full(len(self.measures), -np.inf)
 
@@ -137,8 +132,8 @@ class Watch:
         mended: the effects of the release that this one mends, as from `posterior`; None where there is none.
         """
         self._curves, self._spread, self._mended = curves, spread, mended
-        self._chain, self._chained = None, 0
-        self.latched[:] = False
+        self._chain, self._chained, self._is_anew = None, 0, True
+        self.latched[:], self.looks_bad[:] = False, False
 
     @property
     def dispersion(self) -> Array:
@@ -165,12 +160,11 @@ class Watch:
         if self._curves is not None:
             rate = np.exp(np.nan_to_num(self._curves.log_rate(ages), nan=-30.0))
             log_evidence, share_back = self._evidence(edges, ages, events, by_way * rate, used_scatter)
-        likely = self._likely_ways
-        hours = np.einsum("w,wim->im", likely, known_by_way)
+        hours = np.einsum("w,wim->im", self._likely_ways, known_by_way)
         typical = hours * rate
         reported = float(self.sums.up_to("usage_hours", at) - self.sums.up_to("usage_hours", self.begins))
         total = known.sum(axis=1)
-        deviation = self._deviation(total, likely, reported, known[USUAL], used_scatter)
+        deviation = self._deviation(total, reported)
         healthy_variance = ratio_variance = nothing
         if self._curves is not None:
             weight = typical / np.maximum(typical.sum(axis=0), 1e-12)
@@ -189,7 +183,7 @@ class Watch:
             log_evidence=log_evidence,
             share_back=share_back,
             reported=reported,
-            used=float(likely @ total),
+            used=float(self._likely_ways @ total),
             used_deviation=deviation,
             total_events=events.sum(axis=0),
             total_exposure=hours.sum(axis=0),
@@ -198,16 +192,15 @@ class Watch:
             healthy_variance=healthy_variance,
         )
 
-    def _deviation(self, total: Array, likely: Array, reported: float, used: Array, scatter: Array) -> float:
+    def _deviation(self, total: Array, reported: float) -> float:
         """The relative standard deviation of the estimate of use: by unknown delays, by the share, and by chance.
 
-        total: hours by way; likely: how likely each way is.
+        total: hours by way.
         """
-        log_total = np.log(np.maximum(total, 1e-9))
-        by_delays = float(np.sqrt(likely @ (log_total - likely @ log_total) ** 2))
-        by_share = float(np.sqrt(SHARED_ERROR) * (used * scatter).sum() / max(float(used.sum()), 1e-9))
+        log_total, likely = np.log(np.maximum(total, 1e-9)), self._likely_ways
+        by_ways = float(np.sqrt(likely @ (log_total - likely @ log_total) ** 2))
         by_chance = np.sqrt(HOURS_A_PING / max(reported, HOURS_A_PING / 4))
-        return float(np.sqrt(by_delays**2 + by_share**2 + by_chance**2))
+        return float(np.sqrt(by_ways**2 + self._use.deviation**2 + by_chance**2))
 
     def _exposure_of(self, edges: Array, used: Array, wrong: Mask) -> Array:
         """The hours that each measure's events belong to, by way: used ones for crashes, else reported ones."""
@@ -242,6 +235,8 @@ class Watch:
         # The first look finds by itself what earlier looks would have seen.
         chain = self._advanced(self._chain, steps, len(events), young, is_newest=True, latches=self._last is None)
         self._last = self._together(chain)
+        self._suspect(self._last.log_ratio)
+        self._is_anew = False
         return self._last.log_ratio, self._last.share_back
 
     def _advanced(
@@ -271,15 +266,21 @@ class Watch:
     def _latched(self, chain: Evidence, at: float) -> Evidence:
         """Notes which series are up, and begins anew with those whose factor has ended."""
         mixed = self._together(chain)
+        if self._is_anew:
+            self._suspect(mixed.log_ratio)
         self.latched |= mixed.log_ratio >= ALARM
         over = self.latched & is_over(mixed.log_ratio, mixed.share_back)
         if over.any():
-            self.latched &= ~over
+            self.latched, self.looks_bad = self.latched & ~over, self.looks_bad & ~over
             self._skip_until = np.where(over, at, self._skip_until)
             chain = self._restarted(chain, mixed, over)
             if self._chain is not None:  # later looks leave out the hours in which it ended
                 self._chain = self._restarted(self._chain, mixed, over)
         return chain
+
+    def _suspect(self, log_evidence: Array) -> None:
+        """Notes which series look bad: it takes more evidence to begin than to go on."""
+        self.looks_bad = (log_evidence >= LOOKS_BAD) | (self.looks_bad & (log_evidence >= NOTHING_ROSE))
 
     def _restarted(self, chain: Evidence, mixed: Evidence, over: Mask) -> Evidence:
         """The chain, where some series begin anew."""
@@ -288,7 +289,7 @@ class Watch:
 
     def recover(self, over: Mask, at: float) -> None:
         """Begins anew with series whose alarm is over."""
-        self.latched &= ~over
+        self.latched, self.looks_bad = self.latched & ~over, self.looks_bad & ~over
         self._skip_until = np.where(over, at, self._skip_until)
         if self._chain is not None and self._last is not None:
             self._chain = self._restarted(self._chain, self._last, over)

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from missioncontrol_nb.judgement import baseline
-from missioncontrol_nb.judgement.baseline import AGES, Curves, History, Intervals, Spread
+from missioncontrol_nb.judgement import baseline, scatter
+from missioncontrol_nb.judgement.baseline import AGES, Curves, History, Spread
+from missioncontrol_nb.judgement.scatter import Intervals
 
 Array = npt.NDArray[np.float64]
 MEASURES = 4
@@ -25,11 +26,13 @@ def drawn(seed: int, tau: float = 0.07, releases: int = 8, use: float = 20_000.0
     exposure = np.repeat(hours[:, :, None], MEASURES, axis=2)
     rates = RATES * np.exp(CURVE + effects[:, None, :])
     noise = random.gamma(400, 1 / 400, exposure.shape)
-    return History(random.poisson(exposure * rates * noise).astype(float), exposure, GROUPS), effects
+    return History(
+        random.poisson(exposure * rates * noise).astype(float), exposure, GROUPS, np.zeros(releases)
+    ), effects
 
 
 def curves_of(history: History) -> Curves:
-    return baseline.learn_curves(history, baseline.USUAL_SCATTER, np.ones(MEASURES))
+    return baseline.learn_curves(history, scatter.USUAL_SCATTER, np.ones(MEASURES))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -47,7 +50,7 @@ def test_bad_release_in_the_history_changes_neither_level_nor_spread(factor: flo
     shifts, ratios = [], []
     for seed in range(6):
         history, _ = drawn(seed)
-        sick = History(history.events.copy(), history.exposure, GROUPS)
+        sick = History(history.events.copy(), history.exposure, GROUPS, history.hours_ago)
         sick.events[3] = np.round(sick.events[3] * factor)
         healthy_curves, sick_curves = curves_of(history), curves_of(sick)
         shifts.append(np.abs(sick_curves.log_rate(AGES) - healthy_curves.log_rate(AGES))[4:].mean())
@@ -58,7 +61,21 @@ def test_bad_release_in_the_history_changes_neither_level_nor_spread(factor: flo
 
 
 def spread_of(curves: Curves) -> Spread:
-    return Spread(baseline.learn_tau([curves]), baseline.USUAL_SCATTER, np.ones(MEASURES), (0.03, 0.05), 0.2)
+    return Spread(baseline.learn_tau([curves]), scatter.USUAL_SCATTER, np.ones(MEASURES), (0.03, 0.05), 0.2)
+
+
+def test_level_follows_a_channel_whose_rates_fall_and_forgets_sick_releases() -> None:
+    off = []
+    for seed in range(8):
+        history, _ = drawn(seed)
+        hours_ago = np.arange(7, -1, -1) * 15 * 24.0
+        fell = np.exp(0.05 * hours_ago / 24 / 30)  # 5 % a month
+        events = history.events * fell[:, None, None]
+        events[2] *= 4
+        events[5] *= 4
+        found = curves_of(History(np.round(events), history.exposure, GROUPS, hours_ago))
+        off.append((found.log_rate(AGES) - np.log(RATES) - CURVE)[4:].mean())
+    assert np.median(off) == pytest.approx(0.05, abs=0.03)  # the newest of them is what the next is compared with
 
 
 @pytest.mark.parametrize("tau", [0.07, 0.15, 0.3])
@@ -69,22 +86,22 @@ def test_spread_between_releases_is_found(tau: float) -> None:
 
 def test_without_history_the_usual_is_assumed() -> None:
     assert Spread.usual(3).tau == pytest.approx(0.14, abs=0.03)
-    assert Spread.usual(3).dispersion.tolist() == [baseline.USUAL_DISPERSION] * 3
+    assert Spread.usual(3).dispersion.tolist() == [scatter.USUAL_DISPERSION] * 3
 
 
-def intervals(scatter: float, dispersion: float, expected: float, seed: int) -> Intervals:
+def intervals(spread: float, dispersion: float, expected: float, seed: int) -> Intervals:
     random = np.random.default_rng(seed)
     count = 300
     mean = np.full((count, 1), expected)
-    rate = random.gamma(1 / scatter**2, scatter**2, mean.shape)
+    rate = random.gamma(1 / spread**2, spread**2, mean.shape)
     clusters = random.poisson(mean * rate / dispersion)
     return Intervals(24 + 2.0 * np.arange(count), clusters * dispersion, mean, np.inf)
 
 
 def test_scatter_and_clusters_are_told_apart() -> None:
     history = [intervals(0.08, 3.0, expected, seed) for seed, expected in enumerate((30.0, 60.0, 5000.0, 5000.0))]
-    scatter, dispersion = baseline.learn_scatter(history, 1, 1)
-    assert scatter[-1] == pytest.approx(0.08, rel=0.2)
+    found, dispersion = scatter.learn_scatter(history, 1, 1)
+    assert found[-1] == pytest.approx(0.08, rel=0.2)
     assert dispersion[0, 0] == pytest.approx(3.0, rel=0.25)
 
 
@@ -94,13 +111,27 @@ def test_clusters_of_each_system_are_its_own() -> None:
         for system, clusters in enumerate((1.0, 9.0))
         for seed in range(3)
     ]
-    _, dispersion = baseline.learn_scatter(history, 2, 1)
+    _, dispersion = scatter.learn_scatter(history, 2, 1)
     assert dispersion[:, 0] == pytest.approx([1.0, 9.0], rel=0.25)
+
+
+@pytest.mark.parametrize(("clusters", "expected"), [(1.0, 0.1), (3.0, 0.1), (3.0, 1.0), (5.0, 4.0)])
+def test_clusters_of_rare_events_are_found_too(clusters: float, expected: float) -> None:
+    history = [intervals(0.05, clusters, expected, seed) for seed in range(30)]
+    _, dispersion = scatter.learn_scatter(history, 1, 1)
+    assert dispersion[0, 0] == pytest.approx(clusters, rel=0.3)
+
+
+def test_one_burst_hardly_makes_clusters() -> None:
+    history = [intervals(0.05, 1.0, 0.1, seed) for seed in range(30)]
+    history[0].events[100] = 18.0
+    _, dispersion = scatter.learn_scatter(history, 1, 1)
+    assert dispersion[0, 0] < 1.3
 
 
 def test_drift_of_superseded_releases_is_never_less() -> None:
     still = [intervals(0.03, 1.0, 5000.0, seed) for seed in range(6)]
-    early, newest, superseded = baseline.learn_drift(still, np.full(5, 0.03), np.ones((1, 1)))
+    early, newest, superseded = scatter.learn_drift(still, np.full(5, 0.03), np.ones((1, 1)))
     assert newest < 0.03
     assert superseded >= newest
     assert early >= newest
@@ -114,5 +145,5 @@ def test_spread_of_delays_is_found_in_early_rates(spread: float) -> None:
     for delay in random.normal(0, spread, 40):
         expected = np.array([20.0, 60, 100, 200, 300, 400, 600])[:, None] * np.ones(3)
         events = random.poisson(expected * np.exp(delay * sensitivity)[:, None]).astype(float)
-        early.append(baseline.Early(events, expected, sensitivity, np.full(7, 0.05)))
-    assert baseline.learn_law_scatter(early) == pytest.approx(max(spread, 0.08), rel=0.35, abs=0.03)
+        early.append(scatter.Early(events, expected, sensitivity, np.full(7, 0.05)))
+    assert scatter.learn_law_scatter(early) == pytest.approx(max(spread, 0.08), rel=0.35, abs=0.03)

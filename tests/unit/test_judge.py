@@ -201,3 +201,18 @@ def test_time_between_looks_is_checked(every: str, tmp_path: Path) -> None:
         mc.replay(tmp_path, "2017-10-05", "2017-10-06", every)
     with pytest.raises(MissionControlError, match="lies before"):
         mc.replay(tmp_path, "2017-10-06", "2017-10-05")
+
+
+def test_what_looked_bad_goes_on_looking_bad_until_its_evidence_is_low_even_in_a_single_look() -> None:
+    bad = [Bad("56.0", RELEASED, "content_crashes", 1.35, "Windows_NT", "release")]
+    observations, _ = draw("release", midnight(2017, 7, 1), 95, 3, bad=bad, systems=("Windows_NT",))
+
+    def looked(hours: float) -> Series:
+        found = Judge(observations).look(hours_of(RELEASED) + hours)
+        return series_of([series for series, _ in found if series is not None], "content_crashes")
+
+    before, suspicious, after = looked(21), looked(37), looked(47)
+    assert (before.state, suspicious.state, after.state) == ("too early", "looks bad", "looks bad")
+    assert (before.evidence or 0) < 10 < (suspicious.evidence or 0)
+    assert 3 < (after.evidence or 0) < 10
+    assert after.since is not None

@@ -261,7 +261,7 @@ def test_table_of_goals_has_a_figure_by_channel() -> None:
     checks += [Check(USED_HOURS, "release", "Linux", "1", "", 6, 90.0, 80.0, 120.0, 100.0, 40.0)]
     rows = {row["goal"]: row for row in goals(Results(judge=said, checks=checks))}
     assert rows["false alarms per healthy series in 14 days"]["beta"] == "10.0 %"
-    assert rows["x2: found of the oracle's; median delay by its"]["beta"] == "1 of 2; 1.5"
+    assert rows["x2 from release: found of the oracle's; median delay by its"]["beta"] == "1 of 2; 1.5"
     assert rows["90 % intervals of the rate ratio that hold the truth"] | {"release": ""} == {
         "goal": "90 % intervals of the rate ratio that hold the truth",
         "wanted": "86 % to 94 %",
