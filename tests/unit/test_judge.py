@@ -205,7 +205,7 @@ def test_time_between_looks_is_checked(every: str, tmp_path: Path) -> None:
 
 def test_what_looked_bad_goes_on_looking_bad_until_its_evidence_is_low_even_in_a_single_look() -> None:
     bad = [Bad("56.0", RELEASED, "content_crashes", 1.35, "Windows_NT", "release")]
-    observations, _ = draw("release", midnight(2017, 7, 1), 95, 3, bad=bad, systems=("Windows_NT",))
+    observations, _ = draw("release", midnight(2017, 7, 1), 100, 3, bad=bad, systems=("Windows_NT",))
 
     def looked(hours: float) -> Series:
         found = Judge(observations).look(hours_of(RELEASED) + hours)
