@@ -12,7 +12,15 @@ import numpy.typing as npt
 from missioncontrol_nb.judgement.channel import ChannelJudge
 from missioncontrol_nb.judgement.course import sums_since
 from missioncontrol_nb.judgement.observations import Name, Observations
-from missioncontrol_nb.judgement.outside import OVER_HOURS, OVER_RATIO, Past, is_outside, past_of, rises_alike
+from missioncontrol_nb.judgement.outside import (
+    OVER_HOURS,
+    OVER_RATIO,
+    Past,
+    is_outside,
+    others_rose,
+    past_of,
+    rises_alike,
+)
 from missioncontrol_nb.judgement.series import Series, is_up, ratio_interval, series_of, text_of
 from missioncontrol_nb.judgement.watch import Look, Watch, begun, is_over
 from missioncontrol_nb.statistics import PER_HOURS
@@ -103,7 +111,7 @@ class Judge:
                     yield None, event
                 for watch, look in looks:
                     for place in self._reported(watch):
-                        found = self._judged(watch, look, place)
+                        found = self._judged(looks, watch, look, place)
                         if on_series is not None:
                             on_series(found[0], watch, look, place)
                         yield found
@@ -116,7 +124,7 @@ class Judge:
         effects = {watch.released.name: watch.effect() for watch, _ in looks}
         past = past_of(looks, {})
         for place, alarm in opened.items():
-            then = past_of(looks, alarm.effects)
+            then = past_of(looks, alarm.effects, of_all=True)
             if then is not None:
                 events, expected = then.ratio(place, max(alarm.since, look.at - OVER_HOURS))
                 if expected > 0 and events < OVER_RATIO * expected and look.at > alarm.since + OVER_HOURS:
@@ -160,7 +168,9 @@ class Judge:
             if why_not is None:
                 yield place
 
-    def _judged(self, watch: Watch, look: Look, place: int) -> tuple[Series, Event | None]:
+    def _judged(
+        self, looks: Sequence[tuple[Watch, Look]], watch: Watch, look: Look, place: int
+    ) -> tuple[Series, Event | None]:
         key = watch.segment.channel, watch.segment.os_name, watch.released.name, place
         opened = self._open.get(key)
         event = None
@@ -169,8 +179,13 @@ class Judge:
         since = self._since(watch, look, place) if has_risen else np.nan
         is_from_outside = has_risen and self._is_from_outside(watch, look, place, since)
         if opened is None and has_risen and not is_from_outside:
-            opened = self._open[key] = self._opened(watch, look, place, since)
-            event = self._event("alarm", watch, look, place, opened)
+            events, expected, _ = sums_since(watch, look, place, since)
+            all_rose = others_rose(looks, watch, place, since, events / expected if expected > 0 else 1.0)
+            if all_rose:
+                event = self._opened_of_all(looks, watch, look, place, since)
+            elif all_rose is not None:
+                opened = self._open[key] = self._opened(watch, look, place, since)
+                event = self._event("alarm", watch, look, place, opened)
         elif opened is not None and is_back:
             event = self._event("recovered", watch, look, place, opened)
             del self._open[key]
@@ -189,6 +204,19 @@ class Judge:
         if opened:
             series = replace(series, slice=opened.slice)
         return series, event
+
+    def _opened_of_all(
+        self, looks: Sequence[tuple[Watch, Look]], watch: Watch, look: Look, place: int, since: float
+    ) -> Event | None:
+        """Opens an alarm of all versions, which one of them has raised."""
+        effects = {each.released.name: each.effect() for each, _ in looks}
+        past = past_of(looks, effects, of_all=True)
+        events, expected = (0.0, 0.0) if past is None else past.ratio(place, since)
+        if past is None or expected <= 0:
+            return None
+        alarm = _Open(since, effects=effects, ratio=events / expected)
+        self._open[watch.segment.channel, watch.segment.os_name, None, place] = alarm
+        return self._event("alarm", watch, look, place, alarm, of=(looks, past))
 
     def _opened(self, watch: Watch, look: Look, place: int, since: float) -> _Open:
         found = self.find_slice(watch, watch.measures[place], since, look.at)
@@ -220,18 +248,17 @@ class Judge:
         opened: _Open,
         of: tuple[Sequence[tuple[Watch, Look]], Past] | None = None,
     ) -> Event:
-        """of: all versions, and the older ones' past, of an event about all."""
-        versions = [(watch, look)] if of is None else of[0]
-        hours = 0.0
-        for _, of_version in versions:
-            hours += float(of_version.exposure[of_version.edges[:-1] >= opened.since - 1e-6, place].sum())
+        """of: all versions, and their past, of an event about all."""
         if of is None:
             events, expected, _ = sums_since(watch, look, place, opened.since)
+            hours = float(look.exposure[look.edges[:-1] >= opened.since - 1e-6, place].sum())
         else:
             events, expected = of[1].ratio(place, opened.since)
-            hours -= float(look.exposure[look.edges[:-1] >= opened.since - 1e-6, place].sum())
+            hours = of[1].hours(place, opened.since)
         variance = float(look.ratio_variance[place]) if of is None else of[1].variance
-        log_evidence = float((look if of is None else of[1]).log_evidence[place])
+        log_evidence = float(look.log_evidence[place])
+        if of is not None:
+            log_evidence = max(log_evidence, float(of[1].log_evidence[place]))
         ratio, lower, upper = ratio_interval(events, expected, variance) if expected > 0 else (None,) * 3
         return Event(
             kind,
@@ -241,7 +268,7 @@ class Judge:
             watch.segment.os_name,
             watch.measures[place],
             watch.released.name.display_version if of is None else None,
-            tuple(sorted({build for each, _ in versions for build in each.sums.builds})),
+            tuple(sorted({build for each, _ in (of[0] if of else [(watch, look)]) for build in each.sums.builds})),
             ratio,
             lower,
             upper,

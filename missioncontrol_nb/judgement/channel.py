@@ -175,19 +175,22 @@ class ChannelJudge:
         return self._spreads[day][segment.os_name]
 
     def _learn_spreads(self, day: float) -> dict[str, Spread]:
-        curves: list[Curves] = []
+        histories: dict[int, History] = {}
         intervals: list[Intervals] = []
         early: list[Early] = []
+        usual = Spread.usual(len(self.measures))
         for place, segment in enumerate(self.segments):
             known = self._known(segment, day)[-(MOST_BUILDS if self.by_build else MOST_RELEASES) :]
             if len(known) >= LEAST_RELEASES:
-                of_segment = self._curves(segment, known, day, Spread.usual(len(self.measures)))
-                curves.append(of_segment)
+                histories[place] = self._history(segment, known, day)
+                of_segment = learn_curves(histories[place], usual.scatter, usual.dispersion)
                 found = self._intervals(segment, known, day, of_segment)
                 intervals += [replace(each, system=place) for each in found]
                 early += self._early(segment, known, day, of_segment)
         scatter, dispersion = learn_scatter(intervals, len(self.segments), len(self.measures))
         drift = learn_drift(intervals, scatter, dispersion)
+        # Once more, now that it is known what is chance: clusters are no differences between releases.
+        curves = [learn_curves(history, scatter, dispersion[place]) for place, history in histories.items()]
         spread = Spread(learn_tau(curves), scatter, dispersion[0], drift, learn_law_scatter(early))
         return {
             segment.os_name: replace(spread, dispersion=of_system)
@@ -195,6 +198,9 @@ class ChannelJudge:
         }
 
     def _curves(self, segment: Segment, earlier: Sequence[Released], day: float, spread: Spread) -> Curves:
+        return learn_curves(self._history(segment, earlier, day), spread.scatter, spread.dispersion)
+
+    def _history(self, segment: Segment, earlier: Sequence[Released], day: float) -> History:
         learned = self._learn(segment, earlier, day)
         events, exposure = [], []
         for released in earlier:
@@ -202,8 +208,7 @@ class ChannelJudge:
             events.append(self._events(segment, released, edges))
             exposure.append(self._exposure(segment, released, edges, learned))
         hours_ago = earlier[-1].moment - np.array([released.moment for released in earlier])
-        history = History(np.array(events), np.array(exposure), self._groups, hours_ago)
-        return learn_curves(history, spread.scatter, spread.dispersion)
+        return History(np.array(events), np.array(exposure), self._groups, hours_ago)
 
     @cached_property
     def _groups(self) -> tuple[tuple[int, ...], ...]:

@@ -1,7 +1,7 @@
 """Finds rises that come from outside: all versions of a channel rise at once on a system, as with a web site or driver.
 
 The versions that were superseded are summed and compared with their own past. Nothing about them changed, so where they
-rise, the cause is not in a release.
+rise, the cause is not in a release. And where one version rises that came out long ago, the others tell whose it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,24 @@ OWN_SPREAD = 0.05  # of the sum of several versions around its own past
 DRIFT_A_DAY = 0.05
 SCATTER = 0.06
 SUSPICIOUS = np.log(3.0)  # evidence of older versions from which a newer one's rise may be from outside
+TELLS = np.log(5.0)  # evidence of the other versions that a rise is theirs, too; or that it is not
+TOLD_WITHIN = 8.0  # hours of a rise, within which the other versions may tell whose it is
+YOUNG_HOURS = 24.0  # of age: a rise that begins then is the version's own
 OVER_HOURS, OVER_RATIO = 12.0, 1.1  # it is over when the ratio of so many hours is below this
 
 
 @dataclass(frozen=True)
 class Past:
-    """The older versions of a system, summed: by interval, events and those expected by their own past.
+    """Several versions of a system, summed: by interval, events and those expected by their own past.
 
-    dispersion: of counts, by measure. versions: events and expected events of each version.
+    exposure: hours that the events belong to, by measure. dispersion: of counts, by measure. versions: events and
+    expected events of each version.
     """
 
     edges: Array
     events: Array
     expected: Array
+    exposure: Array
     dispersion: Array
     versions: tuple[tuple[Array, Array], ...] = ()
 
@@ -78,29 +83,67 @@ class Past:
         later = self.edges[:-1] >= since - 1e-6
         return float(self.events[later, measure].sum()), float(self.expected[later, measure].sum())
 
+    def hours(self, measure: int, since: float) -> float:
+        """The hours that events belong to, from a moment on."""
+        return float(self.exposure[self.edges[:-1] >= since - 1e-6, measure].sum())
 
-def past_of(looks: Sequence[tuple[Watch, Look]], effects: Mapping[Name, Array]) -> Past | None:
+
+def past_of(looks: Sequence[tuple[Watch, Look]], effects: Mapping[Name, Array], *, of_all: bool = False) -> Past | None:
     """The sums of the older versions among the looks at a system; None where there are none with a past of their own.
 
-    effects: by version, those to compare with; those of its settled past for others.
+    effects: by version, those to compare with; those of its settled past for others. of_all: of the newest version too.
     """
-    known = [(watch, look) for watch, look in looks[1:] if watch.is_compared and watch.superseded_at < look.at]
+    known = [(watch, look) for watch, look in looks if watch.is_compared and (of_all or watch.superseded_at < look.at)]
     if not known:
         return None
     at = known[0][1].at
     edges = np.concatenate([np.arange(np.floor((at - PAST_HOURS) / 2) * 2, at - 1e-6, 2.0), [at]])
     versions = []
     for watch, look in known:
-        events, expected = (np.zeros((len(edges) - 1, look.events.shape[1])) for _ in range(2))
         own = effects.get(watch.released.name)
         typical = look.typical * np.exp(watch.effect() if own is None else own)
         place = np.searchsorted(edges, look.edges[:-1] + 1e-6, side="right") - 1
-        inside = (place >= 0) & (look.edges[:-1] - watch.released.moment >= 24)
-        np.add.at(events, place[inside], look.events[inside])
-        np.add.at(expected, place[inside], typical[inside])
-        versions.append((events, expected))
-    events, expected = (np.sum([each[place] for each in versions], axis=0) for place in (0, 1))
-    return Past(edges, events, expected, known[0][0].dispersion, tuple(versions))
+        inside = (place >= 0) & (look.edges[:-1] - watch.released.moment >= YOUNG_HOURS)
+        sums = np.zeros((3, len(edges) - 1, look.events.shape[1]))
+        for total, each in zip(sums, (look.events, typical, look.exposure), strict=True):
+            np.add.at(total, place[inside], each[inside])
+        versions.append(sums)
+    events, expected, exposure = np.sum(versions, axis=0)
+    return Past(
+        edges, events, expected, exposure, known[0][0].dispersion, tuple((each[0], each[1]) for each in versions)
+    )
+
+
+def others_rose(
+    looks: Sequence[tuple[Watch, Look]], watch: Watch, measure: int, since: float, ratio: float
+) -> bool | None:
+    """Whether the other versions rose, since a moment, by the ratio by which one did; None: it will be known soon.
+
+    A rise that begins with a version, or where the others have too little use to tell soon, is taken as its own.
+    """
+    own_look = next(look for each, look in looks if each is watch)
+    elapsed = own_look.at - since
+    begins_late = since >= min(watch.released.moment + YOUNG_HOURS, watch.superseded_at)
+    if not begins_late or ratio <= 1 or elapsed <= 0:
+        return False
+    events = expected = variance = 0.0
+    for other, look in looks:
+        if other is not watch and other.is_compared:
+            later = look.edges[:-1] >= since - 1e-6
+            own = float(look.typical[later, measure].sum() * np.exp(other.effect()[measure]))
+            events, expected = events + float(look.events[later, measure].sum()), expected + own
+            settled = other.superseded_at < look.at
+            variance += own**2 * (OWN_SPREAD**2 if settled else float(look.ratio_variance[measure]))
+    if expected <= 0:
+        return False
+    scatter = variance / expected**2 + SCATTER**2 + (watch.dispersion[measure] - 1) / expected
+    size = 1 / scatter
+    told = events * np.log(ratio) - (events + size) * np.log((ratio * expected + size) / (expected + size))
+    if told >= TELLS:
+        return True
+    rate = expected / elapsed
+    to_come = rate * max(TOLD_WITHIN - elapsed, 0.0) * (ratio - 1 - np.log(ratio))
+    return None if abs(told) < TELLS and abs(told) + to_come >= TELLS and elapsed < TOLD_WITHIN else False
 
 
 def rises_alike(look: Look, effect: Array, measure: int, since: float, ratio: float) -> bool | None:

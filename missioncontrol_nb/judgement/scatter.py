@@ -159,8 +159,9 @@ def learn_drift(history: Sequence[Intervals], scatter: Array, dispersion: Array)
         for place, usual in enumerate(USUAL_DRIFT):
             chosen = enough & (kind == place)[:, None]
             capped = np.minimum(step**2, 9 * (of_step + usual**2))
-            sums[place] += float((capped - of_step)[chosen].sum())
-            numbers[place] += float(chosen.sum())
+            told = np.where(chosen, 1 / (1 + of_step / (2 * usual**2)) ** 2, 0.0)  # a noisy step tells little
+            sums[place] += float((told * (capped - of_step)).sum())
+            numbers[place] += float(told.sum())
     early, newest, superseded = (
         float(np.sqrt(max(total / number, LEAST_DRIFT**2))) for total, number in zip(sums, numbers, strict=True)
     )
