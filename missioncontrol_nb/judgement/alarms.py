@@ -126,6 +126,8 @@ class Judge:
         for place, alarm in opened.items():
             then = past_of(looks, alarm.effects, of_all=True)
             if then is not None:
+                events, expected = then.ratio(place, alarm.since)
+                alarm.ratio = events / expected if expected > 0 else alarm.ratio
                 events, expected = then.ratio(place, max(alarm.since, look.at - OVER_HOURS))
                 if expected > 0 and events < OVER_RATIO * expected and look.at > alarm.since + OVER_HOURS:
                     yield self._event("recovered", newest, look, place, alarm, of=(looks, then))
@@ -180,7 +182,9 @@ class Judge:
         is_from_outside = has_risen and self._is_from_outside(watch, look, place, since)
         if opened is None and has_risen and not is_from_outside:
             events, expected, _ = sums_since(watch, look, place, since)
-            all_rose = others_rose(looks, watch, place, since, events / expected if expected > 0 else 1.0)
+            ratio = events / expected if expected > 0 else 1.0
+            is_known = (*key[:2], None, place) in self._open  # it rose by more than all versions did
+            all_rose = False if is_known else others_rose(looks, watch, place, since, ratio)
             if all_rose:
                 event = self._opened_of_all(looks, watch, look, place, since)
             elif all_rose is not None:
