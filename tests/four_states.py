@@ -11,11 +11,11 @@ from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator.fleet import Bad, Fleet
 from missioncontrol_nb.simulator.history import write_history
 
-SINCE, UNTIL = datetime(2017, 10, 2, tzinfo=UTC), datetime(2017, 10, 2, 13, tzinfo=UTC)
+SINCE, UNTIL = datetime(2017, 10, 2, tzinfo=UTC), datetime(2017, 10, 2, 9, tzinfo=UTC)
 DAYS = 60
 BAD = (
     Bad("56.0", SINCE, "content_crashes", 2.2, "Windows_NT", "release"),
-    Bad("56.0", SINCE, "content_crashes", 1.4, "Darwin", "release"),
+    Bad("56.0", SINCE, "content_crashes", 1.5, "Darwin", "release"),
 )
 
 

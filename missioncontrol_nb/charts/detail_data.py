@@ -25,6 +25,7 @@ from missioncontrol_nb.charts.line_ends import line_ends
 from missioncontrol_nb.charts.theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT
 from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.monitor import OLDER, Detail, Line
+from streaming.errors import MissionControlError
 
 Show = Literal["rate", "count"]
 Time = Literal["latest", "since_release"]
@@ -73,6 +74,7 @@ def detail_data(
     start, end = x_extent(detail, lines, time)
     every = _every(detail, time)
     arguments.instance("expected", expected, Expected, "an Expected")
+    _check_incidents(incidents)
     whole, band, top, step = _on_axes(detail, lines, show, time, expected)
     whole["stretch"] = stretches(whole, every)
     whole["banded"] = ((whole["shade"] < 2) & _is_used(whole)).astype(float)
@@ -156,7 +158,12 @@ def _marks(
 def incidents_shown(
     detail: Detail, time: Time, hidden: str | Iterable[str], incidents: Sequence[Incident]
 ) -> list[Incident]:
-    """Those of the incidents that a chart shows: the first has the number 1 there."""
+    """Those of the incidents that a chart shows: the first has the number 1 there.
+
+    Raises MissionControlError for what is no detail, time or incident.
+    """
+    check_detail(detail, "rate", time)
+    _check_incidents(incidents)
     lines = shown_lines(detail.lines, hidden)
     start, end = x_extent(detail, lines, time)
     return shown_incidents(detail, lines, Axis(start, end, False, time != "latest"), incidents)
@@ -189,6 +196,12 @@ def check_detail(detail: Detail, show: Show, time: Time) -> None:
     arguments.frame("detail.windows", detail.windows, DETAIL_COLUMNS)
     arguments.choice("show", show, get_args(Show))
     arguments.choice("time", time, get_args(Time))
+
+
+def _check_incidents(incidents: Sequence[Incident]) -> None:
+    if not isinstance(incidents, (list, tuple)) or not all(isinstance(each, Incident) for each in incidents):
+        given = arguments.brief(incidents)
+        raise MissionControlError(f"incidents takes a list of data incidents, such as incidents_of gives, not {given}")
 
 
 def milliseconds(times: Any) -> Array:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ from tests.four_states import SINCE, UNTIL, write_four_states
 
 DETAIL = "?view=detail&channel=release&platform=Windows_NT&measure=content_crashes"
 LONG = "The collector of the second data centre sent its whole queue again after a restart. " * 11
-HOSTILE = "<img src=x onerror=window.evil=1></bdi><script>window.evil=1</script> {{evil}} ${window.evil=1} datum.x \u202e"
+HOSTILE = (
+    "<img src=x onerror=window.evil=1></bdi><script>window.evil=1</script> {{evil}} ${window.evil=1} datum.x \u202e"
+)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,7 @@ def test_no_label_overlaps_another_nor_a_rule_nor_the_newest_line(browser, serve
             assert not meet(box, [rule[0] + 1, rule[1], rule[2] - 1, rule[3]]), (text, rule)
         if text.startswith("acceptable"):
             for line in drawn["newest"]:
-                assert not any(meet(box, around(*ends)) for ends in zip(line, line[1:], strict=False)), text
+                assert not any(meet(box, around(*ends)) for ends in pairwise(line)), text
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
