@@ -149,6 +149,7 @@ def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool, by_age: bool) -> 
         _hatching("hatch", x, y),
         *_release_layers(x),
         *_rise_layers(x),
+        *_incident_labels(x),
         _end_labels(x, y),
         *_pointer(x, RATE_HEIGHT),
         dots.encode(x=x, y=y, color=_shade_colour()),
@@ -165,33 +166,45 @@ def _labels(name: str, chosen: str) -> alt.Chart:
     return alt.Chart(alt.NamedData(name)).transform_filter(f"datum.least <= width && width < datum.below && {chosen}")
 
 
-def _beside_rule(x: alt.X, chosen: str, **style: Any) -> alt.Chart:
+def _legible(data: alt.Chart, encoding: dict[str, Any], **style: Any) -> list[alt.Chart]:
+    """Labels over their outline in the ground's colour, so that lines behind them do not cross them."""
+    halo = style | {"stroke": variable("surface"), "strokeWidth": 4, "strokeJoin": "round", "opacity": 0.85}
+    return [data.mark_text(**each).encode(**encoding, text="label:N") for each in (halo, style)]
+
+
+def _beside_rule(x: alt.X, chosen: str, **style: Any) -> list[alt.Chart]:
     """Labels beside their rules, in rows from the top of the plot."""
-    words = _labels("labels", chosen).mark_text(
+    return _legible(
+        _labels("labels", chosen),
+        {"x": x, "y": alt.YValue(0)},
         align=alt.ExprRef("datum.right ? 'right' : 'left'"),
         dx=alt.ExprRef("datum.right ? -6 : 6"),
         dy=alt.ExprRef("2 + 18 * datum.row"),
         baseline="top",
         **style,
     )
-    return words.encode(x=x, y=alt.YValue(0), text="label:N")
 
 
 def _release_layers(x: alt.X) -> list[alt.Chart]:
     """When versions came out: rules with labels."""
     rule = alt.Chart(alt.NamedData("releases")).mark_rule(color=variable("text-2"), strokeWidth=1).encode(x=x)
-    return [rule, _beside_rule(x, "datum.kind === 'release'", color=variable("text-2"))]
+    return [rule, *_beside_rule(x, "datum.kind === 'release'", color=variable("text-2"))]
 
 
 def _incident_layers(x: alt.X, y: alt.Y, by_age: bool) -> list[alt.Chart]:
-    """Data incidents: bands behind all lines with labels at their bottom; since release strips by line."""
+    """Data incidents: bands behind all lines; since release strips by line."""
     bands = alt.Chart(alt.NamedData("incidents"))
     if by_age:
-        strips = bands.mark_rect(clip=True).encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=_shade_colour())
-        return [strips]
-    grey = variable("accept")
-    band = bands.mark_rect(opacity=INCIDENT_OPACITY, color=grey, clip=True).encode(x=x, x2="x2:Q", y=y, y2="y2:Q")
-    labels = _labels("labels", "datum.kind === 'incident'").mark_text(
+        return [bands.mark_rect(clip=True).encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=_shade_colour())]
+    grey = bands.mark_rect(opacity=INCIDENT_OPACITY, color=variable("accept"), clip=True)
+    return [grey.encode(x=x, x2="x2:Q", y=y, y2="y2:Q")]
+
+
+def _incident_labels(x: alt.X) -> list[alt.Chart]:
+    """The numbers and texts of incidents, at the bottom of the plot; there are none since release."""
+    return _legible(
+        _labels("labels", "datum.kind === 'incident'"),
+        {"x": x, "y": alt.YValue(RATE_HEIGHT)},
         align=alt.ExprRef("datum.right ? 'right' : 'left'"),
         dx=alt.ExprRef("datum.right ? -4 : 4"),
         dy=-4,
@@ -199,7 +212,6 @@ def _incident_layers(x: alt.X, y: alt.Y, by_age: bool) -> list[alt.Chart]:
         limit=alt.ExprRef("datum.room"),
         color=variable("text-2"),
     )
-    return [band, labels.encode(x=x, y=alt.YValue(RATE_HEIGHT), text="label:N")]
 
 
 def _acceptable_layers(x: alt.X, y: alt.Y) -> list[alt.Chart]:
@@ -216,13 +228,13 @@ def _acceptable_layers(x: alt.X, y: alt.Y) -> list[alt.Chart]:
 
 def _rise_layers(x: alt.X) -> list[alt.Chart]:
     """When the newest version began to rise: a rule with a label, in the colour of its verdict."""
-    layers = []
+    layers: list[alt.Chart] = []
     for token, chosen in (("bad", "datum.bad === 1"), ("looks-bad", "datum.bad === 0")):
         rises = alt.Chart(alt.NamedData("rises")).transform_filter(chosen)
         rule = rises.mark_rule(color=variable(token), strokeWidth=2)
         layers += [
             rule.encode(x=x),
-            _beside_rule(x, f"datum.kind === 'rise' && {chosen}", fontWeight=600, color=variable(token)),
+            *_beside_rule(x, f"datum.kind === 'rise' && {chosen}", fontWeight=600, color=variable(token)),
         ]
     return layers
 

@@ -181,7 +181,15 @@ def _on_axes(
         return windows, band, *nice_top(windows["y"].max())
     windows = with_estimated_hours(windows, expected, detail)
     windows["y"] = windows["rate"]
-    return windows, band, *nice_top(max(rate_top(windows), band["upper"].tail(1).max()))
+    return windows, band, *nice_top(max(rate_top(windows), band["upper"].tail(1).max(), _since_rise(windows, expected)))
+
+
+def _since_rise(windows: pd.DataFrame, expected: Expected) -> float:
+    """The highest complete rate of the newest version since it began to rise, which must be seen; 0 without any."""
+    if expected.rise is None:
+        return 0.0
+    is_up = (windows["shade"] == 0) & (windows["complete"] == 1) & (windows["window_start"] >= expected.rise)
+    return float(1.05 * windows["rate"][is_up].max()) if windows["rate"][is_up].notna().any() else 0.0
 
 
 def top_that_is_left(detail: Detail, lines: list[Line], show: Show, time: Time, expected: Expected) -> float | None:

@@ -58,6 +58,15 @@ def test_alarm_is_a_rule_at_its_beginning_also_by_age() -> None:
     assert by_age["x"].tolist() == [85.0]
 
 
+def test_scale_has_room_for_what_is_bad_however_short_it_has_been() -> None:
+    windows = SHOWN.windows.copy()
+    windows.loc[(windows["line"] == "56.0") & (windows["window_start"] == "2017-10-09T13:00Z"), "events"] = 90
+    shown = replace(SHOWN, windows=windows)
+    tops = [charts.detail_data(shown, **HOURS, expected=replace(EXPECTED, rise=rise))["extent"]["top"].item()
+            for rise in (RISE, None)]  # fmt: skip
+    assert tops[0] >= 30 * 1.05 > tops[1]
+
+
 def test_counts_have_no_acceptable_range_but_the_alarm() -> None:
     data = charts.detail_data(SHOWN, show="count", time="latest", expected=EXPECTED)
     assert (len(data["acceptable"]), len(data["rises"])) == (0, 1)
