@@ -37,15 +37,18 @@ class DelayLaw:
     def smoothed(self) -> "DelayLaw":
         """The law with a smooth curve through its points instead of straight lines between them.
 
-        Few delays are short, and most of a bucket's are near its lower edge. Straight lines would have them later.
+        Few delays are short, and most of a bucket's are near its lower edge. Straight lines would have them later. An
+        unknown law stays as it is.
         """
-        from scipy.interpolate import PchipInterpolator
-
+        if not self.is_known:
+            return self
         parts = np.arange(SMOOTH_PARTS) / SMOOTH_PARTS
-        edges = np.append(
-            (self.edges_hours[:-1, None] + np.diff(self.edges_hours)[:, None] * parts).ravel(), self.edges_hours[-1]
-        )
-        return DelayLaw(edges, np.asarray(PchipInterpolator(self.edges_hours, self.shares)(edges)))
+        widths, rises = np.diff(self.edges_hours)[:, None], np.diff(self.shares)[:, None]
+        slopes = _monotone_slopes(self.edges_hours, self.shares)[:, None]
+        turned = widths * (slopes[:-1] * (1 - parts) - slopes[1:] * parts)
+        curve = self.shares[:-1, None] + rises * parts**2 * (3 - 2 * parts) + parts * (1 - parts) * turned
+        edges = self.edges_hours[:-1, None] + widths * parts
+        return DelayLaw(np.append(edges, self.edges_hours[-1]), np.append(curve, self.shares[-1]))
 
     @property
     def is_known(self) -> bool:
@@ -88,3 +91,27 @@ class DelayLaw:
         start, end = np.asarray(since_start_hours, float), np.asarray(since_end_hours, float)
         share = np.clip((self.integral(start) - self.integral(end)) / (start - end), 0.0, 1.0)
         return np.where(start <= 0, 0.0, share)
+
+
+def _monotone_slopes(x: Array, y: Array) -> Array:
+    """The slopes at three or more points of a monotone cubic curve (PCHIP), as `scipy.interpolate` has them.
+
+    Without scipy, of which a page would import 16 MB for it. See Fritsch and Butland, SIAM J. Sci. Stat. Comput. 5
+    (1984), 300-304.
+    """
+    widths, rises = np.diff(x), np.diff(y) / np.diff(x)
+    slopes = np.zeros(len(x))
+    before, after = rises[:-1], rises[1:]
+    bends = before * after > 0  # elsewhere a level place or a turn, where the curve is level
+    first, second = 2 * widths[1:] + widths[:-1], widths[1:] + 2 * widths[:-1]
+    slopes[1:-1][bends] = (first + second)[bends] / (first[bends] / before[bends] + second[bends] / after[bends])
+    slopes[0] = _slope_at_end(widths[0], widths[1], rises[0], rises[1])
+    slopes[-1] = _slope_at_end(widths[-1], widths[-2], rises[-1], rises[-2])
+    return slopes
+
+
+def _slope_at_end(width: float, next_width: float, rise: float, next_rise: float) -> float:
+    slope = ((2 * width + next_width) * rise - width * next_rise) / (width + next_width)
+    if slope * rise <= 0:
+        return 0.0
+    return 3 * rise if rise * next_rise <= 0 and abs(slope) > 3 * abs(rise) else slope

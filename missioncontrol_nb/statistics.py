@@ -244,9 +244,10 @@ def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now
     delays: rows of `reporting_delays` (`delay_hours`, the upper edge of the bucket of submission minus use;
     `usage_hours`), of the channels and platforms that the result is for. window_start, window_end: the time of use
     (scalars or arrays, UTC). Use at a moment u has arrived with probability F(now - u), where F is the share of usage
-    hours with at most that delay, linear within a bucket. The result for a window is the mean of this probability over
-    its moments. It is 0 for a window that has not begun, and NaN where no delays are known. Raises MissionControlError
-    for anything that is not a time in the years 1 to 9999, and for delays that are not the edge of a bucket.
+    hours with at most that delay: a smooth curve through the buckets' edges. The result for a window is the mean of
+    this probability over its moments. It is 0 for a window that has not begun, and NaN where no delays are known.
+    Raises MissionControlError for anything that is not a time in the years 1 to 9999, and for delays that are not the
+    edge of a bucket.
     """
     arguments.frame("delays", delays, ["delay_hours", "usage_hours"])
     at = arguments.as_utc("now", now)
@@ -256,7 +257,7 @@ def completeness(delays: "pd.DataFrame", window_start: Any, window_end: Any, now
     arguments.check_shapes({"window_start": since_start, "window_end": since_end})
     if (since_start <= since_end).any():
         raise MissionControlError("a window must end after it starts")
-    return _law_of(delays).mean_reported(since_start, since_end)
+    return _law_of(delays).smoothed().mean_reported(since_start, since_end)
 
 
 def _hours_since(name: str, moments: Any, now: datetime) -> Array:

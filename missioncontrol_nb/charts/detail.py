@@ -18,6 +18,7 @@ from missioncontrol_nb.charts.theme import (
     BAND_OPACITY,
     DASHES,
     DENSE_WIDTHS,
+    INCIDENT_OPACITY,
     LATE_OPACITY,
     RATE_HEIGHT,
     SHADES,
@@ -28,6 +29,7 @@ from missioncontrol_nb.charts.theme import (
     theme,
     variable,
 )
+from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.monitor import Detail
 
 
@@ -39,18 +41,21 @@ def detail_chart(
     hidden: str | Iterable[str] = (),
     narrow: bool = False,
     expected: Expected = NOTHING,
+    incidents: Sequence[Incident] = (),
 ) -> alt.VConcatChart:
     """One measure's lines over time, or since each line's release, with usage hours below on the same x axis.
 
     show: events per 1000 usage hours with 95 % bands of the newest two lines, or events per window. hidden: see
-    `shown_lines`. expected: what is drawn behind the newest line, and hours that are estimated. narrow: whether the
-    screen is a phone. The page sets the chart's widths and colours (`VegaChart`). Raises MissionControlError where a
-    column of the windows is missing.
+    `shown_lines`. expected: what is drawn behind the newest line, and hours that are estimated. incidents: data
+    incidents, of which those that concern the detail are marked. narrow: whether the screen is a phone. The page sets
+    the chart's widths and colours (`VegaChart`). Raises MissionControlError where a column of the windows is missing.
     """
     check_detail(detail, show, time)
     dense = (detail.until - detail.since) / detail.every > DENSE_WINDOWS / (4 if narrow else 1)
     chart = _detail_drawing(show, time, narrow, dense)
-    data = detail_data(detail, show=show, time=time, hidden=hidden, narrow=narrow, expected=expected)
+    data = detail_data(
+        detail, show=show, time=time, hidden=hidden, narrow=narrow, expected=expected, incidents=incidents
+    )
     copy = chart.copy(deep=False)
     copy.datasets = {name: Rows(frame) for name, frame in data.items()}
     return copy
@@ -67,7 +72,7 @@ def _detail_drawing(show: Show, time: Time, narrow: bool, dense: bool) -> alt.VC
     """The chart without its data; it is the same for all data."""
     x = _detail_x(time, narrow)
     style = _stroke_style(DENSE_WIDTHS if dense else WIDTHS)
-    above = _rate_layers(x, style, bands=show == "rate")
+    above = _rate_layers(x, style, bands=show == "rate", by_age=time != "latest")
     below = _usage_layers(x, style, stacked=time == "latest")
     title = alt.TitleParams(text=_extent("usage_title"))
     return (
@@ -120,8 +125,8 @@ def _stroke_style(widths: Sequence[float]) -> dict[str, Any]:
     return {"color": _shade_colour(), "size": width, "strokeDash": dash}
 
 
-def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart]:
-    """The layers from back to front: bands, lines, hatching, the release, labels, the rule and dots at the pointer."""
+def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool, by_age: bool) -> list[alt.Chart]:
+    """The layers from back to front: incidents, bands, lines, hatching, releases, labels, what is at the pointer."""
     y = alt.Y("y:Q", scale=alt.Scale(domain=[0, _extent("top")], nice=False),
               axis=alt.Axis(values=alt.ExprRef(f"sequence(0, {EXTENT}.top * 1.001, {EXTENT}.step)"),
                             tickCount=99,  # With fewer, Vega drops every other value
@@ -136,6 +141,7 @@ def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart
     extent = alt.Chart(alt.NamedData("extent")).mark_rule(opacity=0)  # Expressions see only data sets in use by a mark
     return [
         extent.encode(x=x),
+        *_incident_layers(x, y, by_age),
         *_acceptable_layers(x, y),
         *([band.encode(x=x, y=on_axis(y, "lower"), y2="upper:Q", detail="stretch:N", color=_shade_colour())] * bands),
         lines.transform_filter("datum.shade > 0"),
@@ -143,6 +149,7 @@ def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool) -> list[alt.Chart
         _hatching("hatch", x, y),
         *_release_layers(x),
         *_rise_layers(x),
+        *_incident_labels(x),
         _end_labels(x, y),
         *_pointer(x, RATE_HEIGHT),
         dots.encode(x=x, y=y, color=_shade_colour()),
@@ -154,24 +161,64 @@ def _hatching(name: str, x: alt.X, y: alt.Y) -> alt.Chart:
     return rules.encode(x=x, x2="x2:Q", y=y, y2="y2:Q")
 
 
-def _release_layers(x: alt.X) -> list[alt.Chart]:
-    releases = alt.Chart(alt.NamedData("releases"))
-    words = releases.mark_text(
+def _labels(name: str, chosen: str) -> alt.Chart:
+    """The labels of a data set that are placed for plots as wide as this one."""
+    return alt.Chart(alt.NamedData(name)).transform_filter(f"datum.least <= width && width < datum.below && {chosen}")
+
+
+def _legible(data: alt.Chart, encoding: dict[str, Any], **style: Any) -> list[alt.Chart]:
+    """Labels over their outline in the ground's colour, so that lines behind them do not cross them."""
+    halo = style | {"stroke": variable("surface"), "strokeWidth": 4, "strokeJoin": "round", "opacity": 0.85}
+    return [data.mark_text(**each).encode(**encoding, text="label:N") for each in (halo, style)]
+
+
+def _beside_rule(x: alt.X, chosen: str, **style: Any) -> list[alt.Chart]:
+    """Labels beside their rules, in rows from the top of the plot."""
+    return _legible(
+        _labels("labels", chosen),
+        {"x": x, "y": alt.YValue(0)},
         align=alt.ExprRef("datum.right ? 'right' : 'left'"),
         dx=alt.ExprRef("datum.right ? -6 : 6"),
-        dy=2,
+        dy=alt.ExprRef("2 + 18 * datum.row"),
         baseline="top",
+        **style,
+    )
+
+
+def _release_layers(x: alt.X) -> list[alt.Chart]:
+    """When versions came out: rules with labels."""
+    rule = alt.Chart(alt.NamedData("releases")).mark_rule(color=variable("text-2"), strokeWidth=1).encode(x=x)
+    return [rule, *_beside_rule(x, "datum.kind === 'release'", color=variable("text-2"))]
+
+
+def _incident_layers(x: alt.X, y: alt.Y, by_age: bool) -> list[alt.Chart]:
+    """Data incidents: bands behind all lines; since release strips by line."""
+    bands = alt.Chart(alt.NamedData("incidents"))
+    if by_age:
+        return [bands.mark_rect(clip=True).encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=_shade_colour())]
+    grey = bands.mark_rect(opacity=INCIDENT_OPACITY, color=variable("accept"), clip=True)
+    return [grey.encode(x=x, x2="x2:Q", y=y, y2="y2:Q")]
+
+
+def _incident_labels(x: alt.X) -> list[alt.Chart]:
+    """The numbers and texts of incidents, at the bottom of the plot; there are none since release."""
+    return _legible(
+        _labels("labels", "datum.kind === 'incident'"),
+        {"x": x, "y": alt.YValue(RATE_HEIGHT)},
+        align=alt.ExprRef("datum.right ? 'right' : 'left'"),
+        dx=alt.ExprRef("datum.right ? -4 : 4"),
+        dy=-4,
+        baseline="bottom",
+        limit=alt.ExprRef("datum.room"),
         color=variable("text-2"),
     )
-    rule = releases.mark_rule(color=variable("text-2"), strokeWidth=1).encode(x=x)
-    return [rule, words.encode(x=x, y=alt.YValue(0), text="label:N")]
 
 
 def _acceptable_layers(x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """The acceptable range, grey, with a dashed top and a label below its end, where few lines are."""
+    """The acceptable range, grey, with a dashed top and a label where nothing else is drawn."""
     band = alt.Chart(alt.NamedData("acceptable"))
     grey = variable("accept")
-    words = alt.Chart(alt.NamedData("acceptable_label")).mark_text(align="right", dx=-6, color=variable("text-2"))
+    words = _labels("acceptable_label", "true").mark_text(align="right", dx=-6, color=variable("text-2"))
     return [
         band.mark_area(opacity=ACCEPT_OPACITY, color=grey, clip=True).encode(x=x, y=on_axis(y, "lower"), y2="upper:Q"),
         band.mark_line(color=grey, strokeWidth=1, strokeDash=[2, 2], clip=True).encode(x=x, y=on_axis(y, "upper")),
@@ -181,19 +228,14 @@ def _acceptable_layers(x: alt.X, y: alt.Y) -> list[alt.Chart]:
 
 def _rise_layers(x: alt.X) -> list[alt.Chart]:
     """When the newest version began to rise: a rule with a label, in the colour of its verdict."""
-    layers = []
+    layers: list[alt.Chart] = []
     for token, chosen in (("bad", "datum.bad === 1"), ("looks-bad", "datum.bad === 0")):
         rises = alt.Chart(alt.NamedData("rises")).transform_filter(chosen)
-        words = rises.mark_text(
-            align=alt.ExprRef("datum.right ? 'right' : 'left'"),
-            dx=alt.ExprRef("datum.right ? -6 : 6"),
-            dy=20,
-            baseline="top",
-            fontWeight=600,
-            color=variable(token),
-        )
         rule = rises.mark_rule(color=variable(token), strokeWidth=2)
-        layers += [rule.encode(x=x), words.encode(x=x, y=alt.YValue(0), text="label:N")]
+        layers += [
+            rule.encode(x=x),
+            *_beside_rule(x, f"datum.kind === 'rise' && {chosen}", fontWeight=600, color=variable(token)),
+        ]
     return layers
 
 

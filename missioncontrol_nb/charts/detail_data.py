@@ -9,9 +9,23 @@ import numpy.typing as npt
 import pandas as pd
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.charts.expected import HOUR_MS, NOTHING, Expected, expected_data, with_estimated_hours
-from missioncontrol_nb.charts.theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT, moment_without_zone
+from missioncontrol_nb.charts.acceptable_label import acceptable_label
+from missioncontrol_nb.charts.annotations import (
+    Axis,
+    incident_data,
+    placed_labels,
+    release_marks,
+    rise_marks,
+    shown_incidents,
+)
+from missioncontrol_nb.charts.expected import HOUR_MS, NOTHING, Expected, acceptable_band, with_estimated_hours
+from missioncontrol_nb.charts.hatching import hatching, late_spans
+from missioncontrol_nb.charts.labels import plot_widths
+from missioncontrol_nb.charts.line_ends import line_ends
+from missioncontrol_nb.charts.theme import RATE_HEIGHT, SHADES, USAGE_HEIGHT
+from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.monitor import OLDER, Detail, Line
+from streaming.errors import MissionControlError
 
 Show = Literal["rate", "count"]
 Time = Literal["latest", "since_release"]
@@ -20,8 +34,6 @@ Array = npt.NDArray[np.float64]
 PLOT_WIDTH, NARROW_PLOT_WIDTH = 1100, 260  # Approximate pixels, to space the hatching and fit labels
 MOST_STAMPS = 1200  # More than the screen has pixels
 USAGE_STAMPS = 400  # Usage is smooth, so means over this many stretches are enough
-LABEL_GAP = 15  # Pixels between the labels at the lines' ends
-HATCH_STEP = 9  # Pixels
 GAP_WINDOWS = 2  # Lines are broken at longer gaps
 ENOUGH_USAGE = 0.25  # Share of a line's usual usage; rates of windows with less do not set the scale
 BAND_SHARE = 0.05  # Share of the busiest line's usage at the same time; a line with less has no band there
@@ -46,57 +58,138 @@ def detail_data(
     hidden: str | Iterable[str] = (),
     narrow: bool = False,
     expected: Expected = NOTHING,
+    incidents: Sequence[Incident] = (),
 ) -> dict[str, pd.DataFrame]:
     """The data sets of `detail_chart` by name; x is epoch milliseconds, or hours of age for time "since_release".
 
     windows: a row per line and window (series: the line's place among the shown ones; y, lower, upper as drawn).
     strokes: the points that lines are drawn through, by stretch. times: the timestamps. usage: hours of the lower
     chart, stacked from y0 to y1. hatch, usage_hatch: diagonals over windows whose data is still arriving. ends: labels
-    at the lines' ends. releases: the newest version's release. acceptable, acceptable_label, rises: what is
-    expected, and when it began to rise. extent: one row with the axes' ends, steps and title.
+    at the lines' ends. acceptable, acceptable_label: what is expected. rises, releases: when the newest version began
+    to rise, and when versions came out. incidents: those that concern the detail's data, as bands or strips. labels: of
+    these three, for plots of several widths. extent: one row with the axes' ends, steps and title.
     """
     check_detail(detail, show, time)
     lines = shown_lines(detail.lines, hidden)
     start, end = x_extent(detail, lines, time)
     every = _every(detail, time)
     arguments.instance("expected", expected, Expected, "an Expected")
-    whole, judged, top, step = _on_axes(detail, lines, show, time, expected)
+    _check_incidents(incidents)
+    whole, band, top, step = _on_axes(detail, lines, show, time, expected)
     whole["stretch"] = stretches(whole, every)
     whole["banded"] = ((whole["shade"] < 2) & _is_used(whole)).astype(float)
     stamps = _kept_stamps(whole)
     windows = whole[whole["x"].isin(stamps)]
     usage, usage_top, title = _usage(whole, stamps, every, end, detail.every, stacked=time == "latest")
-    late = _late_spans(whole, every, end)
+    late = late_spans(whole, every, end)
     pixel = (end - start) / (NARROW_PLOT_WIDTH if narrow else PLOT_WIDTH)
     extent = {"x": start, "x2": end, "top": top, "step": step, "tick": _tick(end - start, time, narrow),
               "usage_top": usage_top, "usage_title": title}  # fmt: skip
+    ends = line_ends(windows, lines, top, every, end, narrow)
     return {
         "extent": pd.DataFrame([extent]),
         "windows": windows.drop(columns=["line", "age_hours", "window_start"], errors="ignore"),
         "strokes": _strokes(windows, every),
         "times": pd.DataFrame({"x": np.unique(windows["x"])}),
         "usage": usage,
-        "hatch": _hatch(late, pixel, RATE_HEIGHT, top),
-        "usage_hatch": _hatch(late, pixel, USAGE_HEIGHT, usage_top),
-        "ends": _ends(windows, lines, top, every, end, narrow),
-        **judged,
-        "releases": _releases(detail, lines if time == "latest" else [], start, end, pixel, narrow),
+        "hatch": hatching(late, pixel, RATE_HEIGHT, top),
+        "usage_hatch": hatching(late, pixel, USAGE_HEIGHT, usage_top),
+        "ends": ends,
+        "acceptable": band,
+        **_marks(
+            detail,
+            lines,
+            Axis(start, end, narrow, time != "latest"),
+            top,
+            expected,
+            incidents,
+            band,
+            windows,
+            ends,
+            late,
+        ),
     }
+
+
+def _marks(
+    detail: Detail,
+    lines: list[Line],
+    axis: Axis,
+    top: float,
+    expected: Expected,
+    incidents: Sequence[Incident],
+    band: pd.DataFrame,
+    windows: pd.DataFrame,
+    ends: pd.DataFrame,
+    late: Sequence[tuple[float, float]],
+) -> dict[str, pd.DataFrame]:
+    """What is marked on the x axis, with labels, and the label of the acceptable range where these leave room."""
+    bands, beside_bands = incident_data(shown_incidents(detail, lines, axis, incidents), lines, axis, top)
+    rise, releases = rise_marks(expected, lines, axis), release_marks(detail, lines, axis)
+    labels, free = [], []
+    for width in plot_widths(axis.narrow):
+        placed = placed_labels(rise, releases, beside_bands, axis, width)
+        is_above = placed["kind"] != "incident"
+        rows_below = 2 if axis.by_age and len(bands) else int((~is_above).any())
+        labels.append(placed)
+        free.append(
+            acceptable_label(
+                band,
+                windows,
+                ends,
+                rules=[x for x, _ in (*rise, *releases)],
+                hatched=late,
+                axis=axis,
+                top=top,
+                rows_above=int(placed["row"][is_above].max()) + 1 if is_above.any() else 0,
+                rows_below=rows_below,
+                width=width,
+            )
+        )
+    return {
+        "rises": pd.DataFrame({"x": [x for x, _ in rise]}, dtype=float).assign(bad=float(expected.is_bad)),
+        "releases": pd.DataFrame({"x": [x for x, _ in releases]}, dtype=float),
+        "incidents": bands,
+        "labels": pd.concat(labels, ignore_index=True).assign(bad=float(expected.is_bad)),
+        "acceptable_label": pd.concat(free, ignore_index=True),
+    }
+
+
+def incidents_shown(
+    detail: Detail, time: Time, hidden: str | Iterable[str], incidents: Sequence[Incident]
+) -> list[Incident]:
+    """Those of the incidents that a chart shows: the first has the number 1 there.
+
+    Raises MissionControlError for what is no detail, time or incident.
+    """
+    check_detail(detail, "rate", time)
+    _check_incidents(incidents)
+    lines = shown_lines(detail.lines, hidden)
+    start, end = x_extent(detail, lines, time)
+    return shown_incidents(detail, lines, Axis(start, end, False, time != "latest"), incidents)
 
 
 def _on_axes(
     detail: Detail, lines: list[Line], show: Show, time: Time, expected: Expected
-) -> tuple[pd.DataFrame, dict[str, pd.DataFrame], float, float]:
-    """The windows with their y, what is expected, the top of the y axis and the step of its ticks."""
+) -> tuple[pd.DataFrame, pd.DataFrame, float, float]:
+    """The windows with their y, the acceptable range, the top of the y axis and the step of its ticks."""
     start, end = x_extent(detail, lines, time)
     windows = placed_windows(detail, lines, time, start, end)
-    judged = expected_data(expected, lines, is_rate=show == "rate", by_age=time != "latest", start=start, end=end)
+    band = acceptable_band(expected, lines, is_rate=show == "rate", by_age=time != "latest", start=start, end=end)
     if show == "count":
         windows["y"] = windows["events"]
-        return windows, judged, *nice_top(windows["y"].max())
+        return windows, band, *nice_top(windows["y"].max())
     windows = with_estimated_hours(windows, expected, detail)
     windows["y"] = windows["rate"]
-    return windows, judged, *nice_top(max(rate_top(windows), judged["acceptable"]["upper"].tail(1).max()))
+    return windows, band, *nice_top(max(rate_top(windows), band["upper"].tail(1).max(), _since_rise(windows, expected)))
+
+
+def _since_rise(windows: pd.DataFrame, expected: Expected) -> float:
+    """The highest complete rate of the newest version since it began to rise, which must be seen; 0 without any."""
+    if expected.rise is None:
+        return 0.0
+    is_up = (windows["shade"] == 0) & (windows["complete"] == 1) & (windows["window_start"] >= expected.rise)
+    return float(1.05 * windows["rate"][is_up].max()) if windows["rate"][is_up].notna().any() else 0.0
 
 
 def top_that_is_left(detail: Detail, lines: list[Line], show: Show, time: Time, expected: Expected) -> float | None:
@@ -111,6 +204,12 @@ def check_detail(detail: Detail, show: Show, time: Time) -> None:
     arguments.frame("detail.windows", detail.windows, DETAIL_COLUMNS)
     arguments.choice("show", show, get_args(Show))
     arguments.choice("time", time, get_args(Time))
+
+
+def _check_incidents(incidents: Sequence[Incident]) -> None:
+    if not isinstance(incidents, (list, tuple)) or not all(isinstance(each, Incident) for each in incidents):
+        given = arguments.brief(incidents)
+        raise MissionControlError(f"incidents takes a list of data incidents, such as incidents_of gives, not {given}")
 
 
 def milliseconds(times: Any) -> Array:
@@ -298,77 +397,3 @@ def _usage_unit(highest: float) -> tuple[float, str]:
         if highest >= 2 * unit:
             return unit, word
     return 1.0, "hours"
-
-
-def _late_spans(windows: pd.DataFrame, every: float, end: float) -> list[tuple[float, float]]:
-    """The spans of the x axis in which usage of at least one shown line is still arriving."""
-    stamps = np.unique(windows.loc[windows["complete"] == 0, "x"])
-    if not len(stamps):
-        return []
-    parts = np.split(stamps, np.flatnonzero(np.diff(stamps) > 1.01 * every) + 1)
-    return [(float(part[0]), float(min(part[-1] + every, end))) for part in parts]
-
-
-def _hatch(spans: Sequence[tuple[float, float]], pixel: float, height: int, top: float) -> pd.DataFrame:
-    """Diagonals over the spans, clipped to the plot; pixel: its width in units of x; y goes from 0 to top."""
-    parts = []
-    for left, right in spans:
-        width = max((right - left) / pixel, 1.0)
-        starts = np.arange(-height, width, HATCH_STEP, dtype=float)
-        low, high = np.maximum(starts, 0.0), np.minimum(starts + height, width)
-        parts.append(
-            np.column_stack(
-                [left + low * pixel, left + high * pixel, (low - starts) / height, (high - starts) / height]
-            )
-        )
-    lines = np.concatenate(parts) if parts else np.empty((0, 4))
-    return pd.DataFrame({"x": lines[:, 0], "x2": lines[:, 1], "y": lines[:, 2] * top, "y2": lines[:, 3] * top})
-
-
-def _ends(
-    windows: pd.DataFrame, lines: Sequence[Line], top: float, every: float, end: float, narrow: bool
-) -> pd.DataFrame:
-    """The labels at the lines' ends: at the level of the last complete windows, moved apart to be readable."""
-    drawn = windows[windows["y"].notna()]
-    last = drawn.drop_duplicates("series", keep="last").set_index("series")
-    settled = drawn[drawn["complete"] == 1].groupby("series")["y"].agg(lambda values: values.tail(3).mean())
-    level = settled.reindex(last.index).fillna(last["y"])
-    place = _dodge(level.clip(0, top).to_numpy(float), LABEL_GAP * top / RATE_HEIGHT, top)
-    x = np.where(last["x"] + 4 * every < end - 0.1 * abs(end - windows["x"].min()), last["x"], end)
-    labels = [_short(lines[int(series)].label) if narrow else lines[int(series)].label for series in last.index]
-    return pd.DataFrame({"x": x.astype(float), "y": place, "label": labels, "shade": last["shade"].to_numpy(float)})
-
-
-def _short(label: str) -> str:
-    return label.split(",")[0]
-
-
-def _dodge(levels: Array, gap: float, top: float) -> Array:
-    """The levels moved apart to at least gap; their mean is kept where they fit between 0 and top."""
-    order = np.argsort(levels, kind="stable")
-    steps = gap * np.arange(len(levels))
-    apart = np.maximum.accumulate(levels[order] - steps) + steps
-    if len(apart):
-        apart -= (apart - levels[order]).mean()
-        apart += max(0.0, -apart[0]) - max(0.0, apart[-1] - top)
-    placed = np.empty_like(apart)
-    placed[order] = apart
-    return placed
-
-
-def _releases(
-    detail: Detail, lines: Sequence[Line], start: float, end: float, pixel: float, narrow: bool
-) -> pd.DataFrame:
-    """The newest line's release as a labelled rule, if it lies in the shown interval.
-
-    right: whether the label stands left of the rule and ends at it, which it does where there is room.
-    """
-    newest = [line for line in lines if line.rank == 0]
-    x = milliseconds([line.released for line in newest])
-    words = [
-        f"{detail.newest.version} out" + ("" if narrow else f", {moment_without_zone(line.released)}")
-        for line in newest
-    ]
-    room = np.array([7.0 * len(label) + 12 for label in words]) * pixel
-    rows = pd.DataFrame({"x": x, "label": words, "right": (x - start > room).astype(float)})
-    return rows[(rows["x"] > start) & (rows["x"] < end)].reset_index(drop=True)

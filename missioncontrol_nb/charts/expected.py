@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.charts.theme import moment_without_zone
 from missioncontrol_nb.formatting import decimals_of, grouped
 from missioncontrol_nb.monitor import Detail, Line
 from missioncontrol_nb.statistics import PER_HOURS, rate_interval
@@ -17,7 +16,6 @@ from missioncontrol_nb.statistics import PER_HOURS, rate_interval
 Array = npt.NDArray[np.float64]
 HOUR_MS = 3_600_000
 ENOUGH_OF_WINDOW = 0.25
-LABEL_LEVEL = 0.3  # of the range's lower end
 COLUMNS = ("since", "until", "usage_hours", "expected_rate", "expected_lower", "expected_upper")
 
 
@@ -98,34 +96,20 @@ def _hours_since_1970(times: pd.Series) -> Array:
     return np.asarray(utc.tz_localize(None).astype("datetime64[us]").astype("int64"), float) / 3.6e9
 
 
-def expected_data(
+def acceptable_band(
     expected: Expected, lines: list[Line], *, is_rate: bool, by_age: bool, start: float, end: float
-) -> dict[str, pd.DataFrame]:
-    """The data sets of `detail_chart` about what is expected: `acceptable`, `acceptable_label` and `rises`."""
+) -> pd.DataFrame:
+    """The acceptable range of the newest line over a chart's x axis: x, lower, upper; no rows where none is drawn."""
     newest = next((line for line in lines if line.rank == 0), None)
+    if newest is None or not is_rate or expected.course is None:
+        return pd.DataFrame({"x": [], "lower": [], "upper": []}, dtype=float)
+    offset = newest.released.timestamp() / 3600
 
     def place(hours: Array) -> Array:
-        return hours - newest.released.timestamp() / 3600 if by_age and newest else hours * HOUR_MS
+        return hours - offset if by_age else hours * HOUR_MS
 
-    band = pd.DataFrame({"x": [], "lower": [], "upper": []}, dtype=float)
-    label = pd.DataFrame({"x": [], "y": [], "label": pd.Series([], dtype=object)})
-    rises = pd.DataFrame({"x": [], "label": pd.Series([], dtype=object), "bad": [], "right": []})
-    if newest is None:
-        return {"acceptable": band, "acceptable_label": label, "rises": rises}
-    if is_rate and expected.course is not None:
-        band = _band(expected.course, place)
-        band = band[(band["x"] >= start) & (band["x"] <= end)].reset_index(drop=True)
-        label = _label(band, start, end)
-    if expected.rise is not None:
-        word = "bad" if expected.is_bad else "looks bad"
-        x = place(np.array([expected.rise.timestamp() / 3600]))
-        right = float(x[0] > start + 0.7 * (end - start))
-        said = f"{word} since {moment_without_zone(expected.rise)}"
-        rises = pd.DataFrame({"x": x, "label": [said], "bad": [float(expected.is_bad)], "right": [right]})
-        rises = rises[(rises["x"] > start) & (rises["x"] < end)].reset_index(drop=True)
-        if len(rises) and right:
-            label["x"] = np.minimum(label["x"], x[0])  # beside the rule, not across it
-    return {"acceptable": band, "acceptable_label": label, "rises": rises}
+    band = _band(expected.course, place)
+    return band[(band["x"] >= start) & (band["x"] <= end)].reset_index(drop=True)
 
 
 def _band(course: pd.DataFrame, place: Callable[[Array], Array]) -> pd.DataFrame:
@@ -140,11 +124,10 @@ def _band(course: pd.DataFrame, place: Callable[[Array], Array]) -> pd.DataFrame
     return pd.DataFrame({"x": place(x), **sides})
 
 
-def _label(band: pd.DataFrame, start: float, end: float) -> pd.DataFrame:
-    """The label of the acceptable range, well below its end: lines are seldom there."""
-    if band.empty or band["x"].iloc[-1] - band["x"].iloc[0] < 0.2 * (end - start):
-        return pd.DataFrame({"x": [], "y": [], "label": pd.Series([], dtype=object)})
-    last = band.iloc[-1]
-    decimals = decimals_of(last["upper"], last["lower"], last["upper"])
-    said = f"acceptable: {grouped(last['lower'], decimals)} to {grouped(last['upper'], decimals)}"
-    return pd.DataFrame({"x": [last["x"]], "y": [LABEL_LEVEL * last["lower"]], "label": [said]})
+def acceptable_words(band: pd.DataFrame) -> str:
+    """The newest ends of an acceptable range, "3.2 to 5.0"; empty without any."""
+    if band.empty:
+        return ""
+    lower, upper = band["lower"].iloc[-1], band["upper"].iloc[-1]
+    decimals = decimals_of(upper, lower, upper)
+    return f"{grouped(lower, decimals)} to {grouped(upper, decimals)}"

@@ -15,6 +15,7 @@ import ipywidgets as widgets
 from missioncontrol_nb.dashboard import messages, prerender, verdict_words
 from missioncontrol_nb.dashboard.controls import box, html
 from missioncontrol_nb.dashboard.html.html import headline
+from missioncontrol_nb.dashboard.missed_changes import MissedChanges
 from missioncontrol_nb.dashboard.page_verdicts import PageVerdicts
 from missioncontrol_nb.dashboard.pages import layout
 from missioncontrol_nb.dashboard.query import Query, product_asked, read_search
@@ -56,7 +57,7 @@ class App:
         self._shown: Query | None = None
         self._outcome: Summary | Exception | None = None  # that is shown
         self._verdicts = PageVerdicts(reader, self._call)
-        self._fetched: dict[widgets.Widget, dict[str, object]] = {}
+        self._missed = MissedChanges(page)
         self._adopting = self._has_failed = self._is_asked = False
         self._has_news = False
         self._is_waiting = False  # for the first answer to a query
@@ -76,7 +77,7 @@ class App:
         self._show(self.state.query, outcome)
         page.observe(lambda change: self._adopt(change.new), "search")
         page.observe(lambda change: self._resize(change.old, change.new), "viewport")
-        page.on_fetch(self._note_fetch)
+        page.on_fetch(lambda: self._missed.note_fetch(self._widgets()))
         page.observe(lambda _: self._open(), "opened")
         page.on_action(self._act)
         self.state.observe(lambda _: self._follow(), "query")
@@ -106,39 +107,14 @@ class App:
 
     def _open(self) -> None:
         """Looks for new data at once when a visitor opens the page, which may have been made long ago."""
-        self._send_missed()
+        self._missed.send()
         self._refreshed = self._read_at = -math.inf
         self._call()
 
-    def _note_fetch(self) -> None:
-        """Records the state of all widgets when a browser fetches it.
-
-        The browser creates its widgets one by one, and those that are not created yet miss changes.
-        """
-        if not self._fetched:
-            self._fetched = {each: {name: getattr(each, name) for name in each.keys} for each in self._widgets()}
-            self._fetched[self._page] = {"title": self._page.title}
-
-    def _send_missed(self) -> None:
-        """Sends again the traits that have changed since a browser fetched them."""
-        for each, fetched in self._fetched.items():
-            if changed := [name for name, value in fetched.items() if getattr(each, name) is not value]:
-                each.send_state(changed)
-        self._fetched = {}
-
-    def _widgets(self) -> Iterator[widgets.Widget]:
-        """All widgets with something to show, now or in another view."""
-        met: set[widgets.Widget] = set()
-        waiting: list[widgets.Widget] = [self._top, self._main, self._headline, self._instead]
-        for view in self._views.values():
-            waiting += (*view.controls, *view.content)
-        while waiting:
-            each = waiting.pop()
-            if each in met:  # a browser can set the children of a box so that it contains itself
-                continue
-            met.add(each)
-            waiting += getattr(each, "children", ())
-            yield each
+    def _widgets(self) -> list[widgets.Widget]:
+        """The widgets that hold all others with something to show, now or in another view."""
+        views = [each for view in self._views.values() for each in (*view.controls, *view.content)]
+        return [self._top, self._main, self._headline, self._instead, *views]
 
     def _ask(self) -> None:
         """Requests an update, because the page no longer shows what its query or window asks for."""

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.judgement.verdicts import Verdict, Verdicts
 from missioncontrol_nb.monitor import ChannelSummary, ChannelTable, Detail, MeasureSummary, PlatformSummary
 
@@ -51,11 +52,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdicts that a page has. is_current: whether they are of the newest data. has_failed: judging did."""
+    """The verdicts that a page has. is_current: whether they are of the newest data. has_failed: judging did.
+
+    incidents: the dataset's data incidents, whose hours are not judged, by their beginning.
+    """
 
     verdicts: Verdicts | None = None
     is_current: bool = False
     has_failed: bool = False
+    incidents: tuple[Incident, ...] = ()
 
     def standing(self, place: Place, os_name: str, row: MeasureSummary) -> Standing:
         """What is said of a row of a channel, a table or a detail."""

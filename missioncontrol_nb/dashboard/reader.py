@@ -91,12 +91,13 @@ class DatasetReader:
         self._monitors: dict[tuple[contract.Product, bool], Monitor] = {}
 
     def refresh(self) -> bool:
-        """Looks for new data; returns whether there are any.
+        """Looks for new data and data incidents; returns whether there are any.
 
         Raises MissionControlError where the dataset is unreachable.
         """
         try:
-            return self._dataset.refresh()
+            is_new = self._dataset.refresh()
+            return self._verdicts.has_new_incidents() or is_new
         except MissionControlError:
             self._monitors.clear()  # a dataset that replaces it may be a different one
             raise

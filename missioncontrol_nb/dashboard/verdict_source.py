@@ -1,28 +1,23 @@
 """Where pages get the judge's verdicts from: computed once for all pages of a server, in a process of its own."""
 
 import hashlib
-import math
 import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from missioncontrol_nb.dashboard.incident_source import IncidentSource
 from missioncontrol_nb.dashboard.judged import Judged
-from missioncontrol_nb.incidents import read_incidents
 from missioncontrol_nb.judgement.apart import judge_apart
 from missioncontrol_nb.judgement.verdicts import Verdicts
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.releases.calendar import Calendar
 from streaming import contract
-from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 EVERY = timedelta(minutes=5)  # of data: pages judge no more often
-INCIDENTS_SECONDS = 60.0
 SHOWN_FOR = timedelta(hours=1)  # of data: older verdicts are not shown while newer ones are computed
 
 
@@ -41,19 +36,23 @@ class VerdictSource:
 
     def __init__(self, dataset: Dataset, calendar: Calendar, storage_options: Mapping[str, str] | None = None) -> None:
         self._dataset, self._calendar, self._options = dataset, calendar, storage_options
-        self._incidents: tuple[float, str] = (-math.inf, "")
+        self._incidents = IncidentSource(dataset)
         self._known: dict[tuple[str, bool], _Found] = {}
         self._one_at_a_time = threading.Lock()
 
     def newest(self, product: contract.Product, official: bool) -> Judged:
         """The newest verdicts that are there, at once; without verdicts where there are none, or only old ones."""
-        found = self._found(product, official)
+        found, incidents = self._found(product, official), self._incidents.newest()
         if found is None:
-            return Judged()
+            return Judged(incidents=incidents)
         up_to, at = self._dataset.data_up_to(), found.verdicts.at
         if up_to and at and up_to - at > SHOWN_FOR:
-            return Judged()
-        return Judged(found.verdicts, is_current=found.state == self._state()[0])
+            return Judged(incidents=incidents)
+        return Judged(found.verdicts, is_current=found.state == self._state()[0], incidents=incidents)
+
+    def has_new_incidents(self) -> bool:
+        """Whether people have written down or removed data incidents since the last call."""
+        return self._incidents.has_news()
 
     def judge(self, product: contract.Product, official: bool) -> None:
         """Computes the verdicts on the newest data, unless they are there; blocks for seconds.
@@ -97,16 +96,7 @@ class VerdictSource:
         at = None if up_to is None else up_to - (up_to - datetime.min.replace(tzinfo=up_to.tzinfo)) % EVERY
         files = sorted(self._dataset.files_by_day().items())
         past = files if at is None else files[:-1]  # the newest day's change all the time
-        return f"{at} {_short(past)} {self._data_incidents()}", at
-
-    def _data_incidents(self) -> str:
-        """A text that differs where other data incidents are kept in the dataset; looked for now and then."""
-        read_at, known = self._incidents
-        if time.monotonic() - read_at > INCIDENTS_SECONDS:
-            with suppress(MissionControlError):  # judging says it, too
-                known = _short(read_incidents(self._dataset))
-            self._incidents = time.monotonic(), known
-        return known
+        return f"{at} {_short(past)} {_short(self._incidents.newest())}", at
 
     def _name(self, product: contract.Product, official: bool) -> str:
         """The name of a file in the cache, which differs for each calendar."""

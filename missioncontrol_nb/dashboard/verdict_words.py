@@ -32,6 +32,7 @@ from missioncontrol_nb.formatting import (
     percent_change,
     percent_interval,
     rate_and_interval,
+    signed,
 )
 from missioncontrol_nb.judgement.verdicts import Figures, Verdict
 from missioncontrol_nb.monitor import ChannelSummary, ChannelTable, Detail, Overview, Version
@@ -40,6 +41,7 @@ from streaming import contract
 Headline = tuple[str, str, str]
 """State, sentence, and the line under it."""
 TIMES_FROM = 1.95  # a ratio from here on is said as "times as many"
+MOST_TIMES = 11.0  # an upper end beyond is not said: it is that of very few events
 LEAST_MORE = 1.005  # a smaller ratio is no longer an excess
 FROM_RELEASE = timedelta(hours=2)  # a rise that began so soon began with the release
 MOST_CERTAIN = 1e6
@@ -60,11 +62,14 @@ def size(figures: Figures) -> str:
 
 
 def size_interval(figures: Figures) -> str:
-    """ "+31 to +45 %", "1.8 to 2.4 times"; empty where nothing is expected"""
+    """ "+31 to +45 %", "1.8 to 2.4 times", "−100 to over +1000 %"; empty where nothing is expected"""
     if figures.ratio is None or figures.ratio_lower is None or figures.ratio_upper is None:
         return ""
     if figures.ratio >= TIMES_FROM:
         return f"{_times(figures.ratio_lower)} to {_times(figures.ratio_upper)}{FIXED_SPACE}times"
+    if figures.ratio_upper > MOST_TIMES:
+        low = signed(100 * (figures.ratio_lower - 1))
+        return f"{low} to over {signed(100 * (MOST_TIMES - 1))}{FIXED_SPACE}%"
     return percent_interval(figures.ratio_lower - 1, figures.ratio_upper - 1)
 
 

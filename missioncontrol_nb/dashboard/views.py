@@ -203,12 +203,11 @@ def drawing(detail: Detail, judged: Judged, query: Query, narrow: bool) -> dict[
     from missioncontrol_nb import charts
 
     expected = expected_of(detail, judged)
-    chart = charts.detail_chart(
-        detail, show=query.show, time=query.time, hidden=query.hidden, narrow=narrow, expected=expected
-    )
+    how: Any = {"show": query.show, "time": query.time, "hidden": query.hidden, "incidents": judged.incidents}
+    chart = charts.detail_chart(detail, **how, narrow=narrow, expected=expected)
     spec, columns = split_chart(chart)
-    summary = charts.summary(detail, show=query.show, time=query.time, hidden=query.hidden)
-    readout = charts.readout(detail, show=query.show, time=query.time, hidden=query.hidden, expected=expected)
+    summary = charts.summary(detail, **how)
+    readout = charts.readout(detail, **how, expected=expected)
     return {"spec": spec, "columns": columns, "summary": summary, "readout": readout}
 
 

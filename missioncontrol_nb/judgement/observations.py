@@ -89,8 +89,7 @@ class Segment:
     def delay_law(self, until: float) -> DelayLaw:
         """The law of the delays of the two weeks before a moment."""
         place = np.searchsorted(self.delay_ends, [until - DELAYS_OF + 1e-6, until + 1e-6], side="right")
-        law = DelayLaw.of_buckets(self.delay_totals[place[1]] - self.delay_totals[place[0]])
-        return law.smoothed() if law.is_known else law
+        return DelayLaw.of_buckets(self.delay_totals[place[1]] - self.delay_totals[place[0]]).smoothed()
 
 
 @dataclass(frozen=True)

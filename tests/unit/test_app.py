@@ -578,7 +578,7 @@ async def test_box_that_holds_itself_ends_no_page() -> None:
         app._main.children = (*app._main.children, app.widget, app._main)
         app.page.get_state()  # a browser fetches all
         app.page.opened = 1.0
-        assert app._fetched == {}
+        assert not app._missed.is_waiting
 
 
 @in_a_loop

@@ -53,6 +53,7 @@ SUMS = {**SPAN, "measures": "measures", "by": "names", "every": "choice", "offic
 EVENTS = {"events": "counts", "usage_hours": "numbers"}
 BEFORE = {"events_before": "counts", "usage_hours_before": "numbers"}
 SHOWN = {"detail": "detail", "show": "choice", "time": "choice", "hidden": "names"}
+MARKED = {"incidents": "incidents"}
 
 # The kind of each argument, by function.
 KINDS: dict[str, dict[str, str]] = {
@@ -85,11 +86,12 @@ KINDS: dict[str, dict[str, str]] = {
     "completeness": {"delays": "frame", "window_start": "times", "window_end": "times", "now": "time"},
     "rate_chart": {"rates": "frame", "color": "choice", "title": "text"},
     "rate_data": {"rates": "frame", "key": "other"},
-    "detail_chart": {**SHOWN, "narrow": "other", "expected": "expected"},
-    "detail_data": {**SHOWN, "narrow": "other", "expected": "expected"},
+    "detail_chart": {**SHOWN, "narrow": "other", "expected": "expected", **MARKED},
+    "detail_data": {**SHOWN, "narrow": "other", "expected": "expected", **MARKED},
     "Expected": dict.fromkeys(("course", "hours", "rise", "is_bad"), "other"),
-    "readout": {**SHOWN, "expected": "expected"},
-    "summary": SHOWN,
+    "readout": {**SHOWN, "expected": "expected", **MARKED},
+    "summary": {**SHOWN, **MARKED},
+    "incidents_shown": {"detail": "detail", "time": "choice", "hidden": "names", **MARKED},
     "shown_lines": {"lines": "other", "hidden": "names"},
     "light": {"token": "choice"},
     "Monitor": {"dataset": "place", "calendar": "calendar", "official": "flag", "product": "choice"},
@@ -198,6 +200,7 @@ BAD: dict[str, list[Any]] = {
     "length": [None, 7, "7d", timedelta(0), timedelta(days=-1), pd.NaT],
     "hours": [-1, float("nan"), float("inf"), "5", None, True],
     "expected": [None, "expected", FRAME, 5],
+    "incidents": [None, "incidents", FRAME, 5, [5], [None]],
     "percentage": [-1, 100, "5", None, float("nan"), True, 10**5000],
     "weeks": [1.5, "1", None, 10**6, 10**30, 10**5000, True],
 }
@@ -279,6 +282,10 @@ def functions(folder: Path) -> Functions:
         "detail_data": (charts.detail_data, shown),
         "readout": (charts.readout, shown),
         "summary": (charts.summary, shown),
+        "incidents_shown": (
+            charts.incidents_shown,
+            {"detail": DETAIL, "time": "latest", "hidden": (), "incidents": ()},
+        ),
         "shown_lines": (charts.shown_lines, {"lines": DETAIL.lines, "hidden": ()}),
         "light": (charts.light, {"token": "text"}),
         "Monitor": (Monitor, {"dataset": folder}),

@@ -20,6 +20,7 @@ from streaming.errors import MissionControlError
 
 data_module = import_module("missioncontrol_nb.charts.detail_data")
 theme_module = import_module("missioncontrol_nb.charts.theme")
+line_ends = import_module("missioncontrol_nb.charts.line_ends")
 
 NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -171,21 +172,11 @@ def test_axis_ends_on_a_round_number(highest, expected):
 
 def test_labels_at_line_ends_never_overlap_nor_leave_the_chart():
     ends = data(detail())["ends"]
-    gap = data_module.LABEL_GAP * data(detail())["extent"]["top"].item() / theme_module.RATE_HEIGHT
+    gap = line_ends.LABEL_GAP * data(detail())["extent"]["top"].item() / theme_module.RATE_HEIGHT
     assert np.diff(np.sort(ends["y"])).min() >= gap - 1e-9
-    assert data_module._dodge(np.array([5.0, 0.0, 0.0]), 1, 5).tolist() == [5, 0, 1]
-    assert data_module._dodge(np.array([5.0, 5.0]), 1, 5).tolist() == [4, 5]
+    assert line_ends.dodge(np.array([5.0, 0.0, 0.0]), 1, 5).tolist() == [5, 0, 1]
+    assert line_ends.dodge(np.array([5.0, 5.0]), 1, 5).tolist() == [4, 5]
     assert set(ends["x"]) == {milliseconds(NOON)}
-
-
-def test_release_is_marked_where_it_lies_in_the_interval():
-    marked = data(detail())["releases"]
-    assert marked["label"].tolist() == ["56.0 out, Sat 30 Sep 12:00"]
-    assert marked["x"].tolist() == [milliseconds(NOON - 48 * HOUR)]
-    assert data(detail(), narrow=True)["releases"]["label"].tolist() == ["56.0 out"]
-    assert data(detail(length=24 * HOUR))["releases"].empty
-    assert data(detail(), hidden=["56.0"])["releases"].empty
-    assert data(detail(), time="since_release")["releases"].empty
 
 
 def test_since_release_goes_as_far_as_the_newest_line():
@@ -262,7 +253,7 @@ def test_summary_is_a_sentence_with_figures():
     assert said == (
         "Content crashes per 1000 usage hours of 56.0, 55.0.3 and 55.0.2 on release, Windows, by hour from Mon 25 Sep "
         "12:00 to Mon 2 Oct 12:00 UTC: 56.0 has 5.91 (5.76 to 6.06) since its release; 55.0.3 has 4.28 (4.23 to 4.33) "
-        "at the same age."
+        "at the same age. 56.0 came out on Sat 30 Sep 12:00 UTC."
     )
     assert "56.0 has 1832 since its release" in charts.summary(detail(), show="count", time="since_release")
 

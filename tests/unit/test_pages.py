@@ -23,6 +23,7 @@ from missioncontrol_nb.dashboard.pages import overview as overview_page
 from missioncontrol_nb.dashboard.pages import table as table_page
 from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.dashboard.reader import DatasetReader
+from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import Change, Line, MeasureSummary, Overview, Version
 from streaming import contract
@@ -242,6 +243,9 @@ ESCAPED: dict[str, Callable[[], str]] = {
             replace(TABLES["mixed"], newest=NEWEST),
         )
         + HOSTILE.replace("<", "&lt;")
+    ),
+    "data incidents": lambda: detail_page.incidents(
+        DETAILS["up"], DETAIL_QUERY, Judged(incidents=(Incident(NOW - timedelta(hours=3), NOW, HOSTILE, id=HOSTILE),))
     ),
     "behind": lambda: detail_page.behind(
         replace(DETAILS["up"], lines=(Line("56.0", HOSTILE, 0, NOW),)), replace(DETAIL_QUERY, behind=True)

@@ -324,11 +324,11 @@ def test_detail_shows_the_estimated_rates() -> None:
 def test_chart_has_the_acceptable_range_and_the_moment_of_the_alarm() -> None:
     shown = detail(measured("content_crashes", LEVEL))
     drawn = drawing(shown, with_others(BAD), DETAIL_QUERY, narrow=False)
-    assert drawn["columns"]["rises"]["label"]["labels"] == ["bad since Mon 9 Oct 02:00"]
+    assert "bad since Mon 9 Oct 02:00" in drawn["columns"]["labels"]["label"]["labels"]
     assert drawn["columns"]["acceptable_label"]["label"]["labels"] == ["acceptable: 3.2 to 5.0"]
     assert "56.0: hours of use still to be reported are estimated." in drawn["readout"]["quiet"]
     plainly = drawing(shown, Judged(), DETAIL_QUERY, narrow=False)
-    assert plainly["columns"]["rises"]["label"]["labels"] == []
+    assert plainly["columns"]["rises"]["x"] == b""
     assert plainly["spec"] == drawn["spec"]
 
 

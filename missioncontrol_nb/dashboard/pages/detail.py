@@ -10,6 +10,7 @@ from missioncontrol_nb.dashboard.pages.components import evidence, figure_and_in
 from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.dashboard.reader import detail_request
 from missioncontrol_nb.formatting import DASH, FIXED_SPACE, grouped, hours, moment, percent, rate_and_interval
+from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.judgement.verdicts import Figures
 from missioncontrol_nb.monitor import Detail, DetailRequest, Rate
 
@@ -36,12 +37,43 @@ def below_chart(detail: Detail, query: Query, judged: Judged) -> str:
     note = messages.versions_not_listed(*detail.lines)
     standing = judged.standing(detail, detail.os_name, detail.row)
     return (
-        figures(detail, judged)
+        incidents(detail, query, judged)
+        + figures(detail, judged)
         + (tag("p", text(note), css="mc-small") if note else "")
         + evidence(standing, detail)
         + behind(detail, query)
         + get_this(query, detail_code(query), has_chart=True)
     )
+
+
+MOST_OPEN = 3  # data incidents; longer lists are opened by a click
+
+
+def incidents(detail: Detail, query: Query, judged: Judged) -> str:
+    """The data incidents that the chart marks, with their numbers there; empty without any."""
+    if detail.windows.empty:
+        return ""
+    from missioncontrol_nb.charts import incidents_shown  # brings Altair, which only pages with a chart have
+
+    shown = incidents_shown(detail, query.time, query.hidden, judged.incidents)
+    if not shown:
+        return ""
+    said = "1 data incident" if len(shown) == 1 else f"{len(shown)} data incidents"
+    title = tag("summary", f"{said}, not judged")
+    listed = tag("ol", *(_incident(each, detail) for each in shown))
+    return tag("details", title, listed, css="mc-incidents", open=len(shown) <= MOST_OPEN)
+
+
+def _incident(incident: Incident, detail: Detail) -> str:
+    limits = [messages.measure_words(incident.measure)] if incident.measure else []
+    limits += [detail.product.platform(incident.os_name).label] if incident.os_name else []
+    limits += [incident.channel] if incident.channel else []
+    is_one_day = incident.since.date() == incident.until.date()
+    until = f"{incident.until:%H:%M} UTC" if is_one_day else moment(incident.until)
+    when = f"{moment(incident.since).removesuffix(' UTC')} to {until}"
+    name = f"{when}, {', '.join(limits)}" if limits else when
+    # bdi: a text in another script, or with marks that change its direction, turns nothing around it.
+    return tag("li", tag("b", text(name)), " ", tag("bdi", text(incident.text)), data_mc_key=incident.id)
 
 
 def figures(detail: Detail, judged: Judged) -> str:
