@@ -13,6 +13,7 @@ import numpy.typing as npt
 from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.activity import Activity
+from missioncontrol_nb.judgement.adopters import Standard
 from missioncontrol_nb.judgement.baseline import (
     EARLY_DAYS,
     EARLY_DRIFT,
@@ -135,6 +136,7 @@ class Watch:
         self._curves: Curves | None = None
         self._spread = Spread.usual(len(self.measures))
         self._mended: Array | None = None
+        self._standard: Standard | None = None
         self._settled = np.zeros((WAYS, 0))  # hours of use by way and interval
         self._chain: Evidence | None = None
         self._chained = 0  # intervals that the chain has
@@ -150,12 +152,15 @@ class Watch:
         if at - self.released.moment > LONGEST_PAST:
             self.begins = float(np.floor(at - LONGEST_PAST))
 
-    def learn(self, curves: Curves | None, spread: Spread, mended: Array | None = None) -> None:
+    def learn(
+        self, curves: Curves | None, spread: Spread, mended: Array | None = None, standard: Standard | None = None
+    ) -> None:
         """Compares with these curves from now on; the evidence so far is computed anew with them.
 
-        mended: the effects of the release that this one mends, as from `posterior`; None where there is none.
+        mended: the effects of the release that this one mends, as from `posterior`; None where there is none. standard:
+        how the rates of those who use a release differ; None where they are not told apart.
         """
-        self._curves, self._spread, self._mended = curves, spread, mended
+        self._curves, self._spread, self._mended, self._standard = curves, spread, mended, standard
         self._chain, self._chained = None, 0
         self.latched[:] = False
 
@@ -192,6 +197,8 @@ class Watch:
             return Look(**sums, typical=np.full(events.shape, np.nan), **unknown)
         ages = np.maximum((edges[1:] + edges[:-1]) / 2 - self.released.moment, 0.0)
         typical = hours * np.exp(np.nan_to_num(self._curves.log_rate(ages), nan=-30.0))
+        if self._standard is not None:
+            typical *= self._standard.index(self.released.name, edges, at)
         log_evidence, share_back = self._evidence(edges, ages, events, typical, used_scatter)
         weight = typical[USUAL] / np.maximum(typical[USUAL].sum(axis=0), 1e-12)
         curve = (weight * self._curves.log_variance(ages)).sum(axis=0) + self._curves.level_variance
