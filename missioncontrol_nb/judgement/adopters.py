@@ -24,7 +24,7 @@ ASSUMED_EVENTS = 20.0  # as expected: a value with fewer events has a factor nea
 ROUNDS = 6  # of the fit; the factors of the dimensions are found by turns
 LATER_HOURS = 12.0  # reports that come so much later tell who had crashes: half of use is reported later than 6 hours
 # Of usual users: a release with fewer hours of reports has an index near 1, and an interval near its release's.
-ASSUMED_HOURS, ASSUMED_HOURS_OF_RELEASE = 20.0, 100.0
+ASSUMED_HOURS, ASSUMED_HOURS_OF_RELEASE = 60.0, 100.0
 
 
 @dataclass(frozen=True)

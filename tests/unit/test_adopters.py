@@ -44,14 +44,14 @@ def standard(known: Adopters, *factors: float, comes_later: bool = False) -> Sta
 def test_index_is_the_mean_factor_of_the_hours_with_some_assumed_ones() -> None:
     known = adopters((0, 0, 1, 100, 0), (0, 1, 1, 300, 0), (0, 0, 2, 600, 0))
     index = standard(known, 0.5, 2.0).index(("55.0", ""), DAY0 + np.array([0.0, 1.0, 2.0]), DAY0 + 2)
-    whole = (700 * 0.5 + 300 * 2.0 + 20) / (1000 + 20)
+    whole = (700 * 0.5 + 300 * 2.0 + 60) / (1000 + 60)
     assert index[:, 0] == pytest.approx([(650 + 100 * whole) / 500, (300 + 100 * whole) / 700])
 
 
 def test_reports_of_the_next_hours_tell_who_had_crashes() -> None:
     known = adopters((0, 0, 1, 100, 0), (0, 1, 13, 300, 0), (0, 1, 14, 500, 0))
     index = standard(known, 0.5, 2.0, comes_later=True).index(("55.0", ""), DAY0 + np.array([0.0, 1.0]), DAY0 + 14)
-    whole = (50 + 1600 + 20) / 920
+    whole = (50 + 1600 + 60) / 960
     assert index[0, 0] == pytest.approx((650 + 100 * whole) / 500)  # of reports within 12 hours of its end
 
 
