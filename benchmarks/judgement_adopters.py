@@ -46,11 +46,13 @@ AGES = (6, 12, 24, 48)  # hours, at which the ratio is checked
 @dataclass(frozen=True)
 class Mixed:
     """How users differ. differs: whether the rates of cells do; tilt: standard deviation of the logarithm of how much
-    more of a system version, an architecture or a country a release's early adopters have than the usual users."""
+    more of a system version, an architecture or a country a release's early adopters have than the usual users.
+    share: of the releases whose early adopters are so; those of others are as the usual users."""
 
     name: str
     differs: bool
     tilt: float
+    share: float = 1.0
 
 
 FLEETS = (
@@ -58,6 +60,7 @@ FLEETS = (
     Mixed("rates differ, mixes alike", True, 0.0),
     Mixed("rates differ, mixes a little (0.4)", True, 0.4),
     Mixed("rates differ, mixes much (0.8)", True, 0.8),
+    Mixed("rates differ, mixes of one release in four (1.2)", True, 1.2, 0.25),
 )
 
 
@@ -106,7 +109,9 @@ class MixedFleet(Fleet):
     def early(self, build: Build) -> Array:
         """The shares of a build's early adopters."""
         random = np.random.default_rng([self.seed, *build.build_id.encode(), *build.display_version.encode(), 9])
-        return self.users[build.os_name].early(self.mixed.tilt, random)
+        users = self.users[build.os_name]
+        early = users.early(self.mixed.tilt, random)
+        return early if random.random() < self.mixed.share else users.shares
 
     def expect(self, first_window: int, windows: int, channel: str | None = None) -> Expected:
         """As of any fleet, with rates by who uses a build."""
@@ -163,6 +168,12 @@ class AdoptersSeries:
     factor: float
     found: float | None
     ratios: tuple[Ratio, ...]
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What names it, whether users were told apart or not."""
+        return self.fleet, self.channel, str(self.seed), self.os_name, self.release, self.measure
 
 
 def adopters_cases(
@@ -187,7 +198,7 @@ def adopters_cases(
         for case in cases:
             after = case.found_after(alarms.get(case.key))
             series = mixed.name, is_weighed, span.channel, *case.key, case.factor, after
-            found.append(AdoptersSeries(*series, tuple(ratios.get(case.key, ()))))
+            found.append(AdoptersSeries(*series, tuple(ratios.get(case.key, ())), seed))
     return found
 
 
@@ -280,23 +291,26 @@ def _adopters(
         some = (hours_by_cell > 0.01) | (np.sum(events, axis=0) > 0)
         window, cell = np.nonzero(some)
         rows = np.full(len(window), number), cell, edges[window], edges[window + 1], hours_by_cell[some]
-        parts.append((*rows, np.stack([each[some] for each in events], axis=1).astype(float)))
+        parts.append((*rows, np.stack([each[some] for each in events], axis=1).astype(np.float32)))
     joined = [np.concatenate([part[column] for part in parts]) for column in range(6)]
     return Adopters(names, users.values, *joined)
 
 
 def adopters_table(several: Sequence[AdoptersSeries]) -> Iterator[str]:
-    """A Markdown table, two rows per fleet; errors and intervals are those of all ages in AGES together."""
-    columns = "users", "told apart", "false alarms", "found x1.5", "found x2", "median delay"
+    """A Markdown table, two rows per fleet. Delays are of what was found both ways; errors and intervals are those of
+    all ages in AGES together."""
+    found_by = [{each.key for each in several if each.is_weighed == side and each.found is not None} for side in (0, 1)]
+    columns: tuple[str, ...] = ("users", "told apart", "false alarms", "found x1.5", "found x2", "median delay")
     columns += "ratio off by: median (nine of ten)", "intervals that hold it"
     yield f"| {' | '.join(columns)} |"
     yield f"|{' --- |' * len(columns)}"
+    both = found_by[0] & found_by[1]
     for fleet, is_weighed in dict.fromkeys((each.fleet, each.is_weighed) for each in several):
         of_side = [each for each in several if (each.fleet, each.is_weighed) == (fleet, is_weighed)]
         healthy = [each for each in of_side if each.factor == 1]
         false = sum(each.found is not None for each in healthy)
         found = {factor: [each.found for each in of_side if each.factor == factor] for factor in SICK_FACTORS}
-        delays = [each for values in found.values() for each in values if each is not None]
+        delays = [each.found for each in of_side if each.factor > 1 and each.found and each.key in both]
         ratios = [each for series in of_side for each in series.ratios]
         cells = [
             fleet, "yes" if is_weighed else "no", f"{false} of {len(healthy)}",

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.float32]  # of millions of rows
 Mask = npt.NDArray[np.bool_]
 DAY = 24.0
 PAST_DAYS = 28  # before the moment of learning, from which the factors of cells are learned
@@ -43,7 +44,7 @@ class Adopters:
     begins: Array
     ends: Array
     hours: Array
-    events: Array
+    events: Counts
 
     @cached_property
     def rows_of(self) -> dict[tuple[str, str], slice]:
@@ -75,7 +76,7 @@ class Adopters:
         return Standard(self, factors_of(hours, by_stratum, by_cell, self.values), comes_later)
 
 
-def _sums(places: Codes, values: Array, size: int) -> Array:
+def _sums(places: Codes, values: Array | Counts, size: int) -> Array:
     """The sums of rows by place: (size, columns)."""
     return np.stack([np.bincount(places, each, size) for each in values.T], axis=1).astype(float)
 

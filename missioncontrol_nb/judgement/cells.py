@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.float32]
 PAST = timedelta(days=60)  # of which users are read; older releases count as used by usual ones
 LEAST_SHARE = 0.003  # of a segment's hours; values with less are one value together
 
@@ -44,10 +45,7 @@ def with_adopters(
     dimensions, tables = dataset.load_cells(selections, observations.measures)
     if not dimensions:
         return observations
-    parts = [
-        CellRows.of(rows, dimensions, observations.measures, length)
-        for rows, length in zip(tables, (24.0, 1.0), strict=True)
-    ]
+    parts = [CellRows.of(tables.pop(0), dimensions, observations.measures, length) for length in (24.0, 1.0)]
     rows = CellRows.joined(parts, observations.fine_since, observations.newest)
     segments = tuple(
         replace(segment, adopters=rows.adopters(segment, are_builds(product, segment.channel)))
@@ -65,7 +63,7 @@ class CellRows:
     begins: Array
     ends: Array
     hours: Array
-    events: Array
+    events: Counts
 
     @classmethod
     def of(cls, rows: "pa.Table", dimensions: Sequence[str], measures: Sequence[str], length: float) -> "CellRows":
@@ -78,9 +76,11 @@ class CellRows:
             column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
             keys[name] = column.indices.to_numpy(zero_copy_only=False).astype(np.int64), column.dictionary.to_pylist()
         begins = rows["window_start"].cast(pa.int64()).to_numpy() / (1e6 * HOUR_SECONDS)
-        events = [np.nan_to_num(rows[name].to_numpy().astype(float)) for name in measures]
+        events = np.zeros((len(rows), len(measures)), np.float32)
+        for place, name in enumerate(measures):
+            events[:, place] = np.nan_to_num(rows[name].to_numpy().astype(float))
         hours = np.nan_to_num(rows["usage_hours"].to_numpy().astype(float))
-        return cls(keys, tuple(dimensions), begins, begins + length, hours, np.stack(events, axis=1))
+        return cls(keys, tuple(dimensions), begins, begins + length, hours, events)
 
     @classmethod
     def joined(cls, parts: Sequence["CellRows"], fine_since: float, newest: float) -> "CellRows":

@@ -33,7 +33,16 @@ def adopters(*rows: tuple[int, int, float, float, float]) -> Adopters:
     order = np.lexsort((end, release))
     release, cell, end, hours, events = (each[order] for each in (release, cell, end, hours, events))
     ends = DAY0 + end
-    return Adopters([("55.0", ""), ("56.0", "")], TWO_CELLS, release, cell, ends - 1, ends, hours, events[:, None])
+    return Adopters(
+        [("55.0", ""), ("56.0", "")],
+        TWO_CELLS,
+        release,
+        cell,
+        ends - 1,
+        ends,
+        hours,
+        events[:, None].astype(np.float32),
+    )
 
 
 def standard(known: Adopters, *factors: float, comes_later: bool = False) -> Standard:
