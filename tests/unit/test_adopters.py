@@ -127,13 +127,13 @@ class WorstFirst(MixedFleet):
 
 
 @cache
-def worst_first(bad: tuple[Bad, ...] = ()) -> tuple[Observations, Observations]:
-    """A fleet's observations, with the users of releases told apart and without."""
+def worst_first(bad: tuple[Bad, ...] = ()) -> tuple[Observations, Observations, MixedExpected]:
+    """A fleet's observations, with the users of releases told apart and without, and what was to be expected."""
     observations, expected = draw(
         "release", midnight(2017, 7, 1), 92, 3, bad=bad, systems=("Windows_NT",), kind=WorstFirst
     )
     assert isinstance(expected, MixedExpected)
-    return with_users(observations, expected, 3), observations
+    return with_users(observations, expected, 3), observations, expected
 
 
 def alarms(observations: Observations) -> set[str]:
@@ -144,13 +144,13 @@ def alarms(observations: Observations) -> set[str]:
 
 
 def test_healthy_release_that_is_first_offered_to_worse_cells_raises_no_alarm() -> None:
-    weighed, as_reported = worst_first()
+    weighed, as_reported, _ = worst_first()
     assert alarms(as_reported) >= {"main_crashes", "content_crashes"}
     assert alarms(weighed) == set()
 
 
 def test_sick_release_that_is_first_offered_to_worse_cells_is_found() -> None:
-    weighed, _ = worst_first((Bad("56.0", RELEASED, "content_crashes", 2.0),))
+    weighed, *_ = worst_first((Bad("56.0", RELEASED, "content_crashes", 2.0),))
     assert alarms(weighed) == {"content_crashes"}
 
 
@@ -215,3 +215,24 @@ def test_too_many_rows_and_none_are_not_read(tmp_path: Path, monkeypatch: pytest
     assert with_adopters(observations, dataset) is observations
     nothing = replace(observations, newest=-np.inf)
     assert with_adopters(nothing, dataset) is nothing
+
+
+def test_drawn_users_add_up_to_what_was_counted_and_tell_the_index() -> None:
+    weighed, as_reported, expected = worst_first()
+    [segment], [counted] = weighed.segments, as_reported.segments
+    users, name = segment.adopters, Name("56.0", "")
+    assert users is not None
+    assert counted.adopters is None
+    rows, sums = users.rows_of[name], counted.releases[name]
+    assert users.hours[rows].sum() == pytest.approx(sums.totals["usage_hours"][-1], rel=0.001)
+    main = weighed.measures.index("main_crashes")
+    assert users.events[rows, main].sum() == sums.totals["main_crashes"][-1]
+    out = hours_of(RELEASED)
+    known = users.learn(24 * float(np.floor(out / 24)), np.ones(len(weighed.measures), bool))
+    [place] = [place for place, build in enumerate(expected.builds) if build.display_version == "56.0"]
+    for age, least in ((6.0, 2.0), (48.0, 1.3)):
+        edges = out + age + np.array([0.0, 6.0])
+        inside = (expected.starts >= edges[0] * 3600) & (expected.starts < edges[1] * 3600)
+        true = np.average(expected.indices[0][place, inside], weights=expected.used_hours[place, inside])
+        assert true > least
+        assert known.index(name, edges, edges[1] + 12)[0, main] == pytest.approx(true, rel=0.1)
