@@ -32,7 +32,11 @@ def cell_rows(handles: Handles, selection: Selection, dimensions: Sequence[str],
     unit = "submission_date" if selection.every == "1d" else "date_trunc('hour', window_start)"
     lacking = handles.lacking(contract.ERROR_AGGREGATES)
     keys = [f"{key_of(name, lacking)} AS {quoted_name(name)}" for name in (*RELEASE_COLUMNS, *dimensions)]
-    sums = [f"sum({quoted_name(name)}) AS {quoted_name(name)}" for name in ("usage_hours", *measures)]
+    there = handles.columns(contract.ERROR_AGGREGATES, ("usage_hours", *measures))  # another version may have made it
+    sums = [
+        f"{f'sum({quoted_name(name)})' if name in there else '0'} AS {quoted_name(name)}"
+        for name in ("usage_hours", *measures)
+    ]
     places = ", ".join(str(place + 1) for place in range(len(keys) + 1))
     query = (
         f"SELECT {', '.join([f'{unit} AS window_start', *keys, *sums])} FROM data "
