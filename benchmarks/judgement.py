@@ -11,6 +11,7 @@ hour by hour; judge and rivals see the same counts at the same moments. Parts, a
   nowcast    how far off its hours of use are while reports are coming in, beside the reported ones
   outside    a rise in all versions at once: is it one alarm?
   slices     is the slice below an alarm the right one?
+  adopters   what it is worth to tell the users of a release apart by system version, architecture and country
   stress     fleets unlike those that the judge was made for: shown, not promised
 
 Figures go to the standard output, progress to the standard error. A channel's fleet takes some minutes, and all
@@ -45,6 +46,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.judgement_adopters import FLEETS, adopters_cases  # noqa: E402
 from benchmarks.judgement_checks import Checks  # noqa: E402
 from benchmarks.judgement_outside import outside_case  # noqa: E402
 from benchmarks.judgement_report import JUDGE, Results, lines  # noqa: E402
@@ -89,7 +91,7 @@ CANDIDATES = (
 )
 
 
-PARTS = ("judge", "rivals", "intervals", "nowcast", "outside", "slices", "stress")
+PARTS = ("judge", "rivals", "intervals", "nowcast", "outside", "slices", "adopters", "stress")
 OF_A_FLEET = frozenset(PARTS[:4])
 OF_THE_JUDGE = frozenset(("judge", "intervals", "nowcast"))
 OUTSIDE_CASES, SLICE_CASES = 3, 50  # by seed; of a channel, and of a kind of slice
@@ -97,7 +99,8 @@ OUTSIDE_CASES, SLICE_CASES = 3, 50  # by seed; of a channel, and of a kind of sl
 
 @dataclass(frozen=True)
 class Task:
-    """What one process does at a time. parts: of the benchmark; stress: the name of a stress, or ""."""
+    """What one process does at a time. parts: of the benchmark; stress: the name of a stress or of a fleet of adopters,
+    or ""."""
 
     parts: frozenset[str]
     channel: str
@@ -166,6 +169,9 @@ def tasks_of(given: argparse.Namespace) -> Iterator[Task]:
     for stress in STRESSES if "stress" in parts else ():
         for channel, seed in cases:
             yield Task(frozenset(["stress"]), channel, seed, given.stress_every, stress.name)
+    for fleet in FLEETS if "adopters" in parts else ():
+        for channel, seed in cases:
+            yield Task(frozenset(["adopters"]), channel, seed, given.every, fleet.name)
     for channel, seed in cases if "outside" in parts else ():
         yield Task(frozenset(["outside"]), channel, seed, given.every)
     for seed in dict.fromkeys(seed for _, seed in cases) if "slices" in parts else ():
@@ -212,6 +218,9 @@ def play(task: Task) -> Results:
     if "outside" in task.parts:
         seeds = [100 * seed + number for number in range(OUTSIDE_CASES)]
         return Results(outside=[outside_case(span, each, every, CANDIDATES) for each in seeds])
+    if "adopters" in task.parts:
+        [fleet] = [each for each in FLEETS if each.name == task.stress]
+        return Results(adopters=adopters_cases(fleet, span, seed, every, CANDIDATES))
     sick = list(illnesses(channel, seed))
     if task.stress:
         [stress] = [each for each in STRESSES if each.name == task.stress]

@@ -7,6 +7,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+from benchmarks.judgement_adopters import AdoptersSeries, adopters_table
 from benchmarks.judgement_checks import (
     EXPECTED_RATE,
     RATE_RATIO,
@@ -50,6 +51,7 @@ class Results:
     outside: list[Outside] = field(default_factory=list)
     slices: list[SliceCase] = field(default_factory=list)
     stress: list[Verdict] = field(default_factory=list)
+    adopters: list[AdoptersSeries] = field(default_factory=list)
 
     def add(self, other: "Results") -> None:
         """Takes in what another process found."""
@@ -100,6 +102,9 @@ def lines(results: Results, parts: Sequence[str]) -> Iterator[str]:
     if results.rivals:
         yield from _markdown("rule", NOTHING, results.channels, compared(results))
         yield "Each: false alarms per healthy series in 14 days; found of the oracle's; median delay by the oracle's."
+    if results.adopters:
+        yield ""
+        yield from adopters_table(results.adopters)
     if results.stress:
         yield ""
         yield from stress_table(results.stress)

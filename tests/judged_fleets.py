@@ -1,6 +1,7 @@
 """Simulated fleets in the form that judging reads, without a dataset between: a channel, drawn in seconds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -54,8 +55,8 @@ def draw(
     expected = fleet.expect(window_of(first), days * 24 * WINDOWS_AN_HOUR, channel)
     kept = [place for place, build in enumerate(expected.builds) if build.is_official and build.os_name in systems]
     builds = tuple(expected.builds[place] for place in kept)
-    expected = Expected(
-        fleet, builds, expected.first_window, expected.hours_in_use[kept], expected.reported_hours[kept]
+    expected = replace(
+        expected, builds=builds, hours_in_use=expected.hours_in_use[kept], reported_hours=expected.reported_hours[kept]
     )
     random = np.random.default_rng([seed, 1])
     columns = _columns(random, expected)

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.judgement.activity import Activity, estimate_activity
+from missioncontrol_nb.judgement.adopters import PAST_DAYS, Standard
 from missioncontrol_nb.judgement.baseline import AGE_EDGES, Curves, History, Spread, learn_curves, learn_tau
-from missioncontrol_nb.judgement.incidents import distrusted_hours, left_out
+from missioncontrol_nb.judgement.incidents import covered, distrusted_hours, left_out
 from missioncontrol_nb.judgement.observations import Name, Observations, Released, Releases, Segment, are_builds
 from missioncontrol_nb.judgement.release_use import Usage
 from missioncontrol_nb.judgement.scatter import (
@@ -43,10 +44,12 @@ LONGER = 1.25  # the factor of delays by which the estimate's sensitivity to the
 
 @dataclass(frozen=True)
 class Learned:
-    """What was known of a segment at the beginning of a day."""
+    """What was known of a segment at the beginning of a day. standard: None where users are not told apart."""
 
+    day: float
     usage: Usage
     used: dict[Name, UsedHours]
+    standard: Standard | None
 
 
 class ChannelJudge:
@@ -149,7 +152,8 @@ class ChannelJudge:
             before = self._watches.get((segment.os_name, earlier[-1].name))
             is_mended = before is not None and mends(watch.released.name, before.released.name)
             mended = before.posterior() if before and is_mended else None
-            watch.learn(self._curves(segment, earlier, day, spread), spread, mended)
+            standard = self._learn(segment, earlier, day).standard
+            watch.learn(self._curves(segment, earlier, day, spread), spread, mended, standard)
         else:
             watch.learn(None, spread)
 
@@ -261,12 +265,16 @@ class ChannelJudge:
         )
 
     def _exposure(self, segment: Segment, released: Released, edges: Array, learned: Learned) -> Array:
-        """The hours that events belong to, without those of data incidents: (intervals, measures)."""
+        """The hours that events belong to, times the index of those who used the release, without those of data
+        incidents: (intervals, measures)."""
 
         def hours(finer: Array) -> Array:
             used = learned.used[released.name].between(finer)
             reported = segment.releases[released.name].between("usage_hours", finer)
-            return np.where(self.is_crash[None, :], used[:, None], reported[:, None])
+            exposure = np.where(self.is_crash[None, :], used[:, None], reported[:, None])
+            if learned.standard is not None:
+                exposure *= learned.standard.index(released.name, finer, learned.day)
+            return exposure
 
         return left_out(segment.incidents, self.measures, edges, hours)
 
@@ -295,8 +303,16 @@ class ChannelJudge:
             of_system = [each for each in self._learned if each[0] == segment.os_name]
             if len(of_system) >= MOST_LEARNED:
                 del self._learned[of_system[0]]
-            self._learned[key] = Learned(Usage(activity, law), used)
+            self._learned[key] = Learned(day, Usage(activity, law), used, self._standard(segment, day))
         return self._learned[key]
+
+    def _standard(self, segment: Segment, day: float) -> Standard | None:
+        """How the rates of a segment's users differ, without the days of data incidents."""
+        if segment.adopters is None:
+            return None
+        days = day + DAY * np.arange(-PAST_DAYS, 1.0)
+        wrong = np.any(covered(segment.incidents, self.measures, days), axis=1)
+        return segment.adopters.learn(day, self.is_crash, np.asarray(wrong))
 
     def _law(self, segment: Segment, day: float) -> DelayLaw:
         """The segment's delays; where it has none, those of the channel's other systems."""

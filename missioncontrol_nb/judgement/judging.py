@@ -12,6 +12,7 @@ from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
 from missioncontrol_nb.incidents import read_incidents
 from missioncontrol_nb.judgement.alarms import Event, Judge, OnSeries
+from missioncontrol_nb.judgement.cells import with_adopters
 from missioncontrol_nb.judgement.incidents import with_incidents
 from missioncontrol_nb.judgement.observations import (
     hours_of,
@@ -172,6 +173,7 @@ def _judge_of(
         opened, named, calendar, since=since or end, until=end, channel=channel, os_name=os_name,
         official=not all_builds,
     )  # fmt: skip
+    observations = with_adopters(observations, opened, channel, os_name)
     return Judge(with_incidents(observations, read_incidents(opened)), slice_finder(opened)), known
 
 

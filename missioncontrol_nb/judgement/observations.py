@@ -15,6 +15,7 @@ import numpy.typing as npt
 from missioncontrol_nb.arguments import Values
 from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.incidents.incident import Incident
+from missioncontrol_nb.judgement.adopters import Adopters
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.loading.legacy_parquet import load_older
 from missioncontrol_nb.loading.query import select
@@ -64,7 +65,8 @@ class Sums:
 class Segment:
     """A channel on a system. releases: their sums by name. delays: hours by submission hour (its end) and bucket.
 
-    incidents: those that concern it, see `judgement.incidents`.
+    incidents: those that concern it, see `judgement.incidents`. adopters: who uses its releases; None where that is not
+    known.
     """
 
     application: str
@@ -74,6 +76,7 @@ class Segment:
     delay_ends: Array
     delay_totals: Array
     incidents: tuple[Incident, ...] = ()
+    adopters: Adopters | None = None
 
     @cached_property
     def all(self) -> Sums:

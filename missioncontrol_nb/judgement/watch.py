@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.activity import Activity
+from missioncontrol_nb.judgement.adopters import Standard
 from missioncontrol_nb.judgement.baseline import MEDIAN_COST, Curves, Spread
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
 from missioncontrol_nb.judgement.incidents import covered
@@ -106,6 +107,7 @@ class Watch:
         self._spread = Spread.usual(len(self.measures))
         self._mended: Array | None = None
         self._likely_ways = np.exp(log_prior(WHILE_YOUNG))  # how likely each way is, by the counts of all measures
+        self._standard: Standard | None = None
         self._chain: Evidence | None = None
         self._chained = 0  # intervals that the chain has
         self._is_anew = True  # whether no look has been taken since the curves were learned
@@ -126,12 +128,15 @@ class Watch:
         """From when on its counts are looked at."""
         return self._use.begins
 
-    def learn(self, curves: Curves | None, spread: Spread, mended: Array | None = None) -> None:
+    def learn(
+        self, curves: Curves | None, spread: Spread, mended: Array | None = None, standard: Standard | None = None
+    ) -> None:
         """Compares with these curves from now on; the evidence so far is computed anew with them.
 
-        mended: the effects of the release that this one mends, as from `posterior`; None where there is none.
+        mended: the effects of the release that this one mends, as from `posterior`; None where there is none. standard:
+        how the rates of those who use a release differ; None where they are not told apart.
         """
-        self._curves, self._spread, self._mended = curves, spread, mended
+        self._curves, self._spread, self._mended, self._standard = curves, spread, mended, standard
         self._chain, self._chained, self._is_anew = None, 0, True
         self.latched[:], self.looks_bad[:] = False, False
 
@@ -159,6 +164,8 @@ class Watch:
         rate = np.full(events.shape, np.nan)
         if self._curves is not None:
             rate = np.exp(np.nan_to_num(self._curves.log_rate(ages), nan=-30.0))
+            if self._standard is not None:
+                rate *= self._standard.index(self.released.name, edges, at)
             log_evidence, share_back = self._evidence(edges, ages, events, by_way * rate, used_scatter)
         hours = np.einsum("w,wim->im", self._likely_ways, known_by_way)
         typical = hours * rate

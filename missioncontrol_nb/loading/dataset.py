@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time, Values, as_utc
+from missioncontrol_nb.loading.cells import cell_dimensions, cell_rows
 from missioncontrol_nb.loading.handles import Handles, said_as, told_by_the_system
 from missioncontrol_nb.loading.query import (
     FILTERS,
@@ -217,6 +218,20 @@ class Dataset:
             rows = sums(table, by_build, measures)
         return summed_again(only_official(rows, official, self.products), sum_schema(selection, measures)).to_pandas()
 
+    def load_cells(
+        self, selections: Sequence[Selection], measures: Sequence[str]
+    ) -> "tuple[tuple[str, ...], list[pa.Table]]":
+        """The sums of all builds by day or hour and by all dimensions of people and their systems, see `cells`.
+
+        selections: with `every` of 1d or 1h; other fields than the interval and the filters do not count. Returns the
+        dimensions, and a table for each selection; nothing where that would be too much to read.
+        """
+        with self._handles.lock:
+            dimensions = cell_dimensions(self._handles, selections)
+            return dimensions, [
+                cell_rows(self._handles, each, dimensions, measures) for each in selections if dimensions
+            ]
+
     def load_delays(self, since: Time = None, until: Time = None, **filters: Values) -> "pd.DataFrame":
         """The delays of usage hours by submission hour in [since, until), as input of `statistics.completeness`.
 
@@ -370,7 +385,7 @@ class Dataset:
         """
         handle = self._handles.open(table)
         made_up = [name for name in selection.by if name in MADE_UP and name not in selection.filters]
-        if handle is None or not made_up or _row_count(handle, selection) <= MANY_ROWS:
+        if handle is None or not made_up or self._handles.row_count(table, selection) <= MANY_ROWS:
             return
         keys = [key_of(name, self._handles.lacking(table)) for name in selection.by]
         if selection.every:
@@ -387,16 +402,3 @@ class Dataset:
                 "such as load(..., "
                 f"{made_up[0]}=...), or a shorter interval with since and until, or leave {made_up[0]} out of by"
             )
-
-
-def _row_count(handle: "DeltaTable", selection: Selection) -> int:
-    """The number of a table's rows in the days of a selection, according to its log."""
-    import pyarrow as pa
-
-    actions = pa.table(handle.get_add_actions(flatten=True))
-    if "num_records" not in actions.column_names:
-        return 0
-    days, rows = actions["partition.submission_date"].to_pylist(), actions["num_records"].to_pylist()
-    first = selection.since.date() if selection.since else date.min
-    last = selection.until.date() if selection.until else date.max
-    return sum(count or 0 for day, count in zip(days, rows, strict=True) if first <= day <= last)

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from missioncontrol_nb import arguments
-from missioncontrol_nb.loading.query import check_storage_options
+from missioncontrol_nb.loading.query import Selection, check_storage_options
 from missioncontrol_nb.loading.sql import ENGINE
 from missioncontrol_nb.loading.table_cache import TableCache
 from streaming import contract
@@ -119,6 +120,19 @@ class Handles:
             return tuple(names)
         columns = {field.name for field in handle.schema().fields}
         return tuple(name for name in names if name in columns)
+
+    def row_count(self, table: contract.Table, selection: Selection) -> int:
+        """The number of a table's rows in the days of a selection, according to its log."""
+        import pyarrow as pa
+
+        handle = self.open(table)
+        actions = None if handle is None else pa.table(handle.get_add_actions(flatten=True))
+        if actions is None or "num_records" not in actions.column_names:
+            return 0
+        days, rows = actions["partition.submission_date"].to_pylist(), actions["num_records"].to_pylist()
+        first = selection.since.date() if selection.since else date.min
+        last = selection.until.date() if selection.until else date.max
+        return sum(count or 0 for day, count in zip(days, rows, strict=True) if first <= day <= last)
 
     def lacking(self, table: contract.Table) -> set[str]:
         """The dimensions that a table lacks because another version made it."""
