@@ -77,7 +77,7 @@ class Judge:
     """Judges a product's releases at ascending moments, and remembers which alarms are up."""
 
     observations: Observations
-    find_slice: Callable[[Watch, str, float, float], dict[str, str]] = lambda *_: {}
+    find_slice: Callable[[Watch, str, float, float, float], dict[str, str]] = lambda *_: {}
     channels: tuple[ChannelJudge, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -197,7 +197,7 @@ class Judge:
         return series, event
 
     def _opened(self, watch: Watch, look: Look, place: int, since: float) -> _Open:
-        found = self.find_slice(watch, watch.measures[place], since, look.at)
+        found = self._slice(watch, look, place, since)
         return _Open(since, found, found, checked_at=look.at)
 
     def _has_changed(self, opened: _Open, watch: Watch, look: Look, place: int) -> bool:
@@ -208,11 +208,15 @@ class Judge:
         since, before = self._since(watch, look, place), (opened.since, opened.slice)
         if abs(since - opened.since) >= MOVED_HOURS:
             opened.since = since
-        found = self.find_slice(watch, watch.measures[place], opened.since, look.at)
+        found = self._slice(watch, look, place, opened.since)
         if found == opened.found:  # twice: a slice that comes and goes is no news
             opened.slice = found
         opened.found = found
         return (opened.since, opened.slice) != before
+
+    def _slice(self, watch: Watch, look: Look, place: int, since: float) -> dict[str, str]:
+        _, typical, _ = sums_since(watch, look, place, since)
+        return self.find_slice(watch, watch.measures[place], since, look.at, typical)
 
     def _since(self, watch: Watch, look: Look, place: int) -> float:
         return float(look.edges[begun(look, place, watch.counts_since(place))])
