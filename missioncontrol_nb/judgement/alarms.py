@@ -97,7 +97,9 @@ class Judge:
             return list(self._look(at, on_series))
 
     def _look(self, at: float, on_series: OnSeries | None) -> Iterator[tuple[Series | None, Event | None]]:
-        data_up_to = min(self.data_up_to(at), self.observations.newest)
+        data_up_to = self.data_up_to(self.observations.newest_at(at))
+        if not np.isfinite(data_up_to):
+            return
         for channel in self.channels:
             for _, of_segment in groupby(channel.look(data_up_to), lambda pair: id(pair[0].segment)):
                 looks = list(of_segment)
@@ -149,7 +151,7 @@ class Judge:
         return bool(events <= MORE_THAN_ALL * alarm.ratio * expected)
 
     def data_up_to(self, at: float) -> float:
-        """The end of the last window that had ended by a moment."""
+        """The end of the last window that had ended by a moment, as a multiple of its length."""
         step = self.observations.step
         return float(np.floor(at / step + 1e-6) * step)
 

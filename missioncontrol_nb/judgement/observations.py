@@ -114,6 +114,15 @@ class Observations:
         """The segments of a channel."""
         return tuple(segment for segment in self.segments if segment.channel == name)
 
+    @cached_property
+    def _ends(self) -> Array:
+        return np.unique(np.concatenate([np.zeros(0), *(segment.all.ends for segment in self.segments)]))
+
+    def newest_at(self, moment: float) -> float:
+        """The end of the last window that has data and had ended by a moment; minus infinity before the first."""
+        place = int(np.searchsorted(self._ends, moment + 1e-6, side="right"))
+        return float(self._ends[place - 1]) if place else -np.inf
+
 
 def are_builds(product: contract.Product, channel: str) -> bool:
     """Whether each build is a release on a channel, because its versions last for weeks."""

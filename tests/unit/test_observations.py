@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from missioncontrol_nb.judgement.observations import read_observations
+from missioncontrol_nb.judgement.alarms import Judge
+from missioncontrol_nb.judgement.observations import Observations, hours_of, read_observations
 from missioncontrol_nb.loading.dataset import Dataset
 from streaming import contract
 from tests.unit.small_dataset import CALENDAR, moment, write, write_delays
@@ -44,3 +45,35 @@ def test_system_without_delays_has_those_of_its_channel(os_name: str | None, tmp
     assert hours["Android"].tolist() == of_channel
     if os_name is None:
         assert hours["Windows_NT"].tolist() == [2 if edge == 0.5 else 0 for edge in edges]
+
+
+GAP = """
+window    usage_hours  main_crashes
+05T10:00  900          2
+05T10:05  800          3
+05T16:00  700          4
+"""
+
+
+def observed(folder: Path, until: str) -> Observations:
+    return read_observations(
+        Dataset(folder), contract.FIREFOX, CALENDAR, since=moment("05T10:00"), until=moment(until), channel="release"
+    )
+
+
+def test_newest_data_at_a_moment_is_that_of_the_last_window_before_it(tmp_path: Path) -> None:
+    write(tmp_path, GAP)
+    observations = observed(tmp_path, "05T17:00")
+    known = [observations.newest_at(hours_of(moment(at))) for at in ("05T10:04", "05T10:05", "05T13:00", "05T16:05")]
+    assert known[0] == float("-inf")
+    assert known[1:] == pytest.approx([hours_of(moment(at)) for at in ("05T10:05", "05T10:10", "05T16:05")], abs=1e-6)
+
+
+def test_look_during_an_outage_does_not_know_that_data_comes_later(tmp_path: Path) -> None:
+    write(tmp_path, GAP)
+    at = hours_of(moment("05T13:00"))
+    with_later, without = (
+        [series for series, _ in Judge(observed(tmp_path, until)).look(at)] for until in ("05T17:00", "05T13:00")
+    )
+    assert len(with_later) > 0
+    assert with_later == without
