@@ -84,7 +84,7 @@ class Judge:
     """Judges a product's releases at ascending moments, and remembers which alarms are up."""
 
     observations: Observations
-    find_slice: Callable[[Watch, str, float, float], dict[str, str]] = lambda *_: {}
+    find_slice: Callable[[Watch, str, float, float, float], dict[str, str]] = lambda *_: {}
     channels: tuple[ChannelJudge, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +103,9 @@ class Judge:
             return list(self._look(at, on_series))
 
     def _look(self, at: float, on_series: OnSeries | None) -> Iterator[tuple[Series | None, Event | None]]:
-        data_up_to = min(self.data_up_to(at), self.observations.newest)
+        data_up_to = self.data_up_to(self.observations.newest_at(at))
+        if not np.isfinite(data_up_to):
+            return
         for channel in self.channels:
             for _, of_segment in groupby(channel.look(data_up_to), lambda pair: id(pair[0].segment)):
                 looks = list(of_segment)
@@ -157,7 +159,7 @@ class Judge:
         return bool(events <= MORE_THAN_ALL * alarm.ratio * expected)
 
     def data_up_to(self, at: float) -> float:
-        """The end of the last window that had ended by a moment."""
+        """The end of the last window that had ended by a moment, as a multiple of its length."""
         step = self.observations.step
         return float(np.floor(at / step + 1e-6) * step)
 
@@ -223,7 +225,7 @@ class Judge:
         return self._event("alarm", watch, look, place, alarm, of=(looks, past))
 
     def _opened(self, watch: Watch, look: Look, place: int, since: float) -> _Open:
-        found = self.find_slice(watch, watch.measures[place], since, look.at)
+        found = self._slice(watch, look, place, since)
         return _Open(since, found, found, checked_at=look.at)
 
     def _has_changed(self, opened: _Open, watch: Watch, look: Look, place: int) -> bool:
@@ -234,11 +236,15 @@ class Judge:
         since, before = self._since(watch, look, place), (opened.since, opened.slice)
         if abs(since - opened.since) >= MOVED_HOURS:
             opened.since = since
-        found = self.find_slice(watch, watch.measures[place], opened.since, look.at)
+        found = self._slice(watch, look, place, opened.since)
         if found == opened.found:  # twice: a slice that comes and goes is no news
             opened.slice = found
         opened.found = found
         return (opened.since, opened.slice) != before
+
+    def _slice(self, watch: Watch, look: Look, place: int, since: float) -> dict[str, str]:
+        _, typical, _ = sums_since(watch, look, place, since)
+        return self.find_slice(watch, watch.measures[place], since, look.at, typical)
 
     def _since(self, watch: Watch, look: Look, place: int) -> float:
         return float(look.edges[begun(look, place, watch.counts_since(place))])

@@ -116,6 +116,15 @@ class Observations:
         """The segments of a channel."""
         return tuple(segment for segment in self.segments if segment.channel == name)
 
+    @cached_property
+    def _ends(self) -> Array:
+        return np.unique(np.concatenate([np.zeros(0), *(segment.all.ends for segment in self.segments)]))
+
+    def newest_at(self, moment: float) -> float:
+        """The end of the last window that has data and had ended by a moment; minus infinity before the first."""
+        place = int(np.searchsorted(self._ends, moment + 1e-6, side="right"))
+        return float(self._ends[place - 1]) if place else -np.inf
+
 
 def are_builds(product: contract.Product, channel: str) -> bool:
     """Whether each build is a release on a channel, because its versions last for weeks."""
@@ -164,7 +173,8 @@ def read_observations(
         dataset.load_counted(select(start, end, filters, by=by, every=every), counting, is_shared=False)
         for start, end, every in ((None, fine_since, "1h"), (fine_since, until, "5min"))
     ]
-    delays = dataset.load_delays(None, until, **filters)
+    of_channels = {name: values for name, values in filters.items() if name != "os_name"}
+    delays = dataset.load_delays(None, until, **of_channels)
     step = dataset.window().total_seconds() / HOUR_SECONDS
     return _observations(product, calendar, frames, hours_of(fine_since), step, delays, hours_of(until))
 
@@ -246,14 +256,16 @@ def _segments(rows: _Rows, product: contract.Product, delays: "pd.DataFrame", un
             )
             if chosen.any():
                 releases = _releases(rows, np.flatnonzero(chosen), are_builds(product, channel))
-                of_segment = delays[
-                    (delays["channel"] == channel)
-                    & (delays["os_name"] == platform.os_name)
-                    & (delays["application"] == platform.application)
-                ]
-                ends, totals = _delay_sums(of_segment, until)
+                ends, totals = _delay_sums(_delays_of(delays, channel, platform), until)
                 found.append(Segment(platform.application, channel, platform.os_name, releases, ends, totals))
     return tuple(found)
+
+
+def _delays_of(delays: "pd.DataFrame", channel: str, platform: contract.Platform) -> "pd.DataFrame":
+    """The delays of a segment; those of all systems of its channel where it has none, as core pings report none."""
+    of_channel = delays[delays["channel"] == channel]
+    own = (of_channel["os_name"] == platform.os_name) & (of_channel["application"] == platform.application)
+    return of_channel[own] if own.any() else of_channel
 
 
 def _releases(rows: _Rows, chosen: npt.NDArray[np.int64], by_build: bool) -> dict[Name, Sums]:

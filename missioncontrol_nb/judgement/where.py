@@ -18,24 +18,28 @@ if TYPE_CHECKING:
 HISTORY_HOURS = 14 * 24.0
 MOST_DIMENSIONS = 2
 LEAST_CONTRAST = 1.25  # of the ratio inside to that outside; with less, it is everywhere
+LEAST_EVIDENCE = 2.0  # of a slice: the best of all slices has some where the rise is everywhere
 MOST_OF_EXCESS = 0.5  # of the events beyond the expected ones, that a slice must have
 BORROWED_HOURS = 500.0  # of use, spread over cells as in the history: few hours of a young release have been reported
 
 
-def slice_finder(dataset: Dataset) -> Callable[[Watch, str, float, float], dict[str, str]]:
-    """A function that finds the slice of a rise: of a watched release, a measure, since a moment, until another."""
+def slice_finder(dataset: Dataset) -> Callable[[Watch, str, float, float, float], dict[str, str]]:
+    """A function that finds the slice of a rise: of a watched release, a measure, since a moment, until another, and
+    the events that were to be expected between them."""
 
-    def find(watch: Watch, measure: str, since: float, until: float) -> dict[str, str]:
-        return find_slice(dataset, watch, measure, since, until)
+    def find(watch: Watch, measure: str, since: float, until: float, typical: float) -> dict[str, str]:
+        return find_slice(dataset, watch, measure, since, until, typical)
 
     return find
 
 
-def find_slice(dataset: Dataset, watch: Watch, measure: str, since: float, until: float) -> dict[str, str]:
+def find_slice(
+    dataset: Dataset, watch: Watch, measure: str, since: float, until: float, typical: float
+) -> dict[str, str]:
     """The smallest slice that explains most of a rise; {} where it is everywhere, or too few events to tell.
 
     A release's cells are compared with those of the releases before it, or with its own before the rise, if it began
-    later. The hours of data incidents are left out.
+    later. typical: the events to expect in all cells since the rise. The hours of data incidents are left out.
     """
     import pandas as pd
 
@@ -63,13 +67,17 @@ def find_slice(dataset: Dataset, watch: Watch, measure: str, since: float, until
         ours_now &= now["build_id"] == release.build_id
     before = before[is_ours] if is_later else before[~is_ours]
     history = before.groupby(dimensions, as_index=False)[["usage_hours", measure]].sum()
-    return slice_of(now[ours_now].groupby(dimensions, as_index=False)[["usage_hours", measure]].sum(), history, measure)
+    cells = now[ours_now].groupby(dimensions, as_index=False)[["usage_hours", measure]].sum()
+    return slice_of(cells, history, measure, typical)
 
 
-def slice_of(cells: "pd.DataFrame", history: "pd.DataFrame", measure: str) -> dict[str, str]:
+def slice_of(
+    cells: "pd.DataFrame", history: "pd.DataFrame", measure: str, typical: float | None = None
+) -> dict[str, str]:
     """The smallest slice that explains most of a rise; {} where it is everywhere, or too few events to tell.
 
-    cells, history: `usage_hours` and the measure's events, a row per cell; all other columns are dimensions.
+    cells, history: `usage_hours` and the measure's events, a row per cell; all other columns are dimensions. typical:
+    the events to expect of all cells together, where not all of their use has been reported; None: by the history.
     """
     dimensions = [name for name in history.columns if name not in ("usage_hours", measure)]
     if not len(cells) or history["usage_hours"].sum() <= 0 or history[measure].sum() <= 0:
@@ -81,11 +89,16 @@ def slice_of(cells: "pd.DataFrame", history: "pd.DataFrame", measure: str) -> di
         cells, dimensions=dimensions, events=measure, exposure="usage_hours", baseline=history,
         most_dimensions=MOST_DIMENSIONS,
     )  # fmt: skip
-    inside = found["events"] - found["expected"]
     events_outside = cells[measure].sum() - found["events"]
-    outside = events_outside - events_outside / found["ratio_outside"]
-    explains = (inside >= MOST_OF_EXCESS * (inside + outside)) & (
-        found["ratio"] >= LEAST_CONTRAST * found["ratio_outside"]
+    expected_outside = events_outside / found["ratio_outside"]
+    of_hours = found["expected"] + expected_outside  # the same for each slice
+    corrected = 1.0 if typical is None else typical / of_hours
+    inside = found["events"] - corrected * found["expected"]
+    outside = events_outside - corrected * expected_outside
+    explains = (
+        (inside >= MOST_OF_EXCESS * (inside + outside))
+        & (found["ratio"] >= LEAST_CONTRAST * found["ratio_outside"])
+        & (found["evidence"] >= LEAST_EVIDENCE)
     )
     if not explains.any():
         return {}

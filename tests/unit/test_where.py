@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
@@ -13,6 +14,7 @@ from deltalake import DeltaTable
 import missioncontrol_nb as mc
 from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.judgement.observations import hours_of
+from missioncontrol_nb.judgement.where import slice_of
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Bad
 from missioncontrol_nb.simulator.fleet import Fleet
@@ -73,6 +75,31 @@ def test_slice_below_an_alarm_is_where_the_measure_rose(
     assert bad["slice"] == found
 
 
+def cells_of(rates: Mapping[str, float], hours: Mapping[str, float], reported: float) -> pd.DataFrame:
+    """A cell for each country and architecture. rates: events an hour; hours: of use; reported: the share of these."""
+    rows = [(country, architecture) for country in rates for architecture in ("x86", "x86-64")]
+    frame = pd.DataFrame(rows, columns=["country", "architecture"])
+    used = frame["country"].map(hours) / 2
+    return frame.assign(usage_hours=used * reported, **{MEASURE: (used * frame["country"].map(rates)).round()})
+
+
+@pytest.mark.parametrize(("typical", "found"), [(100.0, {"country": "FR"}), (None, {})])
+def test_slice_of_a_release_whose_hours_are_not_reported_yet_is_found_by_what_it_expects(
+    typical: float | None, found: Mapping[str, str]
+) -> None:
+    hours = {"US": 9000.0, "FR": 1000.0}
+    history = cells_of({"US": 0.01, "FR": 0.01}, {name: 10 * used for name, used in hours.items()}, 1.0)
+    now = cells_of({"US": 0.01, "FR": 0.04}, hours, 0.5)  # by the hours reported, the rate doubled in the US, too
+    assert slice_of(now, history, MEASURE, typical) == found
+
+
+@pytest.mark.parametrize(("rate", "found"), [(0.026, {}), (0.036, {"country": "DE"})])
+def test_what_chance_may_do_in_one_of_several_slices_is_everywhere(rate: float, found: Mapping[str, str]) -> None:
+    hours = {"US": 1500.0, "DE": 1500.0}
+    history = cells_of({"US": 0.01, "DE": 0.01}, {name: 100 * used for name, used in hours.items()}, 1.0)
+    assert slice_of(cells_of({"US": 0.016, "DE": rate}, hours, 1.0), history, MEASURE, 30.0) == found
+
+
 def test_healthy_release_has_no_bad_series_and_no_slice(healthy: Path) -> None:
     series = mc.judge(healthy, UNTIL, channel="release", os_name="Windows_NT")
     assert not (series["state"] == "bad").any()
@@ -83,6 +110,6 @@ def test_slice_that_changes_while_an_alarm_is_up_is_told() -> None:
     bad = Bad("56.0", RELEASED, MEASURE, 3.0)
     observations, _ = draw("release", midnight(2017, 7, 1), 100, 3, bad=[bad], systems=("Windows_NT",))
     changes = hours_of(RELEASED) + 20
-    judge = Judge(observations, lambda *of: {"country": "DE"} if of[-1] >= changes else {})
+    judge = Judge(observations, lambda *of: {"country": "DE"} if of[-2] >= changes else {})
     events = [event for hour in range(30) for _, event in judge.look(hours_of(RELEASED) + hour) if event is not None]
     assert [(event.event, event.slice) for event in events] == [("alarm", {}), ("update", {"country": "DE"})]
