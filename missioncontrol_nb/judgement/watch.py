@@ -4,7 +4,6 @@ All times are hours since 1970, UTC.
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -347,8 +346,8 @@ def begun(look: Look, measure: int, since: float = -np.inf) -> int:
     places = filtering.SHIFTS[:, None] + np.arange(len(EFFECTS))[None, :]
     prior = -0.5 * (EFFECTS / 0.12) ** 2
     joint = before[:, None, : len(EFFECTS)] + after[:, places] + prior
-    ages = look.edges - look.edges[0]
-    weights = np.array([filtering.later_weight(*pair) for pair in pairwise(ages)])
+    # It has begun by now: of the later moments all are alike.
+    weights = filtering.LATER * np.diff(look.edges) / (look.edges[-1] - look.edges[0])
     weights[0] += filtering.FROM_RELEASE
     largest = joint.max(axis=(1, 2))
     score = largest + np.log(np.exp(joint - largest[:, None, None]).sum(axis=(1, 2))) + np.log(weights)
