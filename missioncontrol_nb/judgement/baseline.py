@@ -25,7 +25,7 @@ CURVE_SIZE = 0.5  # its standard deviation around 0
 OWN_BEND, OWN_SIZE = 0.04, 0.15  # a measure's curve, around that of all measures that are counted alike
 EFFECT_PRIOR = 0.2  # standard deviation of effects, while they are estimated
 HUBER = 2.5
-ROUNDS = 12
+ROUNDS, CLOSE = 12, 1e-3  # of the estimate by turns; it ends when no rate changes by more
 TAUS = np.array([0.05, 0.07, 0.09, 0.11, 0.14, 0.17, 0.21, 0.26, 0.33, 0.42, 0.55])
 LEAST_TAU, USUAL_TAU, USUAL_TAU_SPREAD = 0.07, 0.12, 0.5
 RELEASE_WORTH = 3.0  # series of one release count as so many: they share causes
@@ -108,7 +108,8 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
     shrink = 1 / EFFECT_PRIOR**2
     curve_variance = np.zeros(curve.shape)
     for _ in range(ROUNDS):
-        typical = exposure * np.exp(level + curve)
+        before = level + curve
+        typical = exposure * np.exp(before)
         expected = typical * np.exp(effects)[:, None, :]
         residual = (events - expected) / np.sqrt(dispersion * expected + (noise * expected) ** 2 + 1e-9)
         weight = np.minimum(1.0, HUBER / np.maximum(np.abs(residual), 1e-9))
@@ -125,6 +126,8 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
         heavy = 1 / variance
         middle = (heavy * curve).sum(axis=0) / heavy.sum(axis=0)
         level, curve = level + middle, curve - middle
+        if np.abs(level + curve - before).max() < CLOSE:
+            break
     variances = dispersion / (of_effect[0] + 0.5) + _scatter_of_sum(expected, noise)
     effects = np.log((of_effect[0] + 0.5) / (of_effect[1] + 0.5))
     effects = effects - _middle(effects, *of_effect, history.weights)

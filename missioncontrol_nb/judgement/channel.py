@@ -31,8 +31,8 @@ DAY = 24.0
 MOST_RELEASES, MOST_BUILDS = 8, 20  # of a history
 LEAST_RELEASES = 2
 LEAST_AGE, LEAST_HOURS = 12.0, 100.0  # of a release in a history: hours since it is in the data, and hours of use
-LEARNED_FOR = 72.0  # hours of age; later a release is compared with what was known then
-SPREADS_EVERY = 3 * DAY
+LEARNED_FOR = 72.0  # hours of age; later a release is compared with what was known then, or up to LEARNED_EVERY later
+LEARNED_EVERY = 72.0  # so that many releases share what was known
 MOST_LEARNED = 12  # days of each system that are remembered
 HISTORY_AGE = 400.0  # hours of each release that a history has
 SETTLED = 200.0  # hours later all of it has been reported
@@ -66,6 +66,7 @@ class ChannelJudge:
         self._learned: dict[tuple[str, float], Learned] = {}
         self._taught: dict[tuple[str, Name], float] = {}
         self._spreads: dict[float, dict[str, Spread]] = {}
+        self._sensitivities: dict[tuple[str, Name], Array] = {}
         self._final: dict[tuple[str, Name], UsedHours] = {}  # of releases whose reports have all come
 
     @cached_property
@@ -137,7 +138,8 @@ class ChannelJudge:
             watch.begin_at(at)
             self._taught.pop(key, None)
         watch.superseded_at = known[place + 1].moment if place + 1 < len(known) else np.inf
-        learned_at = min(day_of(at), day_of(max(released.moment, self.observations.begins) + LEARNED_FOR))
+        until = max(released.moment, self.observations.begins) + LEARNED_FOR
+        learned_at = min(day_of(at), float(np.ceil(until / LEARNED_EVERY) * LEARNED_EVERY))
         if self._taught.get(key) != learned_at:
             self._taught[key] = learned_at
             self._teach(watch, segment, learned_at)
@@ -173,7 +175,7 @@ class ChannelJudge:
 
         They change slowly, and are learned anew every few days.
         """
-        day = float(np.floor(day / SPREADS_EVERY) * SPREADS_EVERY)
+        day = float(np.floor(day / LEARNED_EVERY) * LEARNED_EVERY)
         if day not in self._spreads:
             self._spreads[day] = self._learn_spreads(day)
         return self._spreads[day][segment.os_name]
@@ -237,22 +239,29 @@ class ChannelJudge:
     def _early(self, segment: Segment, known: Sequence[Released], day: float, curves: Curves) -> Iterator[Early]:
         """The first hours of releases that the data has from their beginning on."""
         learned = self._learn(segment, known, day)
-        longer = learned.usage.law.scaled(LONGER)
         for place, released in enumerate(known):
             used = learned.used[released.name]
             if released.moment < used.edges[0] - 1e-6 or day < released.moment + 2 * EARLY_HOURS:
                 continue
-            until = released.moment + 2 * EARLY_HOURS
-            slower = self._used(segment, released, until, learned.usage.activity, longer)
-            usual = self._used(segment, released, until, learned.usage.activity, learned.usage.law)
             edges = released.moment + AGE_EDGES[AGE_EDGES <= EARLY_HOURS]
-            pair = np.maximum(slower.between(edges), 1e-9), np.maximum(usual.between(edges), 1e-9)
-            sensitivity = np.clip(np.log(pair[0] / pair[1]) / np.log(LONGER), 0.0, 4.0)
             ages = (edges[1:] + edges[:-1]) / 2 - released.moment
             typical = np.exp(np.nan_to_num(curves.log_rate(ages), nan=-30.0) + curves.effects[place])
             expected = self._exposure(segment, released, edges, learned) * typical
             events = self._events(segment, released, edges)
+            sensitivity = self._sensitivity(segment, released, edges, learned.usage)
             yield Early(events[:, self.is_crash], expected[:, self.is_crash], sensitivity, scatter_at(ages))
+
+    def _sensitivity(self, segment: Segment, released: Released, edges: Array, usage: Usage) -> Array:
+        """How much the logarithm of a release's hours grows with that of its delays, when it is two days old."""
+        key = segment.os_name, released.name
+        if key not in self._sensitivities:
+            until = released.moment + 2 * EARLY_HOURS
+            slower, usual = (
+                np.maximum(self._used(segment, released, until, usage.activity, law).between(edges), 1e-9)
+                for law in (usage.law.scaled(LONGER), usage.law)
+            )
+            self._sensitivities[key] = np.clip(np.log(slower / usual) / np.log(LONGER), 0.0, 4.0)
+        return self._sensitivities[key]
 
     def _events(self, segment: Segment, released: Released, edges: Array) -> Array:
         """Events without those of data incidents: (intervals, measures)."""

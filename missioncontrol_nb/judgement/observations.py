@@ -33,6 +33,7 @@ FINE_BEFORE = timedelta(hours=30)  # sums by 5 minutes are loaded for releases t
 DELAYS_OF = 14 * 24.0
 CAME_BEFORE = 36.0  # hours; the data of a release whose day on the calendar is earlier does not begin with it
 OUT_SHARE = 0.001  # of the busiest hour of a release's first day: with less, it is not out yet
+KEYS = ("application", "channel", "os_name", "display_version", "build_id")
 BUILDS_OF = ("a",)  # on channels with versions of these stages, which last for weeks, each build is a release
 
 
@@ -167,10 +168,9 @@ def read_observations(
     if os_name is not None:
         filters["os_name"] = (os_name,)
     fine_since = (since - FINE_BEFORE).replace(minute=0, second=0, microsecond=0)
-    by = ("application", "channel", "os_name", "display_version", "build_id")
     counting = calendar if official and product.calendar is not None else None
     frames = [
-        dataset.load_counted(select(start, end, filters, by=by, every=every), counting, is_shared=False)
+        dataset.load_counted(select(start, end, filters, by=KEYS, every=every), counting, is_shared=False)
         for start, end, every in ((None, fine_since, "1h"), (fine_since, until, "5min"))
     ]
     of_channels = {name: values for name, values in filters.items() if name != "os_name"}
@@ -215,18 +215,15 @@ def _observations(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of sums by segment and release. keys: arrays of texts by column."""
+    """Rows of sums by segment and release. keys: by column, the number of each row's text, and the texts."""
 
-    keys: Mapping[str, npt.NDArray[np.object_]]
+    keys: Mapping[str, tuple[npt.NDArray[np.int64], Sequence[str]]]
     ends: Array
     sums: Mapping[str, Array]
 
     @classmethod
     def of(cls, frame: "pd.DataFrame", length: float) -> "_Rows":
-        keys = {
-            name: frame[name].to_numpy(object)
-            for name in ("application", "channel", "os_name", "display_version", "build_id")
-        }
+        keys = {name: _numbered(frame[name]) for name in KEYS}
         starts = frame["window_start"].dt.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64) / HOUR_SECONDS
         names = [name for name in contract.COUNTS if name in frame.columns]
         sums = {name: np.nan_to_num(frame[name].to_numpy(float)) for name in names}
@@ -238,11 +235,29 @@ class _Rows:
         ends = np.concatenate([part.ends for part in parts])
         kept = ends <= until + 1e-6
         names = [name for name in parts[0].sums if all(name in part.sums for part in parts)]
+        keys = {}
+        for name in KEYS:
+            texts = list(dict.fromkeys(text for part in parts for text in part.keys[name][1]))
+            place = {text: number for number, text in enumerate(texts)}
+            numbers = [np.array([place[text] for text in part.keys[name][1]], np.int64) for part in parts]
+            codes = [of_part[part.keys[name][0]] for of_part, part in zip(numbers, parts, strict=True)]
+            keys[name] = np.concatenate(codes)[kept], texts
         return cls(
-            {name: np.concatenate([part.keys[name] for part in parts])[kept] for name in parts[0].keys},
+            keys,
             ends[kept],
             {name: np.concatenate([part.sums[name] for part in parts])[kept] for name in names},
         )
+
+    def is_of(self, column: str, text: str) -> npt.NDArray[np.bool_]:
+        """Which rows have a text in a column."""
+        codes, texts = self.keys[column]
+        return np.asarray(codes == (texts.index(text) if text in texts else -1))
+
+
+def _numbered(column: "pd.Series[str]") -> tuple[npt.NDArray[np.int64], Sequence[str]]:
+    """The number of each text of a column, and the texts."""
+    codes, texts = column.factorize()
+    return codes.astype(np.int64), [str(text) for text in texts]
 
 
 def _segments(rows: _Rows, product: contract.Product, delays: "pd.DataFrame", until: float) -> tuple[Segment, ...]:
@@ -250,9 +265,9 @@ def _segments(rows: _Rows, product: contract.Product, delays: "pd.DataFrame", un
     for channel in product.channel_names:
         for platform in product.platforms:
             chosen = (
-                (rows.keys["channel"] == channel)
-                & (rows.keys["os_name"] == platform.os_name)
-                & (rows.keys["application"] == platform.application)
+                rows.is_of("channel", channel)
+                & rows.is_of("os_name", platform.os_name)
+                & rows.is_of("application", platform.application)
             )
             if chosen.any():
                 releases = _releases(rows, np.flatnonzero(chosen), are_builds(product, channel))
@@ -269,11 +284,15 @@ def _delays_of(delays: "pd.DataFrame", channel: str, platform: contract.Platform
 
 
 def _releases(rows: _Rows, chosen: npt.NDArray[np.int64], by_build: bool) -> dict[Name, Sums]:
-    versions, builds = rows.keys["display_version"][chosen], rows.keys["build_id"][chosen]
-    names: dict[Name, list[int]] = {}
-    for place, version, build in zip(chosen, versions, builds, strict=True):
-        names.setdefault(Name(version, build if by_build else ""), []).append(place)
-    return {name: _sums_of(rows, np.array(places)) for name, places in names.items()}
+    (version, versions), (build, builds) = rows.keys["display_version"], rows.keys["build_id"]
+    pair = version[chosen] * len(builds) + (build[chosen] if by_build else 0)
+    order = np.argsort(pair, kind="stable")
+    begins = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    found = {}
+    for places in np.split(chosen[order], begins[1:]):
+        name = Name(versions[version[places[0]]], builds[build[places[0]]] if by_build else "")
+        found[name] = _sums_of(rows, places)
+    return found
 
 
 def _sums_of(rows: _Rows, places: npt.NDArray[np.int64]) -> Sums:
@@ -282,7 +301,8 @@ def _sums_of(rows: _Rows, places: npt.NDArray[np.int64]) -> Sums:
         name: np.concatenate([[0.0], np.cumsum(np.bincount(window, values[places], len(ends)))])
         for name, values in rows.sums.items()
     }
-    return Sums(ends, totals, tuple(sorted(set(rows.keys["build_id"][places]))))
+    codes, texts = rows.keys["build_id"]
+    return Sums(ends, totals, tuple(sorted(texts[code] for code in np.unique(codes[places]))))
 
 
 def _delay_sums(delays: "pd.DataFrame", until: float) -> tuple[Array, Array]:
