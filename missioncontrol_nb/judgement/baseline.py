@@ -30,7 +30,6 @@ TAUS = np.array([0.05, 0.07, 0.09, 0.11, 0.14, 0.17, 0.21, 0.26, 0.33, 0.42, 0.5
 LEAST_TAU, USUAL_TAU, USUAL_TAU_SPREAD = 0.07, 0.12, 0.5
 RELEASE_WORTH = 3.0  # series of one release count as so many: they share causes
 SICK_SHARE, SICK_SCALE = 0.08, 0.7  # of releases in a history that are not healthy, and how far off they are
-HALF_LIFE_HOURS = 60 * 24.0  # after which a release of the history counts half
 MEDIAN_COST = np.pi / 2  # the variance of a median over that of a mean
 
 
@@ -39,18 +38,11 @@ class History:
     """Sums of earlier releases of a channel on a system.
 
     events, exposure: (releases, ages, measures), by AGE_EDGES. groups: the measures that are counted alike, as places.
-    hours_ago: of each release, before the newest of them.
     """
 
     events: Array
     exposure: Array
     groups: tuple[tuple[int, ...], ...]
-    hours_ago: Array
-
-    @property
-    def weights(self) -> Array:
-        """How much each release counts: the rates of a channel change slowly."""
-        return np.asarray(0.5 ** (self.hours_ago / HALF_LIFE_HOURS))
 
 
 @dataclass(frozen=True)
@@ -58,8 +50,7 @@ class Curves:
     """The typical rate of each measure by age, and the effects of the releases that it was learned from.
 
     level: (measures,), log rate per hour, and its variance by the counts alone; curve, curve_variance: (ages,
-    measures); effects, variances: (releases, measures), the variances by counts and scatter alone; weights:
-    (releases,).
+    measures); effects, variances: (releases, measures), the variances by counts and scatter alone.
     """
 
     level: Array
@@ -68,7 +59,6 @@ class Curves:
     curve_variance: Array
     effects: Array
     variances: Array
-    weights: Array
 
     def log_rate(self, ages: Array) -> Array:
         """The logarithm of the typical rate per hour at each age: (ages, measures)."""
@@ -88,9 +78,9 @@ class Curves:
         return self.log_variance(ages) - self.settled_variance
 
     @property
-    def releases(self) -> float:
-        """How many releases of equal weight would tell as much about the level as those that it was learned from."""
-        return float(self.weights.sum() ** 2 / (self.weights**2).sum())
+    def releases(self) -> int:
+        """How many releases it was learned from."""
+        return len(self.effects)
 
 
 def _at(ages: Array, values: Array) -> Array:
@@ -115,14 +105,15 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
         weight = np.minimum(1.0, HUBER / np.maximum(np.abs(residual), 1e-9))
         of_effect = (weight * events).sum(axis=1), (weight * typical).sum(axis=1)
         effects = np.log((of_effect[0] + shrink) / (of_effect[1] + shrink))
-        middle = _middle(effects, *of_effect, history.weights)
+        middle = _middle(effects, *of_effect)
         level, effects = level + middle, effects - middle
-        base = exposure * np.exp(level + effects[:, None, :])
-        known, expected_there = (weight * events).sum(axis=0) + 1, (weight * base).sum(axis=0) + 1
+        # A step of Newton's method: few events say little, but they are not wrong on average, as their logarithms are.
+        base = exposure * np.exp(level + curve + effects[:, None, :])
+        known, expected_there = (weight * events).sum(axis=0), (weight * base).sum(axis=0)
         several = base.sum(axis=0) ** 2 / np.maximum((base**2).sum(axis=0), 1e-12)
-        variance = dispersion / known + noise[0] ** 2 / np.maximum(several, 1.0)
-        variance = np.where(exposure.sum(axis=0) > 0, variance, 1e6)
-        curve, curve_variance = _smooth_curves(np.log(known / expected_there), variance, history.groups)
+        variance = dispersion / np.maximum(expected_there, 1e-6) + noise[0] ** 2 / np.maximum(several, 1.0)
+        off = np.where(expected_there > 1e-6, known / np.maximum(expected_there, 1e-6) - 1, 0.0)
+        curve, curve_variance = _smooth_curves(curve + off, variance, history.groups)
         heavy = 1 / variance
         middle = (heavy * curve).sum(axis=0) / heavy.sum(axis=0)
         level, curve = level + middle, curve - middle
@@ -130,7 +121,7 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
             break
     variances = dispersion / (of_effect[0] + 0.5) + _scatter_of_sum(expected, noise)
     effects = np.log((of_effect[0] + 0.5) / (of_effect[1] + 0.5))
-    effects = effects - _middle(effects, *of_effect, history.weights)
+    effects = effects - _middle(effects, *of_effect)
     return Curves(
         np.where(there, level, np.nan),
         dispersion / (of_effect[0].sum(axis=0) + 0.5),
@@ -138,14 +129,13 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
         curve_variance,
         effects,
         np.where(exposure.sum(axis=1) > 0, variances, 1e6),
-        history.weights,
     )
 
 
-def _middle(effects: Array, events: Array, typical: Array, weights: Array) -> Array:
+def _middle(effects: Array, events: Array, typical: Array) -> Array:
     """The median effect of each measure; those that hardly a healthy release has, and of few events, count less."""
     variance = USUAL_TAU**2 + 1 / (events + 0.5)
-    known = typical / (typical + 1 / EFFECT_PRIOR**2) * weights[:, None]
+    known = typical / (typical + 1 / EFFECT_PRIOR**2)
     middle = _weighted_median(effects, known)
     healthy = np.exp(-0.5 * (effects - middle) ** 2 / variance) / np.sqrt(variance)
     wide = variance + SICK_SCALE**2
@@ -241,13 +231,13 @@ def learn_tau(curves: Sequence[Curves]) -> Array:
     log_weights = -0.5 * (np.log(TAUS / USUAL_TAU) / USUAL_TAU_SPREAD) ** 2
     by_release: dict[int, list[tuple[float, float]]] = {}
     for of_system in curves:
-        count = len(of_system.effects)
+        count = of_system.releases
         for place in range(count):
             known = of_system.variances[place] < 0.3**2
             pairs = zip(of_system.effects[place][known], of_system.variances[place][known], strict=True)
             # a median of few moves with each of them: the effects around it are too small
             by_release.setdefault(count - place, []).extend((effect, variance) for effect, variance in pairs)
-    releases = max((each.releases for each in curves), default=1.0)
+    releases = max((each.releases for each in curves), default=1)
     shrunk = 1 - 1 / max(releases, 2)
     for pairs_of_release in by_release.values():
         if pairs_of_release:

@@ -213,8 +213,7 @@ class ChannelJudge:
             edges = np.minimum(released.moment + np.minimum(AGE_EDGES, HISTORY_AGE), day)
             events.append(self._events(segment, released, edges))
             exposure.append(self._exposure(segment, released, edges, learned))
-        hours_ago = earlier[-1].moment - np.array([released.moment for released in earlier])
-        return History(np.array(events), np.array(exposure), self._groups, hours_ago)
+        return History(np.array(events), np.array(exposure), self._groups)
 
     @cached_property
     def _groups(self) -> tuple[tuple[int, ...], ...]:
