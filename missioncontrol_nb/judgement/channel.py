@@ -12,7 +12,8 @@ from missioncontrol_nb.judgement.activity import Activity, estimate_activity
 from missioncontrol_nb.judgement.adopters import PAST_DAYS, Standard
 from missioncontrol_nb.judgement.baseline import AGE_EDGES, Curves, History, Spread, learn_curves, learn_tau
 from missioncontrol_nb.judgement.incidents import covered, distrusted_hours, left_out
-from missioncontrol_nb.judgement.observations import Name, Observations, Released, Releases, Segment, are_builds
+from missioncontrol_nb.judgement.observations import Name, Observations, Segment, are_builds
+from missioncontrol_nb.judgement.release_moments import Released, Releases
 from missioncontrol_nb.judgement.release_use import Usage
 from missioncontrol_nb.judgement.scatter import (
     Early,
@@ -269,7 +270,7 @@ class ChannelJudge:
             segment.incidents,
             self.measures,
             edges,
-            lambda finer: np.stack([sums.between(name, finer) for name in self.measures], axis=1),
+            lambda finer: sums.table(self.measures, finer),
         )
 
     def _exposure(self, segment: Segment, released: Released, edges: Array, learned: Learned) -> Array:

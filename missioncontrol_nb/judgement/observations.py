@@ -20,7 +20,6 @@ from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.loading.legacy_parquet import load_older
 from missioncontrol_nb.loading.query import select
 from missioncontrol_nb.releases.calendar import Calendar
-from missioncontrol_nb.releases.versions import version_key
 from streaming import contract
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ HOUR_SECONDS = 3600
 WINDOW_HOURS = contract.WINDOW.total_seconds() / HOUR_SECONDS
 FINE_BEFORE = timedelta(hours=30)  # sums by 5 minutes are loaded for releases that are younger than this
 DELAYS_OF = 14 * 24.0
-CAME_BEFORE = 36.0  # hours; the data of a release whose day on the calendar is earlier does not begin with it
-OUT_SHARE = 0.001  # of the busiest hour of a release's first day: with less, it is not out yet
 KEYS = ("application", "channel", "os_name", "display_version", "build_id")
 BUILDS_OF = ("a",)  # on channels with versions of these stages, which last for weeks, each build is a release
 
@@ -60,6 +57,11 @@ class Sums:
     def between(self, column: str, edges: npt.ArrayLike) -> Array:
         """The sums of the windows that end between each edge and the next."""
         return np.diff(self.up_to(column, edges))
+
+    def table(self, columns: Sequence[str], edges: npt.ArrayLike) -> Array:
+        """As `between`, of several columns: (intervals, columns)."""
+        place = np.searchsorted(self.ends, np.asarray(edges, float) + 1e-6, side="right")
+        return np.diff(np.stack([self.totals[column][place] for column in columns], axis=1), axis=0)
 
 
 @dataclass(frozen=True)
@@ -130,14 +132,6 @@ class Observations:
 def are_builds(product: contract.Product, channel: str) -> bool:
     """Whether each build is a release on a channel, because its versions last for weeks."""
     return not set(BUILDS_OF).isdisjoint(product.channel(channel).stages)
-
-
-def _made(build_id: str) -> float | None:
-    """When a build was made; None for a build id that is no time."""
-    try:
-        return hours_of(datetime.strptime(build_id, "%Y%m%d%H%M%S").replace(tzinfo=UTC))
-    except ValueError:
-        return None
 
 
 def hours_of(moment: datetime) -> float:
@@ -315,89 +309,3 @@ def _delay_sums(delays: "pd.DataFrame", until: float) -> tuple[Array, Array]:
     table = np.zeros((len(ends) + 1, len(edges)))
     np.add.at(table, (hour + 1, bucket), delays["usage_hours"].to_numpy(float)[known])
     return ends, np.cumsum(table, axis=0)
-
-
-MOST_KEPT = 64  # moments whose releases are remembered
-
-
-@dataclass(frozen=True)
-class Released:
-    """A release of a channel and the moment when it came out."""
-
-    name: Name
-    moment: float
-
-    @property
-    def sort_key(self) -> tuple[float, object, str]:
-        """Oldest first."""
-        return self.moment, version_key(self.name.display_version), self.name.build_id
-
-
-class Releases:
-    """The releases of an application on a channel.
-
-    One is out from the first window, from its day on the calendar on, with more than a few of its first day's pings;
-    one of a product without a calendar from its first ping.
-    """
-
-    def __init__(self, observations: Observations, channel: str, application: str) -> None:
-        self._observations, self._channel = observations, channel
-        segments = [each for each in observations.channel(channel) if each.application == application]
-        names = dict.fromkeys(name for segment in segments for name in segment.releases)
-        self._sums = {name: [each.releases[name] for each in segments if name in each.releases] for name in names}
-        self._out: dict[float, list[Released]] = {}
-        self._settled: dict[Name, float] = {}  # the moments that further pings do not change
-
-    def at(self, moment: float) -> Sequence[Released]:
-        """Those that were out at a moment, oldest first."""
-        if moment not in self._out:
-            while len(self._out) >= MOST_KEPT:
-                del self._out[next(iter(self._out))]
-            self._out[moment] = self._find(moment)
-        return self._out[moment]
-
-    def _find(self, moment: float) -> list[Released]:
-        product, calendar = self._observations.product, self._observations.calendar
-        days = {each.version: each.date for each in calendar.on(self._channel, moment_of(moment))}
-        found = []
-        for name in self._sums:
-            since = -np.inf
-            if product.calendar is not None:
-                if name.display_version not in days:
-                    continue
-                day = days[name.display_version]
-                since = hours_of(datetime(day.year, day.month, day.day, tzinfo=UTC))
-            out = self._settled.get(name)
-            if out is None:
-                out = self._first_busy_window(name, since, moment)
-                if out is not None and out < moment - 25:
-                    self._settled[name] = out
-            if out is not None and out < moment:
-                found.append(Released(name, out))
-        return sorted(found, key=lambda released: released.sort_key)
-
-    def _first_busy_window(self, name: Name, since: float, until: float) -> float | None:
-        """The start of the first window with enough of a release's pings; None where it has none in these hours.
-
-        Where the data begins after its day on the calendar, it is the middle of that day; for a build that is there
-        when the data begins, it is when it was made.
-        """
-        sums = self._sums[name]
-        begins = self._observations.begins
-        if name.build_id:
-            made = _made(name.build_id)
-            if made is not None and made + CAME_BEFORE < begins:
-                return made
-        elif np.isfinite(since) and since + CAME_BEFORE < begins:
-            return since + 12.0
-        ends = np.unique(np.concatenate([each.ends for each in sums]))
-        ends = ends[(ends > since + 1e-6) & (ends <= until + 1e-6)]
-        if not len(ends):
-            return None
-        ends = ends[ends <= ends[0] + 24]
-        lengths = np.where(ends > self._observations.fine_since + 1e-6, self._observations.step, 1.0)
-        starts = ends - lengths
-        before, after = (sum(each.up_to("count", moments) for each in sums) for moments in (starts, starts + 1))
-        in_hour = np.asarray(after - before)
-        busy = in_hour >= np.maximum(OUT_SHARE * in_hour.max(), 1)
-        return float(starts[np.argmax(busy)])

@@ -14,7 +14,8 @@ from missioncontrol_nb.judgement.adopters import Standard
 from missioncontrol_nb.judgement.baseline import MEDIAN_COST, Curves, Spread
 from missioncontrol_nb.judgement.evidence import EFFECTS, Evidence
 from missioncontrol_nb.judgement.incidents import covered
-from missioncontrol_nb.judgement.observations import Released, Segment, Sums
+from missioncontrol_nb.judgement.observations import Segment, Sums
+from missioncontrol_nb.judgement.release_moments import Released
 from missioncontrol_nb.judgement.release_use import ReleaseUse, Usage
 from missioncontrol_nb.judgement.scatter import EARLY_DAYS, EARLY_DRIFT, NEWEST_DRIFT, SUPERSEDED_DRIFT
 from missioncontrol_nb.judgement.used_hours import HOURS_A_PING, clock_edges
@@ -153,7 +154,7 @@ class Watch:
         """The judgement as of a moment, which must not be before that of the last look."""
         edges = interval_edges(self.begins, at)
         known, used_scatter = self._use.estimate(at, edges, usage, self._spread.law_scatter, self.superseded_at)
-        events = np.stack([self.sums.between(name, edges) for name in self.measures], axis=1)
+        events = self.sums.table(self.measures, edges)
         wrong = self._wrong(edges, usage.activity)
         events[wrong] = 0.0
         known_by_way, by_way = (self._exposure_of(edges, each, wrong) for each in (known, self._use.with_settled))
