@@ -21,7 +21,14 @@ from missioncontrol_nb.judgement.outside import (
     past_of,
     rises_alike,
 )
-from missioncontrol_nb.judgement.series import Series, is_up, ratio_interval, series_of, text_of
+from missioncontrol_nb.judgement.series import (
+    Series,
+    is_up,
+    ratio_interval,
+    series_of,
+    text_of,
+    variance_besides_clusters,
+)
 from missioncontrol_nb.judgement.watch import Look, Watch, begun, is_over
 from missioncontrol_nb.statistics import PER_HOURS
 from streaming import contract
@@ -265,11 +272,12 @@ class Judge:
         else:
             events, expected = of[1].ratio(place, opened.since)
             hours = of[1].hours(place, opened.since)
-        variance = float(look.ratio_variance[place]) if of is None else of[1].variance
+        variance = variance_besides_clusters(watch, look, place) if of is None else of[1].variance
+        dispersion = float((watch if of is None else of[1]).dispersion[place])
         log_evidence = float(look.log_evidence[place])
         if of is not None:
             log_evidence = max(log_evidence, float(of[1].log_evidence[place]))
-        ratio, lower, upper = ratio_interval(events, expected, variance) if expected > 0 else (None,) * 3
+        ratio, lower, upper = ratio_interval(events, expected, variance, dispersion) if expected > 0 else (None,) * 3
         return Event(
             kind,
             text_of(self._at),

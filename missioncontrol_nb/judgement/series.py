@@ -13,6 +13,7 @@ from missioncontrol_nb.statistics import PER_HOURS
 
 State = Literal["fine", "too early", "looks bad", "bad"]
 LARGEST_EVIDENCE = 1e12
+LEAST_SHAPE = 0.1  # of a ratio's gamma distribution: with less, 95 % of it are nearly 0
 _MAY_BE_DOUBLE = "so far the rate may be double the expected one without being told apart"
 _IS_HIGH = "the rate is higher than those of most healthy releases, but so far that may be chance"
 DOUBLED = 2.0  # where the rate may be more than so many times the expected one, it is too early to call it fine
@@ -66,17 +67,27 @@ def text_of(hours: float) -> str:
     return moment_of(hours).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def ratio_interval(events: float, expected: float, variance: float) -> tuple[float, float, float]:
-    """events / expected, and its interval of 90 %; variance: of the logarithm of the expected events.
+def ratio_interval(
+    events: float, expected: float, variance: float, dispersion: float = 1.0
+) -> tuple[float, float, float]:
+    """events / expected, and its interval of 90 %; variance: of the logarithm of the expected events; dispersion: the
+    variance of events over that of chance, because they come in clusters.
 
-    The interval is that of a gamma distribution with the variance of both.
+    The interval is that of a gamma distribution with the variance of the number of clusters and of what is expected.
     """
     from scipy.special import gammaincinv
 
-    shape = 1 / (1 / (events + 0.5) + variance)
-    mean = (events + 0.5) / expected
+    clusters = events / dispersion + 0.5
+    shape = max(1 / (1 / clusters + variance), LEAST_SHAPE)
+    mean = clusters * dispersion / expected
     lower, upper = (float(mean * gammaincinv(shape, tail) / shape) for tail in (0.05, 0.95))
     return events / expected, min(lower, events / expected), max(upper, events / expected)
+
+
+def variance_besides_clusters(watch: Watch, look: Look, place: int) -> float:
+    """The variance of the logarithm of a measure's expected events, without that by which events come in clusters."""
+    of_clusters = (watch.dispersion[place] - 1) / max(float(look.total_typical[place]), 1e-9)
+    return max(float(look.ratio_variance[place]) - of_clusters, 0.0)
 
 
 def series_of(
@@ -106,7 +117,8 @@ def series_of(
     expected = float(look.total_typical[place])
     if not np.isfinite(expected) or expected <= 0:
         return Series(**plain, state="too early", why=_why_too_early(watch, look, place, hours))
-    ratio, lower, upper = ratio_interval(events, expected, float(look.ratio_variance[place]))
+    variance = variance_besides_clusters(watch, look, place)
+    ratio, lower, upper = ratio_interval(events, expected, variance, float(watch.dispersion[place]))
     expected_rate = PER_HOURS * expected / hours
     healthy = float(np.exp(QUANTILE * np.sqrt(look.healthy_variance[place])))
     may_be_double, is_high = upper >= DOUBLED, lower > 1 and ratio > healthy

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from missioncontrol_nb.judgement.alarms import Event
 from missioncontrol_nb.judgement.course import Course, course_of, sums_since
 from missioncontrol_nb.judgement.judging import looked_once
 from missioncontrol_nb.judgement.observations import hours_of
-from missioncontrol_nb.judgement.series import Series, ratio_interval
+from missioncontrol_nb.judgement.series import Series, ratio_interval, variance_besides_clusters
 from missioncontrol_nb.judgement.watch import Look, Watch
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.statistics import PER_HOURS
@@ -44,8 +44,11 @@ class Figures:
     ratio_upper: float | None = None
 
     @classmethod
-    def of(cls, sums: tuple[float, float, float], *, deviation: float, variance: float) -> "Figures":
-        """sums: events, expected events, hours. deviation: of the hours. variance: of the logarithm of the ratio."""
+    def of(
+        cls, sums: tuple[float, float, float], *, deviation: float, variance: float, dispersion: float = 1.0
+    ) -> "Figures":
+        """sums: events, expected events, hours. deviation: of the hours. variance: of the logarithm of the expected
+        events. dispersion: the variance of events over that of chance."""
         events, expected, hours = sums
         if hours <= 0:
             return cls(round(events), 0.0)
@@ -53,7 +56,7 @@ class Figures:
         said = cls(round(events), hours, rate, lower, upper)
         if not np.isfinite(expected) or expected <= 0:
             return said
-        ratio, least, most = ratio_interval(events, expected, variance)
+        ratio, least, most = ratio_interval(events, expected, variance, dispersion)
         expected_rate = PER_HOURS * expected / hours
         return replace(said, expected_rate=expected_rate, ratio=ratio, ratio_lower=least, ratio_upper=most)
 
@@ -72,6 +75,7 @@ class Verdict:
     course: Course
     variance: float
     is_of_build: bool
+    dispersion: float = 1.0
 
     @property
     def now(self) -> Figures:
@@ -82,7 +86,12 @@ class Verdict:
     def last_day(self) -> Figures:
         """Its figures of the last 24 hours."""
         events, hours, expected = self.course.sums(float(self.course.edges[-1]) - 24)
-        return Figures.of((events, expected, hours), deviation=self.course.deviation, variance=self.variance)
+        return Figures.of(
+            (events, expected, hours),
+            deviation=self.course.deviation,
+            variance=self.variance,
+            dispersion=self.dispersion,
+        )
 
     @property
     def since(self) -> datetime | None:
@@ -109,14 +118,16 @@ def judge_all(dataset: Dataset, at: datetime | None = None, **options: Any) -> "
 def verdict_of(series: Series, watch: Watch, look: Look, place: int) -> Verdict:
     """The verdict on a measure, by its place."""
     course = course_of(look, place, is_crash=bool(watch.is_crash[place]))
-    variance = float(look.ratio_variance[place])
+    variance, dispersion = variance_besides_clusters(watch, look, place), float(watch.dispersion[place])
+    figures_of = partial(Figures.of, deviation=course.deviation, variance=variance, dispersion=dispersion)
     events, hours, expected = course.sums()
-    since_release = Figures.of((events, expected, hours), deviation=course.deviation, variance=variance)
+    since_release = figures_of((events, expected, hours))
     since_rise = None
     if series.since is not None:
         sums = sums_since(watch, look, place, hours_of(datetime.fromisoformat(series.since)))
-        since_rise = Figures.of(sums, deviation=course.deviation, variance=variance)
-    return Verdict(series, since_release, since_rise, course, variance, bool(watch.released.name.build_id))
+        since_rise = figures_of(sums)
+    is_of_build = bool(watch.released.name.build_id)
+    return Verdict(series, since_release, since_rise, course, variance, is_of_build, dispersion)
 
 
 KEYS = ("channel", "os_name", "measure", "display_version")
@@ -147,6 +158,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "deviation": course.deviation,
         "variance": verdict.variance,
         "is_of_build": verdict.is_of_build,
+        "dispersion": verdict.dispersion,
     }
     keys = {name: getattr(verdict.series, name) for name in KEYS}
     return {"record": json.dumps(record), **keys, **{name: getattr(course, name) for name in COURSE}}
@@ -201,6 +213,7 @@ class Verdicts:
             Course(**parts, healthy=record["healthy"], deviation=record["deviation"]),
             record["variance"],
             record["is_of_build"],
+            record["dispersion"],
         )
 
     @cached_property
