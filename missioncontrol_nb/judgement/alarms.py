@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -11,7 +13,8 @@ import numpy.typing as npt
 
 from missioncontrol_nb.judgement.channel import ChannelJudge
 from missioncontrol_nb.judgement.course import sums_since
-from missioncontrol_nb.judgement.observations import Name, Observations
+from missioncontrol_nb.judgement.events import Event, OpenAlarm
+from missioncontrol_nb.judgement.observations import Name, Observations, hours_of
 from missioncontrol_nb.judgement.outside import (
     OVER_HOURS,
     OVER_RATIO,
@@ -40,45 +43,21 @@ MOST_LOG_EVIDENCE = 27.6
 MOVED_HOURS = 24.0  # an alarm whose beginning is found so much earlier or later is updated
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something that a watcher is told: an alarm, what changed about it, or that it is over."""
-
-    event: str
-    detected_at: str
-    application: str
-    channel: str
-    os_name: str
-    measure: str
-    display_version: str | None
-    build_ids: tuple[str, ...]
-    rate_ratio: float | None
-    lower: float | None
-    upper: float | None
-    evidence: float | None
-    expected_rate: float | None
-    observed_rate: float | None
-    slice: dict[str, str]
-    since: str | None
-
-    def as_record(self) -> dict[str, Any]:
-        """The event as a JSON object."""
-        return self.__dict__ | {"build_ids": list(self.build_ids)}
-
-
 @dataclass
 class _Open:
     """An alarm that is up. found: the slice that was found last.
 
-    Of a rise of all versions, effects: those of the versions when it went up; ratio: of the rates.
+    detected_at: when it was told; checked_at: when its beginning and slice were looked for last. Of a rise of all
+    versions, effects: those of the versions when it went up; ratio: of the rates.
     """
 
     since: float
+    detected_at: str
+    checked_at: float
     slice: dict[str, str] = field(default_factory=dict)
     found: dict[str, str] = field(default_factory=dict)
     effects: dict[Name, Array] = field(default_factory=dict)
     ratio: float = 1.0
-    checked_at: float = -np.inf
 
 
 OnSeries = Callable[[Series, Watch, Look, int], None]
@@ -98,6 +77,7 @@ class Judge:
         names = dict.fromkeys(segment.channel for segment in self.observations.segments)
         self.channels = tuple(ChannelJudge(self.observations, name) for name in names)
         self._open: dict[Key, _Open] = {}
+        self._figures: dict[Key, Callable[[], Event]] = {}  # of the alarms that the last look saw
         self._at = -np.inf
 
     def look(self, at: float, on_series: OnSeries | None = None) -> list[tuple[Series | None, Event | None]]:
@@ -105,7 +85,7 @@ class Judge:
 
         on_series: called with each series and what it was judged by: the release, the look at it, the measure's place.
         """
-        self._at = at
+        self._at, self._figures = at, {}
         with _one_thread():
             return list(self._look(at, on_series))
 
@@ -141,6 +121,9 @@ class Judge:
                 if expected > 0 and events < OVER_RATIO * expected and look.at > alarm.since + OVER_HOURS:
                     yield self._event("recovered", newest, look, place, alarm, of=(looks, then))
                     del self._open[*where, None, place]
+                else:
+                    of_all = partial(self._event, "alarm", newest, look, place, alarm, of=(looks, then))
+                    self._figures[*where, None, place] = of_all
         if past is None or not newest.is_compared:
             return
         log_evidence = past.log_evidence
@@ -154,8 +137,8 @@ class Judge:
             newest_rose = rises_alike(look, effects[newest.released.name], place, since, events / expected)
             risers = past.risers(place, since, events / expected) + bool(newest_rose)
             if newest_rose is not False and risers >= 2:
-                alarm = self._open[*where, None, place] = _Open(since, effects=effects, ratio=events / expected)
-                yield self._event("alarm", newest, look, place, alarm, of=(looks, past))
+                alarm = _Open(since, text_of(self._at), self._at, effects=effects, ratio=events / expected)
+                yield self._told_of_all((*where, None, place), alarm, newest, look, (looks, past))
 
     def _is_from_outside(self, watch: Watch, look: Look, place: int, since: float) -> bool:
         """Whether a series rose when all versions did, and not by much more."""
@@ -216,6 +199,7 @@ class Judge:
         )
         if opened:
             series = replace(series, slice=opened.slice)
+            self._figures[key] = partial(self._event, "alarm", watch, look, place, opened)
         return series, event
 
     def _opened_of_all(
@@ -227,13 +211,21 @@ class Judge:
         events, expected = (0.0, 0.0) if past is None else past.ratio(place, since)
         if past is None or expected <= 0:
             return None
-        alarm = _Open(since, effects=effects, ratio=events / expected)
-        self._open[watch.segment.channel, watch.segment.os_name, None, place] = alarm
-        return self._event("alarm", watch, look, place, alarm, of=(looks, past))
+        alarm = _Open(since, text_of(self._at), self._at, effects=effects, ratio=events / expected)
+        key = watch.segment.channel, watch.segment.os_name, None, place
+        return self._told_of_all(key, alarm, watch, look, (looks, past))
+
+    def _told_of_all(
+        self, key: Key, alarm: _Open, watch: Watch, look: Look, of: tuple[Sequence[tuple[Watch, Look]], Past]
+    ) -> Event:
+        """Raises an alarm of all versions."""
+        self._open[key] = alarm
+        self._figures[key] = partial(self._event, "alarm", watch, look, key[3], alarm, of=of)
+        return self._figures[key]()
 
     def _opened(self, watch: Watch, look: Look, place: int, since: float) -> _Open:
         found = self._slice(watch, look, place, since)
-        return _Open(since, found, found, checked_at=look.at)
+        return _Open(since, text_of(self._at), look.at, found, found)
 
     def _has_changed(self, opened: _Open, watch: Watch, look: Look, place: int) -> bool:
         """Finds anew, now and then, when an alarm's rise began, and its slice; returns whether one has changed."""
@@ -301,6 +293,49 @@ class Judge:
     def is_open(self) -> bool:
         """Whether an alarm is up."""
         return bool(self._open)
+
+    def open_alarms(self) -> list[OpenAlarm]:
+        """The alarms that are up, with the figures of the last look; only those that it saw."""
+        return [
+            OpenAlarm(replace(told(), detected_at=alarm.detected_at), alarm.found, text_of(alarm.checked_at))
+            for key, told in self._figures.items()
+            if (alarm := self._open.get(key)) is not None
+        ]
+
+    def knows(self, alarms: Sequence[OpenAlarm]) -> list[OpenAlarm]:
+        """Goes on with alarms that another judge had raised; to be called before the first look.
+
+        Returns those that are about something else than this judge looks at.
+        """
+        others = []
+        for alarm in alarms:
+            event = alarm.event
+            channel = next((each for each in self.channels if each.channel == event.channel), None)
+            there = channel is not None and any(
+                (each.os_name, each.application) == (event.os_name, event.application) for each in channel.segments
+            )
+            if channel is None or not there or event.measure not in channel.measures or event.since is None:
+                others.append(alarm)
+                continue
+            name = None
+            if event.display_version is not None:
+                build = event.build_ids[0] if channel.by_build and event.build_ids else ""
+                name = Name(event.display_version, build)
+            since = hours_of(datetime.fromisoformat(event.since))
+            checked_at = hours_of(datetime.fromisoformat(alarm.checked_at))
+            opened = _Open(since, event.detected_at, checked_at, event.slice, alarm.found)
+            opened.ratio = event.rate_ratio or 1.0
+            if name is None:
+                opened.effects = self._effects_at(channel, event.os_name, since)
+            self._open[event.channel, event.os_name, name, channel.measures.index(event.measure)] = opened
+        return others
+
+    def _effects_at(self, channel: ChannelJudge, os_name: str, moment: float) -> dict[Name, Array]:
+        """The effects of a system's versions as they were at a moment."""
+        then = ChannelJudge(self.observations, channel.channel)
+        with _one_thread():
+            looks = [watch for watch, _ in then.look(self.data_up_to(moment)) if watch.segment.os_name == os_name]
+        return {watch.released.name: watch.effect() for watch in looks}
 
 
 def _one_thread() -> AbstractContextManager[Any]:

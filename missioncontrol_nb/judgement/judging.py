@@ -11,8 +11,9 @@ import numpy as np
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
 from missioncontrol_nb.incidents import read_incidents
-from missioncontrol_nb.judgement.alarms import Event, Judge, OnSeries
+from missioncontrol_nb.judgement.alarms import Judge, OnSeries
 from missioncontrol_nb.judgement.cells import with_adopters
+from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.incidents import with_incidents
 from missioncontrol_nb.judgement.observations import (
     hours_of,
@@ -73,7 +74,7 @@ def looked_once(
 ) -> tuple[list[tuple[Series | None, Event | None]], bool]:
     """The only look of a judge at a moment, and whether an alarm is up; on_series: as for `Judge.look`."""
     moment = arguments.as_utc("at", at)
-    judge_of_all, known = _judge_of(dataset, moment, moment, **options)
+    judge_of_all, known = judge_of(dataset, moment, moment, **options)
     when = judge_of_all.observations.newest if known is None else hours_of(known)
     found = list(judge_of_all.look(when, on_series)) if np.isfinite(when) else []
     return found, judge_of_all.is_open
@@ -107,7 +108,7 @@ def replayed(
     if end < begin:
         raise MissionControlError(f"until ({end:%Y-%m-%d %H:%M}) lies before since ({begin:%Y-%m-%d %H:%M})")
     step = length_of(every)
-    watcher, _ = _judge_of(dataset, begin, end, **options)
+    watcher, _ = judge_of(dataset, begin, end, **options)
     looks = (end - begin) // step + 1
     for number in range(looks):
         for _, event in watcher.look(hours_of(begin + number * step)):
@@ -127,7 +128,7 @@ def length_of(every: str | timedelta) -> timedelta:
     return length
 
 
-def _judge_of(
+def judge_of(
     dataset: Dataset | str | Path,
     since: datetime | None,
     until: datetime | None,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from missioncontrol_nb.judgement.alarms import Event
 from missioncontrol_nb.judgement.course import Course, course_of, sums_since
+from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.judging import looked_once
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.series import Series, ratio_interval, variance_besides_clusters

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from missioncontrol_nb.judgement.alarms import Event
+from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.series import Series
 from streaming import contract
 

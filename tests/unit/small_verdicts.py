@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from missioncontrol_nb.dashboard.judged import Judged
-from missioncontrol_nb.judgement.alarms import Event
 from missioncontrol_nb.judgement.course import Course
+from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.series import Series, State
 from missioncontrol_nb.judgement.verdicts import Figures, Verdict, Verdicts, tables_of

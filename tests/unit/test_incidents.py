@@ -9,7 +9,8 @@ import pytest
 
 from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.judgement.activity import estimate_activity
-from missioncontrol_nb.judgement.alarms import Event, Judge
+from missioncontrol_nb.judgement.alarms import Judge
+from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.incidents import covered, hours_outside, left_out, with_incidents
 from missioncontrol_nb.judgement.observations import Observations, hours_of
 from missioncontrol_nb.judgement.series import Series

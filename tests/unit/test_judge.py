@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 import missioncontrol_nb as mc
 from missioncontrol_nb.cli import group
-from missioncontrol_nb.judgement.alarms import Event, Judge
+from missioncontrol_nb.judgement.alarms import Judge
+from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.series import Series
 from missioncontrol_nb.simulator import Bad

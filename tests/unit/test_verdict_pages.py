@@ -12,7 +12,7 @@ from missioncontrol_nb.dashboard.pages import overview as overview_page
 from missioncontrol_nb.dashboard.pages import table as table_page
 from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.dashboard.views import drawing
-from missioncontrol_nb.judgement.alarms import Event
+from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.verdicts import Figures
 from missioncontrol_nb.monitor import MeasureSummary
 from tests.unit.small_dataset import moment
