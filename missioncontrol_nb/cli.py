@@ -30,6 +30,7 @@ COMMANDS = {
     "replay": "Say what a watcher would have been told between two moments.",
     "simulate": "Make pings or months of grouped rows of a fleet that behaves like the real one.",
     "status": "Say how fresh a dataset is, how far behind, what was rejected; exit code 3 when it is stale.",
+    "watch": "Tell people and programs what changed about a dataset's alarms, each change once.",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from missioncontrol_nb.watching.state import Alarm, Finding, Message, State
+from missioncontrol_nb.watching.state import Alarm, Finding, Kind, Message, State
 
 WORSE = 1.5  # an alarm whose ratio has grown so many times against what was told last is told again
 ONE_CAUSE = timedelta(hours=6)  # rises of a channel that begin no further apart have one cause
@@ -35,10 +35,15 @@ class Look(msgspec.Struct):
     open: list[Up] = []
 
 
-def apply_look(state: State, look: Look, now: datetime, *, is_quiet: bool = False) -> list[Message]:
-    """Takes a look's findings into a state and puts what is to be told into all queues; returns these messages."""
+def apply_look(
+    state: State, look: Look, now: datetime, *, as_of: datetime | None = None, is_quiet: bool = False
+) -> list[Message]:
+    """Takes a look's findings into a state and puts what is to be told into all queues; returns these messages.
+
+    as_of: the moment that was looked at; None: now.
+    """
     state.last_look, state.data_up_to = now, look.data_up_to
-    messages = apply_staleness(state, is_stale=look.is_stale, now=now, is_quiet=is_quiet)
+    messages = apply_staleness(state, is_stale=look.is_stale, now=now, as_of=as_of, is_quiet=is_quiet)
     if not look.is_stale:
         for cause, findings in _by_cause(state, look).items():
             messages.append(Message(new_id(), "alarms", cause, now, findings, held=is_quiet))
@@ -46,12 +51,15 @@ def apply_look(state: State, look: Look, now: datetime, *, is_quiet: bool = Fals
     return messages
 
 
-def apply_staleness(state: State, *, is_stale: bool, now: datetime, is_quiet: bool = False) -> list[Message]:
+def apply_staleness(
+    state: State, *, is_stale: bool, now: datetime, as_of: datetime | None = None, is_quiet: bool = False
+) -> list[Message]:
     """Tells once that data are stale, and once that they are fresh again."""
     if is_stale == state.is_stale:
         return []
     state.is_stale = is_stale
-    message = Message(new_id(), "stale" if is_stale else "fresh", "data", now, data_up_to=state.data_up_to, held=is_quiet)
+    kind: Kind = "stale" if is_stale else "fresh"
+    message = Message(new_id(), kind, "data", now, [], state.data_up_to, as_of or now, is_quiet)
     _queue(state, message)
     return [message]
 
@@ -148,7 +156,9 @@ def _are_near(one: Finding, other: Finding) -> bool:
     return abs(first - second) <= ONE_CAUSE
 
 
-def keep_only(state: State, targets: Sequence[str], measures: Sequence[str], channel: str | None, os_name: str | None):
+def keep_only(
+    state: State, targets: Sequence[str], measures: Sequence[str], channel: str | None, os_name: str | None
+) -> list[str]:
     """Drops what the watch was told not to look at any more, and keeps the state of its targets alone.
 
     Returns the names of the targets that were dropped with messages that they had not got. A new target has been told

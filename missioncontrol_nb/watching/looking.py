@@ -47,12 +47,15 @@ class Request(msgspec.Struct):
     known: list[dict[str, Any]] = []
 
 
-class Stopped(Exception):
+class LookStoppedError(Exception):
     """The look was given up because the watch ends."""
 
 
 def look(request: Request, stop: threading.Event) -> Look:
-    """What a process finds that looks once. Raises MissionControlError where it fails, and Stopped when told to end."""
+    """What a process finds that looks once.
+
+    Raises MissionControlError where it fails, and LookStoppedError where stop is set.
+    """
     process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     give_up = time.monotonic() + LONGEST_SECONDS
     asked: bytes | None = msgspec.json.encode(request)
@@ -62,16 +65,19 @@ def look(request: Request, stop: threading.Event) -> Look:
                 found, said = process.communicate(asked, timeout=0.2)
                 break
             except subprocess.TimeoutExpired:
+                asked = None  # is under way
                 if stop.is_set():
-                    raise Stopped from None
+                    raise LookStoppedError from None
                 if time.monotonic() > give_up:
-                    raise MissionControlError(f"the look took more than {LONGEST_SECONDS:.0f} s and was ended") from None
+                    raise MissionControlError(
+                        f"the look took more than {LONGEST_SECONDS:.0f} s and was ended"
+                    ) from None
     finally:
         if process.poll() is None:
             process.kill()
             process.communicate()
     if stop.is_set():
-        raise Stopped
+        raise LookStoppedError
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()
         raise MissionControlError(shortened(lines[-1]) if lines else f"exit code {process.returncode}")
@@ -81,7 +87,6 @@ def look(request: Request, stop: threading.Event) -> Look:
 def look_here(request: Request) -> Look:
     """What a look finds. Raises MissionControlError where there is no dataset, and for unknown names."""
     from missioncontrol_nb.loading.dataset import Dataset
-    from streaming import contract
     from streaming.dataset.opening import no_dataset
 
     dataset = Dataset(request.dataset)
@@ -96,20 +101,18 @@ def look_here(request: Request) -> Look:
     product = dataset.products.named(request.product)
     for measure in request.measures:
         if measure not in product.measures:
-            raise contract_unknown(measure, product)
+            raise _unknown_measure(measure, product)
     return Look(known_then, True) if is_stale else _judged(request, dataset, product, known_then)
 
 
-def contract_unknown(measure: str, product: "contract.Product") -> MissionControlError:
+def _unknown_measure(measure: str, product: "contract.Product") -> MissionControlError:
     """The error for a measure that a product does not have."""
     from streaming.errors import unknown_name
 
     return unknown_name("measure", measure, product.measures)
 
 
-def _judged(
-    request: Request, dataset: "Dataset", product: "contract.Product", up_to: datetime | None
-) -> Look:
+def _judged(request: Request, dataset: "Dataset", product: "contract.Product", up_to: datetime | None) -> Look:
     from missioncontrol_nb.judgement import OpenAlarm, changes_since
 
     known = [OpenAlarm.of_record(record) for record in request.known]
@@ -124,7 +127,10 @@ def _judged(
         all_builds=request.all_builds,
     )
     finding = _finder(product)
-    is_wanted: Callable[[Finding], bool] = lambda found: not request.measures or found.event["measure"] in request.measures  # noqa: E501, E731
+
+    def is_wanted(found: Finding) -> bool:
+        return not request.measures or found.event["measure"] in request.measures
+
     events = [found for found in map(finding, changes.events) if is_wanted(found)]
     up = [Up(finding(alarm.event), alarm.as_record()) for alarm in changes.open]
     if request.looks_bad:

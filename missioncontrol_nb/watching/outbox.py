@@ -18,7 +18,7 @@ def add_target(state: State, name: str, now: datetime) -> None:
     target = state.targets.setdefault(name, TargetState())
     findings = [_now_an_alarm(alarm.finding) for alarm in state.alarms.values() if alarm.finding.key not in target.told]
     if not target.queue and not target.delivered_at and (findings or state.is_stale):
-        message = Message(new_id(), "stale", "data", now, [], state.data_up_to)
+        message = Message(new_id(), "stale", "data", now, [], state.data_up_to, now)
         if findings:
             message = Message(new_id(), "alarms", new_id(), now, findings)
         state.messages[message.id] = message
@@ -35,15 +35,15 @@ def next_message(state: State, name: str, now: datetime, *, is_quiet: bool, at_o
         return None
     first = state.messages[target.queue[0]]
     several = len(target.queue) > 1
-    if (first.held and several) or now - first.created_at > AWAY:
-        if several or first.kind == "alarms":
-            return _sum_up(state, target, now, "quiet" if first.held else "away")
+    is_late = (first.held and several) or now - first.created_at > AWAY
+    if is_late and (several or first.kind == "alarms"):
+        return _sum_up(state, target, now, "quiet" if first.held else "away")
     return first
 
 
 def _sum_up(state: State, target: TargetState, now: datetime, why: str) -> Message:
     """Replaces the messages that wait for a target by one that says what is true now, and what it missed."""
-    waiting = [state.messages[id] for id in target.queue]
+    waiting = [state.messages[each] for each in target.queue]
     last = {finding.key: finding for message in waiting for finding in message.findings}
     findings, over = [], list[Finding]()
     for key, finding in last.items():
@@ -55,14 +55,18 @@ def _sum_up(state: State, target: TargetState, now: datetime, why: str) -> Messa
             findings.append(_with_kind(finding, "recovered"))
         else:
             over.append(finding)
-    missed = _missed(waiting, over, why)
-    stale = state.is_stale if state.is_stale != target.told_stale else None
-    cause = next((message.cause for message in waiting if message.findings), waiting[0].cause)
-    kind: Kind = "alarms" if findings or stale is None else "stale" if stale else "fresh"
-    summary = Message(new_id(), kind, cause, now, findings, state.data_up_to, missed=missed)
-    target.queue = [summary.id]
-    state.messages[summary.id] = summary
-    return summary
+    missed: Missed | None = _missed(waiting, over, why)
+    summaries = []
+    if findings or over or state.is_stale == target.told_stale:
+        cause = next((message.cause for message in waiting if message.findings), waiting[0].cause)
+        summaries.append(Message(new_id(), "alarms", cause, now, findings, missed=missed))
+        missed = None
+    if state.is_stale != target.told_stale:
+        kind: Kind = "stale" if state.is_stale else "fresh"
+        summaries.append(Message(new_id(), kind, "data", now, [], state.data_up_to, now, missed=missed))
+    target.queue = [summary.id for summary in summaries]
+    state.messages |= {summary.id: summary for summary in summaries}
+    return summaries[0]
 
 
 def _missed(waiting: list[Message], over: list[Finding], why: str) -> Missed:
@@ -89,7 +93,7 @@ def _now_an_alarm(finding: Finding) -> Finding:
 def note_delivered(state: State, name: str, message: Message, now: datetime) -> None:
     """Notes that a target has a message."""
     target = state.targets[name]
-    target.queue = [id for id in target.queue if id != message.id]
+    target.queue = [each for each in target.queue if each != message.id]
     for finding in message.findings:
         if finding.key in target.told:
             target.told.remove(finding.key)
@@ -119,7 +123,7 @@ def note_failed(state: State, name: str, now: datetime, reason: str, retry_after
 def waiting_of(state: State) -> Mapping[str, tuple[int, datetime]]:
     """By target, how many messages wait for it, and since when the oldest does."""
     return {
-        name: (len(target.queue), min(_since(state.messages[id]) for id in target.queue))
+        name: (len(target.queue), min(_since(state.messages[each]) for each in target.queue))
         for name, target in state.targets.items()
         if target.queue
     }

@@ -84,7 +84,10 @@ class Missed(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """What is told at once. held: whether it was made in quiet hours."""
+    """What is told at once. held: whether it was made in quiet hours.
+
+    data_up_to, as_of: of messages about stale data, the newest submission, and what its age is counted from.
+    """
 
     id: str
     kind: Kind
@@ -92,6 +95,7 @@ class Message(msgspec.Struct):
     created_at: datetime
     findings: list[Finding] = []
     data_up_to: datetime | None = None
+    as_of: datetime | None = None
     held: bool = False
     missed: Missed | None = None
 
@@ -127,7 +131,7 @@ class State(msgspec.Struct):
     def drop_delivered(self) -> None:
         """Removes messages that no target waits for."""
         waiting = {each for target in self.targets.values() for each in target.queue}
-        self.messages = {id: message for id, message in self.messages.items() if id in waiting}
+        self.messages = {key: message for key, message in self.messages.items() if key in waiting}
 
 
 def read_state(folder: Path) -> State | None:

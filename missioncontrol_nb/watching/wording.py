@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from missioncontrol_nb import formatting
 from missioncontrol_nb.watching.state import Finding, Message, Missed
+from streaming.errors import printable
 
 _LABELS = {"alarm": "Bad", "update": "Changed", "looks bad": "Looks bad", "recovered": "Over"}
 _ORDER = tuple(_LABELS)
@@ -13,7 +14,11 @@ _FROM_TENFOLD = 10
 
 
 def title_of(message: Message) -> str:
-    """A message in one sentence, without a full stop."""
+    """A message in one sentence, without a full stop. Pings may name a version by any characters."""
+    return printable(_title(message))
+
+
+def _title(message: Message) -> str:
     if message.kind == "test":
         return "Test: this is what a message of Mission Control's watch looks like; nothing happened"
     if message.kind == "stale":
@@ -21,7 +26,7 @@ def title_of(message: Message) -> str:
     if message.kind == "fresh":
         return f"Data are fresh again: {_newest(message)}"
     if not message.findings:
-        return "Nothing is bad any more of what came up meanwhile"
+        return "What came up meanwhile is over again"
     ordered = _ordered(message.findings)
     first = [finding for finding in ordered if finding.kind == ordered[0].kind]
     rest = len(ordered) - len(first)
@@ -34,7 +39,7 @@ def lines_of(message: Message) -> list[str]:
     lines = [line_of(finding) for finding in _ordered(message.findings)[:MOST_LINES]]
     if len(message.findings) > MOST_LINES:
         lines.append(f"And {len(message.findings) - MOST_LINES} more.")
-    return lines + ([missed_line(message.missed, message.findings)] if message.missed else [])
+    return [printable(line) for line in [*lines, *([missed_line(message.missed)] if message.missed else [])]]
 
 
 def as_text(message: Message) -> str:
@@ -63,7 +68,7 @@ def subject_of(finding: Finding) -> str:
     return _subject([finding])
 
 
-def missed_line(missed: Missed, findings: Sequence[Finding]) -> str:
+def missed_line(missed: Missed) -> str:
     """What a target was not told one by one, in one sentence."""
     since = formatting.moment(missed.since)
     why = f"Quiet hours since {since}" if missed.why == "quiet" else f"This could not be delivered since {since}"
@@ -84,6 +89,8 @@ def _subject(findings: Sequence[Finding]) -> str:
     versions = list(dict.fromkeys(finding.event["display_version"] for finding in findings))
     platforms = list(dict.fromkeys(finding.words.platform for finding in findings))
     words = findings[0].words
+    if any(finding.words.channel != words.channel for finding in findings):
+        return f"{len(findings)} series, above all {_subject(findings[:1])}"
     what = " and ".join(measures) if len(measures) <= 2 else f"{len(measures)} measures"
     named = "all versions" if None in versions else " and ".join(versions[:3])
     named += f" and {len(versions) - 3} more" if len(versions) > 3 and None not in versions else ""
@@ -122,5 +129,5 @@ def _newest(message: Message) -> str:
     newest = message.data_up_to
     if newest is None:
         return "no ping has been counted yet"
-    age = formatting.age_in_words(max(message.created_at - newest, timedelta()))
+    age = formatting.age_in_words(max((message.as_of or message.created_at) - newest, timedelta()))
     return f"the newest ping is of {formatting.moment(newest)}, {age} old"

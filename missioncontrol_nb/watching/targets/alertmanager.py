@@ -21,7 +21,7 @@ class Alertmanager(Posted):
     refresh_seconds = 60.0
 
     def send(self, message: Message, about: About) -> None:
-        """Posts the alerts of a message. Raises NotDelivered."""
+        """Posts the alerts of a message. Raises DeliveryError."""
         alerts = self.body(message, about)
         if alerts:
             self.post(alerts, API)
@@ -35,7 +35,7 @@ class Alertmanager(Posted):
         return [_stale(message.kind == "stale", title_of(message), about)]
 
     def refresh(self, up: Sequence[Finding], *, is_stale: bool, about: About) -> None:
-        """Posts what is up again. Raises NotDelivered."""
+        """Posts what is up again. Raises DeliveryError."""
         alerts = [alert for finding in up for alert in _alerts(finding, about)]
         if is_stale:
             alerts.append(_stale(True, _STALE, about))

@@ -13,7 +13,7 @@ from typing import Literal
 from missioncontrol_nb.watching.state import Message
 from missioncontrol_nb.watching.targets.posting import ALL_SECONDS, CUT, STEP_SECONDS, Deadline, reason_of
 from missioncontrol_nb.watching.targets.secret import Secret
-from missioncontrol_nb.watching.targets.target import About, NotDelivered, Target
+from missioncontrol_nb.watching.targets.target import About, DeliveryError, Target
 from missioncontrol_nb.watching.wording import lines_of, title_of
 from streaming.errors import MissionControlError
 
@@ -53,16 +53,16 @@ class Mail(Target):
         return user, password
 
     def send(self, message: Message, about: About) -> None:
-        """Sends a message. Raises NotDelivered."""
+        """Sends a message. Raises DeliveryError."""
         try:
             login = self._login()
         except MissionControlError as error:
-            raise NotDelivered(str(error)) from error
+            raise DeliveryError(str(error)) from error
         with Deadline(ALL_SECONDS) as deadline:
             try:
                 self._send(self.mail(message, about), login, deadline)
             except (smtplib.SMTPException, OSError, ValueError) as error:
-                raise NotDelivered(deadline.reason or _reason_of(error)) from None
+                raise DeliveryError(deadline.reason or _reason_of(error)) from None
 
     def _send(self, mail: EmailMessage, login: tuple[str, str] | None, deadline: Deadline) -> None:
         server, context = self._server, ssl.create_default_context()

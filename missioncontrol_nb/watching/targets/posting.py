@@ -11,10 +11,11 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from missioncontrol_nb.watching.targets.target import NotDelivered
+from missioncontrol_nb.watching.targets.target import DeliveryError
 
 STEP_SECONDS = 10.0  # to connect, and for each part of an answer
 ALL_SECONDS = 30.0  # for the whole of it: an answer may come byte by byte
@@ -57,7 +58,7 @@ class Deadline:
 
 
 def post_json(url: str, body: object, headers: Mapping[str, str], seconds: float = ALL_SECONDS) -> None:
-    """Posts a JSON body. Raises NotDelivered for any answer but 2xx, and where none comes."""
+    """Posts a JSON body. Raises DeliveryError for any answer but 2xx, and where none comes."""
     content = json.dumps(body, allow_nan=False).encode()
     step = min(STEP_SECONDS, seconds)
     with Deadline(seconds) as deadline:
@@ -68,9 +69,9 @@ def post_json(url: str, body: object, headers: Mapping[str, str], seconds: float
                 return
         except urllib.error.HTTPError as error:
             with error:
-                raise NotDelivered(_of_status(error.code), _retry_after(error.headers)) from None
+                raise DeliveryError(_of_status(error.code), _retry_after(error.headers)) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NotDelivered(deadline.reason or reason_of(error, step)) from None
+            raise DeliveryError(deadline.reason or reason_of(error, step)) from None
 
 
 def reason_of(error: BaseException, seconds: float = STEP_SECONDS) -> str:
@@ -88,14 +89,16 @@ def reason_of(error: BaseException, seconds: float = STEP_SECONDS) -> str:
         return "its host name is not known here"
     if isinstance(inner, (ConnectionError, http.client.HTTPException)):
         return CUT
-    return inner.strerror if isinstance(inner, OSError) and inner.strerror else f"no connection ({type(inner).__name__})"
+    return (
+        inner.strerror if isinstance(inner, OSError) and inner.strerror else f"no connection ({type(inner).__name__})"
+    )
 
 
 def _of_status(code: int) -> str:
     return f"HTTP {code}, which is not followed" if 300 <= code < 400 else f"HTTP {code}"
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def _retry_after(headers: Message) -> float | None:
     """The seconds that a Retry-After header asks to wait, a day at most; None where it asks nothing."""
     text = (headers.get("Retry-After") or "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from missioncontrol_nb.watching.state import Message
-from missioncontrol_nb.watching.targets.target import About, NotDelivered, Target, payload
+from missioncontrol_nb.watching.targets.target import About, DeliveryError, Target, payload
 
 LONGEST_SECONDS = 60.0
 
@@ -24,7 +24,7 @@ class Program(Target):
         """Nothing is checked: it shows when it runs."""
 
     def send(self, message: Message, about: About) -> None:
-        """Runs the command. Raises NotDelivered."""
+        """Runs the command. Raises DeliveryError."""
         try:
             process = subprocess.Popen(
                 self._command,
@@ -34,15 +34,15 @@ class Program(Target):
                 start_new_session=True,
             )
         except OSError as error:
-            raise NotDelivered(f"it did not start: {error.strerror}") from None
+            raise DeliveryError(f"it did not start: {error.strerror}") from None
         try:
             process.communicate(json.dumps(payload(message, about)).encode() + b"\n", timeout=LONGEST_SECONDS)
         except subprocess.TimeoutExpired:
-            raise NotDelivered(f"it was ended after {LONGEST_SECONDS:.0f} s") from None
+            raise DeliveryError(f"it was ended after {LONGEST_SECONDS:.0f} s") from None
         finally:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)  # with all that it started
                 process.wait()
         if process.returncode:
-            raise NotDelivered(f"exit code {process.returncode}")
+            raise DeliveryError(f"exit code {process.returncode}")

@@ -25,7 +25,7 @@ class About:
         return self.dashboard + (findings[0].search if findings else "")
 
 
-class NotDelivered(Exception):
+class DeliveryError(Exception):
     """A target did not take a message. Its text holds no secret. retry_after: seconds that the target asked to wait."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
@@ -51,10 +51,11 @@ class Target(ABC):
 
     @abstractmethod
     def send(self, message: Message, about: About) -> None:
-        """Sends a message. Raises NotDelivered where the target did not take it, or may not have."""
+        """Sends a message. Raises DeliveryError where the target did not take it, or may not have."""
 
     def refresh(self, up: Sequence[Finding], *, is_stale: bool, about: About) -> None:
-        """Says again what is up, to targets that forget what is not repeated. Raises NotDelivered."""
+        """Says again what is up, to targets that forget what is not repeated. Raises DeliveryError."""
+        return
 
 
 def payload(message: Message, about: About) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from missioncontrol_nb.watching.state import Message
 from missioncontrol_nb.watching.targets.posting import post_json
 from missioncontrol_nb.watching.targets.secret import Secret
-from missioncontrol_nb.watching.targets.target import About, NotDelivered, Target, payload
+from missioncontrol_nb.watching.targets.target import About, DeliveryError, Target, payload
 from missioncontrol_nb.watching.wording import lines_of, title_of
 from streaming.errors import MissionControlError
 
@@ -35,7 +35,7 @@ class Posted(Target):
         first, *lines = self._where.read().splitlines()
         if not is_http_url(first.strip()):
             raise MissionControlError(
-                f"expected a URL such as https://... in the first line of what {self.name!r} names; it is something else"
+                f"expected a URL such as https://... in the first line of what {self.name!r} names; it is not one"
             )
         headers = {}
         for line in filter(str.strip, lines):
@@ -49,15 +49,15 @@ class Posted(Target):
         return first.strip(), headers
 
     def post(self, body: object, below: str = "") -> None:
-        """Posts a body to the address, or to a path below it. Raises NotDelivered."""
+        """Posts a body to the address, or to a path below it. Raises DeliveryError."""
         try:
             url, headers = self._address()
         except MissionControlError as error:
-            raise NotDelivered(str(error)) from error
+            raise DeliveryError(str(error)) from error
         post_json(url.rstrip("/") + below if below else url, body, headers)
 
     def send(self, message: Message, about: About) -> None:
-        """Posts a message. Raises NotDelivered."""
+        """Posts a message. Raises DeliveryError."""
         self.post(self.body(message, about))
 
     @abstractmethod
