@@ -92,7 +92,7 @@ Examples:
 )
 @click.option(
     "--watch", multiple=True, metavar="TARGET",
-    help="With --follow: tell TARGET what changes about the dataset's alarms, as missioncontrol watch does every 300 s; "
+    help="With --follow: tell TARGET what changes about alarms, as missioncontrol watch does every 300 s; "
     "may be repeated.",
 )  # fmt: skip
 @click.option(

@@ -14,7 +14,7 @@ import msgspec
 
 from missioncontrol_nb.watching.changes import Look, Up
 from missioncontrol_nb.watching.state import Finding, Words
-from streaming.errors import MissionControlError, shortened
+from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     from missioncontrol_nb.judgement import Event
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-P", "-m", "missioncontrol_nb.watching.looking")
 LONGEST_SECONDS = 900.0
+_LONGEST_REASON = 600  # characters
 
 
 class Request(msgspec.Struct):
@@ -80,7 +81,7 @@ def look(request: Request, stop: threading.Event) -> Look:
         raise LookStoppedError
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()
-        raise MissionControlError(shortened(lines[-1]) if lines else f"exit code {process.returncode}")
+        raise MissionControlError(lines[-1][:_LONGEST_REASON] if lines else f"exit code {process.returncode}")
     return msgspec.json.decode(found, type=Look)
 
 

@@ -20,6 +20,7 @@ from streaming.storage.locations import is_remote
 
 PATIENCE_SECONDS = 30.0  # how long a watch that looks once tries to deliver
 ATTEMPTS = 2  # to deliver, of a watch that looks once; the next run makes more
+RETRY_SECONDS = 60.0  # after a look that failed
 OnLine = Callable[[str], None]
 
 
@@ -139,15 +140,16 @@ class _Looks:
     def until_stopped(self, every_seconds: float) -> None:
         """Looks every so many seconds."""
         while not self._stop.is_set():
-            began = time.monotonic()
+            began, wait = time.monotonic(), every_seconds
             try:
                 self.once()
                 self._failure = ""
             except MissionControlError as error:
                 self._fail(str(error))
+                wait = min(every_seconds, RETRY_SECONDS)
             except OSError as error:
                 self._fail(f"the watch's state cannot be written: {error.strerror}")
-            self._stop.wait(max(every_seconds - (time.monotonic() - began), 0.0))
+            self._stop.wait(max(wait - (time.monotonic() - began), 0.0))
 
     def once(self) -> None:
         """Looks once. Raises MissionControlError where that fails, and OSError where the state cannot be written."""
