@@ -75,6 +75,16 @@ FORBIDDEN = {
         "missioncontrol_nb.releases",
     ),
     "missioncontrol_nb.status": ("pyspark", "altair", "ipywidgets", "scipy", "missioncontrol_nb.monitor"),
+    "missioncontrol_nb.watching.watch": (
+        "pyspark",
+        "pandas",
+        "numpy",
+        "pyarrow",
+        "deltalake",
+        "scipy",
+        "missioncontrol_nb.judgement",
+    ),
+    "missioncontrol_nb.watching.looking": ("pyspark", "pandas", "numpy", "missioncontrol_nb.judgement"),
     "missioncontrol_nb.status.server": ("pyspark", "tornado"),
     "missioncontrol_nb.monitor": (
         "pyspark",
