@@ -155,7 +155,7 @@ def test_target_that_was_away_for_a_day_gets_what_is_true_and_one_line_about_wha
         "again: GPU crashes of Firefox 56.0 (release) on Windows."
     )
     assert state.messages == {}
-    assert state.targets["b"].told == [finding("main_crashes").key]
+    assert state.targets["b"].told == {finding("main_crashes").key: "alarm"}
 
 
 def test_summary_that_is_not_delivered_for_long_either_is_summed_up_again():
