@@ -147,17 +147,24 @@ def _are_near(one: Finding, other: Finding) -> bool:
 
 
 def keep_only(
-    state: State, targets: Sequence[str], measures: Sequence[str], channel: str | None, os_name: str | None
+    state: State,
+    targets: Sequence[str],
+    *,
+    measures: Sequence[str] = (),
+    channel: str | None = None,
+    os_name: str | None = None,
+    tells_looks_bad: bool = True,
 ) -> list[str]:
     """Drops what the watch was told not to look at any more, and keeps the state of its targets alone.
 
-    Returns the names of the targets that were dropped with messages that they had not got. A new target has been told
-    nothing yet: it gets what is up at its first delivery.
+    measures, channel, os_name: empty or None: all. Returns the names of the targets that were dropped with messages that
+    they had not got. A new target has been told nothing yet: it gets what is up at its first delivery.
     """
     state.alarms = {
         key: alarm
         for key, alarm in state.alarms.items()
-        if (not measures or alarm.finding.event["measure"] in measures)
+        if (tells_looks_bad or alarm.record is not None)
+        and (not measures or alarm.finding.event["measure"] in measures)
         and channel in (None, alarm.finding.event["channel"])
         and os_name in (None, alarm.finding.event["os_name"])
     }

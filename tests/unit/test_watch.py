@@ -74,6 +74,12 @@ def test_wrong_values_are_told(options, said, tmp_path):
     assert not (tmp_path / "_watch").exists()
 
 
+def test_folder_that_is_not_there_is_told_and_not_made(tmp_path):
+    result = run("--dataset", tmp_path / "typo", "--notify", "command:cat")
+    assert "there is no such folder" in str(result.exception)
+    assert not (tmp_path / "typo").exists()
+
+
 def test_dataset_in_a_store_needs_a_local_state():
     result = run("--dataset", "s3://bucket/data", "--notify", "command:cat")
     assert "expected --state with a dataset in a store" in str(result.exception)
