@@ -157,8 +157,8 @@ def keep_only(
 ) -> list[str]:
     """Drops what the watch was told not to look at any more, and keeps the state of its targets alone.
 
-    measures, channel, os_name: empty or None: all. Returns the names of the targets that were dropped with messages that
-    they had not got. A new target has been told nothing yet: it gets what is up at its first delivery.
+    measures, channel, os_name: empty or None: all. Returns the names of the targets that were dropped while messages
+    waited for them. A new target has been told nothing yet: it gets what is up at its first delivery.
     """
     state.alarms = {
         key: alarm
