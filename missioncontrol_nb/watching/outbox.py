@@ -14,15 +14,14 @@ _EXAMPLES = 3
 
 
 def add_target(state: State, name: str, now: datetime) -> None:
-    """Adds a target, which is told what is up."""
-    target = state.targets.setdefault(name, TargetState())
-    findings = [_now_an_alarm(alarm.finding) for alarm in state.alarms.values() if alarm.finding.key not in target.told]
-    if not target.queue and not target.delivered_at and (findings or state.is_stale):
-        message = Message(new_id(), "stale", "data", now, [], state.data_up_to, now)
-        if findings:
-            message = Message(new_id(), "alarms", new_id(), now, findings)
-        state.messages[message.id] = message
-        target.queue.append(message.id)
+    """Adds a target, which is told what is up, and that data are stale if they are; one that is there stays as it is."""
+    if name in state.targets:
+        return
+    findings = [_now_an_alarm(alarm.finding) for alarm in state.alarms.values()]
+    messages = [Message(new_id(), "alarms", new_id(), now, findings)] if findings else []
+    messages += [Message(new_id(), "stale", "data", now, [], state.data_up_to, now)] if state.is_stale else []
+    state.messages |= {message.id: message for message in messages}
+    state.targets[name] = TargetState(queue=[message.id for message in messages])
 
 
 def next_message(state: State, name: str, now: datetime, *, is_quiet: bool, at_once: bool = False) -> Message | None:

@@ -205,9 +205,14 @@ def test_new_target_is_told_what_is_up_and_one_that_is_named_no_longer_is_droppe
     state = state_with("a")
     apply_look(state, look([finding()]), NOW)
     assert keep_only(state, ["b"]) == ["a"]
+    apply_look(state, look(stale=True), at(0.5))
     add_target(state, "b", at(1))
     add_target(state, "b", at(1))
-    assert kinds(delivered(state, "b", 1)) == [[("alarm", "content_crashes")]]
+    told = delivered(state, "b", 1)
+    assert [message.kind for message in told] == ["alarms", "stale"]
+    assert kinds(told[:1]) == [[("alarm", "content_crashes")]]
+    apply_look(state, look([], finding()), at(2))
+    assert [message.kind for message in delivered(state, "b", 2)] == ["fresh"]
     assert list(state.targets) == ["b"]
 
 
