@@ -14,7 +14,7 @@ _EXAMPLES = 3
 
 
 def add_target(state: State, name: str, now: datetime) -> None:
-    """Adds a target, which is told what is up, and that data are stale if they are; one that is there stays as it is."""
+    """Adds a target, which is told what is up, and whether data are stale; one that is there stays as it is."""
     if name in state.targets:
         return
     findings = [_now_an_alarm(alarm.finding) for alarm in state.alarms.values()]
