@@ -259,6 +259,25 @@ def test_mail_is_not_sent_where_encryption_is_not_to_be_had(tmp_path, mail_certi
         assert sink.received == []
 
 
+def test_mail_over_tls_from_the_first_byte_on(tmp_path, mail_certificate):
+    [message] = apply_look(read_or_new(tmp_path), look([finding()]), NOW)
+    with smtp.MailSink(mail_certificate, is_tls=True) as sink:
+        [target] = read_targets([f"email:a@example.org?from=w@example.org&server={sink.address}&security=tls"])
+        target.send(message, ABOUT)
+        assert sink.recipients == ["a@example.org"]
+
+
+def test_webhook_over_https_is_checked_by_its_certificate(mail_certificate, monkeypatch):
+    with HttpSink(certificate=mail_certificate) as sink:
+        [target] = read_targets([f"webhook:{sink.url}"])
+        target.post({"id": "x"})
+        assert sink.ids == ["x"]
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with pytest.raises(DeliveryError, match="its certificate is not trusted: self-signed certificate"):
+            target.post({"id": "y"})
+        assert sink.ids == ["x"]
+
+
 def read_or_new(folder):
     with open_store(folder / "new", "data", "Firefox") as store:
         return store.state
