@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-P", "-m", "missioncontrol_nb.judgement.apart")
 LONGEST_SECONDS = 600.0
+NICE = 10  # pages go first
 
 
 def judge_apart(
@@ -98,6 +99,7 @@ def main() -> None:
     from missioncontrol_nb.loading.dataset import Dataset
     from missioncontrol_nb.releases.sources import load_calendar
 
+    os.nice(NICE)
     request = json.loads(sys.stdin.readline())
     folder = Path(request["folder"])
     threading.Thread(target=_end_with_asker, args=(folder,), daemon=True).start()

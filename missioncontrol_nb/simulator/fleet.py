@@ -286,7 +286,10 @@ class Fleet:
         return outs
 
     def version_out(self, build: Build) -> float:
-        """The release time (seconds since 1970) of the first build of a build's version on its channel and platform."""
+        """The release time (seconds since 1970) of the first build of a build's version on its channel and platform; on
+        nightly, where a version lasts for weeks, that of the build."""
+        if build.channel == "nightly":
+            return build.out
         return self._version_outs[build.channel, build.os_name, build.display_version]
 
     def expect(self, first_window: int, windows: int, channel: str | None = None) -> Expected:
