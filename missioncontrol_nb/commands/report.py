@@ -1,8 +1,10 @@
 """`missioncontrol report`: makes a report of releases as of a moment, and publishes it whole."""
 
+import signal
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -66,13 +68,22 @@ def command(
         click.echo(sentence, err=True)
 
     given = Parameters(dataset, product, ",".join(channels), as_of, previous, releases)
-    published = run_report(given, out, notebook=notebook, notify=notify, has_bar=sys.stderr.isatty())
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        published = run_report(given, out, notebook=notebook, notify=notify, has_bar=sys.stderr.isatty())
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if not as_of:
         _tell_stale(published.alarms["as_of"])
     for each in published.alarms["headlines"]:
         click.echo(each["sentence"])
     click.echo(published.where)
     sys.exit(ALARM if published.has_alarm else 0)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """Ends a run in order, with its kernel and its temporary folder."""
+    sys.exit(128 + number)
 
 
 def _tell_stale(as_of: str) -> None:

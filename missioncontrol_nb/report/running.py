@@ -115,7 +115,7 @@ def _execute(source: Path, given: Parameters, shelf: Shelf, subject: Subject, ha
         try:
             return papermill.execute_notebook(
                 str(source.resolve()), str(unfinished), asdict(given), kernel_name="python3", cwd=folder,
-                progress_bar=has_bar, request_save_on_cell_execute=False, extra_arguments=["--log-level=ERROR"],
+                progress_bar=has_bar, request_save_on_cell_execute=False, extra_arguments=["--log-level=CRITICAL"],
             )  # fmt: skip
         except PapermillExecutionError as error:
             reason = error.evalue if error.ename == MissionControlError.__name__ else f"{error.ename}: {error.evalue}"

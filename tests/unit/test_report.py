@@ -1,6 +1,7 @@
 """A report of a simulated fleet, by the command and by papermill alone, and what becomes of runs that end early."""
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from missioncontrol_nb.report.page import alarms_of, page_of
 from missioncontrol_nb.report.running import packaged_notebook, run_report
 from missioncontrol_nb.report.shelves import shelf_of
 from streaming.errors import MissionControlError
+from tests.patience import wait_until
 from tests.report_checks import FILES, faults
 
 NOW, BEFORE = "2017-10-02T12:00:00Z", "2017-09-30T12:00:00Z"
@@ -155,3 +157,19 @@ def test_kills_of_runs_leave_no_half_report(folder, published):
             process.kill()
         assert faults(shelf, lambda notebook: bool(notebook["cells"])) == []
         assert shelf.read("latest.html") is not None
+
+
+@pytest.mark.long
+def test_run_that_is_ended_in_order_leaves_nothing(folder, tmp_path):
+    command = [PROGRAM, "report", "--dataset", "fleet", "--out", "ended"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        wait_until(lambda: list(tmp_path.glob("mc-report-*")))
+        time.sleep(3)  # its kernel has started
+        process.terminate()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == 143
+    assert said.splitlines() == ["Making the report as of Mon 2 Oct 2017, 12:00 UTC; the one before: none"]
+    assert list(tmp_path.glob("mc-report-*")) == []
+    assert not (folder / "ended").exists()

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from missioncontrol_nb import report
 from missioncontrol_nb.formatting import FIXED_SPACE
 from missioncontrol_nb.judgement.events import Event, OpenAlarm
 from missioncontrol_nb.report import branches, data_state, event_words
@@ -199,3 +201,58 @@ def test_alarms_are_those_that_the_tagged_cell_shows():
 def test_length_of_history_covers_the_longest_experiment():
     assert timedelta(days=26) <= branches.HISTORY
     assert branches.RUNNING_WITHIN < branches.HISTORY
+
+
+# ---------- reports with little in them ----------
+SECTIONS = ("headlines", "changes", "cards", "charts", "adoption", "experiments", "quality", "made")
+
+
+def small_report(folder: Path, table: str, channel: str) -> report.Report:
+    write(folder, table, "05T14:00")
+    CALENDAR.save(folder / "releases.json")
+    return report.read_report(report.Parameters(dataset=str(folder), channel=channel))
+
+
+def text_of(found: report.Report, section: str) -> str:
+    return plain(re.sub("<[^>]*>", " ", re.sub("<style>.*</style>", "", getattr(report, section)(found)._repr_html_())))
+
+
+def test_release_of_an_hour_is_too_early_to_say(tmp_path):
+    found = small_report(
+        tmp_path,
+        """
+        window         display_version  usage_hours  content_crashes
+        02T13:00       55.0.3           1000         6
+        05T13:00       56.0             10           1
+        """,
+        "release",
+    )
+    assert "Too early to say: 56.0 on release has too few earlier releases" in text_of(found, "headlines")
+    assert "There is no report before this one: all that is up is new. No alarm was up" in text_of(found, "changes")
+    assert "fewer than two earlier releases" in text_of(found, "cards").lower()
+    assert [each.standing.measure for each in found.charts] == ["main_crashes", "content_crashes"]
+    assert found.as_record()["state"] == "fine"
+
+
+def test_channel_without_a_ping_is_said_to_have_none(tmp_path):
+    found = small_report(tmp_path, "window usage_hours\n05T13:00 10", "nightly")
+    said = {section: text_of(found, section) for section in SECTIONS}
+    assert "No version on the nightly channel has sent a ping" in said["headlines"]
+    assert "No version of these channels has sent a ping by then" in said["cards"]
+    assert "There is no chart" in said["charts"]
+    assert "No version has been used by then" in said["adoption"]
+    assert found.as_record()["headlines"][0]["state"] == "none"
+
+
+def test_names_that_a_stranger_made_up_put_no_markup_into_a_page(tmp_path):
+    bad = "<img/src=x>"
+    found = small_report(
+        tmp_path,
+        f"window display_version usage_hours count\n05T13:00 56.0 10 9\n05T13:00 {bad} 10 9",
+        "release",
+    )
+    assert found.quality.unlisted is not None
+    assert [version for _, version, _ in found.quality.unlisted.versions] == [bad]
+    page = report.quality(found)._repr_html_()
+    assert bad not in page
+    assert "&lt;img/src=x&gt;" in page
