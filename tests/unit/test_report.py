@@ -165,11 +165,12 @@ def test_run_that_is_ended_in_order_leaves_nothing(folder, tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=environment) as process:
         wait_until(lambda: list(tmp_path.glob("mc-report-*")))
-        time.sleep(3)  # its kernel has started
+        time.sleep(3)  # its kernel is starting, or has
         process.terminate()
         assert process.stderr is not None
         said = process.stderr.read()
     assert process.returncode == 143
-    assert said.splitlines() == ["Making the report as of Mon 2 Oct 2017, 12:00 UTC; the one before: none"]
+    assert said.startswith("Making the report as of Mon 2 Oct 2017, 12:00 UTC; the one before: none")
+    assert "this is a fault of Mission Control" not in said
     assert list(tmp_path.glob("mc-report-*")) == []
     assert not (folder / "ended").exists()
