@@ -63,7 +63,8 @@ class MailSink:
                     warnings.simplefilter("ignore")  # that log-ins may be asked for without encryption
                     return SMTP(
                         self.handler, hostname="sink",
-                        tls_context=context if starts_tls else None, require_starttls=starts_tls,
+                        tls_context=context if starts_tls else None,
+                        require_starttls=starts_tls,
                         authenticator=authenticate if login else None, auth_required=login is not None,
                         auth_require_tls=starts_tls,
                     )  # fmt: skip
