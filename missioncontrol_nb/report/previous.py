@@ -1,0 +1,52 @@
+"""The report before: which alarms were up then."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from missioncontrol_nb.judgement.events import OpenAlarm
+from missioncontrol_nb.report.shelves import ALARMS, shelf_of
+from streaming.errors import MissionControlError
+
+
+@dataclass(frozen=True)
+class Previous:
+    """A report's alarms.json. where: its folder or URL; as_of: ISO 8601, UTC."""
+
+    where: str
+    as_of: str
+    product: str
+    channels: tuple[str, ...]
+    alarms: tuple[OpenAlarm, ...]
+
+    @property
+    def moment(self) -> datetime:
+        """As of when it was (UTC)."""
+        return datetime.fromisoformat(self.as_of)
+
+
+def read_previous(where: str) -> Previous:
+    """The report in a folder or at a URL. Raises MissionControlError where there is none, or it is of another form."""
+    content = shelf_of(where).read(ALARMS)
+    if content is None:
+        raise MissionControlError(f"expected a report as the previous one; there is no {ALARMS} in {where!r}")
+    return previous_of(where, content)
+
+
+def previous_of(where: str, content: bytes) -> Previous:
+    """The report whose alarms.json has this content. Raises MissionControlError for another form."""
+    try:
+        record: Mapping[str, Any] = json.loads(content)
+        found = Previous(
+            where,
+            record["as_of"],
+            record["product"],
+            tuple(record["channels"]),
+            tuple(OpenAlarm.of_record(each) for each in record["open"]),
+        )
+        found.moment.astimezone()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MissionControlError(f"{ALARMS} in {where!r} is not that of a report: {error!r}") from error
+    return found
