@@ -3,13 +3,15 @@
 import json
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from missioncontrol_nb.commands import options
-from missioncontrol_nb.commands.command import FOLLOW, TOPIC, Command
+from missioncontrol_nb.commands.command import FOLLOW, TOPIC, WATCH, Command
 from missioncontrol_nb.terminal import NumberRange, plural, stopped_by_signals
 from streaming.errors import MissionControlError, printable
 from streaming.sources.kafka.topic import is_topic
@@ -28,7 +30,7 @@ Examples:
   missioncontrol aggregate 'pings/2017-10-*.jsonl.gz' --dataset data/ --json
   missioncontrol aggregate ping.json --dataset data/ --channel beta --country DE
   missioncontrol aggregate pings/ --dataset data/ --follow
-  missioncontrol aggregate kafka://host:9092/pings --dataset data/ --follow
+  missioncontrol aggregate kafka://host:9092/pings --dataset data/ --follow --watch slack:@/run/secrets/slack
   missioncontrol aggregate s3://bucket/pings --dataset s3://bucket/data --checkpoint state/
   missioncontrol aggregate s3://bucket/pings --dataset s3://bucket/data --checkpoint state/ \\
     --master spark://host:7077 --environment environment.tar.gz
@@ -40,7 +42,8 @@ Examples:
     epilog=_EXAMPLES,
     needs={
         **dict.fromkeys(("starting_offsets", "kafka_config", "on_data_loss", "dedupe"), TOPIC),
-        **dict.fromkeys(("trigger", "no_maintain"), FOLLOW),
+        **dict.fromkeys(("trigger", "no_maintain", "watch"), FOLLOW),
+        "watch_state": WATCH,
     },
 )
 @click.argument("source")
@@ -87,6 +90,14 @@ Examples:
 @click.option(
     "--no-maintain", is_flag=True, help="With --follow: leave the dataset's upkeep to missioncontrol maintain."
 )
+@click.option(
+    "--watch", multiple=True, metavar="TARGET",
+    help="With --follow: tell TARGET what changes about alarms, as missioncontrol watch does every 300 s; "
+    "may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--watch-state", metavar="FOLDER", help="What the watch told and has to tell.  [default: _watch in a local dataset]"
+)
 @options.endpoint_url
 @options.stands_in
 @click.option("--submitted-at", metavar="TIME", help="For pings without a submission time: ISO 8601, UTC.")
@@ -114,6 +125,8 @@ def command(
     on_data_loss: "OnDataLoss",
     dedupe: bool,
     no_maintain: bool,
+    watch: tuple[str, ...],
+    watch_state: str | None,
     channel: str | None,
     country: str | None,
     submitted_at: str | None,
@@ -154,14 +167,25 @@ def command(
         write_from=write_from,
         products=tuple(read_product(path, [kind.id for kind in KINDS]) for path in product),
     )
-    with stopped_by_signals() as stop:
-        summary = _JobOutput(as_json, follow).run(source, dataset, settings, stop)
+    output = _JobOutput(as_json, follow)
+    with stopped_by_signals() as stop, _watched(dataset, watch, watch_state, output.notice):
+        summary = output.run(source, dataset, settings, stop)
     if as_json:
         click.echo(json.dumps(_as_record(summary)))
     else:
         click.echo(_as_text(summary, reads_files=not is_topic(source)), err=not follow)
     if not summary.finished:
         sys.exit(stop.exit_code)
+
+
+def _watched(
+    dataset: str, targets: tuple[str, ...], state: str | None, on_notice: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    if not targets:
+        return nullcontext()
+    from missioncontrol_nb.watching.beside import watched
+
+    return watched(dataset, targets, state, on_notice)
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -199,9 +223,13 @@ class _JobOutput:
                 on_start=self._on_start,
                 on_batch=self._on_batch,
                 on_progress=self._on_progress,
-                on_notice=lambda notice: self._write(notice, sys.stderr),
+                on_notice=self.notice,
                 stop=stop,
             )
+
+    def notice(self, line: str) -> None:
+        """Reports what happens beside the job."""
+        self._write(line, sys.stderr)
 
     def _on_start(self, seconds: float) -> None:
         if self._follow:

@@ -26,6 +26,7 @@ HISTORY = Need("--history", lambda given: given["dataset"] is not None)
 LIVE = Need("--live", lambda given: given["to"] is not None)
 LIVE_FILES = Need("--live FOLDER", lambda given: given["to"] is not None and "://" not in given["to"])
 TEXT = Need("a TEXT", lambda given: given["text"] is not None)
+WATCH = Need("--watch", lambda given: bool(given["watch"]))
 LIST = Need("--list", lambda given: bool(given["lists"]))
 BAD = Need("--bad", lambda given: given["bad"] is not None)
 

@@ -50,6 +50,9 @@ Examples:
     "--checkpoint", metavar="FOLDER",
     help="That of the job, which knows how far it has come.  [default: _checkpoint in a local dataset]",
 )  # fmt: skip
+@click.option(
+    "--watch-state", metavar="FOLDER", help="That of missioncontrol watch.  [default: _watch in a local dataset]"
+)
 @options.kafka_config
 @options.endpoint_url
 def command(
@@ -60,6 +63,7 @@ def command(
     names: tuple[str, ...],
     stale_after: float,
     checkpoint: str | None,
+    watch_state: str | None,
     kafka_config: dict[str, str],
 ) -> None:
     """Say how fresh the dataset is, how far behind its source, what was rejected, and whether upkeep is due.
@@ -71,7 +75,7 @@ def command(
     from missioncontrol_nb.status.metrics import write_metrics
     from missioncontrol_nb.status.wording import as_record, as_text
 
-    collector = Collector(dataset, checkpoint, kafka_config, stale_after)
+    collector = Collector(dataset, checkpoint, kafka_config, stale_after, watch_state)
     if address is not None:
         if as_json or metrics_file:
             raise click.UsageError("--serve goes neither with --json nor with --prometheus")

@@ -44,9 +44,10 @@ def changes_since(
     """What has changed about the alarms that were up when a watcher was told last.
 
     known: these alarms, as `Changes.open` had them, or the events that told of them. on_series: as for `Judge.look`.
-    at, and the other arguments: as for `judge`. Of an alarm that is known it tells a change of slice or beginning, and its end; it stays up until it
-    would be over for a watcher that never stopped. That of a release that is hardly used any more has ended; this event
-    has no figures. What is about other channels, systems or products than are judged stays as it is.
+    at, and the other arguments: as for `judge`. Of an alarm that is known it tells a change of slice or beginning, and
+    its end; it stays up until it would be over for a watcher that never stopped. That of a release that is hardly used
+    any more has ended; this event has no figures. What is about other channels, systems or products than are judged
+    stays as it is.
 
     Raises MissionControlError as `judge` does.
     """

@@ -1,4 +1,4 @@
-"""How good a report's data are: how fresh, what was rejected, versions that the calendar lacks, delays against usual."""
+"""How good a report's data are: how fresh, what was rejected, unknown versions, delays against usual."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -119,7 +119,11 @@ def _delays(dataset: Dataset, product: contract.Product, channels: tuple[str, ..
     now, usual = ({key: _median(rows) for key, rows in each.groupby(["channel", "os_name"])} for each in by_time)
     order = {name: number for number, name in enumerate(product.os_names)}
     found = sorted(now, key=lambda key: (channels.index(key[0]), order.get(key[1], len(order))))
-    return tuple(Delay(*key, median, usual.get(key)) for key in found if (median := now[key]) is not None)
+    return tuple(
+        Delay(channel, os_name, median, usual.get((channel, os_name)))
+        for channel, os_name in found
+        if (median := now[channel, os_name]) is not None
+    )
 
 
 def _median(delays: "pd.DataFrame") -> float | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from missioncontrol_nb.dashboard.html.html import chip, tag, text
 from missioncontrol_nb.dashboard.judged import WORDS
-from missioncontrol_nb.formatting import moment
+from missioncontrol_nb.formatting import moment_with_year
 from missioncontrol_nb.report.page import document
 from missioncontrol_nb.report.shelves import ALARMS, PAGE, Shelf, moment_of
 
@@ -29,7 +29,7 @@ def index_of(shelf: Shelf, names: list[str]) -> str:
 def _row(shelf: Shelf, name: str, *, is_told: bool) -> str:
     again = f", again ({name.partition('.')[2]})" if "." in name else ""
     when = moment_of(name)
-    cells = [tag("td", tag("a", text(f"{moment(when)} {when.year}{again}"), href=f"{name}/{PAGE}"))]
+    cells = [tag("td", tag("a", text(f"{moment_with_year(when)}{again}"), href=f"{name}/{PAGE}"))]
     headlines = _headlines(shelf, name) if is_told else []
     cells.append(tag("td", *(chip(each["state"], WORDS.get(each["state"], each["state"])) for each in headlines[:1])))
     cells.append(tag("td", "<br>".join(text(each["sentence"]) for each in headlines)))

@@ -1,5 +1,6 @@
 """Reads all that a report says, as data; `sections` draws it."""
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_CHARTS = 6  # each is 0.15 MB of a report
 MOST_CHARTS_OF_A_CHANNEL = 4
+DIGITS = 9  # of numbers in alarms.json: threads add up in any order, so the last of 16 differ from run to run
 CHART_LENGTH = timedelta(days=7)
 
 
@@ -86,7 +88,7 @@ class Report:
             for each in self.experiments
             for found in each.alarms
         ]
-        return {
+        record = {
             "version": 1,
             "dataset": self.made_of["dataset"],
             "product": self.product.name,
@@ -100,6 +102,7 @@ class Report:
             "experiments": differences,
             "made_of": dict(self.made_of),
         }
+        return {name: _rounded(value) for name, value in record.items()}
 
 
 def read_report(parameters: Parameters) -> Report:
@@ -214,6 +217,15 @@ def _made_of(subject: Subject, calendar: Calendar) -> dict[str, str]:
     if calendar.releases:
         made["calendar"] = f"{len(calendar.releases)} releases up to {calendar.newest_date}"
     return made
+
+
+def _rounded(value: Any) -> Any:
+    """A JSON value with numbers of DIGITS significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _rounded(each) for name, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _iso(when: datetime) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from missioncontrol_nb.formatting import moment
+from missioncontrol_nb.formatting import moment_with_year
 from missioncontrol_nb.report.page import alarms_of, page_of
 from missioncontrol_nb.report.parameters import Parameters, Subject, subject_of
 from missioncontrol_nb.report.pictures import headline_png
@@ -68,7 +68,7 @@ def run_report(
         raise MissionControlError(f"expected a notebook; there is none at {str(source)!r}")
     shelf, given, subject = _prepared(parameters, out)
     before = given.previous or "none"
-    notify(f"Making the report as of {moment(subject.as_of)} {subject.as_of.year}; the one before: {before}")
+    notify(f"Making the report as of {moment_with_year(subject.as_of)}; the one before: {before}")
     executed = _execute(source, given, shelf, subject, has_bar)
     alarms = alarms_of(executed)
     if alarms is None:
@@ -112,7 +112,7 @@ def _execute(source: Path, given: Parameters, shelf: Shelf, subject: Subject, ha
         try:
             return papermill.execute_notebook(
                 str(source.resolve()), str(unfinished), asdict(given), kernel_name="python3", cwd=folder,
-                progress_bar=has_bar, request_save_on_cell_execute=False,
+                progress_bar=has_bar, request_save_on_cell_execute=False, extra_arguments=["--log-level=ERROR"],
             )  # fmt: skip
         except PapermillExecutionError as error:
             reason = error.evalue if error.ename == MissionControlError.__name__ else f"{error.ename}: {error.evalue}"
@@ -143,11 +143,12 @@ def files_of(
     import nbformat
 
     names = ", ".join(subject.product.channel(each).label for each in subject.channels)
-    title = f"{subject.product.label} {names}: {moment(subject.as_of)} {subject.as_of.year}"
+    title = f"{subject.product.label} {names}, {moment_with_year(subject.as_of)}"
     page = page_of(executed, title).encode()
     if len(page) > MOST_PAGE_BYTES:
         raise MissionControlError(
-            f"the page has {len(page) / 1e6:.1f} MB, {MOST_PAGE_BYTES / 1e6:.0f} are the most: show less in the notebook"
+            f"the page has {len(page) / 1e6:.1f} MB; expected {MOST_PAGE_BYTES / 1e6:.0f} at most: show less in the "
+            "notebook"
         )
     told = [(each["state"], each["sentence"], each["text"]) for each in alarms["headlines"]]
     whole = alarms | {"page_sha256": hashlib.sha256(page).hexdigest(), RUN: run}

@@ -11,7 +11,7 @@ from missioncontrol_nb.dashboard.judged import WORDS, of_channel, worst
 from missioncontrol_nb.dashboard.pages import overview as overview_page
 from missioncontrol_nb.dashboard.pages.components import completeness, evidence
 from missioncontrol_nb.dashboard.views import expected_of
-from missioncontrol_nb.formatting import DASH, grouped, hours, moment, percent
+from missioncontrol_nb.formatting import DASH, grouped, hours, moment, moment_with_year, percent
 from missioncontrol_nb.monitor import ChannelSummary, PlatformSummary
 from missioncontrol_nb.report import event_words
 from missioncontrol_nb.report.pictures import NARROW, WIDE, chart_svg
@@ -50,11 +50,13 @@ class Section:
 def headlines(report: Report) -> Section:
     """What it is a report of, and a sentence for each channel with its verdict."""
     names = messages.in_a_list([report.product.channel(each).label for each in report.channels])
-    up_to = f"As of {report.as_of:%A} {moment(report.as_of).partition(' ')[2]} {report.as_of:%Y}"
+    up_to = f"As of {moment_with_year(report.as_of)}"
     asked = report.parameters.moment()
     if asked is not None and asked > report.as_of and report.quality.data_up_to is not None:
         up_to += f"; no newer data had arrived, although it was asked for {moment(asked)}"
-    head = tag("h1", text(f"{report.product.label} {names}")) + tag("p", text(f"{up_to}."), css="mc-quiet")
+    number = len(report.open)
+    up = "No alarm is up" if not number else "1 alarm is up" if number == 1 else f"{number} alarms are up"
+    head = tag("h1", text(f"{report.product.label} {names}")) + tag("p", text(f"{up_to}. {up}."), css="mc-quiet")
     parts = []
     for name, (state, sentence, line) in report.headlines.items():
         label = tag("span", text(report.product.channel(name).label), css="mc-hidden")
@@ -66,11 +68,11 @@ def headlines(report: Report) -> Section:
 
 def changes(report: Report) -> Section:
     """What has changed about alarms since the previous report, and what is still up."""
-    found = event_words.told(report.changes.events, report.changes.open, report.product)
+    found = event_words.told(report.changes.events, report.changes.open, report.product, report.judged)
     if report.previous is None:
         since = "There is no report before this one: all that is up is new."
     else:
-        since = f"Since the report of {moment(report.previous.moment)}."
+        since = f"Since the report of {moment_with_year(report.previous.moment)}."
     if not found:
         said = tag("p", text(f"{since} No alarm was up, and none is."))
         return Section(said, "No alarm was up, and none is.")
@@ -224,7 +226,7 @@ def made(report: Report) -> Section:
     return Section(_facts(facts) + tag("p", text(again), css="mc-small"), again)
 
 
-class Alarms(dict):  # type: ignore[type-arg]
+class Alarms(dict[str, Any]):
     """The content of alarms.json, which Jupyter shows as a tree."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from missioncontrol_nb.dashboard.server.settings import Settings
 from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.watching.report import WatchReport, report_of
+from missioncontrol_nb.watching.state import DEFAULT_FOLDER
 from streaming import contract
 from streaming.dataset.opening import last_write, no_dataset
 from streaming.errors import MissionControlError
@@ -92,7 +94,8 @@ class Status:
     """The status of a dataset at a moment, from data that was collected then or earlier.
 
     at: the moment; looked_up: when the data was collected; newest: the pings of the newest 5 to 10 minutes that have
-    any; lag, is_job_running: None where no checkpoint is known; products: labels of the products of the dataset.
+    any; lag, is_job_running: None where no checkpoint is known; products: labels of the products of the dataset; watch:
+    None where none has run.
     """
 
     dataset: str
@@ -107,6 +110,7 @@ class Status:
     last_day: Pings
     tables: tuple[TableState, ...]
     products: tuple[str, ...] = ()
+    watch: WatchReport | None = None
 
     @property
     def age_seconds(self) -> float | None:
@@ -133,13 +137,14 @@ class Status:
 class Collector:
     """Collects the status of a dataset repeatedly, and keeps its tables open between calls.
 
-    checkpoint: None is `_checkpoint` in a local dataset.
+    checkpoint: None is `_checkpoint` in a local dataset; watch_state: None is `_watch` in one.
     """
 
     dataset: str
     checkpoint: str | None = None
     kafka_config: Mapping[str, str] = field(default_factory=dict)
     stale_after_seconds: float = STALE_AFTER_SECONDS
+    watch_state: str | None = None
 
     def __post_init__(self) -> None:
         self.dataset = dataset_url(self.dataset)
@@ -172,6 +177,7 @@ class Collector:
             self._pings(at - timedelta(days=1), at),
             tuple(_table_state(self.dataset, table, handle, at) for table, handle in self._handles()),
             tuple(product.label for product in self._opened.products),
+            self._watch(),
         )
 
     def _check_config(self) -> None:
@@ -197,6 +203,16 @@ class Collector:
                 f"{progress.dataset!r}"
             )
         return progress
+
+    def _watch(self) -> WatchReport | None:
+        """The watch's state. Raises MissionControlError if the named one is missing or damaged."""
+        if self.watch_state is None and is_remote(self.dataset):
+            return None
+        folder = Path(self.watch_state or Path(self.dataset, DEFAULT_FOLDER))
+        report = report_of(folder)
+        if report is None and self.watch_state is not None:
+            raise MissionControlError(f"there is no state of a watch in {self.watch_state!r}")
+        return report
 
     def _handles(self) -> "list[tuple[contract.Table, DeltaTable]]":
         handles = [(table, self._opened.handle(table)) for table in contract.TABLES]

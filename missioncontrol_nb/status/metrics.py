@@ -81,6 +81,24 @@ def _families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
          _by_table(status, lambda table: table.spare_files)),
         ("upkeep_due", "Whether a table has so many spare files that upkeep is due.",
          _by_table(status, lambda table: table.is_maintenance_due)),
+        *_watch_families(status),
+    ]  # fmt: skip
+
+
+def _watch_families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
+    watch = status.watch
+    if watch is None:
+        return []
+    waiting = {each.target: each for each in watch.waiting}
+    return [
+        ("watch_running", "Whether a watch holds its state.", [({}, float(watch.is_running))]),
+        ("watch_last_look_timestamp_seconds", "When the watch looked last.",
+         [({}, watch.last_look.timestamp())] if watch.last_look else []),
+        ("watch_alarms", "What was up at the last look.", [({}, float(len(watch.alarms)))]),
+        ("watch_waiting_messages", "Messages that a target has not got yet.",
+         [({"target": name}, float(waiting[name].messages if name in waiting else 0)) for name in watch.targets]),
+        ("watch_waiting_since_timestamp_seconds", "Since when the oldest of these waits.",
+         [({"target": each.target}, each.since.timestamp()) for each in watch.waiting]),
     ]  # fmt: skip
 
 

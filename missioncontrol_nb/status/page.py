@@ -19,6 +19,7 @@ def as_page(status: Status, problem: str = "") -> str:
         f'<p class="trouble" role="alert">This is not the newest: {escape(problem)}</p>' if problem else "",
         f'<div class="cards">{_behind(status)}{_pings(status)}{_rejected(status)}</div>',
         _partitions(status),
+        _watch(status),
         _reasons(status),
         _maintenance(status),
         _tables(status),
@@ -104,6 +105,15 @@ def _reasons(status: Status) -> str:
         return ""
     head = '<tr><th>Reason</th><th class="n">Last hour</th><th class="n">24 hours</th></tr>'
     return f'<section class="card"><h2>Rejected, by reason</h2><table>{head}{rows}</table></section>'
+
+
+def _watch(status: Status) -> str:
+    lines = wording.watch(status)
+    if not lines:
+        return ""
+    css = "card due" if status.watch and status.watch.waiting else "card"
+    paragraphs = "".join(f"<p>{escape(_capitalized(line))}</p>" for line in lines)
+    return f'<section class="{css}"><h2>Watch</h2>{paragraphs}</section>'
 
 
 def _maintenance(status: Status) -> str:

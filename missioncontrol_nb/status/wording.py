@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from missioncontrol_nb.status.collect import Lag, Pings, Status
 from missioncontrol_nb.terminal import plural
+from missioncontrol_nb.watching.report import WatchReport
+from streaming.errors import printable
 from streaming.pings.kinds import REASONS
 
 _LABEL_WIDTH = 10
@@ -17,6 +19,7 @@ def as_text(status: Status) -> str:
     if status.lag is not None:
         lines.append(("Behind", lag(status.lag)))
     lines.append(("Pings", rate(status)))
+    lines += [("Watch" if number == 0 else "", line) for number, line in enumerate(watch(status))]
     lines.append(("Rejected", rejected(status)))
     listed = reasons(status)
     lines += [("", f"{'last hour':>9} {'24 hours':>9}")] if listed else []
@@ -102,6 +105,23 @@ def maintenance(status: Status) -> str:
     return f"due: {plural(spare, 'file')} too many; run missioncontrol maintain --dataset {status.dataset}"
 
 
+def watch(status: Status) -> list[str]:
+    """Whether a watch runs, what is up, and what waits for delivery, since when and why; empty without a watch."""
+    report = status.watch
+    if report is None:
+        return []
+    looked = "has not looked yet" if report.last_look is None else f"looked {moment(report.last_look, status.at)}"
+    number = plural(len(report.alarms), "alarm")
+    running = "running" if report.is_running else "not running now"
+    lines = [f"{running}, {looked}: {'data are stale, ' if report.is_stale else ''}{number} up", *report.alarms]
+    for each in report.waiting:
+        why = f": {each.failure}" if each.failure else ""
+        verb = "waits" if each.messages == 1 else "wait"
+        since = moment(each.since, status.at)
+        lines.append(f"{plural(each.messages, 'message')} {verb} for {printable(each.target)} since {since}{why}")
+    return lines if report.waiting else [*lines, "all is delivered"]
+
+
 def stretch(pings: Pings) -> str:
     """The start and the end of the period, UTC."""
     return f"{pings.since:%H:%M:%S} to {pings.until:%H:%M:%S} UTC"
@@ -159,6 +179,7 @@ def as_record(status: Status) -> dict[str, object]:
         "rejected_last_day": dict(status.last_day.rejected),
         "is_upkeep_due": status.is_maintenance_due,
         "products": list(status.products),
+        "watch": _watch_record(status.watch),
         "tables": [
             {
                 "name": table.name,
@@ -172,3 +193,24 @@ def as_record(status: Status) -> dict[str, object]:
             for table in status.tables
         ],
     }  # fmt: skip
+
+
+def _watch_record(report: WatchReport | None) -> dict[str, object] | None:
+    if report is None:
+        return None
+    return {
+        "is_running": report.is_running,
+        "last_look": report.last_look.isoformat() if report.last_look else None,
+        "is_stale": report.is_stale,
+        "alarms": list(report.alarms),
+        "targets": list(report.targets),
+        "waiting": [
+            {
+                "target": each.target,
+                "messages": each.messages,
+                "since": each.since.isoformat(),
+                "failure": each.failure or None,
+            }
+            for each in report.waiting
+        ],
+    }

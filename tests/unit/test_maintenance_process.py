@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from streaming import contract
+from streaming import child_process, contract
 from streaming.aggregation.counter import Counter
 from streaming.aggregation.partial_sums import rows_of
 from streaming.dataset.writer import open_writers
@@ -59,10 +59,10 @@ def test_dataset_is_tended_by_a_process_of_low_priority_that_ends_with_the_job(d
     with maintenance_process.maintained(str(dataset), told.append, every_seconds=0.1):
         wait_until(lambda: files(dataset) == 1, "upkeep")
         [process] = maintenance_processes()
-        assert process.nice() == min(before + maintenance_process.NICENESS, 19)
+        assert process.nice() == min(before + child_process.NICENESS, 19)
         assert os.getpriority(os.PRIO_PROCESS, 0) == before
         group = Path(f"/proc/{process.pid}/autogroup")
-        assert not group.exists() or group.read_text().endswith(f" nice {maintenance_process.NICENESS}\n")
+        assert not group.exists() or group.read_text().endswith(f" nice {child_process.NICENESS}\n")
         process.terminate()  # as whoever ends a whole service does, though the job goes on for a moment
         process.suspend()  # else it might leave a few of them, which are no trouble
         append_batches(dataset, BATCHES)

@@ -14,6 +14,7 @@ HOUSE = """
     missioncontrol_nb.aggregator
     missioncontrol_nb.commands
     missioncontrol_nb.status            missioncontrol_nb.demo
+    missioncontrol_nb.watching
     missioncontrol_nb.dashboard
     missioncontrol_nb.charts            missioncontrol_nb.judgement
     missioncontrol_nb.monitor           missioncontrol_nb.simulator         missioncontrol_nb.incidents

@@ -1,0 +1,230 @@
+"""What a watch keeps on disk: the alarms that are up, undelivered messages, and what each target was told.
+
+All of it is one file, replaced as a whole. An alarm and the message about it therefore change in one step: a watch that
+is killed has either both or none.
+"""
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+from streaming.errors import MissionControlError
+from streaming.storage.durability import make_folder, write_file
+
+FILE = "watch.json"
+DEFAULT_FOLDER = "_watch"  # in a local dataset
+_LOCK = "lock"
+Kind = Literal["alarms", "stale", "fresh", "test"]
+
+
+class Words(msgspec.Struct, frozen=True):
+    """How people call what an event is about: "Firefox", "release", "Windows", "content crashes"."""
+
+    product: str
+    channel: str
+    platform: str
+    measure: str
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """An event, or an alarm that is up.
+
+    key: the same for all events of an alarm; event: as `missioncontrol replay --json` prints it; search: the query of
+    its page's URL; change: what is different from what was told before, in words.
+    """
+
+    key: str
+    event: dict[str, Any]
+    words: Words
+    search: str = ""
+    change: str = ""
+
+    @property
+    def kind(self) -> str:
+        """ "alarm", "update", "looks bad" or "recovered"."""
+        return str(self.event["event"])
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the expected rate it is."""
+        ratio: float | None = self.event["rate_ratio"]
+        return ratio
+
+
+class Alarm(msgspec.Struct):
+    """An alarm that is up, with its current figures.
+
+    record: what the judge needs to go on with it, None of what merely looks bad; told_ratio: the ratio of rates that
+    was told last; cause: an id that alarms of one cause share.
+    """
+
+    finding: Finding
+    record: dict[str, Any] | None
+    told_ratio: float | None
+    cause: str
+
+
+class Missed(msgspec.Struct):
+    """What a target was not told one by one. since: from when on; over: alarms that were up and over meanwhile.
+
+    examples: the first of these, in words; why: "quiet" for quiet hours, "away" where it could not be reached.
+    """
+
+    since: datetime
+    why: Literal["quiet", "away"]
+    messages: int = 0
+    over: int = 0
+    examples: list[str] = []
+
+
+class Message(msgspec.Struct):
+    """What is told at once. held: whether it was made in quiet hours.
+
+    data_up_to, as_of: of messages about stale data, the newest submission, and what its age is counted from.
+    """
+
+    id: str
+    kind: Kind
+    cause: str
+    created_at: datetime
+    findings: list[Finding] = []
+    data_up_to: datetime | None = None
+    as_of: datetime | None = None
+    held: bool = False
+    missed: Missed | None = None
+
+
+class TargetState(msgspec.Struct):
+    """What a target was told (the keys of alarms) and still has to be told (the ids of messages, oldest first).
+
+    next_attempt: not before; failing_since, failure: of the attempts since the last delivery, with the last reason.
+    """
+
+    told: list[str] = []
+    told_stale: bool = False
+    queue: list[str] = []
+    attempts: int = 0
+    next_attempt: datetime | None = None
+    failing_since: datetime | None = None
+    failure: str = ""
+    delivered_at: datetime | None = None
+
+
+class State(msgspec.Struct):
+    """All that a watch keeps. data_up_to: the newest submission at the last look; last_look: when that was."""
+
+    dataset: str
+    product: str
+    alarms: dict[str, Alarm] = {}
+    is_stale: bool = False
+    data_up_to: datetime | None = None
+    last_look: datetime | None = None
+    messages: dict[str, Message] = {}
+    targets: dict[str, TargetState] = {}
+
+    def drop_delivered(self) -> None:
+        """Removes messages that no target waits for."""
+        waiting = {each for target in self.targets.values() for each in target.queue}
+        self.messages = {key: message for key, message in self.messages.items() if key in waiting}
+
+
+def read_state(folder: Path) -> State | None:
+    """The state in a folder; None where there is none. Raises MissionControlError where it is damaged."""
+    path = folder / FILE
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise MissionControlError(f"cannot read the watch's state {str(path)!r}: {error.strerror}") from error
+    try:
+        return msgspec.json.decode(content, type=State)
+    except msgspec.MsgspecError as error:
+        raise MissionControlError(
+            f"the watch's state {str(path)!r} is damaged ({error}): restore it from a copy, or remove it; then all "
+            "that is up is told anew"
+        ) from error
+
+
+def is_watched(folder: Path) -> bool:
+    """Whether a watch holds the folder now."""
+    with suppress(OSError), (folder / _LOCK).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+class Store:
+    """The state of a watch in memory and on disk, for several threads."""
+
+    def __init__(self, folder: Path, state: State, lock: BinaryIO) -> None:
+        self._path, self._state, self._lock = folder / FILE, state, lock
+        self._changes = threading.Condition()
+
+    @property
+    def state(self) -> State:
+        """The state as it is on disk; not to be changed."""
+        return self._state
+
+    @contextmanager
+    def changed(self) -> Iterator[State]:
+        """A copy of the state to change; at the end it is written durably, and only then the state.
+
+        Where the context or the writing fails, nothing has changed. Raises OSError.
+        """
+        with self._changes:
+            copy = msgspec.json.decode(msgspec.json.encode(self._state), type=State)
+            yield copy
+            copy.drop_delivered()
+            content = msgspec.json.encode(copy)
+            if content != msgspec.json.encode(self._state) or not self._path.exists():
+                write_file(self._path, content)
+                self._state = copy
+            self._changes.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Waits for a change by another thread, no longer than that."""
+        with self._changes:
+            self._changes.wait(seconds)
+
+    def wake(self) -> None:
+        """Ends all waits."""
+        with self._changes:
+            self._changes.notify_all()
+
+
+@contextmanager
+def open_store(folder: Path, dataset: str, product: str) -> Iterator[Store]:
+    """The store in a folder, which is made where it is missing; no other watch can open it meanwhile.
+
+    Raises MissionControlError where another one has, where the state is of another dataset or product, and where it
+    cannot be written.
+    """
+    try:
+        make_folder(folder)
+        lock = (folder / _LOCK).open("ab")
+    except OSError as error:
+        raise MissionControlError(f"cannot write the watch's state {str(folder)!r}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MissionControlError(
+                f"another watch is running with the state {str(folder)!r}: stop it, or name another folder with --state"
+            ) from None
+        state = read_state(folder) or State(dataset, product)
+        for what, wanted, got in (("dataset", dataset, state.dataset), ("product", product, state.product)):
+            if wanted != got:
+                raise MissionControlError(
+                    f"the state {str(folder)!r} belongs to the {what} {got!r}, not to {wanted!r}: name another folder "
+                    "with --state"
+                )
+        yield Store(folder, state, lock)

@@ -1,0 +1,88 @@
+"""A real SMTP server, aiosmtpd, with STARTTLS, log-in, and a list of what it took."""
+
+import shutil
+import ssl
+import subprocess
+import warnings
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+
+from tests.services.ports import free_port
+
+
+def missing() -> str | None:
+    """What must be installed before the server has a certificate; None when nothing is."""
+    return None if shutil.which("openssl") else "A certificate needs openssl; on Debian: apt-get install openssl"
+
+
+def make_certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 and its key, in one file."""
+    path, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", path],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_text(path.read_text() + key.read_text())
+    return path
+
+
+class MailSink:
+    """Mails that were taken, in order. refuses: the answer to each recipient instead of taking it, such as "550 no"."""
+
+    def __init__(self, certificate: Path | None = None, login: tuple[str, str] | None = None) -> None:
+        self.received: list[EmailMessage] = []
+        self.recipients: list[str] = []
+        self.logins: list[str] = []
+        self.was_encrypted: list[bool] = []
+        self.refuses: str | None = None
+        context = None
+        if certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+        sink = self
+
+        def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+            given = (data.login.decode(), data.password.decode()) if isinstance(data, LoginPassword) else None
+            sink.logins.append(given[0] if given else "")
+            return AuthResult(success=given == login)
+
+        class Server(Controller):
+            def factory(self) -> SMTP:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that log-ins may be asked for without encryption
+                    return SMTP(
+                        self.handler, hostname="sink", tls_context=context, require_starttls=context is not None,
+                        authenticator=authenticate if login else None, auth_required=login is not None,
+                        auth_require_tls=context is not None,
+                    )  # fmt: skip
+
+        self._server = Server(self, hostname="127.0.0.1", port=free_port())
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        if self.refuses:
+            return self.refuses
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        self.received.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
+        self.recipients += envelope.rcpt_tos
+        self.was_encrypted.append(session.ssl is not None)
+        return "250 OK"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._server.port}"
+
+    def __enter__(self) -> "MailSink":
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
