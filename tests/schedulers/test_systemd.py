@@ -38,18 +38,11 @@ def service_of(unit: Recipe) -> Mapping[str, str]:
 
 
 def start(unit: Recipe, places: Places) -> "subprocess.Popen[str]":
-    """Starts a service's command as systemd would: no shell, its environment, the specifiers replaced.
-
-    Credentials are in the folder in which the test has the files to load, under the same names.
-    """
+    """Starts a service's command as systemd would: without a shell, with its environment."""
     service = service_of(unit)
-    for loaded in filter(None, [service.get("LoadCredential")]):
-        name, _, file = loaded.partition(":")
-        assert Path(file) == places.secrets / name
 
     def whole(text: str) -> str:
-        state, folder = str(places.home.parent), service["StateDirectory"]
-        return text.replace(f"%S/{folder}", f"{state}/{places.home.name}").replace("%d", str(places.secrets))
+        return text.replace(f"%S/{service['StateDirectory']}", str(places.home))
 
     name, _, value = service["Environment"].partition("=")
     return subprocess.Popen(
@@ -98,3 +91,54 @@ def test_alarm_is_no_failure_of_the_service(bad_places: Places) -> None:
     assert "Bad on Windows" in said
     assert [process.returncode] == [int(code) for code in service_of(report)["SuccessExitStatus"].split()] == [3]
     assert (bad_places.reports / "latest.html").stat().st_size > 10_000
+
+
+SYSTEMD = Path("/lib/systemd/systemd")
+# A manager of units as users have one: it wants a /run of a system that systemd has booted, and gets its own.
+MANAGER = """
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system /run/user
+chmod 700 /run/user
+{systemd} --user --log-target=console >systemd.log 2>&1 &
+trap "kill -KILL $!" EXIT
+until systemctl --user list-units >up.log 2>&1; do sleep 0.1; done
+systemctl --user start missioncontrol-watch.service missioncontrol-report.timer
+systemctl --user list-timers --all --no-pager
+systemctl --user start missioncontrol-report.service
+echo report $?
+systemctl --user show missioncontrol-report.service --property=Result,ExecMainStatus
+systemctl --user show missioncontrol-watch.service --property=ActiveState,NRestarts
+systemctl --user stop missioncontrol-watch.service missioncontrol-report.timer
+systemctl --user show missioncontrol-watch.service --property=Result
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.getuid() != 0 or not SYSTEMD.exists(), reason="needs root and systemd")
+def test_units_run_under_systemd_itself(bad_places: Places) -> None:
+    """As a user's units: these have no User=, and their %S is where the configuration is."""
+    folder = bad_places.folder
+    units = folder / "systemd" / "user"
+    units.mkdir(parents=True)
+    for unit in units_of(bad_places):
+        name = Path(unit.name).name
+        (units / name).write_text(unit.text.replace("User=missioncontrol\n", ""))
+        if name.endswith(".service"):  # there is no journal
+            (units / f"{name}.d").mkdir()
+            log = f"append:{folder}/{name}.log"
+            (units / f"{name}.d" / "log.conf").write_text(f"[Service]\nStandardOutput={log}\nStandardError={log}\n")
+    variables = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+    environment = {"PATH": PATH, "XDG_RUNTIME_DIR": "/run/user", **dict.fromkeys(variables, str(folder))}
+    with HttpSink() as slack, (folder / "told.log").open("w") as told:
+        (bad_places.secrets / "slack_url").write_text(slack.url)
+        subprocess.run(
+            ["unshare", "--mount", "sh", "-c", MANAGER.format(systemd=SYSTEMD)], cwd=folder, env=environment,
+            stdin=subprocess.DEVNULL, stdout=told, stderr=told, check=False, timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+    said = "\n".join(file.read_text() for file in sorted(folder.glob("*.log")))
+    for line in ("report 0", "ExecMainStatus=3", "Result=success", "ActiveState=active", "NRestarts=0"):
+        assert line in said
+    assert "missioncontrol-report.timer missioncontrol-report.service" in said
+    assert "Bad on Windows" in said
+    assert slack.received, said
+    assert (bad_places.reports / "latest.html").exists()
