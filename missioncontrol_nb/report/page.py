@@ -81,7 +81,7 @@ def _output(output: Mapping[str, Any]) -> Iterator[str]:
 def _prose(markdown: str) -> str:
     import mistune
 
-    made = str(mistune.html(markdown))
+    made = str(mistune.create_markdown(escape=True, plugins=["table"])(markdown))
     return tag("div", made.replace("<h2>", '<h2 class="mc-report-title">'), css="mc-prose")
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from missioncontrol_nb.charts.theme import light
 from missioncontrol_nb.dashboard.html.html import tag
 
-WIDE, NARROW = 860, 340  # pixels of a chart on a screen or on paper, and on a phone
+WIDE, NARROW = 1000, 340  # pixels of a chart on a screen or on paper, and on a phone
 _LABELS_RIGHT = 64  # of these, for the labels at the lines' ends
 _LABELS_LEFT = 40
 _SVG = "http://www.w3.org/2000/svg"

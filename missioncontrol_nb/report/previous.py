@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from missioncontrol_nb.judgement.events import OpenAlarm
+from missioncontrol_nb.report.parameters import Subject
 from missioncontrol_nb.report.shelves import ALARMS, shelf_of
 from streaming.errors import MissionControlError
 
@@ -27,12 +28,30 @@ class Previous:
         return datetime.fromisoformat(self.as_of)
 
 
-def read_previous(where: str) -> Previous:
-    """The report in a folder or at a URL. Raises MissionControlError where there is none, or it is of another form."""
+def read_previous(where: str, subject: Subject) -> Previous:
+    """The report in a folder or at a URL, which is to be one before another on a subject.
+
+    Raises MissionControlError where there is none, where it is of another form, product or channels, and where it is
+    not from an earlier moment, or the same.
+    """
     content = shelf_of(where).read(ALARMS)
     if content is None:
         raise MissionControlError(f"expected a report as the previous one; there is no {ALARMS} in {where!r}")
-    return previous_of(where, content)
+    found = previous_of(where, content)
+    if found.product != subject.product.name or found.channels != subject.channels:
+        there = f"{found.product} on {', '.join(found.channels)}"
+        here = f"{subject.product.name} on {', '.join(subject.channels)}"
+        raise MissionControlError(f"expected a previous report of {here}; got one of {there}: {where}")
+    if found.moment > subject.as_of:
+        raise MissionControlError(
+            f"expected a previous report from before {iso(subject.as_of)}; got one as of {found.as_of}"
+        )
+    return found
+
+
+def iso(when: datetime) -> str:
+    """ "2017-10-02T13:00:00Z" """
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def previous_of(where: str, content: bytes) -> Previous:

@@ -22,9 +22,8 @@ from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
 from missioncontrol_nb.report.branches import Experiment, read_experiments
 from missioncontrol_nb.report.data_state import Quality, read_quality
 from missioncontrol_nb.report.parameters import Parameters, Subject, subject_of
-from missioncontrol_nb.report.previous import Previous, read_previous
+from missioncontrol_nb.report.previous import Previous, iso, read_previous
 from streaming import contract
-from streaming.errors import MissionControlError
 
 if TYPE_CHECKING:
     from streaming.contract import Product
@@ -93,7 +92,7 @@ class Report:
             "dataset": self.made_of["dataset"],
             "product": self.product.name,
             "channels": list(self.channels),
-            "as_of": _iso(self.as_of),
+            "as_of": iso(self.as_of),
             "state": "alarm" if self.open else "fine",
             "previous": None if self.previous is None else self.previous.as_of,
             "headlines": headlines,
@@ -112,8 +111,7 @@ def read_report(parameters: Parameters) -> Report:
     """
     subject = subject_of(parameters)
     calendar = _calendar(parameters, subject)
-    previous = read_previous(parameters.previous) if parameters.previous.strip() else None
-    _check_previous(previous, subject)
+    previous = read_previous(parameters.previous, subject) if parameters.previous.strip() else None
     incidents = tuple(sorted(read_incidents(subject.dataset), key=lambda each: (each.since, each.id)))
     changes, tables = judge_changes(
         subject.dataset,
@@ -149,19 +147,6 @@ def _calendar(parameters: Parameters, subject: Subject) -> Calendar:
     if subject.product.calendar is None:
         return Calendar((), subject.product)
     return load_calendar(parameters.releases.strip() or calendar_beside(subject.dataset.url))
-
-
-def _check_previous(previous: Previous | None, subject: Subject) -> None:
-    if previous is None:
-        return
-    if previous.product != subject.product.name or previous.channels != subject.channels:
-        there = f"{previous.product} on {', '.join(previous.channels)}"
-        here = f"{subject.product.name} on {', '.join(subject.channels)}"
-        raise MissionControlError(f"expected a previous report of {here}; got one of {there}: {previous.where}")
-    if previous.moment > subject.as_of:
-        raise MissionControlError(
-            f"expected a previous report from before {_iso(subject.as_of)}; got one as of {previous.as_of}"
-        )
 
 
 def _of_channels(changes: Changes, channels: tuple[str, ...]) -> Changes:
@@ -226,7 +211,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _rounded(each) for name, each in value.items()}
     return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _iso(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")

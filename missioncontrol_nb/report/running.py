@@ -15,6 +15,7 @@ from missioncontrol_nb.formatting import moment_with_year
 from missioncontrol_nb.report.page import alarms_of, page_of
 from missioncontrol_nb.report.parameters import Parameters, Subject, subject_of
 from missioncontrol_nb.report.pictures import headline_png
+from missioncontrol_nb.report.previous import iso, read_previous
 from missioncontrol_nb.report.publishing import RUN, check_is_ours, keep_failed, previous_name, publish
 from missioncontrol_nb.report.shelves import ALARMS, NOTEBOOK, PAGE, PICTURE, Shelf, shelf_of, stem_of
 from streaming.errors import MissionControlError
@@ -91,11 +92,13 @@ def _prepared(parameters: Parameters, out: str) -> tuple[Shelf, Parameters, Subj
     if not before:
         name = previous_name(shelf, subject)
         before = shelf.where(name) if name else ""
+    if before:
+        read_previous(before, subject)
     given = Parameters(
         dataset=dataset_url(parameters.dataset),
         product=subject.product.name,
         channel=", ".join(subject.channels),
-        as_of=f"{subject.as_of:%Y-%m-%dT%H:%M:%SZ}",
+        as_of=iso(subject.as_of),
         previous=normal_url(before) if before else "",
         releases=normal_url(parameters.releases) if parameters.releases.strip() else "",
     )

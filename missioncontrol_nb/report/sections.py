@@ -179,7 +179,7 @@ def experiments(report: Report) -> Section:
         usage = ", ".join(f"{branch} {hours(used)}" for branch, used in each.usage_hours.items())
         rows.append(
             [
-                text(each.id),
+                tag("span", text(each.id), css="mc-anywhere"),
                 text(report.product.channel(each.channel).label),
                 chip(state, "Differs" if each.alarms else "Fine"),
                 text("; ".join(said)),
@@ -195,7 +195,7 @@ def quality(report: Report) -> Section:
     """How good the data are: freshness, what was rejected, unknown versions, delays, data incidents."""
     found = report.quality
     facts = [("Data up to", moment(found.data_up_to) if found.data_up_to else "not known")]
-    rejected = f"{grouped(found.rejected.pings)} of the last 24 hours’ pings, {_share(found.rejected.share)}"
+    rejected = _of_last_day(found.rejected.pings, found.rejected.share)
     if found.rejected.usual is not None:
         rejected += f"; {_share(found.rejected.usual)} in the 14 days before"
     reasons = ", ".join(f"{reason} {grouped(number)}" for reason, number in found.rejected.reasons)
@@ -204,7 +204,7 @@ def quality(report: Report) -> Section:
         named = ", ".join(
             f"{version} on {channel} {grouped(pings)}" for channel, version, pings in found.unlisted.versions
         )
-        unknown = f"{grouped(found.unlisted.pings)} of the last 24 hours’ pings, {_share(found.unlisted.share)}"
+        unknown = _of_last_day(found.unlisted.pings, found.unlisted.share)
         facts.append(("Versions not on the calendar", f"{unknown}. {f'Most: {named}.' if named else ''}"))
     for each in found.delays:
         where = f"{report.product.channel(each.channel).label}, {report.product.platform(each.os_name).label}"
@@ -220,8 +220,8 @@ def made(report: Report) -> Section:
     """How the report was made: parameters, versions, commits."""
     given = report.parameters
     facts = [(each.name, str(getattr(given, each.name)) or "(default)") for each in fields(given)]
-    names = {"dataset": "Dataset", "commits": "Commits of its tables", "programs": "Programs", "calendar": "Calendar"}
-    facts += [(names[name], value) for name, value in report.made_of.items()]
+    names = {"commits": "Commits of its tables", "programs": "Programs", "calendar": "Calendar"}
+    facts += [(names[name], value) for name, value in report.made_of.items() if name in names]
     again = "The same parameters and commits give the same report. How verdicts are found: docs/judgement.md."
     return Section(_facts(facts) + tag("p", text(again), css="mc-small"), again)
 
@@ -239,6 +239,12 @@ def alarms(report: Report) -> Alarms:
 
 
 # ---------- parts ----------
+def _of_last_day(pings: int, share: float) -> str:
+    if not pings:
+        return "None of the last 24 hours’ pings"
+    return f"{grouped(pings)} of the last 24 hours’ pings, {_share(share)}"
+
+
 def _share(share: float) -> str:
     return f"{100 * share:.2f} %"
 

@@ -1,5 +1,6 @@
-"""explore.ipynb in real JupyterLab: all cells run, chart and dashboard are drawn, no other host is asked."""
+"""The notebooks in real JupyterLab: all cells run, all is drawn, no other host is asked."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from missioncontrol_nb import report
+from missioncontrol_nb.report.page import alarms_of
 from tests.browser.conftest import HERE, wait_for
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.services.ports import free_port
@@ -20,11 +23,12 @@ TOKEN = "a-token-for-this-test"
 
 @pytest.fixture
 def lab(simulated_dataset, tmp_path) -> Iterator[str]:
-    """The URL of a JupyterLab that has explore.ipynb and the dataset it names in its folder."""
+    """The URL of a notebook in a JupyterLab that has ours, and the dataset they name, in its folder."""
     dataset, calendar = simulated_dataset
     fleet = tmp_path / "root" / "fleet"
     fleet.mkdir(parents=True)
-    shutil.copy(HERE.parents[1] / "notebooks" / "explore.ipynb", fleet.parent)
+    for name in ("explore.ipynb", "release_report.ipynb"):
+        shutil.copy(HERE.parents[1] / "notebooks" / name, fleet.parent)
     shutil.copy(calendar, fleet / "releases.json")
     for table in dataset.iterdir():
         (fleet / table.name).symlink_to(table)
@@ -40,7 +44,7 @@ def lab(simulated_dataset, tmp_path) -> Iterator[str]:
     ) as process:  # fmt: skip
         try:
             wait_until(lambda: answers(f"http://127.0.0.1:{port}/api"))
-            yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={TOKEN}"
+            yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={TOKEN}"
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE_SECONDS)
@@ -66,7 +70,7 @@ RUN_ALL_CELLS = """async () => {
 
 def test_explore_draws_its_chart_and_the_dashboard(browser, lab):
     page = browser.new_page(viewport={"width": 1600, "height": 6000})
-    page.goto(lab)
+    page.goto(lab.format("explore.ipynb"))
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     assert page.evaluate(RUN_ALL_CELLS), page.locator("body").inner_text()
     page.wait_for_selector(".jp-OutputArea .mc .mc-matrix")
@@ -82,3 +86,17 @@ def test_explore_draws_its_chart_and_the_dashboard(browser, lab):
     page.locator(".mc a", has_text="Windows").first.click()
     page.wait_for_selector(".jp-OutputArea .mc .mc-table")
     assert page.url.partition("?")[0].endswith("/lab/tree/explore.ipynb")
+
+
+def test_report_has_the_figures_that_the_library_gives(browser, lab, tmp_path):
+    """As `missioncontrol report` does, whose page tests/unit/test_report.py compares with that of papermill alone."""
+    page = browser.new_page(viewport={"width": 1600, "height": 6000})
+    page.goto(lab.format("release_report.ipynb"))
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    assert page.evaluate(RUN_ALL_CELLS), page.locator("body").inner_text()
+    page.wait_for_selector(".jp-OutputArea .mc-report figure svg.mc-chart-svg")
+    page.evaluate("async () => await jupyterapp.commands.execute('docmanager:save')")
+    saved = json.loads((tmp_path / "root" / "release_report.ipynb").read_text())
+    given = report.Parameters(dataset=str(tmp_path / "root" / "fleet"))
+    assert alarms_of(saved) == report.read_report(given).as_record()
+    assert page.locator(".jp-OutputArea .mc-card").count() == 4

@@ -76,6 +76,8 @@ FORBIDDEN = {
     ),
     "missioncontrol_nb.status": ("pyspark", "altair", "ipywidgets", "scipy", "missioncontrol_nb.monitor"),
     "missioncontrol_nb.status.server": ("pyspark", "tornado"),
+    "missioncontrol_nb.report": ("pyspark", "pandas", "numpy", "altair", "papermill", "vl_convert", "click"),
+    "missioncontrol_nb.report.running": ("pyspark", "papermill", "nbformat", "vl_convert", "mistune", "click"),
     "missioncontrol_nb.monitor": (
         "pyspark",
         "altair",
