@@ -137,7 +137,7 @@ def _settings(
     from streaming.storage.locations import dataset_url
 
     url = dataset_url(dataset)
-    if dashboard is not None and not is_http_url(dashboard):
+    if dashboard is not None and (not is_http_url(dashboard) or "@" in dashboard):
         raise MissionControlError(f"expected --dashboard as a URL such as http://127.0.0.1:8866; got {dashboard!r}")
     moment: datetime | None = arguments.as_utc("at", at)
     return WatchSettings(

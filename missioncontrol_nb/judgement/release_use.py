@@ -17,6 +17,8 @@ from missioncontrol_nb.judgement.ways import LAW_NODES, LONGER, SHORTER, USUAL, 
 Array = npt.NDArray[np.float64]
 SETTLED_AFTER = 24.0  # hours; the evidence keeps the use of older intervals as it was estimated then
 YOUNG_HOURS = 48.0  # of age; the use of so many hours depends on the release's own delays
+UNSURE = 1.4  # times what its bends say, the share's uncertainty: activity and delays are not quite as they were
+LEAST_DEVIATION = 0.015  # of all hours, relative: what is too old to be estimated anew has none of its own
 MOST_USED_SCATTER = 1.5  # of the estimate of an interval's use; of less certain ones little can be said
 
 
@@ -81,7 +83,8 @@ class ReleaseUse:
         self.settled = settled
         by_share = float(found[USUAL].deviation(recent[[0, -1]])[0] * hours[USUAL].sum())
         of_old = float((by_delays * hours[USUAL])[is_old].sum())
-        self.deviation = float(np.hypot(by_share, of_old) / max(self.known[USUAL].sum(), 1e-9))
+        by_reports = np.hypot(UNSURE * by_share, of_old) / max(self.known[USUAL].sum(), 1e-9)
+        self.deviation = float(np.hypot(by_reports, LEAST_DEVIATION))
         return self.known, np.concatenate([np.zeros(first), scatter])
 
     def young(self, edges: Array) -> int:

@@ -81,7 +81,8 @@ def look(request: Request, stop: threading.Event) -> Look:
         raise LookStoppedError
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()
-        raise MissionControlError(lines[-1][:_LONGEST_REASON] if lines else f"exit code {process.returncode}")
+        reason = lines[-1] if lines else f"the look ended with exit code {process.returncode}"
+        raise MissionControlError(reason[:_LONGEST_REASON])
     return msgspec.json.decode(found, type=Look)
 
 

@@ -188,7 +188,7 @@ class Store:
             if content != msgspec.json.encode(self._state) or not self._path.exists():
                 write_file(self._path, content)
                 self._state = copy
-            self._changes.notify_all()
+                self._changes.notify_all()  # only then: threads that look and change nothing would wake each other
 
     def wait(self, seconds: float) -> None:
         """Waits for a change by another thread, no longer than that."""

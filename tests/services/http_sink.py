@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -25,47 +26,7 @@ class HttpSink:
         self.on_received: Callable[[Any], None] = lambda body: None
         self.is_over = threading.Event()
         self._lock = threading.Lock()
-        sink = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                answer = sink._take(body, dict(self.headers), self.path)
-                if answer == "hang":
-                    sink.is_over.wait(60)
-                elif answer == "trickle":
-                    self._trickle()
-                elif answer == "cut":
-                    # A reset, as of a server that dies, and not an end in order
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self.connection.close()
-                else:
-                    status, headers = answer if isinstance(answer, tuple) else (answer, {})
-                    self.send_response(int(status))
-                    for name, value in headers.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", "2")
-                    self.end_headers()
-                    self.wfile.write(b"ok")
-
-            def _trickle(self) -> None:
-                try:
-                    self.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
-                    while not sink.is_over.wait(0.05):
-                        self.wfile.write(b"a")
-                except OSError:
-                    return
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                pass  # a client that was killed, and connections that were cut on purpose
-
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -76,7 +37,7 @@ class HttpSink:
     def ids(self) -> list[str]:
         return [body["id"] for body in self.received]
 
-    def _take(self, body: Any, headers: dict[str, str], path: str) -> Answer:
+    def take(self, body: Any, headers: dict[str, str], path: str) -> Answer:
         with self._lock:
             self.received.append(body)
             self.headers.append(headers)
@@ -94,3 +55,48 @@ class HttpSink:
         self.is_over.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, sink: HttpSink) -> None:
+        self.sink = sink
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, *_: object) -> None:
+        pass  # a client that was killed, and connections that were cut on purpose
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = self.server.sink.take(body, dict(self.headers), self.path)
+        if answer == "hang":
+            self.server.sink.is_over.wait(60)
+        elif answer == "trickle":
+            self._trickle()
+        elif answer == "cut":
+            # A reset, as of a server that dies, and not an end in order
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        else:
+            self._answer(*(answer if isinstance(answer, tuple) else (int(answer), {})))
+
+    def _answer(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": "2"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def _trickle(self) -> None:
+        with suppress(OSError):
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+            while not self.server.sink.is_over.wait(0.05):
+                self.wfile.write(b"a")
+
+    def log_message(self, *_: object) -> None:
+        pass

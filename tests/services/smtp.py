@@ -50,7 +50,7 @@ class MailSink:
         def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
             given = (data.login.decode(), data.password.decode()) if isinstance(data, LoginPassword) else None
             sink.logins.append(given[0] if given else "")
-            return AuthResult(success=given == login)
+            return AuthResult(success=given == login, handled=False)
 
         class Server(Controller):
             def factory(self) -> SMTP:

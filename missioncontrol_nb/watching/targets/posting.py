@@ -66,7 +66,8 @@ def post_json(url: str, body: object, headers: Mapping[str, str], seconds: float
         try:
             request = urllib.request.Request(url, content, {"Content-Type": "application/json", **headers})
             with opener.open(request, timeout=step):
-                return
+                if deadline.reason:  # what came before the cut looks like a whole answer
+                    raise DeliveryError(deadline.reason)
         except urllib.error.HTTPError as error:
             with error:
                 raise DeliveryError(_of_status(error.code), _retry_after(error.headers)) from None

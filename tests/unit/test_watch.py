@@ -1,0 +1,203 @@
+"""The command `missioncontrol watch`, what `missioncontrol status` says of it, and the watch beside a job."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from missioncontrol_nb.cli import group
+from missioncontrol_nb.status import Collector, metrics, wording
+from missioncontrol_nb.status.page import as_page
+from missioncontrol_nb.watching import beside
+from missioncontrol_nb.watching.changes import apply_look
+from missioncontrol_nb.watching.outbox import add_target, note_delivered, note_failed
+from missioncontrol_nb.watching.state import FILE, open_store, read_state
+from streaming.errors import MissionControlError
+from tests.patience import PATIENCE_SECONDS, wait_until
+from tests.services.cluster import lives
+from tests.services.http_sink import HttpSink
+from tests.services.ports import free_port
+from tests.unit.small_dataset import write
+from tests.unit.watched import at, finding, look
+
+CLI = (sys.executable, "-c", "from missioncontrol_nb.cli import main; main()")
+
+
+def run(*arguments):
+    return CliRunner().invoke(group, ["watch", *map(str, arguments)])
+
+
+def write_now(folder, ago_seconds=0.0):
+    """A dataset whose newest ping came some time ago."""
+    newest = datetime.now(UTC) - timedelta(seconds=ago_seconds)
+    window = newest.replace(minute=newest.minute // 5 * 5, second=0, microsecond=0, tzinfo=None)
+    write(folder, f"window count\n{window.isoformat()} 3", newest.replace(tzinfo=None).isoformat())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "expected --notify TARGET, or --dry-run"),
+        (("--notify", "command:cat", "--at", "2017-10-02", "--every", "60"), "--at is one look, --every are many"),
+        (("--notify", "command:cat", "--dry-run", "--test"), "--test sends a message and --dry-run sends none"),
+        (("--notify", "command:cat", "--dry-run", "--every", "60"), "--every has no effect with --dry-run"),
+        (("--notify", "command:cat", "--test", "--at", "2017-10-02"), "--at has no effect with --test"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(options, said, tmp_path):
+    result = run("--dataset", tmp_path, *options)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--notify", "slakc:@f"), "did you mean slack?"),
+        (("--dry-run", "--quiet-hours", "22-7"), "expected quiet hours such as 22:00-07:00"),
+        (("--dry-run", "--dashboard", "mc.example.org"), "expected --dashboard as a URL"),
+        (("--dry-run", "--at", "yesterday"), "at takes an ISO time"),
+        (("--dry-run",), "there is no dataset at"),
+    ],
+)
+def test_wrong_values_are_told(options, said, tmp_path):
+    result = run("--dataset", tmp_path, *options)
+    assert isinstance(result.exception, MissionControlError)
+    assert said in str(result.exception)
+    assert not (tmp_path / "_watch").exists()
+
+
+def test_dataset_in_a_store_needs_a_local_state():
+    result = run("--dataset", "s3://bucket/data", "--notify", "command:cat")
+    assert "expected --state with a dataset in a store" in str(result.exception)
+
+
+def test_test_message_is_marked_and_needs_no_dataset(tmp_path):
+    with HttpSink() as sink:
+        result = run("--dataset", tmp_path / "none", "--notify", f"webhook:{sink.url}", "--test")
+        assert result.exit_code == 0
+        assert (sink.received[0]["kind"], sink.received[0]["events"]) == ("test", [])
+        assert sink.received[0]["text"].startswith("Test: ")
+        both = ("--notify", f"webhook:{sink.url}", "--notify", f"webhook:http://127.0.0.1:{free_port()}/")
+        result = run("--dataset", tmp_path / "none", *both, "--test")
+        assert result.exit_code == 1
+        assert "the connection was refused" in result.output
+    assert not (tmp_path / "none").exists()
+
+
+def test_unknown_measure_and_product_are_told_with_near_ones(tmp_path):
+    write_now(tmp_path)
+    for option, said in (("--measure=main_crahses", "main_crashes"), ("--product=Firefx", "Firefox")):
+        result = run("--dataset", tmp_path, "--dry-run", option)
+        assert f"did you mean {said}" in str(result.exception)
+
+
+def test_stale_data_are_told_once_and_that_they_are_fresh_again(tmp_path):
+    write_now(tmp_path, ago_seconds=1000)
+    with HttpSink() as sink:
+        for _ in range(2):
+            assert run("--dataset", tmp_path, "--notify", f"webhook:{sink.url}").exit_code == 0
+        assert [body["kind"] for body in sink.received] == ["stale"]
+        write_now(tmp_path)
+        for _ in range(2):
+            assert run("--dataset", tmp_path, "--notify", f"webhook:{sink.url}").exit_code == 0
+        assert [body["kind"] for body in sink.received] == ["stale", "fresh"]
+        assert sink.received[1]["events"] == []
+
+
+def test_dry_run_prints_what_would_be_sent_and_writes_nothing(tmp_path):
+    write_now(tmp_path, ago_seconds=1000)
+    result = run("--dataset", tmp_path, "--notify", "command:cat", "--dry-run")
+    assert result.exit_code == 0
+    assert result.output.startswith("Data are stale: the newest ping is of ")
+    assert result.output.endswith("This would go to command:cat.\n")
+    assert not (tmp_path / "_watch").exists()
+
+
+def test_one_look_whose_messages_are_not_taken_says_so_and_the_next_run_delivers(tmp_path):
+    write_now(tmp_path, ago_seconds=1000)
+    with HttpSink([500, 500]) as sink:
+        result = run("--dataset", tmp_path, "--notify", f"webhook:{sink.url}")
+        assert result.exit_code == 1
+        assert "HTTP 500; it will be tried again" in result.output
+        waiting = wording.as_text(Collector(str(tmp_path)).collect())
+        assert f"1 message waits for webhook:{sink.url} since " in waiting
+        assert ": HTTP 500" in waiting
+        assert run("--dataset", tmp_path, "--notify", f"webhook:{sink.url}").exit_code == 0
+        assert len(sink.received) == 3
+        assert len({*sink.ids}) == 1
+    assert "all is delivered" in wording.as_text(Collector(str(tmp_path)).collect())
+
+
+def test_watch_that_goes_on_looks_again_and_ends_in_order_by_sigterm(tmp_path):
+    write_now(tmp_path, ago_seconds=1000)
+    command = [*CLI, "watch", "--dataset", tmp_path, "--notify", "command:true", "--every", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: (tmp_path / "_watch" / FILE).exists() and read_state(tmp_path / "_watch").is_stale, "a look")
+        refused = run("--dataset", tmp_path, "--notify", "command:true")
+        assert "another watch is running with the state" in str(refused.exception)
+        assert Collector(str(tmp_path)).collect().watch.is_running
+        first = read_state(tmp_path / "_watch").last_look
+        wait_until(lambda: read_state(tmp_path / "_watch").last_look > first, "another look", process)
+        process.send_signal(signal.SIGTERM)
+        said, failed = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0
+    assert failed == ""
+    lines = [line.partition(" ")[2] for line in said.splitlines()]
+    assert [line[:20] for line in lines if "stale" in line] == [
+        "to tell: Data are st",
+        "looked, data up to 2",
+        "delivered to command",
+    ]
+    assert not Collector(str(tmp_path)).collect().watch.is_running
+
+
+def state_for_status(folder):
+    with open_store(folder / "_watch", str(folder), "Firefox") as store, store.changed() as state:
+        for name in ("slack:@file", "command:cat"):
+            add_target(state, name, at(0))
+        [message] = apply_look(state, look([finding()]), at(0))
+        note_delivered(state, "command:cat", message, at(0))
+        note_failed(state, "slack:@file", at(0), "HTTP 500")
+
+
+def test_status_says_what_is_up_and_what_waits_since_when(tmp_path):
+    write(tmp_path, "window count\n02T20:00 3", "2017-10-02T20:01:00")
+    assert Collector(str(tmp_path)).collect(at(1)).watch is None
+    state_for_status(tmp_path)
+    status = Collector(str(tmp_path)).collect(at(1))
+    lines = wording.watch(status)
+    assert lines[0] == "not running now, looked 20:00:00 UTC: 1 alarm up"
+    assert lines[1].startswith("Bad: content crashes of Firefox 56.0 (release) on Windows, 2.0 times")
+    assert lines[2] == "1 message waits for slack:@file since 20:00:00 UTC: HTTP 500"
+    record = json.loads(json.dumps(wording.as_record(status)))["watch"]
+    assert record["waiting"] == [
+        {"target": "slack:@file", "messages": 1, "since": "2017-10-02T20:00:00+00:00", "failure": "HTTP 500"}
+    ]
+    text = metrics.as_metrics(status)
+    assert f'missioncontrol_watch_alarms{{dataset="{tmp_path}"}} 1.0' in text
+    assert f'missioncontrol_watch_waiting_messages{{dataset="{tmp_path}",target="command:cat"}} 0.0' in text
+    assert "<h2>Watch</h2>" in as_page(status)
+    with pytest.raises(MissionControlError, match="there is no state of a watch in"):
+        Collector(str(tmp_path), watch_state=str(tmp_path)).collect()
+
+
+def test_watch_beside_a_job_runs_at_low_priority_and_ends_with_it(tmp_path):
+    write_now(tmp_path, ago_seconds=1000)
+    with HttpSink() as sink:
+        told: list[str] = []
+        with beside.watched(str(tmp_path), [f"webhook:{sink.url}"], None, told.append):
+            wait_until(lambda: bool(sink.received), "the message")
+            [process] = [each for each in psutil.Process().children() if beside.__name__ in each.cmdline()]
+            assert process.nice() > os.getpriority(os.PRIO_PROCESS, 0)
+        assert not lives(process)
+    assert [body["kind"] for body in sink.received] == ["stale"]
+    assert told[0].startswith("watch: to tell: Data are stale")
+    with pytest.raises(MissionControlError, match="did you mean slack"):
+        beside.watched(str(tmp_path), ["slakc:@file"], None, told.append).__enter__()
