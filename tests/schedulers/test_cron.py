@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from tests.patience import wait_until
 from tests.schedulers.crontab import Line, lock_held, read_crontab
+from tests.schedulers.debian_cron import debian_cron, needs_debian
 from tests.schedulers.recipes import Places, recipes
 from tests.services.http_sink import HttpSink
 
@@ -55,9 +57,17 @@ def test_crontab_is_read_as_cron_reads_it() -> None:
 
 
 @pytest.mark.long
-def test_line_mails_nothing_while_an_alarm_is_up(bad_places: Places) -> None:
-    report, *_ = lines_of(bad_places)
-    assert report.run() == ""
-    latest = json.loads((bad_places.reports / "latest.json").read_text())
-    assert latest["state"] == "alarm"
-    assert [each["measure"] for each in latest["open"]] == ["content_crashes"]
+@needs_debian
+def test_debians_cron_runs_the_lines_and_mails_failures_alone(bad_places: Places) -> None:
+    [crontab] = recipes("Cron", bad_places)
+    latest = bad_places.reports / "latest.json"
+    with HttpSink() as slack, debian_cron(crontab.text, bad_places.folder) as mails:
+        (bad_places.secrets / "slack_url").write_text(slack.url)
+        wait_until(lambda: slack.received and latest.exists(), "the report and the watch's message")
+        assert json.loads(latest.read_text())["state"] == "alarm"
+        assert list(mails.iterdir()) == []
+        bad_places.data.unlink()
+        wait_until(lambda: len(list(mails.iterdir())) >= 2, "the mails of both lines")
+        told = [mail.read_text() for mail in mails.iterdir()]
+    assert all("To: releases@example.org" in mail for mail in told)
+    assert all(f"there is no dataset at {bad_places.data}" in mail for mail in told)
