@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
@@ -16,7 +14,7 @@ from missioncontrol_nb import report
 from missioncontrol_nb.report.page import alarms_of
 from tests.browser.conftest import HERE, wait_for
 from tests.patience import PATIENCE_SECONDS, wait_until
-from tests.services.ports import free_port
+from tests.services.ports import answers, free_port
 
 TOKEN = "a-token-for-this-test"
 
@@ -48,14 +46,6 @@ def lab(simulated_dataset, tmp_path) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE_SECONDS)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=5) as answer:
-            return answer.status == 200
-    except URLError:
-        return False
 
 
 # A notebook that is run before its kernel is there waits for nothing, and is not run.

@@ -1,4 +1,4 @@
-"""Debian's cron itself, with a crontab, a user and a mail program of a test's own: it sees them, and nothing else does."""
+"""Debian's cron itself, with a crontab, a user and a mail program of a test's own, which nothing else sees."""
 
 import os
 import re

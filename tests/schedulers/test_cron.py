@@ -67,7 +67,10 @@ def test_debians_cron_runs_the_lines_and_mails_failures_alone(bad_places: Places
         assert json.loads(latest.read_text())["state"] == "alarm"
         assert list(mails.iterdir()) == []
         bad_places.data.unlink()
-        wait_until(lambda: len(list(mails.iterdir())) >= 2, "the mails of both lines")
-        told = [mail.read_text() for mail in mails.iterdir()]
-    assert all("To: releases@example.org" in mail for mail in told)
-    assert all(f"there is no dataset at {bad_places.data}" in mail for mail in told)
+        why = f"missioncontrol: there is no dataset at {bad_places.data}"
+
+        def told() -> list[str]:
+            texts = [mail.read_text() for mail in mails.iterdir()]
+            return [text for text in texts if "To: releases@example.org" in text and why in text]
+
+        wait_until(lambda: len(told()) >= 2, "the mails of both lines")

@@ -12,11 +12,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.browser.test_jupyterlab import answers
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.schedulers.environments import HERE, ROOT, UV, own_environment, shell
 from tests.schedulers.recipes import Places, recipes
-from tests.services.ports import free_port
+from tests.services.ports import answers, free_port
 
 pytestmark = pytest.mark.long
 TOKEN = "a-token-for-this-test"
