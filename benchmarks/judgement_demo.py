@@ -8,6 +8,7 @@ called bad, or the rise was not told within two hours of the moment. Try:
 """
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -37,7 +38,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         since = write(Path(folder), given.seed)
-        with ProcessPoolExecutor(given.processes) as workers:
+        with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as workers:
             tasks = [(folder, channel, since - BEFORE, since + AFTER, given.every) for channel in given.channels]
             of_channels = list(
                 tqdm(workers.map(alarms_of, tasks), total=len(tasks), unit="channel", file=sys.stderr, desc="replay")

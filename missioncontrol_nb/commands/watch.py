@@ -2,6 +2,7 @@
 
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,6 +94,8 @@ def command(ctx: click.Context, notify: tuple[str, ...], dry_run: bool, tests: b
     from missioncontrol_nb.watching.targets import read_targets
 
     targets, settings = read_targets(notify), _settings(**chosen)
+    if not tests:
+        _check_folder(settings.dataset)
     with stopped_by_signals() as stop:
         if tests:
             is_whole = watching.send_test(settings, targets, _print, _print_failure)
@@ -117,6 +120,14 @@ def _check(ctx: click.Context, notify: tuple[str, ...], chosen: dict[str, Any], 
             raise click.UsageError(f"--{name} has no effect with {'--test' if tests else '--dry-run'}", ctx=ctx)
     if chosen["at"] is not None and chosen["every"] is not None:
         raise click.UsageError("--at is one look, --every are many: leave one out", ctx=ctx)
+
+
+def _check_folder(dataset: str) -> None:
+    """Raises MissionControlError where a dataset's folder is missing: the watch's state would else be made there."""
+    from streaming.storage.locations import is_remote
+
+    if not is_remote(dataset) and not Path(dataset).is_dir():
+        raise MissionControlError(f"there is no dataset at {dataset}: there is no such folder")
 
 
 def _settings(

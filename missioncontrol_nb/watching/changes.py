@@ -77,13 +77,16 @@ def _queue(state: State, message: Message) -> None:
 
 def _by_cause(state: State, look: Look) -> dict[str, list[Finding]]:
     """What is to be told, by cause; the state's alarms become those of the look."""
-    told = _told(state, look)
     known, up = dict(state.alarms), {each.finding.key: each for each in look.open}
+    events = {finding.key: finding for finding in look.events}
+    told = [_told(known.get(key), up.get(key), events.get(key)) for key in {**events, **up, **known}]
     causes: dict[str, list[Finding]] = {}
-    for finding in sorted(told, key=lambda each: (each.event["since"] or "", each.key)):
+    for finding in sorted(filter(None, told), key=lambda each: (each.event["since"] or "", each.key)):
         cause = known[finding.key].cause if finding.key in known else _cause_of(finding, known.values())
         causes.setdefault(cause, []).append(finding)
         known[finding.key] = Alarm(finding, None, finding.ratio, cause)
+        if finding.kind == "recovered":
+            up.pop(finding.key, None)  # what is up all the same is new at the next look
     state.alarms = {
         key: Alarm(each.finding, each.record, known[key].told_ratio, known[key].cause)
         for key, each in sorted(up.items())
@@ -91,33 +94,22 @@ def _by_cause(state: State, look: Look) -> dict[str, list[Finding]]:
     return causes
 
 
-def _told(state: State, look: Look) -> list[Finding]:
-    """The judge's events, with the words for what changed; alarms that got worse; ends that it did not tell."""
-    up, known = {each.finding.key for each in look.open}, state.alarms
-    last = {finding.key: finding for finding in look.events}
-    told = []
-    for finding in last.values():
-        if finding.kind == "recovered":
-            told += [finding] if finding.key in known else []  # else it came up and went between two looks
-        elif finding.key in up:
-            before = known.get(finding.key)
-            kind = finding.kind if before is None or finding.kind != "alarm" else _kind_again(before.finding)
-            told.append(_as(finding, kind, _change(before.finding if before else None, finding)))
-    for finding in (each.finding for each in look.open):
-        before = known.get(finding.key)
-        if finding.key not in last and before is None:
-            told.append(_as(finding, "alarm" if finding.kind != "looks bad" else finding.kind))
-        elif finding.key not in last and before is not None and _is_worse(before, finding):
-            told.append(_as(finding, "update", f"worse, it was {before.told_ratio:.1f} times"))
-    for key, alarm in known.items():
-        if key not in up and key not in last:
-            told.append(_as(alarm.finding, "recovered"))
-    return told
-
-
-def _kind_again(before: Finding) -> str:
-    """The kind of an alarm that is known already: new only where it merely looked bad before."""
-    return "alarm" if before.kind == "looks bad" else "update"
+def _told(before: Alarm | None, up: Up | None, event: Finding | None) -> Finding | None:
+    """What is told of an alarm or suspicion: before and after the look, and by the judge; None: nothing."""
+    now = None if up is None else up.finding
+    was_alarm = before is not None and before.finding.kind != "looks bad"
+    is_alarm = now is not None and now.kind != "looks bad"
+    if before is not None and (now is None or (was_alarm and not is_alarm) or (event and event.kind == "recovered")):
+        return event if event is not None and event.kind == "recovered" else _as(before.finding, "recovered")
+    if now is None:  # it came up and went between two looks
+        return None
+    if before is None or (is_alarm and not was_alarm):
+        return _as(now, "alarm" if is_alarm else now.kind)
+    if event is not None and is_alarm:
+        return _as(now, "update", _change(before.finding, now))
+    if is_alarm and _is_worse(before, now):
+        return _as(now, "update", f"worse, it was {before.told_ratio:.1f} times")
+    return None
 
 
 def _as(finding: Finding, kind: str, change: str = "") -> Finding:
@@ -128,10 +120,8 @@ def _is_worse(before: Alarm, now: Finding) -> bool:
     return before.told_ratio is not None and now.ratio is not None and now.ratio >= WORSE * before.told_ratio
 
 
-def _change(before: Finding | None, now: Finding) -> str:
+def _change(before: Finding, now: Finding) -> str:
     """What is different from before, in words."""
-    if before is None or before.kind == "looks bad":
-        return ""
     parts = []
     if before.event["slice"] != now.event["slice"]:
         parts.append("it is now found elsewhere")
@@ -157,17 +147,24 @@ def _are_near(one: Finding, other: Finding) -> bool:
 
 
 def keep_only(
-    state: State, targets: Sequence[str], measures: Sequence[str], channel: str | None, os_name: str | None
+    state: State,
+    targets: Sequence[str],
+    *,
+    measures: Sequence[str] = (),
+    channel: str | None = None,
+    os_name: str | None = None,
+    tells_looks_bad: bool = True,
 ) -> list[str]:
     """Drops what the watch was told not to look at any more, and keeps the state of its targets alone.
 
-    Returns the names of the targets that were dropped with messages that they had not got. A new target has been told
-    nothing yet: it gets what is up at its first delivery.
+    measures, channel, os_name: empty or None: all. Returns the names of the targets that were dropped while messages
+    waited for them. A new target has been told nothing yet: it gets what is up at its first delivery.
     """
     state.alarms = {
         key: alarm
         for key, alarm in state.alarms.items()
-        if (not measures or alarm.finding.event["measure"] in measures)
+        if (tells_looks_bad or alarm.record is not None)
+        and (not measures or alarm.finding.event["measure"] in measures)
         and channel in (None, alarm.finding.event["channel"])
         and os_name in (None, alarm.finding.event["os_name"])
     }

@@ -14,15 +14,14 @@ _EXAMPLES = 3
 
 
 def add_target(state: State, name: str, now: datetime) -> None:
-    """Adds a target, which is told what is up."""
-    target = state.targets.setdefault(name, TargetState())
-    findings = [_now_an_alarm(alarm.finding) for alarm in state.alarms.values() if alarm.finding.key not in target.told]
-    if not target.queue and not target.delivered_at and (findings or state.is_stale):
-        message = Message(new_id(), "stale", "data", now, [], state.data_up_to, now)
-        if findings:
-            message = Message(new_id(), "alarms", new_id(), now, findings)
-        state.messages[message.id] = message
-        target.queue.append(message.id)
+    """Adds a target, which is told what is up, and whether data are stale; one that is there stays as it is."""
+    if name in state.targets:
+        return
+    findings = [_now_an_alarm(alarm.finding) for alarm in state.alarms.values()]
+    messages = [Message(new_id(), "alarms", new_id(), now, findings)] if findings else []
+    messages += [Message(new_id(), "stale", "data", now, [], state.data_up_to, now)] if state.is_stale else []
+    state.messages |= {message.id: message for message in messages}
+    state.targets[name] = TargetState(queue=[message.id for message in messages])
 
 
 def next_message(state: State, name: str, now: datetime, *, is_quiet: bool, at_once: bool = False) -> Message | None:
@@ -49,8 +48,7 @@ def _sum_up(state: State, target: TargetState, now: datetime, why: str) -> Messa
     for key, finding in last.items():
         alarm = state.alarms.get(key)
         if alarm is not None:
-            is_new = key not in target.told or alarm.finding.kind == "looks bad"
-            findings.append(_now_an_alarm(alarm.finding) if is_new else _with_kind(alarm.finding, "update"))
+            findings += _anew(alarm.finding, target.told.get(key))
         elif key in target.told:
             findings.append(_with_kind(finding, "recovered"))
         else:
@@ -86,6 +84,14 @@ def _with_kind(finding: Finding, kind: str) -> Finding:
     return Finding(finding.key, finding.event | {"event": kind}, finding.words, finding.search)
 
 
+def _anew(finding: Finding, told: str | None) -> list[Finding]:
+    """What is said of something that is up to a target that missed messages about it. told: as what it knows it."""
+    if told == "alarm":
+        looks_bad = finding.kind == "looks bad"
+        return [_with_kind(finding, "recovered"), finding] if looks_bad else [_with_kind(finding, "update")]
+    return [] if told == finding.kind else [_now_an_alarm(finding)]
+
+
 def _now_an_alarm(finding: Finding) -> Finding:
     return finding if finding.kind == "looks bad" else _with_kind(finding, "alarm")
 
@@ -95,10 +101,10 @@ def note_delivered(state: State, name: str, message: Message, now: datetime) -> 
     target = state.targets[name]
     target.queue = [each for each in target.queue if each != message.id]
     for finding in message.findings:
-        if finding.key in target.told:
-            target.told.remove(finding.key)
-        if finding.kind != "recovered":
-            target.told.append(finding.key)
+        if finding.kind == "recovered":
+            target.told.pop(finding.key, None)
+        else:
+            target.told[finding.key] = "looks bad" if finding.kind == "looks bad" else "alarm"
     if message.kind in ("stale", "fresh"):
         target.told_stale = message.kind == "stale"
     target.attempts, target.next_attempt, target.failing_since, target.failure = 0, None, None, ""

@@ -101,12 +101,13 @@ class Message(msgspec.Struct):
 
 
 class TargetState(msgspec.Struct):
-    """What a target was told (the keys of alarms) and still has to be told (the ids of messages, oldest first).
+    """What a target was told is up, by the keys of alarms, and still has to be told: ids of messages, oldest first.
 
-    next_attempt: not before; failing_since, failure: of the attempts since the last delivery, with the last reason.
+    told: "alarm" or "looks bad"; next_attempt: not before; failing_since, failure: of the attempts since the last
+    delivery, with the last reason.
     """
 
-    told: list[str] = []
+    told: dict[str, str] = {}
     told_stale: bool = False
     queue: list[str] = []
     attempts: int = 0

@@ -96,7 +96,7 @@ def watch(
 def preview(settings: WatchSettings, stop: threading.Event) -> list[Message]:
     """What one look would tell a target that was told all before; nothing is written and nothing is sent."""
     state = read_state(settings.folder) or State(settings.dataset, settings.product)
-    keep_only(state, (), settings.measures, settings.channel, settings.os_name)
+    _keep_only(state, (), settings)
     now = datetime.now(UTC)
     return apply_look(state, looking.look(_request(settings, state, now), stop), now, as_of=settings.at)
 
@@ -120,11 +120,22 @@ def _adopt(store: Store, settings: WatchSettings, targets: Sequence[Target], on_
     """Fits the state to the targets and filters that were named."""
     with store.changed() as state:
         names = [target.name for target in targets]
-        dropped = keep_only(state, names, settings.measures, settings.channel, settings.os_name)
+        dropped = _keep_only(state, names, settings)
         for name in names:
             add_target(state, name, datetime.now(UTC))
     for name in dropped:
         on_failure(f"{printable(name)} is no longer a target: what waited for it is dropped")
+
+
+def _keep_only(state: State, names: Sequence[str], settings: WatchSettings) -> list[str]:
+    return keep_only(
+        state,
+        names,
+        measures=settings.measures,
+        channel=settings.channel,
+        os_name=settings.os_name,
+        tells_looks_bad=settings.tells_looks_bad,
+    )
 
 
 class _Looks:

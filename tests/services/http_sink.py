@@ -2,12 +2,14 @@
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 Answer = int | str | tuple[int, dict[str, str]]
@@ -17,7 +19,7 @@ Answer = int | str | tuple[int, dict[str, str]]
 class HttpSink:
     """Requests that were received whole, in order, and the answers to give: one each, 200 when there are no more."""
 
-    def __init__(self, answers: Sequence[Answer] = ()) -> None:
+    def __init__(self, answers: Sequence[Answer] = (), certificate: Path | None = None) -> None:
         self.answers = list(answers)
         self.received: list[Any] = []
         self.headers: list[dict[str, str]] = []
@@ -26,12 +28,16 @@ class HttpSink:
         self.on_received: Callable[[Any], None] = lambda body: None
         self.is_over = threading.Event()
         self._lock = threading.Lock()
-        self._server = _Server(self)
+        self._server, self._scheme = _Server(self), "https" if certificate else "http"
+        if certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}/hook"
 
     @property
     def ids(self) -> list[str]:

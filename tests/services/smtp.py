@@ -33,9 +33,14 @@ def make_certificate(folder: Path) -> Path:
 
 
 class MailSink:
-    """Mails that were taken, in order. refuses: the answer to each recipient instead of taking it, such as "550 no"."""
+    """Mails that were taken, in order. is_tls: encrypted from the first byte on, not by STARTTLS.
 
-    def __init__(self, certificate: Path | None = None, login: tuple[str, str] | None = None) -> None:
+    refuses: the answer to each recipient instead of taking it, such as "550 no".
+    """
+
+    def __init__(
+        self, certificate: Path | None = None, login: tuple[str, str] | None = None, *, is_tls: bool = False
+    ) -> None:
         self.received: list[EmailMessage] = []
         self.recipients: list[str] = []
         self.logins: list[str] = []
@@ -45,7 +50,7 @@ class MailSink:
         if certificate:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate)
-        sink = self
+        sink, starts_tls = self, context is not None and not is_tls
 
         def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
             given = (data.login.decode(), data.password.decode()) if isinstance(data, LoginPassword) else None
@@ -57,12 +62,14 @@ class MailSink:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that log-ins may be asked for without encryption
                     return SMTP(
-                        self.handler, hostname="sink", tls_context=context, require_starttls=context is not None,
+                        self.handler, hostname="sink",
+                        tls_context=context if starts_tls else None, require_starttls=starts_tls,
                         authenticator=authenticate if login else None, auth_required=login is not None,
-                        auth_require_tls=context is not None,
+                        auth_require_tls=starts_tls,
                     )  # fmt: skip
 
-        self._server = Server(self, hostname="127.0.0.1", port=free_port())
+        ssl_context = context if is_tls else None
+        self._server = Server(self, hostname="127.0.0.1", port=free_port(), ssl_context=ssl_context)
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         if self.refuses:

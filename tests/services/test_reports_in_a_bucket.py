@@ -88,13 +88,14 @@ def test_failed_notebook_is_kept_beside(bucket):
     assert bucket.names() == ["2017-10-02T12-00Z"]
 
 
+@pytest.mark.long
 def test_kills_leave_no_half_report_in_a_bucket(bucket, server):
     chance = random.Random(0)
     publish(bucket, NOON)
     command = [sys.executable, "-c", PUBLISHER, bucket.place]
     root = Path(__file__).parents[2]
     with subprocess.Popen([*command, "1"], stdout=subprocess.PIPE, cwd=root) as other:
-        for number in range(3):
+        for number in range(20):
             with subprocess.Popen([*command, f"{number}"], stdout=subprocess.PIPE, cwd=root, text=True) as process:
                 assert process.stdout is not None
                 process.stdout.readline()
@@ -138,6 +139,7 @@ def test_server_that_is_away_leaves_all_as_it_was(bucket, server, monkeypatch):
     assert bucket.names() == ["2017-10-02T12-00Z"]
 
 
+@pytest.mark.long
 def test_faults_of_the_network_leave_no_half_report(bucket, server, monkeypatch):
     """A third of the requests fail, some of them after they have been carried out."""
     with FaultProxy(server.port) as proxy:

@@ -24,7 +24,7 @@ from tests.report_checks import FILES, faults
 NOW, BEFORE = "2017-10-02T12:00:00Z", "2017-09-30T12:00:00Z"
 BAD = ["--bad", "56.0", "--bad-os", "Windows_NT", "--bad-since", "2017-10-01T00:00:00Z", "--bad-factor", "3"]
 PROGRAM = Path(sys.executable).with_name("missioncontrol")
-KILLS_IN_PASSING = 2
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +105,6 @@ def test_times_of_a_run_stand_in_one_place(folder, published):
     assert text.count(read(folder, "latest.json")["run"]["made_at"][:10]) == 1
 
 
-def test_misspelt_parameter_of_papermill_ends_the_run(folder):
-    command = [sys.executable, "-m", "papermill", str(packaged_notebook()), "wrong.ipynb", "--no-progress-bar"]
-    ran = subprocess.run([*command, "-p", "chanel", "beta"], cwd=folder, capture_output=True, text=True)
-    assert ran.returncode != 0
-    assert "unknown parameter 'chanel'; did you mean channel?" in ran.stderr
-
-
 def test_failed_run_keeps_its_notebook_and_leaves_the_latest(folder, published, tmp_path):
     before = (folder / "reports" / "latest.json").read_bytes()
     broken = nbformat.read(packaged_notebook(), 4)
@@ -148,22 +141,14 @@ def test_wrong_argument_is_told_before_anything_runs(folder, published, options,
     assert "Making the report" not in ran.output
 
 
-def test_kills_leave_no_half_report(folder, published):
-    kill_reports(folder, KILLS_IN_PASSING)
-
-
 @pytest.mark.long
-def test_twenty_kills_leave_no_half_report(folder, published):
-    kill_reports(folder, 20)
-
-
-def kill_reports(folder: Path, kills: int) -> None:
-    """Kills runs, each of another moment, at any time of their lives; nothing is to be left that is not whole."""
-    chance, shelf = random.Random(kills), shelf_of(str(folder / "killed"))
+def test_kills_of_runs_leave_no_half_report(folder, published):
+    """Each of another moment, at any time of its life. Kills while it publishes: test_report_shelves.py."""
+    chance, shelf = random.Random(0), shelf_of(str(folder / "killed"))
     shutil.copytree(folder / "reports", folder / "killed", dirs_exist_ok=True)
     command = [PROGRAM, "report", "--dataset", "fleet", "--out", "killed", "--as-of"]
     length = read(folder, "latest.json")["run"]["seconds"] + 2
-    for number in range(kills):
+    for number in range(KILLS):
         moment = f"2017-10-01T{1 + number:02}:00Z"
         with subprocess.Popen([*command, moment], cwd=folder, stderr=subprocess.DEVNULL) as process:
             time.sleep(chance.uniform(0.1, 1.1) * length)

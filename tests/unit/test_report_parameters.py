@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from papermill.translators import PythonTranslator
 
 from missioncontrol_nb.report.parameters import Parameters, parameters_of, subject_of
 from streaming import contract
@@ -18,7 +19,8 @@ def test_parameters_are_those_of_the_notebook():
 
 
 def test_misspelt_parameter_of_papermill_is_an_error_that_names_the_near_one():
-    cells = ["", "channel: str = 'release'", '# Parameters\ndataset = "s3://b/d"\nchanel = "beta"\n']
+    injected = PythonTranslator.codify({"dataset": "s3://b/d", "chanel": "beta"})
+    cells = ["", "channel: str = 'release'", injected]
     with pytest.raises(MissionControlError, match=r"unknown parameter 'chanel'; did you mean channel?"):
         parameters_of(GIVEN | {"chanel": "beta", "In": cells})
 

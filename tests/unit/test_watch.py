@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import psutil
@@ -71,6 +72,12 @@ def test_wrong_values_are_told(options, said, tmp_path):
     assert isinstance(result.exception, MissionControlError)
     assert said in str(result.exception)
     assert not (tmp_path / "_watch").exists()
+
+
+def test_folder_that_is_not_there_is_told_and_not_made(tmp_path):
+    result = run("--dataset", tmp_path / "typo", "--notify", "command:cat")
+    assert "there is no such folder" in str(result.exception)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_dataset_in_a_store_needs_a_local_state():
@@ -201,3 +208,22 @@ def test_watch_beside_a_job_runs_at_low_priority_and_ends_with_it(tmp_path):
     assert told[0].startswith("watch: to tell: Data are stale")
     with pytest.raises(MissionControlError, match="did you mean slack"):
         beside.watched(str(tmp_path), ["slakc:@file"], None, told.append).__enter__()
+
+
+def test_looks_that_fail_for_long_are_stale_data_and_are_said_once(tmp_path):
+    with open_store(tmp_path / "state", str(tmp_path), "Firefox") as store, store.changed() as state:
+        state.data_up_to = at(0)
+    with HttpSink() as sink:
+        command = [*CLI, "watch", f"--dataset={tmp_path}", f"--state={tmp_path / 'state'}", "--every=1"]
+        with subprocess.Popen(
+            [*command, f"--notify=webhook:{sink.url}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            wait_until(lambda: bool(sink.received), "the message", process)
+            time.sleep(2)  # for another look that fails
+            process.send_signal(signal.SIGINT)
+            _, failed = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0
+    assert [body["kind"] for body in sink.received] == ["stale"]
+    [line] = failed.splitlines()
+    assert f"there is no dataset at {tmp_path}" in line
+    assert line.endswith("; it will be tried again")

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from missioncontrol_nb.watching.changes import apply_look, keep_only
+from missioncontrol_nb.watching.changes import Up, apply_look, keep_only
 from missioncontrol_nb.watching.outbox import (
     LONGEST_WAIT,
     add_target,
@@ -155,7 +155,7 @@ def test_target_that_was_away_for_a_day_gets_what_is_true_and_one_line_about_wha
         "again: GPU crashes of Firefox 56.0 (release) on Windows."
     )
     assert state.messages == {}
-    assert state.targets["b"].told == [finding("main_crashes").key]
+    assert state.targets["b"].told == {finding("main_crashes").key: "alarm"}
 
 
 def test_summary_that_is_not_delivered_for_long_either_is_summed_up_again():
@@ -204,16 +204,30 @@ def test_stale_data_that_are_fresh_again_at_the_end_of_quiet_hours_are_not_told_
 def test_new_target_is_told_what_is_up_and_one_that_is_named_no_longer_is_dropped():
     state = state_with("a")
     apply_look(state, look([finding()]), NOW)
-    assert keep_only(state, ["b"], (), None, None) == ["a"]
+    assert keep_only(state, ["b"]) == ["a"]
+    apply_look(state, look(stale=True), at(0.5))
     add_target(state, "b", at(1))
     add_target(state, "b", at(1))
-    assert kinds(delivered(state, "b", 1)) == [[("alarm", "content_crashes")]]
+    told = delivered(state, "b", 1)
+    assert [message.kind for message in told] == ["alarms", "stale"]
+    assert kinds(told[:1]) == [[("alarm", "content_crashes")]]
+    apply_look(state, look([], finding()), at(2))
+    assert [message.kind for message in delivered(state, "b", 2)] == ["fresh"]
     assert list(state.targets) == ["b"]
 
 
 def test_alarms_that_are_filtered_out_are_dropped_and_not_told_as_over():
     state = state_with("a")
     apply_look(state, look([finding(), finding("main_crashes", channel="beta")]), NOW)
-    keep_only(state, ["a"], (), "release", None)
+    keep_only(state, ["a"], channel="release")
     assert [alarm.finding.event["channel"] for alarm in state.alarms.values()] == ["release"]
     assert apply_look(state, look([], finding()), at(1)) == []
+
+
+def test_suspicions_that_are_not_wanted_any_more_are_forgotten():
+    state = state_with("a")
+    suspect = look([finding("main_crashes")])
+    suspect.open += [Up(finding(kind="looks bad"))]
+    apply_look(state, suspect, NOW)
+    keep_only(state, ["a"], tells_looks_bad=False)
+    assert [alarm.finding.event["measure"] for alarm in state.alarms.values()] == ["main_crashes"]

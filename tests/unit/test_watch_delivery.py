@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from missioncontrol_nb.watching.changes import apply_look
 from missioncontrol_nb.watching.delivery import Courier, delivering
 from missioncontrol_nb.watching.outbox import FIRST_WAIT, add_target
+from missioncontrol_nb.watching.quiet import QuietHours
 from missioncontrol_nb.watching.state import FILE, Store, open_store, read_state
 from missioncontrol_nb.watching.targets import About, DeliveryError, posting, program, read_targets
+from missioncontrol_nb.watching.targets.alertmanager import Alertmanager
 from missioncontrol_nb.watching.targets.posting import post_json
 from streaming.errors import MissionControlError
 from tests.patience import wait_until
@@ -32,23 +35,25 @@ class Delivering:
         self.lines: list[str] = []
         self.failures: list[str] = []
 
-    def look(self, events, *still, stale=False):
+    def look(self, events, *still, stale=False, is_quiet=False):
         with self.store.changed() as state:
-            return apply_look(state, look(events, *still, stale=stale), NOW.now(NOW.tzinfo))
+            return apply_look(state, look(events, *still, stale=stale), datetime.now(UTC), is_quiet=is_quiet)
 
     def await_all(self):
         wait_until(lambda: not self.store.state.messages, "all deliveries", every=0.01)
 
 
 @contextmanager
-def couriers_for(folder, *texts, about=ABOUT):
+def couriers_for(folder, *texts, quiet=None):
     targets = read_targets(texts)
     with open_store(folder, "data", "Firefox") as store:
         with store.changed() as state:
             for target in targets:
-                add_target(state, target.name, NOW.now(NOW.tzinfo))
+                add_target(state, target.name, datetime.now(UTC))
         run = Delivering(store, folder)
-        with delivering([Courier(each, store, about, None, run.lines.append, run.failures.append) for each in targets]):
+        with delivering(
+            [Courier(each, store, ABOUT, quiet, run.lines.append, run.failures.append) for each in targets]
+        ):
             yield run
 
 
@@ -254,6 +259,25 @@ def test_mail_is_not_sent_where_encryption_is_not_to_be_had(tmp_path, mail_certi
         assert sink.received == []
 
 
+def test_mail_over_tls_from_the_first_byte_on(tmp_path, mail_certificate):
+    [message] = apply_look(read_or_new(tmp_path), look([finding()]), NOW)
+    with smtp.MailSink(mail_certificate, is_tls=True) as sink:
+        [target] = read_targets([f"email:a@example.org?from=w@example.org&server={sink.address}&security=tls"])
+        target.send(message, ABOUT)
+        assert sink.recipients == ["a@example.org"]
+
+
+def test_webhook_over_https_is_checked_by_its_certificate(mail_certificate, monkeypatch):
+    with HttpSink(certificate=mail_certificate) as sink:
+        [target] = read_targets([f"webhook:{sink.url}"])
+        target.post({"id": "x"})
+        assert sink.ids == ["x"]
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with pytest.raises(DeliveryError, match="its certificate is not trusted: self-signed certificate"):
+            target.post({"id": "y"})
+        assert sink.ids == ["x"]
+
+
 def read_or_new(folder):
     with open_store(folder / "new", "data", "Firefox") as store:
         return store.state
@@ -304,3 +328,55 @@ class HttpSinkOfAlerts(HttpSink):
     def notified(self) -> set[tuple[str, str]]:
         """Channel and state of all that was notified."""
         return {(body["groupLabels"].get("channel", ""), body["status"]) for body in self.received}
+
+
+def quiet_now() -> QuietHours:
+    """Quiet hours that began an hour ago and last another one."""
+    now = datetime.now(UTC)
+    return QuietHours((now - timedelta(hours=1)).time(), (now + timedelta(hours=1)).time(), UTC)
+
+
+def test_quiet_hours_hold_back_people_but_not_alertmanager_and_then_tell_one_message(tmp_path, hasty):
+    with HttpSink() as people, HttpSink() as alerts:
+        names = f"webhook:{people.url}", f"alertmanager:{alerts.url}"
+        with couriers_for(tmp_path, *names, quiet=quiet_now()) as run:
+            run.look([finding()], is_quiet=True)
+            run.look([finding("main_crashes")], finding(), is_quiet=True)
+            run.look([finding(kind="recovered")], finding("main_crashes"), is_quiet=True)
+            wait_until(lambda: len(run.store.state.targets[names[1]].told) == 1, "the alerts", every=0.01)
+            assert not run.store.state.targets[names[1]].queue
+        assert people.received == []
+        with couriers_for(tmp_path, *names) as run:
+            run.await_all()
+    [body] = people.received
+    assert [event["measure"] for event in body["events"]] == ["main_crashes"]
+    assert "Came up and is over again: content crashes" in body["text"]
+
+
+def test_alerts_are_repeated_while_they_are_up(tmp_path, hasty, monkeypatch):
+    monkeypatch.setattr(Alertmanager, "refresh_seconds", 0.01)
+    monkeypatch.setattr("missioncontrol_nb.watching.delivery._IDLE_SECONDS", 0.02)
+    with HttpSink() as sink, couriers_for(tmp_path, f"alertmanager:{sink.url}") as run:
+        run.look([finding()])
+        wait_until(lambda: len(sink.received) > 3, "repetitions", every=0.01)
+        run.look([finding(kind="recovered")])
+        run.await_all()
+        number = len(sink.received)
+        time.sleep(0.2)
+    assert len(sink.received) == number
+    assert set(sink.paths) == {"/hook/api/v2/alerts"}
+    ends = [datetime.fromisoformat(body[0]["endsAt"]) for body in sink.received]
+    assert ends[0] < ends[1] < ends[2]
+    assert ends[-1] < ends[0]
+    assert len({json.dumps(body[0]["labels"], sort_keys=True) for body in sink.received}) == 1
+
+
+def test_couriers_that_wait_do_not_keep_the_processor_busy(tmp_path):
+    script = f"command:sh -c 'cat > {tmp_path / 'got'}; exit 1'"
+    later = [(429, {"Retry-After": "60"})]
+    with HttpSink(later) as sink, couriers_for(tmp_path / "state", f"webhook:{sink.url}", script) as run:
+        run.look([finding()])
+        wait_until(lambda: len(run.failures) == 2, "both failures", every=0.01)
+        before = time.process_time()
+        time.sleep(1.5)
+        assert time.process_time() - before < 0.5
