@@ -12,7 +12,7 @@ from tests.schedulers.environments import ROOT, UV
 from tests.schedulers.recipes import Places, Recipe, recipes
 
 pytestmark = pytest.mark.long
-SCHEMA = ["check-jsonschema==0.39.0", "check-jsonschema", "--builtin-schema", "vendor.github-workflows"]
+SCHEMA = ("check-jsonschema==0.39.0", "check-jsonschema", "--builtin-schema", "vendor.github-workflows")
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 
 
@@ -31,7 +31,7 @@ def file(places: Places) -> Path:
 
 
 def test_workflow_fits_the_schema_of_workflows(file: Path) -> None:
-    check = [UV, "tool", "run", "--from", *SCHEMA, file]
+    check = [str(UV), "tool", "run", "--from", *SCHEMA, str(file)]
     done = subprocess.run(check, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     file.write_text(file.read_text().replace("runs-on", "runs-at"))
