@@ -8,13 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from playwright.sync_api import Page
 
 from tests.patience import PATIENCE_SECONDS, wait_until
-from tests.services.ports import free_port
+from tests.services.ports import answers, free_port
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 TOKEN = "a-token-for-this-test"
@@ -45,14 +43,6 @@ def running_lab(notebook: str, dataset: Path, calendar: Path, folder: Path) -> I
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(PATIENCE_SECONDS)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=5) as answer:
-            return answer.status == 200
-    except URLError:
-        return False
 
 
 # A notebook that is run before its kernel is there waits for nothing, and is not run.
