@@ -7,7 +7,7 @@ MINUTES ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab kafka s3 test faults long check setup chromium fuse lock benchmarks clean
+.PHONY: help demo lab report kafka s3 test faults long check setup chromium fuse lock benchmarks clean
 
 help: ## Say what can be made.
 	@grep -hE '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
@@ -18,6 +18,18 @@ demo: setup ## Watch a release go wrong while pings stream in (PORT=8866, MINUTE
 lab: setup ## Explore a simulated fleet in JupyterLab.
 	@cd notebooks && { test -f fleet/releases.json || { rm -rf fleet && ../$(BIN)/missioncontrol simulate --history fleet; }; }
 	@exec $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/explore.ipynb
+
+# The bad week: 56.0 goes wrong on Windows, on the day before now. Each has a report of that morning and one of now.
+report: setup ## Make two reports of simulated fleets, of a bad week and of a good one, in reports/.
+	@set -e; now=2017-10-02T13:00:00Z; mkdir -p .cache/fleets; \
+	bad="--bad 56.0 --bad-os Windows_NT --bad-since 2017-10-01T22:00:00Z"; \
+	for week in bad good; do fleet=.cache/fleets/$$week; \
+	  test -f $$fleet/releases.json || { rm -rf $$fleet; if [ $$week = good ]; then bad=; fi; \
+	    $(BIN)/missioncontrol simulate --history $$fleet --now $$now $$bad >/dev/null; }; \
+	  for moment in 2017-10-01T13:00Z $$now; do code=0; \
+	    $(BIN)/missioncontrol report --dataset $$fleet --out reports/$$week-week --as-of $$moment || code=$$?; \
+	    [ $$code = 0 ] || [ $$code = 3 ]; done; done; \
+	echo; echo "The newest reports: $(CURDIR)/reports/bad-week/latest.html and $(CURDIR)/reports/good-week/latest.html"
 
 kafka: .venv/.complete ## Run a Kafka of one node with a topic until Ctrl-C (needs Java and Maven).
 	@exec $(BIN)/python -m tests.services.kafka
@@ -73,4 +85,4 @@ benchmarks: setup chromium ## Measure ingestion and pages, each beside its rival
 	@$(BIN)/python benchmarks/pages.py
 
 clean: ## Remove what was made: the environment, caches, builds.
-	rm -rf .venv .cache build dist notebooks/fleet .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist notebooks/fleet reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,6 +28,7 @@ COMMANDS = {
     "maintain": "Keep a dataset small and quick to read, beside the stream that fills it.",
     "releases": "Show or refresh the release calendar.",
     "replay": "Say what a watcher would have been told between two moments.",
+    "report": "Make a report of releases: a page, its notebook, alarms and a picture; exit code 3 when one is up.",
     "simulate": "Make pings or months of grouped rows of a fleet that behaves like the real one.",
     "status": "Say how fresh a dataset is, how far behind, what was rejected; exit code 3 when it is stale.",
     "watch": "Tell people and programs what changed about a dataset's alarms, each change once.",

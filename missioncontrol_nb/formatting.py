@@ -109,6 +109,11 @@ def moment(when: datetime) -> str:
     return f"{when:%a} {when.day} {when:%b %H:%M} UTC"
 
 
+def moment_with_year(when: datetime) -> str:
+    """ "Fri 29 Sep 2017, 06:00 UTC" """
+    return f"{when:%a} {when.day} {when:%b %Y, %H:%M} UTC"
+
+
 def day(when: datetime) -> str:
     """ "29 Sep" """
     return f"{when.day} {when:%b}"

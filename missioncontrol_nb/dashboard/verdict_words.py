@@ -1,7 +1,7 @@
 """The verdicts as sentences: what, where, since when, how bad now, how sure; plain text, no HTML."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from missioncontrol_nb.dashboard import messages
@@ -103,13 +103,18 @@ def acceptable(verdict: Verdict) -> str:
 # ---------- sentences about one measure ----------
 def excess(standing: Standing) -> str:
     """ "2.1 times as many content crashes as expected", "38 % more content crashes than expected" """
-    words = messages.measure_words(standing.measure)
-    ratio = standing.verdict.now.ratio if standing.verdict else None
-    if standing.verdict is None or ratio is None or ratio < LEAST_MORE:
+    return excess_of(standing.measure, standing.verdict.now if standing.verdict else None)
+
+
+def excess_of(measure: str, figures: Figures | None) -> str:
+    """The same for figures of a measure; None: without figures."""
+    words = messages.measure_words(measure)
+    ratio = figures.ratio if figures else None
+    if figures is None or ratio is None or ratio < LEAST_MORE:
         return f"more {words} than expected"
     if ratio >= TIMES_FROM:
         return f"{_times(ratio)} times as many {words} as expected"
-    return f"{size(standing.verdict.now).lstrip('+')} more {words} than expected"
+    return f"{size(figures).lstrip('+')} more {words} than expected"
 
 
 def since(standing: Standing, newest: Version) -> str:
@@ -159,10 +164,13 @@ def how_bad(standing: Standing) -> str:
     parts = [f"{said}."]
     if verdict.series.expected_upper is not None:
         parts.append(f"Up to {rate_like(verdict.series.expected_upper, now)} would be acceptable.")
-    if verdict.series.slice:
-        named = ", ".join(f"{dimension_words(name)} {value}" for name, value in verdict.series.slice.items())
-        parts.append(f"Most of the excess is on {named}.")
-    return " ".join(parts)
+    return _joined(*parts, slice_words(verdict.series.slice))
+
+
+def slice_words(part: Mapping[str, str]) -> str:
+    """Which users have most of the excess; empty where it is everywhere, or not known."""
+    named = ", ".join(f"{dimension_words(name)} {value}" for name, value in part.items())
+    return f"Most of the excess is on {named}." if named else ""
 
 
 def why_early(standing: Standing) -> str:

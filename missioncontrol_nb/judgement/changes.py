@@ -10,7 +10,7 @@ import numpy as np
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.arguments import Time
-from missioncontrol_nb.judgement.alarms import Judge
+from missioncontrol_nb.judgement.alarms import Judge, OnSeries
 from missioncontrol_nb.judgement.events import Event, OpenAlarm
 from missioncontrol_nb.judgement.judging import judge_of
 from missioncontrol_nb.judgement.observations import are_builds, hours_of, moment_of
@@ -34,14 +34,20 @@ class Changes:
 
 
 def changes_since(
-    dataset: Dataset | str | Path, known: Sequence[OpenAlarm | Event], at: Time = None, **options: Any
+    dataset: Dataset | str | Path,
+    known: Sequence[OpenAlarm | Event],
+    at: Time = None,
+    *,
+    on_series: OnSeries | None = None,
+    **options: Any,
 ) -> Changes:
     """What has changed about the alarms that were up when a watcher was told last.
 
-    known: these alarms, as `Changes.open` had them, or the events that told of them. at, and the other arguments: as
-    for `judge`. Of an alarm that is known it tells a change of slice or beginning, and its end; it stays up until it
-    would be over for a watcher that never stopped. That of a release that is hardly used any more has ended; this event
-    has no figures. What is about other channels, systems or products than are judged stays as it is.
+    known: these alarms, as `Changes.open` had them, or the events that told of them. on_series: as for `Judge.look`.
+    at, and the other arguments: as for `judge`. Of an alarm that is known it tells a change of slice or beginning, and
+    its end; it stays up until it would be over for a watcher that never stopped. That of a release that is hardly used
+    any more has ended; this event has no figures. What is about other channels, systems or products than are judged
+    stays as it is.
 
     Raises MissionControlError as `judge` does.
     """
@@ -51,13 +57,13 @@ def changes_since(
     when = judge.observations.newest if until is None else hours_of(until)
     if not np.isfinite(when):
         return Changes((), tuple(alarms), (), None)
-    return changes_of(judge, alarms, when)
+    return changes_of(judge, alarms, when, on_series)
 
 
-def changes_of(judge: Judge, known: Sequence[OpenAlarm], when: float) -> Changes:
-    """What a judge that has not looked yet finds at a moment, in hours since 1970; known: as for `changes_since`."""
+def changes_of(judge: Judge, known: Sequence[OpenAlarm], when: float, on_series: OnSeries | None = None) -> Changes:
+    """What a judge that has not looked yet finds at a moment, in hours since 1970; arguments as for `changes_since`."""
     others = judge.knows(known)
-    looked = judge.look(when)
+    looked = judge.look(when, on_series)
     events = [event for _, event in looked if event is not None]
     now = judge.open_alarms()
     product = judge.observations.product

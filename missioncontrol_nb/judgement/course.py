@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = npt.NDArray[np.float64]
+PAST_HOURS = 168.0  # before a rise, that tell what a release was like
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,17 @@ def sums_since(watch: Watch, look: Look, place: int, since: float) -> tuple[floa
     events, expected, hours = (
         float(each[from_then, place].sum()) for each in (look.events, look.typical, look.exposure)
     )
-    if since > look.edges[0]:
-        expected *= float(np.exp(watch.effect()[place]))
-    return events, expected, hours
+    return events, expected * float(np.exp(_effect_before(watch, look, place, since))), hours
+
+
+def _effect_before(watch: Watch, look: Look, place: int, since: float) -> float:
+    """What a release's own rate was in the week before a moment: the logarithm of its ratio to a typical one's.
+
+    It is nearer 0 the less is known; 0 without a past.
+    """
+    before = (look.edges[1:] <= since + 1e-6) & (look.edges[:-1] >= since - PAST_HOURS)
+    events, expected = (float(each[before, place].sum()) for each in (look.events, look.typical))
+    if not expected > 0:
+        return 0.0
+    variance = float(watch.dispersion[place]) / (expected + 0.5)
+    return float(np.log((events + 0.5) / (expected + 0.5))) * watch.tau**2 / (watch.tau**2 + variance)

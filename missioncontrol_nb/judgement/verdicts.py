@@ -1,7 +1,7 @@
 """What the judge says of all series at a moment, with how bad each is now, in a form that processes share."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from missioncontrol_nb.judgement.changes import Changes, changes_since
 from missioncontrol_nb.judgement.course import Course, course_of, sums_since
-from missioncontrol_nb.judgement.events import Event
+from missioncontrol_nb.judgement.events import Event, OpenAlarm
 from missioncontrol_nb.judgement.judging import looked_once
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.series import Series, ratio_interval, variance_besides_clusters
@@ -113,6 +114,23 @@ def judge_all(dataset: Dataset, at: datetime | None = None, **options: Any) -> "
     outside = [event for _, event in looked if event is not None and event.display_version is None]
     newest = max((datetime.fromisoformat(each.series.at) for each in verdicts), default=None)
     return tables_of(verdicts, outside, at or newest)
+
+
+def judge_changes(
+    dataset: Dataset, known: Sequence[OpenAlarm], at: datetime, **options: Any
+) -> "tuple[Changes, Mapping[str, pa.Table]]":
+    """What has changed about known alarms, and the verdicts of the same look, as tables; as for `changes_since`.
+
+    A verdict is bad where an alarm is up, also one that a single look would not raise any more.
+    """
+    verdicts: list[Verdict] = []
+
+    def note(series: Series, watch: Watch, look: Look, place: int) -> None:
+        verdicts.append(verdict_of(series, watch, look, place))
+
+    changes = changes_since(dataset, known, at, on_series=note, **options)
+    outside = [each.event for each in changes.open if each.event.display_version is None]
+    return changes, tables_of(verdicts, outside, at)
 
 
 def verdict_of(series: Series, watch: Watch, look: Look, place: int) -> Verdict:

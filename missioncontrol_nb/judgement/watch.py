@@ -146,6 +146,11 @@ class Watch:
         return self._spread.dispersion
 
     @property
+    def tau(self) -> float:
+        """The mean scale of differences between releases."""
+        return self._spread.tau
+
+    @property
     def is_compared(self) -> bool:
         """Whether there is a baseline to compare with."""
         return self._curves is not None

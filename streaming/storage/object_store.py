@@ -116,6 +116,36 @@ def create_file(url: str, content: bytes, retry_policy: RetryPolicy) -> bool:
         raise _failure(url, error) from error
 
 
+def replace_file(url: str, content: bytes, retry_policy: RetryPolicy) -> None:
+    """Writes a file, whole or not at all, in place of one that may be there.
+
+    Raises MissionControlError where the store refuses or cannot be reached.
+    """
+    try:
+        _call_with_retry(
+            url, lambda filesystem, path: filesystem.pipe_file(path, content), retry_policy, _is_transient_at_start
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise _failure(url, error) from error
+
+
+def read_file(url: str, retry_policy: RetryPolicy) -> bytes | None:
+    """The content of a small file; None where there is none.
+
+    Raises MissionControlError where the store refuses or cannot be reached.
+    """
+
+    def read(filesystem: Any, path: str) -> bytes:
+        return bytes(filesystem.cat_file(path))
+
+    try:
+        return _call_with_retry(url, read, retry_policy, _is_transient_at_start)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise _failure(url, error) from error
+
+
 def delete_file(url: str, retry_policy: RetryPolicy) -> None:
     """Deletes a file if it is there. Raises MissionControlError where the store refuses or cannot be reached."""
     try:

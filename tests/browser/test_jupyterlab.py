@@ -1,74 +1,22 @@
 """explore.ipynb in real JupyterLab: all cells run, chart and dashboard are drawn, no other host is asked."""
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
-from tests.browser.conftest import HERE, wait_for
-from tests.patience import PATIENCE_SECONDS, wait_until
-from tests.services.ports import free_port
-
-TOKEN = "a-token-for-this-test"
+from tests.browser.conftest import wait_for
+from tests.browser.jupyterlab import run_all_cells, running_lab
 
 
 @pytest.fixture
 def lab(simulated_dataset, tmp_path) -> Iterator[str]:
-    """The URL of a JupyterLab that has explore.ipynb and the dataset it names in its folder."""
-    dataset, calendar = simulated_dataset
-    fleet = tmp_path / "root" / "fleet"
-    fleet.mkdir(parents=True)
-    shutil.copy(HERE.parents[1] / "notebooks" / "explore.ipynb", fleet.parent)
-    shutil.copy(calendar, fleet / "releases.json")
-    for table in dataset.iterdir():
-        (fleet / table.name).symlink_to(table)
-    port = free_port()
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.port={port}"]
-    command += [f"--ServerApp.root_dir={tmp_path / 'root'}", f"--IdentityProvider.token={TOKEN}"]
-    command += ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    command += ["--LabApp.expose_app_in_browser=True", "--allow-root"]
-    folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
-    environment = os.environ | folders | {"JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces")}
-    with (tmp_path / "lab.log").open("w") as log, subprocess.Popen(
-        command, stdout=log, stderr=log, env=environment, start_new_session=True
-    ) as process:  # fmt: skip
-        try:
-            wait_until(lambda: answers(f"http://127.0.0.1:{port}/api"))
-            yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={TOKEN}"
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(PATIENCE_SECONDS)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=5) as answer:
-            return answer.status == 200
-    except URLError:
-        return False
-
-
-# A notebook that is run before its kernel is there waits for nothing, and is not run.
-RUN_ALL_CELLS = """async () => {
-    const notebook = jupyterapp.shell.currentWidget;
-    await notebook.context.ready;
-    await notebook.sessionContext.ready;
-    await notebook.sessionContext.session.kernel.info;
-    return await jupyterapp.commands.execute('notebook:run-all-cells');
-}"""
+    with running_lab("explore.ipynb", *simulated_dataset, tmp_path) as url:
+        yield url
 
 
 def test_explore_draws_its_chart_and_the_dashboard(browser, lab):
     page = browser.new_page(viewport={"width": 1600, "height": 6000})
-    page.goto(lab)
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-    assert page.evaluate(RUN_ALL_CELLS), page.locator("body").inner_text()
+    run_all_cells(page, lab)
     page.wait_for_selector(".jp-OutputArea .mc .mc-matrix")
     wait_for(page, "document.querySelectorAll('.jp-OutputArea canvas').length >= 1")
     canvas = page.locator(".jp-OutputArea canvas").first

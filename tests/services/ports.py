@@ -2,6 +2,8 @@
 
 import random
 import socket
+from urllib.error import URLError
+from urllib.request import urlopen
 
 # Below the ports that systems give to outgoing connections: one of these could be taken before its server listens.
 _PORTS = range(20_000, 32_000)
@@ -22,3 +24,12 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def answers(url: str) -> bool:
+    """Whether a server gives what an address names."""
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except URLError:
+        return False

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from missioncontrol_nb.judgement.alarms import Judge
-from missioncontrol_nb.judgement.course import Course
+from missioncontrol_nb.judgement.course import Course, sums_since
 from missioncontrol_nb.judgement.observations import hours_of
+from missioncontrol_nb.judgement.series import Series
 from missioncontrol_nb.judgement.verdicts import Figures, Verdict, Verdicts, tables_of, verdict_of
+from missioncontrol_nb.judgement.watch import Look, Watch
 from missioncontrol_nb.simulator import Bad
 from tests.judged_fleets import draw, midnight
 from tests.unit.small_verdicts import RISE, course, verdict
@@ -104,3 +106,19 @@ def test_verdicts_come_out_of_tables_as_they_went_in(risen: list[Verdict]) -> No
         assert found.course.events.tolist() == each.course.events.tolist()
     assert Verdicts(tables_of([])).of("release", "Windows_NT", "56.0", "main_crashes") is None
     assert Verdicts(tables_of([])).at is None
+
+
+def test_rise_is_as_large_a_day_and_a_half_later_as_at_first() -> None:
+    since = datetime(2017, 9, 30, 13, tzinfo=UTC)
+    bad = [Bad("56.0", since, "content_crashes", 2.0, "Windows_NT", "release")]
+    observations, _ = draw("release", midnight(2017, 7, 1), 100, 3, bad=bad, systems=("Windows_NT",))
+    judge, ratios = Judge(observations), []
+
+    def see(series: Series, watch: Watch, look: Look, place: int) -> None:
+        if (series.measure, series.display_version) == ("content_crashes", "56.0"):
+            events, expected, _ = sums_since(watch, look, place, hours_of(since) + 1)
+            ratios.append(events / expected)
+
+    for hours in (8, 36):
+        judge.look(hours_of(since) + hours, see)
+    assert ratios == pytest.approx([2.0, 2.0], rel=0.15)

@@ -86,6 +86,8 @@ FORBIDDEN = {
     ),
     "missioncontrol_nb.watching.looking": ("pyspark", "pandas", "numpy", "missioncontrol_nb.judgement"),
     "missioncontrol_nb.status.server": ("pyspark", "tornado"),
+    "missioncontrol_nb.report": ("pyspark", "pandas", "numpy", "altair", "papermill", "vl_convert", "click"),
+    "missioncontrol_nb.report.running": ("pyspark", "papermill", "nbformat", "vl_convert", "mistune", "click"),
     "missioncontrol_nb.monitor": (
         "pyspark",
         "altair",

@@ -13,7 +13,7 @@ HOUSE = """
     missioncontrol_nb       missioncontrol_nb.cli
     missioncontrol_nb.aggregator
     missioncontrol_nb.commands
-    missioncontrol_nb.status            missioncontrol_nb.demo
+    missioncontrol_nb.status            missioncontrol_nb.demo              missioncontrol_nb.report
     missioncontrol_nb.watching
     missioncontrol_nb.dashboard
     missioncontrol_nb.charts            missioncontrol_nb.judgement

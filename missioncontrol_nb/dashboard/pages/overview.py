@@ -184,11 +184,16 @@ def _score(channel: ChannelSummary) -> str:
 
 
 def card(
-    channel: ChannelSummary, platform: PlatformSummary, query: Query, data_up_to: datetime | None, judged: Judged
+    channel: ChannelSummary, platform: PlatformSummary, query: Query | None, data_up_to: datetime | None, judged: Judged
 ) -> str:
-    """One platform: its verdict, and rate, expected rate and drawing of its main measures; adoption, completeness."""
-    address = query.link(view="table", channel=channel.channel, os_name=platform.os_name)
-    name = tag("h3", link(address, text(channel.product.platform(platform.os_name).label)))
+    """One platform: its verdict, and rate, expected rate and drawing of its main measures; adoption, completeness.
+
+    query: that of the page; None where there is no page to go to.
+    """
+    label = text(channel.product.platform(platform.os_name).label)
+    if query is not None:
+        label = link(query.link(view="table", channel=channel.channel, os_name=platform.os_name), label)
+    name = tag("h3", label)
     state, found = state_of_platform(judged, channel, platform), of_platform(judged, channel, platform)
     reason = verdict_words.platform_reason(channel, state, found)
     head = tag("header", name, chip(state, WORDS[state]), tag("p", text(reason), title=reason))

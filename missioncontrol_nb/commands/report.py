@@ -1,0 +1,92 @@
+"""`missioncontrol report`: makes a report of releases as of a moment, and publishes it whole."""
+
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from missioncontrol_nb.commands import options
+from missioncontrol_nb.commands.command import Command
+
+ALARM = 3  # exit code; 2 is the code for an invalid command line
+STALE_AFTER = timedelta(hours=1)
+_EXAMPLES = """
+\b
+Examples:
+  missioncontrol report --dataset data/ --out reports/
+  missioncontrol report --dataset data/ --out reports/ --channel release --channel beta
+  missioncontrol report --dataset s3://bucket/data --out s3://bucket/reports --channel all --as-of 2017-10-02T13:00Z
+"""
+
+
+@click.command(cls=Command, epilog=_EXAMPLES)
+@click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset.")
+@click.option("--out", required=True, metavar="URL", help="Folder or s3:// URL in which the reports are.")
+@click.option("--product", default="Firefox", show_default=True, help="One that the dataset knows.")
+@click.option(
+    "--channel", "channels", multiple=True, default=("release",), show_default=True,
+    help="One of the product's channels, or all; may be repeated.",
+)  # fmt: skip
+@click.option("--as-of", default="", metavar="TIME", help="ISO 8601, UTC.  [default: as of the newest data]")
+@click.option(
+    "--previous", default="", metavar="URL", help="The report before.  [default: the newest one in --out before this]"
+)
+@click.option(
+    "--releases", default="", metavar="FILE|FOLDER|URL",
+    help="The release calendar.  [default: releases.json in the dataset, else the snapshot]",
+)  # fmt: skip
+@click.option(
+    "--notebook", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    help="Your own variant of release_report.ipynb.  [default: the packaged one]",
+)  # fmt: skip
+@options.endpoint_url
+def command(
+    dataset: str,
+    out: str,
+    product: str,
+    channels: tuple[str, ...],
+    as_of: str,
+    previous: str,
+    releases: str,
+    notebook: Path | None,
+) -> None:
+    """Make a report of releases as of a moment: a page, its notebook, its alarms as JSON, and a picture for a chat.
+
+    It is published in --out whole or not at all: 2017-10-02T13-00Z/report.html and the others, then latest.html,
+    latest.json and index.html. Where a run fails, these stay as they are, and the notebook with its error is kept in
+    failed/.
+
+    Exit code 0: no alarm is up. 3: one is. 1: there is no report, and why.
+    """
+    from missioncontrol_nb.report.parameters import Parameters
+    from missioncontrol_nb.report.running import run_report
+
+    def notify(sentence: str) -> None:
+        click.echo(sentence, err=True)
+
+    given = Parameters(dataset, product, ",".join(channels), as_of, previous, releases)
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        published = run_report(given, out, notebook=notebook, notify=notify, has_bar=sys.stderr.isatty())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if not as_of:
+        _tell_stale(published.alarms["as_of"])
+    for each in published.alarms["headlines"]:
+        click.echo(each["sentence"])
+    click.echo(published.where)
+    sys.exit(ALARM if published.has_alarm else 0)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """Ends a run in order, with its kernel and its temporary folder."""
+    sys.exit(128 + number)
+
+
+def _tell_stale(as_of: str) -> None:
+    age = datetime.now(UTC) - datetime.fromisoformat(as_of)
+    if age > STALE_AFTER:
+        click.echo(f"The newest data are {age.total_seconds() / 3600:,.0f} hours old: the report is of then", err=True)

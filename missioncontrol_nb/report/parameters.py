@@ -1,0 +1,133 @@
+"""The parameters of a report, checked by name, type and value before anything is read."""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from missioncontrol_nb import arguments
+from missioncontrol_nb.loading.dataset import Dataset
+from streaming import contract
+from streaming.dataset.opening import no_dataset
+from streaming.errors import MissionControlError, unknown_name
+
+ALL = "all"
+INJECTED = "# Parameters"  # the first line of the cell that papermill adds after the one with the defaults
+_EXAMPLES = {"as_of": "2017-10-02T13:00Z", "channel": "release", "dataset": "s3://bucket/data", "product": "Firefox"}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a report is of, as its notebook is given it. All are text, so that a command line can give them.
+
+    dataset: folder or URL. channel: one, several with commas between them, or "all". as_of: a time in ISO 8601, UTC;
+    empty: as of the newest data. previous: folder or URL of the alarms.json of the report before, whose alarms are
+    known; empty: none are. releases: a release calendar; empty: that in the dataset, else the snapshot.
+    """
+
+    dataset: str = "fleet"
+    product: str = contract.FIREFOX.name
+    channel: str = "release"
+    as_of: str = ""
+    previous: str = ""
+    releases: str = ""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _check_text(each.name, getattr(self, each.name))
+        arguments.place("dataset", self.dataset)
+        if not self.product.strip() or not self.channel.strip():
+            raise MissionControlError("expected a product and a channel; got an empty text. Is a variable empty?")
+        self.moment()
+
+    def moment(self) -> datetime | None:
+        """The time that as_of names; None for the newest data."""
+        return arguments.as_utc("as_of", self.as_of) if self.as_of.strip() else None
+
+    def channels_of(self, product: contract.Product) -> tuple[str, ...]:
+        """The channels that are named, in the product's order. Raises MissionControlError for an unknown one."""
+        named = [name.strip() for name in self.channel.split(",") if name.strip()]
+        if named == [ALL]:
+            return product.channel_names
+        for name in named:
+            arguments.choice("channel", name, (*product.channel_names, ALL))
+        return tuple(name for name in product.channel_names if name in named or ALL in named)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report is of: an open dataset, one of its products, channels, and a moment (UTC)."""
+
+    dataset: Dataset
+    product: contract.Product
+    channels: tuple[str, ...]
+    as_of: datetime
+
+
+def subject_of(parameters: Parameters) -> Subject:
+    """Opens the dataset and looks up what the parameters name; takes milliseconds.
+
+    as_of is the last end of a window before the time that was asked for, and not after the newest data. Raises
+    MissionControlError for unknown names, where there is no dataset, and where it has no data by then.
+    """
+    dataset = Dataset(parameters.dataset)
+    if not dataset.tables():
+        raise no_dataset(dataset.url)
+    product = dataset.products.named(arguments.text("product", parameters.product))
+    channels = parameters.channels_of(product)
+    up_to, asked = dataset.data_up_to(), parameters.moment()
+    if up_to is None:
+        raise MissionControlError(f"no commit of {dataset.url!r} says up to when it has data: count its pings anew")
+    first = min(dataset.files_by_day(), default=None)
+    if asked is not None and (first is None or asked.date() < first):
+        raise MissionControlError(f"as_of {parameters.as_of!r} lies before the first data of {dataset.url!r}, {first}")
+    return Subject(dataset, product, channels, _window_end(min(asked or up_to, up_to)))
+
+
+def _window_end(moment: datetime) -> datetime:
+    """The last end of a window that is not after a moment."""
+    since_midnight = timedelta(hours=moment.hour, minutes=moment.minute, seconds=moment.second)
+    since_midnight += timedelta(microseconds=moment.microsecond)
+    return moment - since_midnight % contract.WINDOW
+
+
+def parameters_of(namespace: Mapping[str, Any]) -> Parameters:
+    """The parameters that a notebook's cells have defined. namespace: the notebook's globals().
+
+    Raises MissionControlError for a parameter that papermill was given and no report has, which papermill itself only
+    warns of; and for one of another type, such as a version that papermill took for a number.
+    """
+    known = [each.name for each in fields(Parameters)]
+    for name in _injected_names(namespace.get("In", ())):
+        if name not in known:
+            raise unknown_name("parameter", name, known)
+    missing = [name for name in known if name not in namespace]
+    if missing:
+        raise MissionControlError(f"expected the parameter {missing[0]!r}; run the cell that is tagged 'parameters'")
+    return Parameters(**{name: namespace[name] for name in known})
+
+
+def _injected_names(inputs: Iterable[Any]) -> Iterator[str]:
+    """The names that papermill's cells define. inputs: the sources of the cells that have run, as IPython keeps them.
+
+    Only papermill's own cell counts: a person who explores may define whatever they like.
+    """
+    for source in inputs:
+        if not str(source).startswith(INJECTED):
+            continue
+        for node in ast.parse(str(source)).body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def _check_text(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        return
+    example = f", such as {_EXAMPLES[name]!r}" if name in _EXAMPLES else ""
+    hint = ""
+    if isinstance(value, int | float):
+        hint = f": papermill's -p takes what looks like a number for one, so use -r {name} {value}"
+    raise MissionControlError(
+        f"{name} takes text{example}, not {arguments.brief(value)} ({type(value).__name__}){hint}"
+    )

@@ -1,0 +1,176 @@
+"""A report of a simulated fleet, by the command and by papermill alone, and what becomes of runs that end early."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from missioncontrol_nb import report
+from missioncontrol_nb.cli import group
+from missioncontrol_nb.report.page import alarms_of, page_of
+from missioncontrol_nb.report.running import packaged_notebook, run_report
+from missioncontrol_nb.report.shelves import shelf_of
+from streaming.errors import MissionControlError
+from tests.patience import wait_until
+from tests.report_checks import FILES, faults
+
+NOW, BEFORE = "2017-10-02T12:00:00Z", "2017-09-30T12:00:00Z"
+BAD = ["--bad", "56.0", "--bad-os", "Windows_NT", "--bad-since", "2017-10-01T00:00:00Z", "--bad-factor", "3"]
+PROGRAM = Path(sys.executable).with_name("missioncontrol")
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a fleet named as the notebook's default, that went wrong a day and a half ago."""
+    made = tmp_path_factory.mktemp("report")
+    command = [PROGRAM, "simulate", "--history", "fleet", "--days", "38", "--now", NOW, *BAD]
+    subprocess.run(command, cwd=made, check=True, capture_output=True)
+    return made
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [PROGRAM, "report", "--dataset", "fleet", "--out", "reports", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def published(folder: Path) -> list[subprocess.CompletedProcess[str]]:
+    """The reports of a moment before the rise, and of the newest data."""
+    return [run(folder, "--as-of", BEFORE), run(folder)]
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / "reports" / name).read_text())
+
+
+def without_run(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in ("run", "page_sha256")}
+
+
+def test_exit_code_says_whether_an_alarm_is_up(published):
+    assert [each.returncode for each in published] == [0, 3], [each.stderr for each in published]
+    assert published[0].stdout.startswith("Fine: 56.0 on release crashes no more than expected")
+    assert published[1].stdout.startswith("Bad on Windows: 56.0 on release has ")
+    assert published[1].stdout.endswith("reports/2017-10-02T12-00Z/report.html\n")
+    assert "Publishing it in " in published[1].stderr
+    assert "hours old: the report is of then" in published[1].stderr
+
+
+def test_report_has_its_files_and_is_the_latest(folder, published):
+    assert faults(shelf_of(str(folder / "reports"))) == []
+    newest = folder / "reports" / "2017-10-02T12-00Z"
+    assert sorted(each.name for each in newest.iterdir()) == sorted(FILES)
+    assert (newest / "report.html").read_bytes() == (folder / "reports" / "latest.html").read_bytes()
+    assert 50_000 < (newest / "report.html").stat().st_size < 1_000_000
+    assert (newest / "headline.png").stat().st_size < 500_000
+
+
+def test_alarm_is_new_against_the_report_before(folder, published):
+    alarms = read(folder, "latest.json")
+    [up] = [each["event"] for each in alarms["open"]]
+    assert (up["os_name"], up["measure"], up["display_version"]) == ("Windows_NT", "content_crashes", "56.0")
+    assert [each["event"] for each in alarms["changes"]] == ["alarm"]
+    assert (alarms["state"], alarms["as_of"], alarms["previous"]) == ("alarm", NOW, BEFORE)
+    assert read(folder, "2017-09-30T12-00Z/alarms.json")["open"] == []
+    page = (folder / "reports" / "latest.html").read_text()
+    assert "Since the report of Sat 30 Sep 2017, 12:00 UTC" in page
+    assert page.count("<svg") > 8
+
+
+def test_papermill_alone_gives_the_same_report_byte_for_byte(folder, published):
+    made = nbformat.read(folder / "reports" / "2017-10-02T12-00Z" / "report.ipynb", 4)
+    command = [sys.executable, "-m", "papermill", str(packaged_notebook()), "out.ipynb", "--no-progress-bar"]
+    for name, value in made.metadata["missioncontrol"]["parameters"].items():
+        command += ["-r", name, value]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    ours, theirs = (alarms_of(each) for each in (made, nbformat.read(folder / "out.ipynb", 4)))
+    assert ours == theirs == without_run(read(folder, "latest.json"))
+    page = page_of(nbformat.read(folder / "out.ipynb", 4), "Firefox Release, Mon 2 Oct 2017, 12:00 UTC")
+    assert page == (folder / "reports" / "latest.html").read_text()
+
+
+def test_times_of_a_run_stand_in_one_place(folder, published):
+    text = (folder / "reports" / "2017-10-02T12-00Z" / "report.ipynb").read_text()
+    notebook = json.loads(text)
+    assert [set(cell["metadata"]) - {"tags"} for cell in notebook["cells"]] == [set()] * len(notebook["cells"])
+    assert notebook["metadata"]["missioncontrol"]["run"] == read(folder, "latest.json")["run"]
+    assert text.count(read(folder, "latest.json")["run"]["made_at"][:10]) == 1
+
+
+def test_failed_run_keeps_its_notebook_and_leaves_the_latest(folder, published, tmp_path):
+    before = (folder / "reports" / "latest.json").read_bytes()
+    broken = nbformat.read(packaged_notebook(), 4)
+    broken.cells.insert(2, nbformat.v4.new_code_cell("1 / 0"))
+    nbformat.write(broken, tmp_path / "mine.ipynb")
+    parameters = report.Parameters(dataset=str(folder / "fleet"), as_of="2017-10-02T11:00Z")
+    with pytest.raises(
+        MissionControlError, match="ZeroDivisionError: division by zero; the notebook with its error"
+    ) as error:
+        run_report(parameters, str(folder / "reports"), notebook=tmp_path / "mine.ipynb")
+    [kept] = (folder / "reports" / "failed").glob("2017-10-02T11-00Z-*/report.ipynb")
+    assert str(kept) in str(error.value)
+    assert "ZeroDivisionError" in kept.read_text()
+    assert (folder / "reports" / "latest.json").read_bytes() == before
+    assert len(shelf_of(str(folder / "reports")).names()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--channel", "relese"], "unknown channel 'relese'; did you mean release"),
+        (["--product", "Firefx"], "Firefox"),
+        (["--as-of", "2017-13-01"], "as_of takes an ISO time"),
+        (["--channel", "beta"], "name another --out"),
+        (["--notebook", "none.ipynb"], "there is none at 'none.ipynb'"),
+        (["--previous", "nothing"], "there is no alarms.json in"),
+    ],
+)
+def test_wrong_argument_is_told_before_anything_runs(folder, published, options, said, monkeypatch):
+    monkeypatch.chdir(folder)
+    ran = CliRunner().invoke(group, ["report", "--dataset", "fleet", "--out", "reports", *options])
+    assert isinstance(ran.exception, MissionControlError)
+    assert said in str(ran.exception)
+    assert "Making the report" not in ran.output
+
+
+@pytest.mark.long
+def test_kills_of_runs_leave_no_half_report(folder, published):
+    """Each of another moment, at any time of its life. Kills while it publishes: test_report_shelves.py."""
+    chance, shelf = random.Random(0), shelf_of(str(folder / "killed"))
+    shutil.copytree(folder / "reports", folder / "killed", dirs_exist_ok=True)
+    command = [PROGRAM, "report", "--dataset", "fleet", "--out", "killed", "--as-of"]
+    length = read(folder, "latest.json")["run"]["seconds"] + 2
+    for number in range(KILLS):
+        moment = f"2017-10-01T{1 + number:02}:00Z"
+        with subprocess.Popen([*command, moment], cwd=folder, stderr=subprocess.DEVNULL) as process:
+            time.sleep(chance.uniform(0.1, 1.1) * length)
+            process.kill()
+        assert faults(shelf, lambda notebook: bool(notebook["cells"])) == []
+        assert shelf.read("latest.html") is not None
+
+
+@pytest.mark.long
+def test_run_that_is_ended_in_order_leaves_nothing(folder, tmp_path):
+    command = [PROGRAM, "report", "--dataset", "fleet", "--out", "ended"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        wait_until(lambda: list(tmp_path.glob("mc-report-*")))
+        time.sleep(3)  # its kernel is starting, or has
+        process.terminate()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == 143
+    assert said.startswith("Making the report as of Mon 2 Oct 2017, 12:00 UTC; the one before: none")
+    assert "this is a fault of Mission Control" not in said
+    assert list(tmp_path.glob("mc-report-*")) == []
+    assert not (folder / "ended").exists()
