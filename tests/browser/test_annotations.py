@@ -114,7 +114,17 @@ def incidents(folder) -> Iterator[list[str]]:
 SEARCHES = ("", "&interval=14d", "&time=since-release")
 
 
-@pytest.mark.parametrize(("width", "search"), [(700, ""), (320, ""), *product((1280, 390), SEARCHES)])
+@pytest.mark.parametrize(
+    ("width", "search"),
+    [
+        (390, SEARCHES[0]),
+        (1280, SEARCHES[-1]),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in [(700, ""), (320, ""), *product((1280, 390), SEARCHES)]
+        ),
+    ],
+)
 def test_no_label_overlaps_another_nor_a_rule_nor_the_newest_line(browser, server, incidents, width, search):
     page = browser.new_page(viewport={"width": width, "height": 900})
     open_view(page, server, DETAIL + search, "detail")

@@ -168,6 +168,7 @@ def through_kafka(request) -> list[str]:
     return ["--kafka", f"kafka://{broker.address}/demo"]
 
 
+@pytest.mark.long
 def test_second_demo_through_kafka_beside_the_first_and_each_end_is_a_clean_one(start_demo, through_kafka):
     with start_demo("--port", 0, *SHORT) as first:
         port = first.url.rstrip("/").rsplit(":", 1)[1]

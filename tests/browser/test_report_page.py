@@ -86,6 +86,7 @@ def test_list_of_reports_leads_to_the_newest(browser, page_file):
     assert page.locator("h1").inner_text() == "Firefox Release"
 
 
+@pytest.mark.long
 def test_jupyterlab_shows_the_same_figures(browser, made, simulated_dataset, tmp_path):
     page = browser.new_page(viewport={"width": 1600, "height": 6000})
     with running_lab("release_report.ipynb", *simulated_dataset, tmp_path) as url:

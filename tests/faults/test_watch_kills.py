@@ -150,6 +150,7 @@ def told_of(bodies: Sequence[dict]) -> list[tuple[str, str]]:
     return [(event["event"], event["measure"]) for body in bodies for event in body["events"]]
 
 
+@pytest.mark.long
 def test_watch_of_a_dataset_tells_each_change_once(fleet, tmp_path):
     with HttpSink() as sink:
         for moment in (*MOMENTS, MOMENTS[-1]):

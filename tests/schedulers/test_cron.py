@@ -28,6 +28,7 @@ def test_crontab_has_three_lines_of_one_user(places: Places) -> None:
     assert {line.settings["HOME"] for line in lines} == {str(places.home)}
 
 
+@pytest.mark.long
 def test_lines_mail_nothing_where_all_is_well_and_say_what_failed(places: Places) -> None:
     report, watch, maintain = lines_of(places)
     assert maintain.run() == ""
