@@ -4,6 +4,7 @@ All times are hours since 1970, UTC.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -352,9 +353,9 @@ def begun(look: Look, measure: int, since: float = -np.inf) -> int:
     places = filtering.SHIFTS[:, None] + np.arange(len(EFFECTS))[None, :]
     prior = -0.5 * (EFFECTS / 0.12) ** 2
     joint = before[:, None, : len(EFFECTS)] + after[:, places] + prior
-    # It has begun by now: of the later moments all are alike.
-    weights = filtering.LATER * np.diff(look.edges) / (look.edges[-1] - look.edges[0])
-    weights[0] += filtering.FROM_RELEASE
+    ages = look.edges - look.edges[0]
+    weights = np.array([filtering.later_weight(*pair) for pair in pairwise(ages)])
+    weights[0] += filtering.FROM_RELEASE  # a slice is found by what was before: a rise that seems to be later hides it
     largest = joint.max(axis=(1, 2))
     score = largest + np.log(np.exp(joint - largest[:, None, None]).sum(axis=(1, 2))) + np.log(weights)
     counts = look.edges[:-1] >= since

@@ -38,8 +38,9 @@ def find_slice(
 ) -> dict[str, str]:
     """The smallest slice that explains most of a rise; {} where it is everywhere, or too few events to tell.
 
-    A release's cells are compared with those of the releases before it, or with its own before the rise, if it began
-    later. typical: the events to expect in all cells since the rise. The hours of data incidents are left out.
+    A release's cells are compared with its own before the rise, if it began later, and if that shows no slice, with
+    those of the releases before it: a rise from the release on may seem to have begun later. typical: the events to
+    expect in all cells since the rise. The hours of data incidents are left out.
     """
     import pandas as pd
 
@@ -52,8 +53,8 @@ def find_slice(
     filters = {"application": (segment.application,), "channel": (segment.channel,), "os_name": (segment.os_name,)}
     versions = [*dimensions, "display_version", "build_id"]
     is_later = since > watch.released.moment + 1
-    begin = watch.released.moment if is_later else since - HISTORY_HOURS
-    parts = [hours_outside(segment.incidents, measure, *span) for span in ((begin, since), (since, until))]
+    spans = (since - HISTORY_HOURS, since), (since, until)
+    parts = [hours_outside(segment.incidents, measure, *span) for span in spans]
     if not all(parts):
         return {}
     before, now = (
@@ -65,10 +66,13 @@ def find_slice(
     if release.build_id:
         is_ours &= before["build_id"] == release.build_id
         ours_now &= now["build_id"] == release.build_id
-    before = before[is_ours] if is_later else before[~is_ours]
-    history = before.groupby(dimensions, as_index=False)[["usage_hours", measure]].sum()
     cells = now[ours_now].groupby(dimensions, as_index=False)[["usage_hours", measure]].sum()
-    return slice_of(cells, history, measure, typical)
+    for past in (before[is_ours], before[~is_ours]) if is_later else (before[~is_ours],):
+        history = past.groupby(dimensions, as_index=False)[["usage_hours", measure]].sum()
+        found = slice_of(cells, history, measure, typical)
+        if found:
+            return found
+    return {}
 
 
 def slice_of(

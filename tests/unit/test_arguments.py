@@ -121,6 +121,7 @@ KINDS: dict[str, dict[str, str]] = {
 INTERNAL = {
     *(
         "Dataset.handle",
+        "Dataset.load_cells",
         "Dataset.load_counted",
         "Dataset.load_selection",
         "Calendar",
