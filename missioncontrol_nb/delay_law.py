@@ -9,6 +9,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 # The last delay bucket has no upper edge: its usage is assumed to arrive evenly until twice its lower edge.
 OPEN_BUCKET_FACTOR = 2
+NOTHING = 1e-12  # of all usage: a bucket with less has none
 SMOOTH_PARTS = 8  # of a bucket, straight each
 
 
@@ -27,6 +28,7 @@ class DelayLaw:
         edges = np.array([0.0, *DELAY_BUCKET_EDGES_HOURS])
         edges[-1] = edges[-2] * OPEN_BUCKET_FACTOR
         total = usage_hours.sum()
+        usage_hours = np.where(usage_hours > NOTHING * total, usage_hours, 0.0)  # the inverse of less may be infinite
         shares = np.cumsum(usage_hours) / total if total > 0 else np.full(len(usage_hours), np.nan)
         return cls(edges, np.concatenate([[0.0], shares]))
 
