@@ -146,7 +146,7 @@ class MixedExpected(Expected):
 
 @dataclass(frozen=True)
 class Ratio:
-    """What was said of a rate ratio at an age, and the truth: by the release alone, whoever uses it."""
+    """A rate ratio of the judge at an age, with its interval, and the true one, which the mix of users does not change."""
 
     age: int
     said: float

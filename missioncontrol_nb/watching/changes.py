@@ -95,7 +95,7 @@ def _by_cause(state: State, look: Look) -> dict[str, list[Finding]]:
 
 
 def _told(before: Alarm | None, up: Up | None, event: Finding | None) -> Finding | None:
-    """What is told of an alarm or suspicion: before and after the look, and by the judge; None: nothing."""
+    """The message about an alarm, given it before the look, after it, and the judge's event; None: there is none."""
     now = None if up is None else up.finding
     was_alarm = before is not None and before.finding.kind != "looks bad"
     is_alarm = now is not None and now.kind != "looks bad"
