@@ -146,7 +146,7 @@ class MixedExpected(Expected):
 
 @dataclass(frozen=True)
 class Ratio:
-    """A rate ratio of the judge at an age, with its interval, and the true one, which the mix of users does not change."""
+    """A rate ratio that the judge gave at an age, and the true one, which the mix of users does not change."""
 
     age: int
     said: float
