@@ -185,7 +185,10 @@ class Bucket:
             if not self._create(page, files[PAGE]) and self.read(page) != files[PAGE]:
                 continue
             self.put({f"{name}/{file}": files[file] for file in files if file not in (PAGE, ALARMS)})
-            self._create(f"{name}/{ALARMS}", files[ALARMS])
+            alarms = f"{name}/{ALARMS}"
+            if not self._create(alarms, files[ALARMS]) and self.read(alarms) is None:
+                # Some servers that were killed in the middle of an upload say that what they have lost is there.
+                self.put({alarms: files[ALARMS]})
             return name
         raise AssertionError("names never end")
 

@@ -19,6 +19,7 @@ from missioncontrol_nb.report.parameters import Subject
 from missioncontrol_nb.report.shelves import Bucket, shelf_of
 from streaming import contract
 from streaming.errors import MissionControlError
+from streaming.storage import object_store
 from tests.report_checks import faults, files_of
 from tests.services import s3
 from tests.services.faults import FAULTS, FaultProxy
@@ -110,18 +111,31 @@ def test_kills_leave_no_half_report_in_a_bucket(bucket, server):
 def test_server_that_dies_in_the_middle_leaves_no_half_report(bucket, server):
     """It is back after some seconds, which the writer waits for."""
     chance = random.Random(1)
-    publish(bucket, NOON)
+    names = [publish(bucket, NOON)]
     for number in range(3):
         killer = threading.Timer(chance.uniform(0.0, 0.1), server.kill)
         killer.start()
         back = threading.Timer(1.0, server.start)
         back.start()
-        publish(bucket, NOON + timedelta(hours=1 + number))
+        names.append(publish(bucket, NOON + timedelta(hours=1 + number)))
         killer.join()
         back.join()
         assert faults(bucket) == []
-    assert len(bucket.names()) == 4
-    assert bucket.read("latest.html") == bucket.read("2017-10-02T15-00Z/report.html")
+    assert bucket.names() == names
+    assert bucket.read("latest.html") == bucket.read(f"{names[-1]}/report.html")
+
+
+def test_report_is_listed_though_the_server_says_that_a_lost_file_is_there(bucket, monkeypatch):
+    """As versitygw does, without extended attributes, of an upload in whose middle it was killed."""
+    create = object_store.create_file
+
+    def create_but_alarms(url, content, policy):
+        return not url.endswith("/alarms.json") and create(url, content, policy)
+
+    monkeypatch.setattr(object_store, "create_file", create_but_alarms)
+    assert publish(bucket, NOON) == "2017-10-02T12-00Z"
+    assert bucket.names() == ["2017-10-02T12-00Z"]
+    assert faults(bucket) == []
 
 
 def test_server_that_is_away_leaves_all_as_it_was(bucket, server, monkeypatch):
