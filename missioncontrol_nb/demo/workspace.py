@@ -3,13 +3,13 @@
 import fcntl
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from streaming.errors import MissionControlError
+from streaming.storage.temporary import temporary_folder
 
 HOST = "127.0.0.1"
 MARKER = ".missioncontrol-demo"
@@ -46,8 +46,8 @@ def check_topic(url: str, report: Callable[[str], None]) -> None:
 def own_folder(folder: Path | None) -> Iterator[Path]:
     """The demo's folder, empty and locked: the given folder, which is kept, or a temporary folder."""
     if folder is None:
-        with tempfile.TemporaryDirectory(prefix="missioncontrol-", ignore_cleanup_errors=True) as name:
-            yield Path(name)
+        with temporary_folder("missioncontrol-demo-") as temporary:
+            yield temporary
         return
     is_there = folder.is_dir()
     names = {path.name for path in folder.iterdir()} if is_there else set()

@@ -1,9 +1,11 @@
 """The parameters of a report, checked by name, type and value before anything is read."""
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any
 
 from missioncontrol_nb import arguments
@@ -14,6 +16,7 @@ from streaming.errors import MissionControlError, unknown_name
 
 ALL = "all"
 INJECTED = "# Parameters"  # the first line of the cell that papermill adds after the one with the defaults
+_LIKE = 0.8  # difflib's similarity from which on a name is taken for a misspelt parameter
 _EXAMPLES = {"as_of": "2017-10-02T13:00Z", "channel": "release", "dataset": "s3://bucket/data", "product": "Firefox"}
 
 
@@ -95,11 +98,11 @@ def _window_end(moment: datetime) -> datetime:
 def parameters_of(namespace: Mapping[str, Any]) -> Parameters:
     """The parameters that a notebook's cells have defined. namespace: the notebook's globals().
 
-    Raises MissionControlError for a parameter that papermill was given and no report has, which papermill itself only
-    warns of; and for one of another type, such as a version that papermill took for a number.
+    Raises MissionControlError for a parameter that papermill or a scheduler was given and no report has, of which
+    papermill itself only warns; and for one of another type, such as a version that papermill took for a number.
     """
     known = [each.name for each in fields(Parameters)]
-    for name in _injected_names(namespace.get("In", ())):
+    for name in _injected_names(namespace.get("In", ()), known):
         if name not in known:
             raise unknown_name("parameter", name, known)
     missing = [name for name in known if name not in namespace]
@@ -108,17 +111,32 @@ def parameters_of(namespace: Mapping[str, Any]) -> Parameters:
     return Parameters(**{name: namespace[name] for name in known})
 
 
-def _injected_names(inputs: Iterable[Any]) -> Iterator[str]:
-    """The names that papermill's cells define. inputs: the sources of the cells that have run, as IPython keeps them.
+def _injected_names(inputs: Iterable[Any], known: Sequence[str]) -> Iterator[str]:
+    """The names that an added cell defines. inputs: the sources of the cells that have run, as IPython keeps them.
 
-    Only papermill's own cell counts: a person who explores may define whatever they like.
+    papermill's cell has a mark, jupyter-scheduler's has none: it stands before the report is read, has nothing but
+    assignments of constants, and one of a parameter or of a name like one. A person who explores may define whatever
+    they like.
     """
-    for source in inputs:
-        if not str(source).startswith(INJECTED):
+    for source in takewhile(lambda each: parameters_of.__name__ not in each, map(str, inputs)):
+        try:
+            statements = ast.parse(source).body
+        except SyntaxError:  # IPython's own, such as %timeit
             continue
-        for node in ast.parse(str(source)).body:
-            targets = node.targets if isinstance(node, ast.Assign) else []
-            yield from (target.id for target in targets if isinstance(target, ast.Name))
+        assigned = [each for each in statements if isinstance(each, ast.Assign)]
+        names = [each.targets[0].id for each in assigned if isinstance(each.targets[0], ast.Name)]
+        has_constants_alone = len(names) == len(statements) and all(_is_constant(each.value) for each in assigned)
+        is_like_parameters = any(get_close_matches(name, known, cutoff=_LIKE) for name in names)
+        if source.startswith(INJECTED) or (has_constants_alone and is_like_parameters):
+            yield from names
+
+
+def _is_constant(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_text(name: str, value: Any) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from missioncontrol_nb.report.publishing import RUN, check_is_ours, keep_failed,
 from missioncontrol_nb.report.shelves import ALARMS, NOTEBOOK, PAGE, PICTURE, Shelf, shelf_of, stem_of
 from streaming.errors import MissionControlError
 from streaming.storage.locations import dataset_url, normal_url
+from streaming.storage.temporary import temporary_folder
 
 PACKAGE = Path(__file__).parents[1]
 NAME = "release_report.ipynb"
@@ -109,13 +109,17 @@ def _execute(source: Path, given: Parameters, shelf: Shelf, subject: Subject, ha
     """The notebook as papermill has run it."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
-    with tempfile.TemporaryDirectory(prefix="mc-report-") as folder:
-        unfinished = Path(folder, NOTEBOOK)
+    with temporary_folder("mc-report-") as folder:
+        unfinished = folder / NOTEBOOK
+        # Unix sockets: no port that others on this machine reach, and no file outside this folder.
+        kernel = {"transport": "ipc", "ip": str(folder / "k"), "connection_file": str(folder / "kernel.json")}
         try:
             return papermill.execute_notebook(
-                str(source.resolve()), str(unfinished), asdict(given), kernel_name="python3", cwd=folder,
+                str(source.resolve()), str(unfinished), asdict(given), kernel_name="python3", cwd=str(folder),
                 progress_bar=has_bar, request_save_on_cell_execute=False, extra_arguments=["--log-level=CRITICAL"],
+                config=Config(KernelManager=kernel),
             )  # fmt: skip
         except PapermillExecutionError as error:
             reason = error.evalue if error.ename == MissionControlError.__name__ else f"{error.ename}: {error.evalue}"

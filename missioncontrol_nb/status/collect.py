@@ -205,7 +205,7 @@ class Collector:
         return progress
 
     def _watch(self) -> WatchReport | None:
-        """The watch's state. Raises MissionControlError if the named one is missing or damaged."""
+        """The watch's state. Raises MissionControlError if the named one is missing."""
         if self.watch_state is None and is_remote(self.dataset):
             return None
         folder = Path(self.watch_state or Path(self.dataset, DEFAULT_FOLDER))

@@ -92,6 +92,8 @@ def _watch_families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
     waiting = {each.target: each for each in watch.waiting}
     return [
         ("watch_running", "Whether a watch holds its state.", [({}, float(watch.is_running))]),
+        ("watch_state_damaged", "Whether the state of the watch cannot be read.",
+         [({}, float(watch.damage is not None))]),
         ("watch_last_look_timestamp_seconds", "When the watch looked last.",
          [({}, watch.last_look.timestamp())] if watch.last_look else []),
         ("watch_alarms", "What was up at the last look.", [({}, float(len(watch.alarms)))]),

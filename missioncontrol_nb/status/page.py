@@ -111,7 +111,7 @@ def _watch(status: Status) -> str:
     lines = wording.watch(status)
     if not lines:
         return ""
-    css = "card due" if status.watch and status.watch.waiting else "card"
+    css = "card due" if status.watch and (status.watch.waiting or status.watch.damage) else "card"
     paragraphs = "".join(f"<p>{escape(_capitalized(line))}</p>" for line in lines)
     return f'<section class="{css}"><h2>Watch</h2>{paragraphs}</section>'
 

@@ -110,6 +110,8 @@ def watch(status: Status) -> list[str]:
     report = status.watch
     if report is None:
         return []
+    if report.damage:
+        return [printable(report.damage)]
     looked = "has not looked yet" if report.last_look is None else f"looked {moment(report.last_look, status.at)}"
     number = plural(len(report.alarms), "alarm")
     running = "running" if report.is_running else "not running now"
@@ -200,6 +202,7 @@ def _watch_record(report: WatchReport | None) -> dict[str, object] | None:
         return None
     return {
         "is_running": report.is_running,
+        "damage": report.damage,
         "last_look": report.last_look.isoformat() if report.last_look else None,
         "is_stale": report.is_stale,
         "alarms": list(report.alarms),

@@ -7,7 +7,7 @@ from pathlib import Path
 from missioncontrol_nb.watching.outbox import waiting_of
 from missioncontrol_nb.watching.state import is_watched, read_state
 from missioncontrol_nb.watching.wording import line_of
-from streaming.errors import printable
+from streaming.errors import MissionControlError, printable
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,26 @@ class Waiting:
 
 @dataclass(frozen=True)
 class WatchReport:
-    """The state of a watch. alarms: a sentence for each that is up, those that only look bad among them."""
+    """The state of a watch. alarms: a sentence for each that is up, those that only look bad among them.
+
+    damage: why the state cannot be read; None where it can.
+    """
 
     is_running: bool
-    last_look: datetime | None
-    is_stale: bool
-    alarms: tuple[str, ...]
-    targets: tuple[str, ...]
-    waiting: tuple[Waiting, ...]
+    last_look: datetime | None = None
+    is_stale: bool = False
+    alarms: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    damage: str | None = None
 
 
 def report_of(folder: Path) -> WatchReport | None:
-    """The state of the watch in a folder; None where none has run. Raises MissionControlError where it is damaged."""
-    state = read_state(folder)
+    """The state of the watch in a folder; None where none has run."""
+    try:
+        state = read_state(folder)
+    except MissionControlError as error:
+        return WatchReport(is_watched(folder), damage=str(error))
     if state is None:
         return None
     waiting = tuple(

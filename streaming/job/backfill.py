@@ -9,8 +9,6 @@ transaction, so a replacement whose reply was lost is not made twice. Tables are
 docs/adr/0005-backfill.md gives the reasons.
 """
 
-import shutil
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streaming import contract
@@ -67,6 +64,7 @@ from streaming.storage.locations import dataset_url
 from streaming.storage.retry import RetryPolicy
 from streaming.storage.s3 import check_credentials
 from streaming.storage.store_errors import call_with_retry
+from streaming.storage.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,8 +112,7 @@ def backfill(
         at_start = await_snapshot(
             partial(take_snapshot, dataset, progress, pings.identity), dataset, retry_policy, on_notice
         )
-    folder = Path(tempfile.mkdtemp(prefix="missioncontrol-backfill-"))
-    try:
+    with temporary_folder("missioncontrol-backfill-") as folder:
         only, is_known = exclude_uncounted(pings, at_start.progress, folder)
         if not (settings.unfinished or is_known):
             check_finished(pings, until, at_start)
@@ -137,8 +134,6 @@ def backfill(
         for day in filled if not settings.fewer else ():
             replacing.check_not_fewer(day)
         return _replace_all(replacing, filled, on_change, stop)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checked(source: str, since: date, until: date, counting: AggregateSettings) -> AggregateSettings:

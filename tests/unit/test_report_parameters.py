@@ -25,8 +25,22 @@ def test_misspelt_parameter_of_papermill_is_an_error_that_names_the_near_one():
         parameters_of(GIVEN | {"chanel": "beta", "In": cells})
 
 
-def test_variables_of_a_person_who_explores_are_no_parameters():
-    assert parameters_of(GIVEN | {"chanel": "beta", "In": ["", "chanel = 'beta'"]}).channel == "release"
+@pytest.mark.parametrize("cell", ["chanel = 'beta'", "channel = 'beta'\ncolour = 'red'"])
+def test_misspelt_parameter_of_another_scheduler_is_one_too(cell):
+    """jupyter-scheduler adds a cell without a mark."""
+    with pytest.raises(MissionControlError, match="unknown parameter 'c"):
+        parameters_of(GIVEN | {"In": ["", "channel: str = 'release'", cell, "report.parameters_of(globals())"]})
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["report.parameters_of(globals())", "chanel = 'beta'"],
+        ["quarter = 3", "chanel = find_channel()", "chanel = 'beta'\nprint(chanel)", "%timeit 1"],
+    ],
+)
+def test_variables_of_a_person_who_explores_are_no_parameters(cells):
+    assert parameters_of(GIVEN | {"chanel": "beta", "In": ["", *cells]}).channel == "release"
 
 
 @pytest.mark.parametrize(

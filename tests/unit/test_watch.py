@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -163,6 +164,18 @@ def test_watch_that_goes_on_looks_again_and_ends_in_order_by_sigterm(tmp_path):
         "delivered to command",
     ]
     assert not Collector(str(tmp_path)).collect().watch.is_running
+
+
+def test_status_of_a_damaged_watch_says_so_and_all_the_rest(tmp_path):
+    write_now(tmp_path)
+    (tmp_path / "_watch").mkdir()
+    (tmp_path / "_watch" / FILE).write_text("{")
+    status = Collector(str(tmp_path)).collect()
+    assert wording.as_record(status)["age_seconds"] is not None
+    assert "is damaged" in wording.as_record(status)["watch"]["damage"]
+    for said in (wording.as_text(status), as_page(status)):
+        assert "is damaged" in said
+    assert re.search(r"^missioncontrol_watch_state_damaged\{.*\} 1", metrics.as_metrics(status), re.MULTILINE)
 
 
 def state_for_status(folder):

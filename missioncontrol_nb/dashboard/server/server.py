@@ -36,6 +36,7 @@ from missioncontrol_nb.dashboard.server.kernels import end_kernel
 from missioncontrol_nb.dashboard.server.pool import Pool
 from missioncontrol_nb.dashboard.server.settings import Settings
 from streaming.errors import MissionControlError
+from streaming.storage.temporary import temporary_folder
 
 HEALTH = "health"
 """Path of the health probe: 200 once a page is ready to be handed out, else 503; it starts no kernel."""
@@ -59,21 +60,20 @@ def serve(
     sockets = _listening_sockets(hosting.host, hosting.port)
     hosting = replace(hosting, port=sockets[0].getsockname()[1])
     prepend_jupyter_path(SHARE)
-    folder = tempfile.mkdtemp(prefix="mc-", dir=_short_temporary_folder())
     try:
-        cache = Path(folder) / "cache"
-        cache.mkdir()
-        os.environ.update(replace(settings, cache=str(cache)).to_environment())
-        server = Server(config=configuration_of(hosting, folder))
-        server.sockets, server.on_ready, server.hosting = sockets, on_ready, hosting
-        server.notebook_path = str(notebook or find_notebook())
-        server.initialize(argv=[])
-        signal.signal(signal.SIGINT, server._handle_signal_stop)
-        server.start()
+        with temporary_folder("mc-", _short_temporary_folder()) as folder:
+            cache = folder / "cache"
+            cache.mkdir()
+            os.environ.update(replace(settings, cache=str(cache)).to_environment())
+            server = Server(config=configuration_of(hosting, str(folder)))
+            server.sockets, server.on_ready, server.hosting = sockets, on_ready, hosting
+            server.notebook_path = str(notebook or find_notebook())
+            server.initialize(argv=[])
+            signal.signal(signal.SIGINT, server._handle_signal_stop)
+            server.start()
     finally:
         for listening in sockets:
             listening.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _listening_sockets(host: str, port: int) -> list[socket.socket]:
