@@ -115,7 +115,9 @@ def expect(page: Page, state: Seen) -> None:
         assert settled(page)._asdict() == state._asdict()
 
 
-@pytest.mark.parametrize(("view", "steps"), [("table", TABLE_STEPS), ("detail", DETAIL_STEPS)])
+@pytest.mark.parametrize(
+    ("view", "steps"), [pytest.param("table", TABLE_STEPS, marks=pytest.mark.long), ("detail", DETAIL_STEPS)]
+)
 def test_each_control_changes_page_and_url_and_the_url_restores_it(browser, dashboard_server, view, steps):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     open_view(page, dashboard_server, f"?view={view}", view)

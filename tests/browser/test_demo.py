@@ -138,7 +138,7 @@ def click_through(page: Page, folder: Path) -> None:
 
 def test_demo_shows_live_numbers_that_equal_the_pings_and_ctrl_c_ends_it_all(start_demo, browser, tmp_path):
     folder = tmp_path / "demo"
-    with start_demo("--port", 0, "--folder", folder) as demo:
+    with start_demo("--port", 0, "--folder", folder, "--days", 30) as demo:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(demo.url)
         wait_until_live(page)

@@ -31,7 +31,7 @@ from tests.browser.kernel_of_page import get, kernel_process
 from tests.patience import wait_until
 from tests.unit.small_dataset import CALENDAR, moment, write
 
-UPDATES, UPDATING_SECONDS = 5, 30.0  # at least so many, and for so long
+UPDATES, UPDATING_SECONDS = 5, 8.0  # at least so many, and for so long
 
 HISTORY = """
     window     display_version  os_name     usage_hours  main_crashes  content_crashes  gpu_crashes
