@@ -19,7 +19,7 @@ from missioncontrol_nb.charts.theme import (
     DASHES,
     DENSE_WIDTHS,
     INCIDENT_OPACITY,
-    LATE_OPACITY,
+    PALE_OPACITY,
     RATE_HEIGHT,
     SHADES,
     USAGE_HEIGHT,
@@ -132,8 +132,8 @@ def _rate_layers(x: alt.X, style: dict[str, Any], bands: bool, by_age: bool) -> 
                             tickCount=99,  # With fewer, Vega drops every other value
                             labelExpr=PLAIN_NUMBER))  # fmt: skip
     windows, strokes = alt.Chart(alt.NamedData("windows")), alt.Chart(alt.NamedData("strokes"))
-    late = alt.Opacity("late:O", scale=alt.Scale(type="ordinal", domain=[0, 1], range=[1, LATE_OPACITY]), legend=None)
-    lines = strokes.mark_line(clip=True).encode(x=x, y=y, detail="stroke:N", opacity=late, **style)
+    pale = alt.Opacity("pale:O", scale=alt.Scale(type="ordinal", domain=[0, 1], range=[1, PALE_OPACITY]), legend=None)
+    lines = strokes.mark_line(clip=True).encode(x=x, y=y, detail="stroke:N", opacity=pale, **style)
     band = windows.transform_filter("datum.banded").mark_area(opacity=BAND_OPACITY, clip=True)
     dots = windows.transform_filter(HERE).mark_point(
         filled=True, size=44, stroke=variable("surface"), strokeWidth=1.5, opacity=1, clip=True

@@ -340,20 +340,31 @@ def _strokes(windows: pd.DataFrame, every: float) -> pd.DataFrame:
     """The points lines are drawn through; windows whose data is still arriving form separate strokes.
 
     Such a stroke also contains the neighbouring points of its stretch, so that it joins the other strokes. A stroke of
-    one window gets a second point, so that it is visible as a dot.
+    one window gets a second point, so that it is visible as a dot. Pale are late windows, and the lines of older
+    versions that are used so little that their rates are mostly chance.
     """
     late = windows["complete"] == 0
     same = windows["stretch"].diff() == 0
     own = (~same | (late != late.shift())).cumsum()
-    points = windows[["x", "y", "shade", "usage_hours"]].assign(late=late.astype(float), stroke=own.astype(float))
+    points = windows[["x", "y", "shade", "series", "usage_hours"]].assign(
+        late=late.astype(float), stroke=own.astype(float)
+    )
     into, out_of = same & late & ~late.shift(fill_value=False), same & ~late & late.shift(fill_value=False)
     ties = [
         points.assign(late=1.0, stroke=points["stroke"].shift(-1))[into.shift(-1, fill_value=False)],
         points.assign(late=1.0, stroke=points["stroke"].shift(1))[out_of],
     ]
     tied = pd.concat([points, *ties], ignore_index=True)
+    tied["pale"] = ((tied["late"] == 1) | tied["series"].isin(_little_used(windows))).astype(float)
     alone = tied[~tied.duplicated("stroke", keep=False)]
-    return pd.concat([tied, alone.assign(x=alone["x"] + every / 10)], ignore_index=True)
+    return pd.concat([tied, alone.assign(x=alone["x"] + every / 10)], ignore_index=True).drop(columns="series")
+
+
+def _little_used(windows: pd.DataFrame) -> pd.Index:
+    """The lines, but for the newest, whose usual usage is less than BAND_SHARE of the busiest line's."""
+    usual = windows.groupby("series")["usage_hours"].quantile(0.9)
+    newest = windows.loc[windows["shade"] == 0, "series"].unique()
+    return usual.index[usual < BAND_SHARE * usual.max()].difference(newest)
 
 
 def _usage(

@@ -141,6 +141,17 @@ def test_windows_that_still_arrive_are_strokes_tied_to_the_complete_ones():
     assert late["x"].iloc[0] == complete["x"].iloc[-1]
 
 
+def test_lines_of_older_versions_that_hardly_anybody_uses_are_pale():
+    """Their rates are mostly chance, and would cover those that matter."""
+    whole = detail(late=0)
+    little = whole.windows["line"].isin(["55.0.2", "56.0"])
+    hours = whole.windows["usage_hours"].where(~little, whole.windows["usage_hours"].max() / 100)
+    strokes = data(replace(whole, windows=whole.windows.assign(usage_hours=hours)))["strokes"]
+    pale = strokes.groupby("shade")["pale"].agg(["min", "max"])
+    assert (pale.loc[2] == 1).all()
+    assert (pale.loc[[0, 1]] == 0).all(axis=None)
+
+
 def test_hatching_covers_the_incomplete_windows_and_nothing_else():
     hatch = data(detail())["hatch"]
     assert hatch["x"].min() == milliseconds(NOON - 3 * HOUR)
