@@ -30,6 +30,7 @@ def one_page(chromium, dashboard_server) -> Iterator[Page]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield open_view(page, dashboard_server)
         assert errors == []
+        assert dashboard_server.log.read_text().splitlines() == ["Making the first page ready ..."]
 
 
 # ---------- controls ----------

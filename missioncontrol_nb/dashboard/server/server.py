@@ -1,5 +1,6 @@
 """Publishes the dashboard read-only: Voilà on one notebook, with all access closed that Voilà leaves open."""
 
+import logging
 import os
 import shutil
 import signal
@@ -65,7 +66,10 @@ def serve(
             cache = folder / "cache"
             cache.mkdir()
             os.environ.update(replace(settings, cache=str(cache)).to_environment())
-            server = Server(config=configuration_of(hosting, str(folder)))
+            configuration = configuration_of(hosting, str(folder))
+            # Tornado warns of clients' malformed requests, and of Jupyter's timeouts, which are in milliseconds.
+            logging.getLogger("tornado.general").setLevel(configuration["Voila"]["log_level"])
+            server = Server(config=configuration)
             server.sockets, server.on_ready, server.hosting = sockets, on_ready, hosting
             server.notebook_path = str(notebook or find_notebook())
             server.initialize(argv=[])
