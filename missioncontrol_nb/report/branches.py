@@ -89,7 +89,7 @@ def read_experiments(
     sums = sums[sums.set_index(keys).index.isin(most_used)]
     measures = [name for name in product.measures if name in sums.columns]
     branches = {key: _compared(rows) for key, rows in sums.groupby(keys)}
-    compared = sum(len(each) for each in branches.values()) * len(measures)
+    compared = sum(len(each) for each in branches.values() if len(each) > 1) * len(measures)
     found = [
         _experiment(channel, name, rows, branches[channel, name], measures, compared)
         for (channel, name), rows in sums.groupby(keys)
@@ -109,12 +109,12 @@ def _experiment(
     usage = rows.groupby("experiment_branch")["usage_hours"].sum()
     by_day = rows[rows["experiment_branch"].isin(branches)].set_index(["window_start", "experiment_branch"]).unstack()
     found = []
-    for measure in measures:
+    for measure in measures if len(branches) > 1 else ():
         events = by_day[measure][branches].to_numpy(float)
         is_known = ~np.isnan(events)
         events = np.where(is_known, events, 0.0)
         hours = np.where(is_known, by_day["usage_hours"][branches].to_numpy(float), 0.0)
-        for place, branch in enumerate(branches if len(branches) > 1 else ()):
+        for place, branch in enumerate(branches):
             days = [each[:, place] for each in (events, hours)]
             days += [np.delete(each, place, axis=1).sum(axis=1) for each in (events, hours)]
             difference = _difference(branch, measure, np.array(days), compared)

@@ -126,8 +126,8 @@ def _execute(source: Path, given: Parameters, folder: Path, has_bar: bool) -> An
     except RuntimeError as error:  # the kernel died, as where memory ran out, or did not start
         raise MissionControlError(str(error)) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            error.filename = error.filename or str(folder)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = error.filename or str(folder)  # where papermill writes the notebook
         raise
 
 

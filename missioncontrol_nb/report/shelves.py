@@ -129,10 +129,11 @@ class LocalShelf:
         unfinished = {name: self._folder / f".{name.replace('/', '-')}{ending}" for name in files}
         with _explained(self._folder, "written"):
             try:
+                make_folder(self._folder)
                 for name, content in files.items():
-                    make_folder((self._folder / name).parent)
                     _write(unfinished[name], content)
                 for name, path in unfinished.items():
+                    make_folder((self._folder / name).parent)
                     path.replace(self._folder / name)
                 for folder in {(self._folder / name).parent for name in files}:
                     sync_folder(folder)
