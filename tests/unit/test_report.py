@@ -221,7 +221,7 @@ def test_kernel_is_of_this_python_and_needs_no_short_temporary_folder(folder, tm
 def test_run_without_an_executed_notebook_keeps_its_source(folder, tmp_path, monkeypatch):
     """As where the folder for temporary files is full: papermill writes the beginning of a notebook."""
 
-    def fill(_: Any, path: str, **__: Any) -> None:
+    def fill(_: Any, path: str, *__: Any, **___: Any) -> None:
         Path(path).write_text('{"cells": [')
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
