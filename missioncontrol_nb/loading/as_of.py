@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 class DatasetAsOf(Dataset):
     """A dataset of which only windows that had ended by a moment are read, and delays of hours that had.
 
-    Windows are by the time of submission, so what is read stays the same while newer pings are counted. Which measures
-    a product's clients have ever reported is looked up in the whole dataset.
+    Windows are by the time of submission, so what is read stays the same while newer pings are counted.
     """
 
     def __init__(self, url: str | Path, at: datetime, storage_options: Mapping[str, str] | None = None) -> None:
         """at: a multiple of five minutes, UTC. Raises MissionControlError as `Dataset` does."""
         super().__init__(url, storage_options)
-        self.at = arguments.instance("at", at, datetime, "a datetime")
+        self.at: datetime = arguments.instance("at", at, datetime, "a datetime")
         self._at_hour = at.replace(minute=0, second=0, microsecond=0)
 
     def data_up_to(self) -> datetime | None:
@@ -40,6 +39,10 @@ class DatasetAsOf(Dataset):
     def files_by_day(self) -> dict[date, str]:
         """The days with pings until the moment, as for `Dataset`."""
         return {day: files for day, files in super().files_by_day().items() if day <= self.at.date()}
+
+    def applications(self) -> set[str]:
+        """The applications that had a ping by then."""
+        return set(self.load(measures=(), by="application", every=None)["application"])
 
     def load_delays(self, since: Time = None, until: Time = None, **filters: Any) -> "pd.DataFrame":
         """The delays of hours that were over, as for `Dataset`."""

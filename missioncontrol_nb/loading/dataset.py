@@ -134,6 +134,8 @@ class Dataset:
     last refresh, unless its files were removed since. Safe for the threads of one process.
     """
 
+    at: datetime | None = None  # the moment whose state is read, see DatasetAsOf; None: the newest
+
     def __init__(
         self,
         url: str | Path,
@@ -368,7 +370,7 @@ class Dataset:
     def _reported_sums(self, table: contract.Table, selection: Selection, measures: Sequence[str]) -> "pa.Table":
         """The sums of a request; a measure is null instead of 0 where no ping of the summed rows could report it."""
         sums = self._sums(table, selection, measures)
-        return as_reported(self._handles, table, selection, self.products, sums)
+        return as_reported(self._handles, table, selection, self.products, sums, self.at)
 
     def _check_products(self, rows: "pa.Table") -> None:
         """Raises MissionControlError where rows with PRODUCT_COLUMNS are of several products."""

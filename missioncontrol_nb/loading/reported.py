@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from missioncontrol_nb.loading.handles import Handles
@@ -28,9 +29,16 @@ Programs = Mapping[Program, Collection[str]]
 
 
 def as_reported(
-    handles: Handles, table: contract.Table, selection: Selection, products: contract.Products, sums: "pa.Table"
+    handles: Handles,
+    table: contract.Table,
+    selection: Selection,
+    products: contract.Products,
+    sums: "pa.Table",
+    at: datetime | None = None,
 ) -> "pa.Table":
     """The sums of a request, with null where no program among the summed rows could report a measure.
+
+    at: what is known of programs is from windows that start before it; None: from all.
 
     Programs are looked for only where they may matter: where a sum is 0, and for measures that some clients lack.
     """
@@ -40,7 +48,7 @@ def as_reported(
     if not names:
         return sums
     version = "display_version" if "display_version" in table.keys else "version"
-    programs = _programs(handles, selection, version)
+    programs = _programs(handles, selection, version, at)
     can_report: dict[str, str] = {}
     for name in names:
         silent = {each for each, came in programs.items() if why_not_reported(name, each, came, products)}
@@ -81,8 +89,8 @@ def _may_be_lacking(measure: str, column: "pa.ChunkedArray") -> bool:
     return bool(declared.not_on or declared.removed) or bool(pc.any(pc.equal(column, 0)).as_py())
 
 
-def _programs(handles: Handles, selection: Selection, version_column: str) -> Programs:
-    """The programs that a request can be about, from all times.
+def _programs(handles: Handles, selection: Selection, version_column: str, at: datetime | None) -> Programs:
+    """The programs that a request can be about, from all times before a moment.
 
     Rows from before the pings of a kind were counted hold null: some may have come.
     """
@@ -90,7 +98,7 @@ def _programs(handles: Handles, selection: Selection, version_column: str) -> Pr
 
     keys = ("application", "channel", "os_name", version_column)
     filters = {name: values for name, values in selection.filters.items() if name in (*keys, "version")}
-    everything = replace(selection, since=None, until=None, filters=filters)
+    everything = replace(selection, since=None, until=at, filters=filters)
     table = handles.smallest(contract.ERROR_AGGREGATES, (*keys, "version"))
     counted = handles.columns(table, contract.PING_COUNTS)
     came = [

@@ -3,13 +3,15 @@
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.releases.calendar import Calendar
+from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
 from streaming import contract
 from streaming.dataset.opening import no_dataset
 from streaming.errors import MissionControlError, unknown_name
@@ -40,8 +42,10 @@ class Parameters:
         for each in fields(self):
             _check_text(each.name, getattr(self, each.name))
         arguments.place("dataset", self.dataset)
-        if not self.product.strip() or not self.channel.strip():
-            raise MissionControlError("expected a product and a channel; got an empty text. Is a variable empty?")
+        if not self.product.strip() or not self._named():
+            raise MissionControlError(
+                f"expected a product and a channel; got {self.product!r} and {self.channel!r}. Is a variable empty?"
+            )
         self.moment()
 
     def moment(self) -> datetime | None:
@@ -50,12 +54,15 @@ class Parameters:
 
     def channels_of(self, product: contract.Product) -> tuple[str, ...]:
         """The channels that are named, in the product's order. Raises MissionControlError for an unknown one."""
-        named = [name.strip() for name in self.channel.split(",") if name.strip()]
+        named = self._named()
         if named == [ALL]:
             return product.channel_names
         for name in named:
             arguments.choice("channel", name, (*product.channel_names, ALL))
         return tuple(name for name in product.channel_names if name in named or ALL in named)
+
+    def _named(self) -> list[str]:
+        return [name.strip() for name in self.channel.split(",") if name.strip()]
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def subject_of(parameters: Parameters) -> Subject:
     """Opens the dataset and looks up what the parameters name; takes milliseconds.
 
     as_of is the last end of a window before the time that was asked for, and not after the newest data. Raises
-    MissionControlError for unknown names, where there is no dataset, and where it has no data by then.
+    MissionControlError for unknown names, where there is no dataset, and where it has no window by then.
     """
     dataset = Dataset(parameters.dataset)
     if not dataset.tables():
@@ -82,10 +89,24 @@ def subject_of(parameters: Parameters) -> Subject:
     up_to, asked = dataset.data_up_to(), parameters.moment()
     if up_to is None:
         raise MissionControlError(f"no commit of {dataset.url!r} says up to when it has data: count its pings anew")
+    as_of = _window_end(min(asked or up_to, up_to))
     first = min(dataset.files_by_day(), default=None)
-    if asked is not None and (first is None or asked.date() < first):
-        raise MissionControlError(f"as_of {parameters.as_of!r} lies before the first data of {dataset.url!r}, {first}")
-    return Subject(dataset, product, channels, _window_end(min(asked or up_to, up_to)))
+    if first is None or as_of.date() < first or (as_of.date() == first and not _has_window(dataset, first, as_of)):
+        raise MissionControlError(
+            f"as_of {as_of:%Y-%m-%dT%H:%MZ} lies before the first data of {dataset.url!r}, {first}"
+        )
+    return Subject(dataset, product, channels, as_of)
+
+
+def _has_window(dataset: Dataset, since: date, until: datetime) -> bool:
+    return not dataset.load(since, until, measures=(), by="application", every=None).empty
+
+
+def calendar_of(parameters: Parameters, subject: Subject) -> Calendar:
+    """The release calendar of a report. Raises MissionControlError where it cannot be read."""
+    if subject.product.calendar is None:
+        return Calendar((), subject.product)
+    return load_calendar(parameters.releases.strip() or calendar_beside(subject.dataset.url))
 
 
 def _window_end(moment: datetime) -> datetime:

@@ -7,7 +7,7 @@ from typing import Any
 from missioncontrol_nb.report.index import index_of
 from missioncontrol_nb.report.parameters import Subject
 from missioncontrol_nb.report.previous import previous_of
-from missioncontrol_nb.report.shelves import ALARMS, NOTEBOOK, PAGE, Shelf, moment_of, stem_of
+from missioncontrol_nb.report.shelves import ALARMS, PAGE, Shelf, failed_name, moment_of, stem_of
 from streaming.errors import MissionControlError
 
 LATEST_PAGE, LATEST_ALARMS, INDEX = "latest.html", "latest.json", "index.html"
@@ -52,16 +52,14 @@ def bring_up_to_date(shelf: Shelf) -> None:
 
     Runs at the same time may do so in any order: each looks again after it has written, and the last one sees all.
     """
-    names = shelf.names()
-    while names:
-        newest = {each: shelf.read(f"{names[-1]}/{each}") for each in (PAGE, ALARMS)}
-        page, alarms = newest[PAGE], newest[ALARMS]
-        if page is None or alarms is None:
-            raise MissionControlError(f"{shelf.where(names[-1])} is not whole: remove it and start again")
-        shelf.put({LATEST_PAGE: page, LATEST_ALARMS: alarms, INDEX: index_of(shelf, names).encode()})
+    names, before = shelf.names(), None
+    while names != before:
+        for name in reversed(names):
+            page, alarms = (shelf.read(f"{name}/{each}") for each in (PAGE, ALARMS))
+            if page is not None and alarms is not None:  # else one was removed since, or the store has lost it
+                shelf.put({LATEST_PAGE: page, LATEST_ALARMS: alarms, INDEX: index_of(shelf, names).encode()})
+                break
         before, names = names, shelf.names()
-        if names == before:
-            return
 
 
 def _without_run(alarms: bytes) -> Any:
@@ -73,7 +71,9 @@ def _without_run(alarms: bytes) -> Any:
     return {key: value for key, value in found.items() if key != RUN}
 
 
-def keep_failed(shelf: Shelf, name: str, notebook: bytes) -> str:
-    """Keeps the notebook of a run that failed, beside the reports; returns where."""
-    shelf.put({f"failed/{name}/{NOTEBOOK}": notebook})
-    return shelf.where(f"failed/{name}/{NOTEBOOK}")
+def keep_failed(shelf: Shelf, subject: Subject, notebook: bytes) -> str:
+    """Keeps the notebook of a run that failed, beside the reports, in place of the oldest; returns where."""
+    shelf.sweep()
+    name = failed_name(subject.as_of)
+    shelf.put({name: notebook})
+    return shelf.where(name)

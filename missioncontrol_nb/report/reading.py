@@ -18,10 +18,9 @@ from missioncontrol_nb.judgement.verdicts import Verdicts, judge_changes
 from missioncontrol_nb.loading.as_of import DatasetAsOf
 from missioncontrol_nb.monitor import ChannelSummary, Detail, DetailRequest, Monitor, NoRelease, Overview
 from missioncontrol_nb.releases.calendar import Calendar
-from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
 from missioncontrol_nb.report.branches import Experiment, read_experiments
 from missioncontrol_nb.report.data_state import Quality, read_quality
-from missioncontrol_nb.report.parameters import Parameters, Subject, subject_of
+from missioncontrol_nb.report.parameters import Parameters, Subject, calendar_of, subject_of
 from missioncontrol_nb.report.previous import Previous, iso, read_previous
 from streaming import contract
 
@@ -110,7 +109,7 @@ def read_report(parameters: Parameters) -> Report:
     Raises MissionControlError for unknown names, and where a dataset, a calendar or the previous report cannot be read.
     """
     subject = subject_of(parameters)
-    calendar = _calendar(parameters, subject)
+    calendar = calendar_of(parameters, subject)
     previous = read_previous(parameters.previous, subject) if parameters.previous.strip() else None
     incidents = tuple(sorted(read_incidents(subject.dataset), key=lambda each: (each.since, each.id)))
     changes, tables = judge_changes(
@@ -141,12 +140,6 @@ def read_report(parameters: Parameters) -> Report:
         read_quality(then, subject.product, subject.channels, calendar, incidents, subject.as_of),
         _made_of(subject, calendar),
     )
-
-
-def _calendar(parameters: Parameters, subject: Subject) -> Calendar:
-    if subject.product.calendar is None:
-        return Calendar((), subject.product)
-    return load_calendar(parameters.releases.strip() or calendar_beside(subject.dataset.url))
 
 
 def _of_channels(changes: Changes, channels: tuple[str, ...]) -> Changes:

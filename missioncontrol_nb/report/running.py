@@ -1,25 +1,26 @@
 """Runs the notebook of a report and publishes what it gives: `missioncontrol report` without its command line."""
 
+import errno
 import hashlib
 import json
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from missioncontrol_nb.failures import sentence_of
 from missioncontrol_nb.formatting import moment_with_year
 from missioncontrol_nb.report.page import alarms_of, page_of
-from missioncontrol_nb.report.parameters import Parameters, Subject, subject_of
+from missioncontrol_nb.report.parameters import Parameters, Subject, calendar_of, subject_of
 from missioncontrol_nb.report.pictures import headline_png
-from missioncontrol_nb.report.previous import iso, read_previous
+from missioncontrol_nb.report.previous import iso, previous_of, read_previous
 from missioncontrol_nb.report.publishing import RUN, check_is_ours, keep_failed, previous_name, publish
-from missioncontrol_nb.report.shelves import ALARMS, NOTEBOOK, PAGE, PICTURE, Shelf, shelf_of, stem_of
+from missioncontrol_nb.report.shelves import ALARMS, NOTEBOOK, PAGE, PICTURE, Shelf, shelf_of
 from streaming.errors import MissionControlError
 from streaming.storage.locations import dataset_url, normal_url
-from streaming.storage.temporary import temporary_folder
+from streaming.storage.temporary import short_parent, temporary_folder
 
 PACKAGE = Path(__file__).parents[1]
 NAME = "release_report.ipynb"
@@ -60,8 +61,8 @@ def run_report(
     parameters: `previous` empty: the newest report before this one that is there. notebook: another one than the
     packaged one. notify: called with a sentence for each step. has_bar: whether papermill shows its progress on stderr.
 
-    Raises MissionControlError where the report cannot be made, and keeps the notebook with its error beside the
-    reports; where it cannot be published; and for wrong parameters, before anything runs.
+    Raises MissionControlError where the report cannot be made or published, and keeps the notebook beside the reports,
+    with its error; and for wrong parameters, before anything runs.
     """
     began, clock = datetime.now(UTC), time.monotonic()
     source = notebook or packaged_notebook()
@@ -70,16 +71,18 @@ def run_report(
     shelf, given, subject = _prepared(parameters, out)
     before = given.previous or "none"
     notify(f"Making the report as of {moment_with_year(subject.as_of)}; the one before: {before}")
-    executed = _execute(source, given, shelf, subject, has_bar)
-    alarms = alarms_of(executed)
-    if alarms is None:
-        raise MissionControlError(
-            f"{source.name} shows no alarms: one cell needs the tag alarms and report.alarms(...)"
-        )
-    run = {"made_at": began.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1)}
-    files = files_of(executed, alarms, given, subject, run)
-    notify(f"Publishing it in {shelf.place}")
-    name = publish(shelf, subject, files)
+    with temporary_folder("mc-report-", short_parent()) as folder:
+        done = "made"
+        try:
+            executed = _execute(source, given, folder, has_bar)
+            alarms = _checked(alarms_of(executed), source.name, subject)
+            run = {"made_at": began.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1)}
+            files = files_of(executed, alarms, given, subject, run)
+            notify(f"Publishing it in {shelf.place}")
+            done = "published"
+            name = publish(shelf, subject, files)
+        except Exception as error:
+            raise _failed(error, done, (folder / NOTEBOOK, source), shelf, subject) from error
     return Published(shelf.where(f"{name}/{PAGE}"), alarms)
 
 
@@ -94,6 +97,7 @@ def _prepared(parameters: Parameters, out: str) -> tuple[Shelf, Parameters, Subj
         before = shelf.where(name) if name else ""
     if before:
         read_previous(before, subject)
+    calendar_of(parameters, subject)
     given = Parameters(
         dataset=dataset_url(parameters.dataset),
         product=subject.product.name,
@@ -105,39 +109,81 @@ def _prepared(parameters: Parameters, out: str) -> tuple[Shelf, Parameters, Subj
     return shelf, given, subject
 
 
-def _execute(source: Path, given: Parameters, shelf: Shelf, subject: Subject, has_bar: bool) -> Any:
-    """The notebook as papermill has run it."""
+def _execute(source: Path, given: Parameters, folder: Path, has_bar: bool) -> Any:
+    """The notebook as papermill has run it; it is written into a folder too, also where a cell fails."""
     import papermill
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
 
-    with temporary_folder("mc-report-") as folder:
-        unfinished = folder / NOTEBOOK
-        # Unix sockets: no port that others on this machine reach, and no file outside this folder.
-        kernel = {"transport": "ipc", "ip": str(folder / "k"), "connection_file": str(folder / "kernel.json")}
-        try:
-            return papermill.execute_notebook(
-                str(source.resolve()), str(unfinished), asdict(given), kernel_name="python3", cwd=str(folder),
-                progress_bar=has_bar, request_save_on_cell_execute=False, extra_arguments=["--log-level=CRITICAL"],
-                config=Config(KernelManager=kernel),
-            )  # fmt: skip
-        except PapermillExecutionError as error:
-            reason = error.evalue if error.ename == MissionControlError.__name__ else f"{error.ename}: {error.evalue}"
-            raise _failed(reason, unfinished, shelf, subject) from error
-        except RuntimeError as error:  # the kernel died, as where memory ran out, or did not start
-            raise _failed(str(error), unfinished, shelf, subject) from error
+    from missioncontrol_nb.report.kernel import kernel_options
 
-
-def _failed(reason: str, unfinished: Path, shelf: Shelf, subject: Subject) -> MissionControlError:
-    """The error of a run, after its notebook has been kept."""
-    name = f"{stem_of(subject.as_of)}-{uuid.uuid4().hex[:8]}"
-    said = f"the report could not be made: {reason}"
     try:
-        return MissionControlError(
-            f"{said}; the notebook with its error: {keep_failed(shelf, name, unfinished.read_bytes())}"
+        return papermill.execute_notebook(
+            str(source.resolve()), str(folder / NOTEBOOK), asdict(given), cwd=str(folder), progress_bar=has_bar,
+            request_save_on_cell_execute=False, **kernel_options(folder),
+        )  # fmt: skip
+    except papermill.PapermillExecutionError as error:
+        reason = error.evalue if error.ename == MissionControlError.__name__ else f"{error.ename}: {error.evalue}"
+        raise MissionControlError(reason) from error
+    except RuntimeError as error:  # the kernel died, as where memory ran out, or did not start
+        raise MissionControlError(str(error)) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = error.filename or str(folder)  # where papermill writes the notebook
+        raise
+
+
+def _checked(alarms: dict[str, Any] | None, source: str, subject: Subject) -> dict[str, Any]:
+    """What a notebook shows as alarms. Raises MissionControlError where the next report could not read it."""
+    if alarms is None:
+        raise MissionControlError(f"{source} shows no alarms: one cell needs the tag alarms and report.alarms(...)")
+    expected = {
+        "dataset": subject.dataset.url,
+        "product": subject.product.name,
+        "channels": list(subject.channels),
+        "as_of": iso(subject.as_of),
+    }
+    wrong = [name for name, value in expected.items() if alarms.get(name) != value]
+    if alarms.get("state") not in ("alarm", "fine"):
+        wrong.append("state")
+    if not _are_headlines(alarms.get("headlines"), subject.channels):
+        wrong.append("headlines")
+    if wrong:
+        raise MissionControlError(
+            f"{source} shows alarms that are not this report's, by their {', '.join(wrong)}: show report.alarms(read)"
         )
-    except (MissionControlError, OSError) as error:
-        return MissionControlError(f"{said}; the notebook with its error could not be kept: {error}")
+    try:
+        previous_of(source, json.dumps(alarms, allow_nan=False).encode())
+    except ValueError as error:
+        raise MissionControlError(f"{source} shows alarms that are no JSON: {error}") from error
+    return alarms
+
+
+def _are_headlines(found: Any, channels: Sequence[str]) -> bool:
+    try:
+        texts = [each[name] for each in found for name in ("state", "sentence", "text")]
+        return [each["channel"] for each in found] == list(channels) and all(isinstance(each, str) for each in texts)
+    except (KeyError, TypeError):
+        return False
+
+
+def _failed(
+    error: Exception, done: str, notebooks: Sequence[Path], shelf: Shelf, subject: Subject
+) -> MissionControlError:
+    """The error of a run, after its notebook has been kept. notebooks: of these the first one that is whole is."""
+    said = f"the report could not be {done}: {sentence_of(error)}"
+    try:
+        where = keep_failed(shelf, subject, next(filter(None, map(_read_whole, notebooks)), b""))
+    except (MissionControlError, OSError) as failure:
+        return MissionControlError(f"{said}; the notebook could not be kept: {failure}")
+    return MissionControlError(f"{said}; the notebook as far as it came: {where}")
+
+
+def _read_whole(notebook: Path) -> bytes | None:
+    try:
+        content = notebook.read_bytes()
+        json.loads(content)
+    except (OSError, ValueError):
+        return None
+    return content
 
 
 def files_of(

@@ -16,8 +16,11 @@ from missioncontrol_nb.monitor import ChannelSummary, PlatformSummary
 from missioncontrol_nb.report import event_words
 from missioncontrol_nb.report.pictures import NARROW, WIDE, chart_svg
 from missioncontrol_nb.report.reading import Chart, Report
+from streaming.pings.kinds import REASONS
 
 SHEETS = ("dashboard.css", "report.css")
+MOST_TOLD = 5  # differences of an experiment
+MOST_CHARACTERS = 40  # of a name that senders of pings choose
 
 
 @cache
@@ -172,18 +175,22 @@ def experiments(report: Report) -> Section:
     for each in report.experiments:
         state = "bad" if each.alarms else "fine"
         said = [
-            f"{found.branch}: {messages.measure_words(found.measure)} {messages.percent_of(found.change)} "
+            f"{_named(found.branch)}: {messages.measure_words(found.measure)} {messages.percent_of(found.change)} "
             f"({messages.sureness(found.change)}) against the other branches"
-            for found in each.alarms
+            for found in each.alarms[:MOST_TOLD]
         ] or ["No branch crashes more than the others, as far as its hours can tell."]
-        usage = ", ".join(f"{branch} {hours(used)}" for branch, used in each.usage_hours.items())
+        if len(each.alarms) > MOST_TOLD:
+            said.append(f"{len(each.alarms) - MOST_TOLD} more differences, see alarms.json")
+        usage = [f"{_named(branch)} {hours(used)}" for branch, used in each.usage_hours.items()]
+        if each.others:
+            usage.append(f"{grouped(each.others)} others {hours(each.other_hours)}")
         rows.append(
             [
-                tag("span", text(each.id), css="mc-anywhere"),
+                tag("span", text(_named(each.id)), css="mc-anywhere"),
                 text(report.product.channel(each.channel).label),
                 chip(state, "Differs" if each.alarms else "Fine"),
                 text("; ".join(said)),
-                text(usage),
+                tag("span", text(", ".join(usage)), css="mc-anywhere"),
             ]
         )
     head = ("Experiment", "Channel", "Verdict", "What differs", "Hours by branch")
@@ -198,11 +205,12 @@ def quality(report: Report) -> Section:
     rejected = _of_last_day(found.rejected.pings, found.rejected.share)
     if found.rejected.usual is not None:
         rejected += f"; {_share(found.rejected.usual)} in the 14 days before"
-    reasons = ", ".join(f"{reason} {grouped(number)}" for reason, number in found.rejected.reasons)
-    facts.append(("Rejected", f"{rejected}. {f'Most: {reasons}.' if reasons else ''}"))
+    facts.append(("Rejected", f"{rejected}."))
+    for reason, number in found.rejected.reasons:
+        facts.append((f"{grouped(number)} of these", REASONS.get(reason, reason)))
     if found.unlisted is not None:
         named = ", ".join(
-            f"{version} on {channel} {grouped(pings)}" for channel, version, pings in found.unlisted.versions
+            f"{_named(version)} on {channel} {grouped(pings)}" for channel, version, pings in found.unlisted.versions
         )
         unknown = _of_last_day(found.unlisted.pings, found.unlisted.share)
         facts.append(("Versions not on the calendar", f"{unknown}. {f'Most: {named}.' if named else ''}"))
@@ -239,6 +247,11 @@ def alarms(report: Report) -> Alarms:
 
 
 # ---------- parts ----------
+def _named(name: str) -> str:
+    """A name that a stranger may have made up, not longer than a line."""
+    return name if len(name) <= MOST_CHARACTERS else f"{name[: MOST_CHARACTERS - 1]}…"
+
+
 def _of_last_day(pings: int, share: float) -> str:
     if not pings:
         return "None of the last 24 hours’ pings"

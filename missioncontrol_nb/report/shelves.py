@@ -2,7 +2,7 @@
 
 A report is a folder named for its moment, `2017-10-02T13-00Z`, and is never changed: another one of the same moment,
 as after pings were counted anew, is `2017-10-02T13-00Z.2`. In a folder of this machine it appears by one rename. In a
-bucket it is there once it has its alarms.json, which is written last.
+bucket it is there once it has its alarms.json, which is written last, and for as long as it has its page.
 """
 
 import os
@@ -25,8 +25,10 @@ from streaming.storage.retry import START_TIMEOUT_SECONDS, RetryPolicy
 
 ALARMS, PAGE, NOTEBOOK, PICTURE = "alarms.json", "report.html", "report.ipynb", "headline.png"
 FAILED = "failed"  # the folder of notebooks that failed
+MOST_FAILED = 20  # of these, the newest
 IsSame = Callable[[bytes], bool]
 _NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\dZ)(?:\.([1-9]\d*))?")
+_FAILED = re.compile(rf"{FAILED}/{_NAME.pattern}-[0-9a-f]{{8}}(/.*)?")
 _UNFINISHED = ".unfinished-"
 ABANDONED_AFTER = timedelta(hours=1)  # what a run has not finished by then, it never will
 
@@ -39,6 +41,11 @@ def stem_of(moment: datetime) -> str:
 def moment_of(name: str) -> datetime:
     """The moment of a report, by its name."""
     return datetime.strptime(name[:17], "%Y-%m-%dT%H-%MZ").replace(tzinfo=UTC)
+
+
+def failed_name(moment: datetime) -> str:
+    """A name for the notebook of a run that failed, of the report of a moment."""
+    return f"{FAILED}/{stem_of(moment)}-{uuid.uuid4().hex[:8]}/{NOTEBOOK}"
 
 
 def _sort_key(name: str) -> tuple[str, int]:
@@ -70,7 +77,10 @@ class LocalShelf:
                 found = [each.name for each in self._folder.iterdir() if _NAME.fullmatch(each.name)]
             except FileNotFoundError:
                 return []
-            return sorted((name for name in found if (self._folder / name / ALARMS).is_file()), key=_sort_key)
+            return sorted(filter(self._is_whole, found), key=_sort_key)
+
+    def _is_whole(self, name: str) -> bool:
+        return all((self._folder / name / each).is_file() for each in (PAGE, ALARMS))
 
     def read(self, name: str) -> bytes | None:
         """The content of a file; None where there is none."""
@@ -101,7 +111,7 @@ class LocalShelf:
     def _name(self, unfinished: Path, stem: str, is_same: IsSame) -> str:
         for name in _names(stem):
             there = self.read(f"{name}/{ALARMS}")
-            if there is not None and is_same(there):
+            if there is not None and is_same(there) and self._is_whole(name):
                 return name
             try:
                 unfinished.rename(self._folder / name)
@@ -119,10 +129,11 @@ class LocalShelf:
         unfinished = {name: self._folder / f".{name.replace('/', '-')}{ending}" for name in files}
         with _explained(self._folder, "written"):
             try:
+                make_folder(self._folder)
                 for name, content in files.items():
-                    make_folder((self._folder / name).parent)
                     _write(unfinished[name], content)
                 for name, path in unfinished.items():
+                    make_folder((self._folder / name).parent)
                     path.replace(self._folder / name)
                 for folder in {(self._folder / name).parent for name in files}:
                     sync_folder(folder)
@@ -131,21 +142,15 @@ class LocalShelf:
                     path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Removes what runs that were killed have left."""
+        """Removes what runs that were killed have left, and all but the newest notebooks that failed."""
         with _explained(self._folder, "read"):
-            try:
-                found = list(self._folder.iterdir())
-            except FileNotFoundError:
-                return
-        for path in found:
-            if not path.name.startswith(_UNFINISHED) and not (path.name[0] == "." and path.name.endswith(".tmp")):
-                continue
-            try:
-                age = time.time() - path.stat().st_mtime
-            except FileNotFoundError:
-                continue
-            if age > ABANDONED_AFTER.total_seconds():
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            abandoned = [*self._folder.glob(f"{_UNFINISHED}*"), *self._folder.glob(".*.tmp")]
+            long_ago = time.time() - ABANDONED_AFTER.total_seconds()
+            old = [path for path in abandoned if _modified(path) < long_ago]
+            failed = [each for each in self._folder.glob(f"{FAILED}/*") if _FAILED.fullmatch(f"{FAILED}/{each.name}")]
+            old += sorted(failed, key=_modified)[:-MOST_FAILED]
+        for path in old:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 class Bucket:
@@ -161,9 +166,10 @@ class Bucket:
 
     def names(self) -> list[str]:
         """The whole reports, oldest first."""
-        parts = [path.split("/") for path in self._find()]
-        whole = {each[0] for each in parts if len(each) == 2 and each[1] == ALARMS and _NAME.fullmatch(each[0])}
-        return sorted(whole, key=_sort_key)
+        there = self._find()
+        reports = {path.split("/")[0] for path in there}
+        whole = [each for each in reports if {f"{each}/{PAGE}", f"{each}/{ALARMS}"} <= there.keys()]
+        return sorted(filter(_NAME.fullmatch, whole), key=_sort_key)
 
     def _find(self) -> Mapping[str, dict[str, Any]]:
         return object_store.find(self.place, self._retries, is_literal=True)
@@ -176,16 +182,21 @@ class Bucket:
         """Adds a report, which is there once it has its alarms.json; returns its name. Arguments as for a folder.
 
         Whoever creates a report's page has its name: two runs at once never write into one report, unless their pages
-        are the same.
+        are the same. Then it is written again, so that no sweep takes it for one of a run that was killed.
         """
         for name in _names(stem):
-            page, there = f"{name}/{PAGE}", self.read(f"{name}/{ALARMS}")
-            if there is not None and is_same(there):
-                return name
-            if not self._create(page, files[PAGE]) and self.read(page) != files[PAGE]:
+            page, alarms = f"{name}/{PAGE}", f"{name}/{ALARMS}"
+            there = self.read(alarms)
+            if there is not None and not is_same(there):
                 continue
-            self.put({f"{name}/{file}": files[file] for file in files if file not in (PAGE, ALARMS)})
-            alarms = f"{name}/{ALARMS}"
+            is_new = self._create(page, files[PAGE])
+            if not is_new and self.read(page) != files[PAGE]:
+                continue
+            if not is_new and there is not None:
+                return name
+            self.put(
+                {f"{name}/{file}": files[file] for file in files if file != ALARMS and not (is_new and file == PAGE)}
+            )
             if not self._create(alarms, files[ALARMS]) and self.read(alarms) is None:
                 # Some servers that were killed in the middle of an upload say that what they have lost is there.
                 self.put({alarms: files[ALARMS]})
@@ -201,13 +212,20 @@ class Bucket:
             object_store.replace_file(self.where(name), content, self._retries)
 
     def sweep(self) -> None:
-        """Removes what runs that were killed have left."""
-        whole, now = set(self.names()), datetime.now(UTC)
-        for path, details in self._find().items():
-            report = path.split("/")[0]
-            is_part = "/" in path and _NAME.fullmatch(report) and report not in whole
-            if is_part and now - object_store.modified(details) > ABANDONED_AFTER:
-                object_store.delete_file(self.where(path), self._retries)
+        """Removes what runs that were killed have left, and all but the newest notebooks that failed."""
+        written = {path: object_store.modified(details) for path, details in self._find().items()}
+        by_time = sorted(written, key=written.__getitem__)
+        newest = {path.partition("/")[0]: written[path] for path in by_time}
+        long_ago = datetime.now(UTC) - ABANDONED_AFTER
+        abandoned = {
+            report
+            for report, when in newest.items()
+            if _NAME.fullmatch(report) and f"{report}/{ALARMS}" not in written and when < long_ago
+        }
+        old = [path for path in by_time if path.partition("/")[0] in abandoned]
+        old += [path for path in by_time if _FAILED.fullmatch(path)][:-MOST_FAILED]
+        for path in old:
+            object_store.delete_file(self.where(path), self._retries)
 
 
 Shelf = LocalShelf | Bucket
@@ -217,6 +235,14 @@ def shelf_of(place: str) -> Shelf:
     """The reports at a folder or URL."""
     url = normal_url(place)
     return Bucket(url) if is_remote(url) else LocalShelf(url)
+
+
+def _modified(path: Path) -> float:
+    """When a file was written, in seconds since 1970; now for one that is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def _write(path: Path, content: bytes) -> None:

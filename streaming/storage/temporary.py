@@ -2,13 +2,21 @@
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LOCK = ".in-use"
+_LOCK, _UNLOCKED = ".in-use", ".in-use.new"
+_UNLOCKED_SECONDS = 3600.0  # a folder that has not been locked by then never will be
+
+
+def short_parent() -> str | None:
+    """The folder for temporary ones that hold Unix sockets, whose paths have at most 107 bytes; None: the default."""
+    return "/tmp" if len(tempfile.gettempdir()) > 30 and os.access("/tmp", os.W_OK) else None
 
 
 @contextmanager
@@ -20,7 +28,7 @@ def temporary_folder(prefix: str, parent: str | None = None) -> Iterator[Path]:
     above = Path(parent or tempfile.gettempdir())
     _remove_abandoned(above, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
-    unlocked = folder / f"{_LOCK}.new"
+    unlocked = folder / _UNLOCKED
     try:
         with unlocked.open("x") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -35,8 +43,20 @@ def _remove_abandoned(above: Path, prefix: str) -> None:
         try:
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                 continue
+            if not (folder / _LOCK).exists():
+                _remove_unlocked(folder, prefix)
+                continue
             with (folder / _LOCK).open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # it is in use, was removed by now, or is being made
             continue
+
+
+def _remove_unlocked(folder: Path, prefix: str) -> None:
+    """Removes what a process left that was killed before it had locked its new folder; raises OSError for any other."""
+    is_new = time.time() - folder.stat().st_mtime < _UNLOCKED_SECONDS
+    if not is_new and re.fullmatch(r"[a-z0-9_]{8}", folder.name.removeprefix(prefix)):
+        if list(folder.iterdir()) == [folder / _UNLOCKED]:
+            (folder / _UNLOCKED).unlink()
+        folder.rmdir()

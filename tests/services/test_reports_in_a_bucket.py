@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -64,9 +65,12 @@ class _Dataset:
     url = "/data"
 
 
+def subject(as_of: datetime) -> Subject:
+    return Subject(_Dataset(), contract.FIREFOX, ("release",), as_of)  # type: ignore[arg-type]
+
+
 def publish(shelf: Bucket, as_of: datetime, said: str = "fine", made_at: str = "now") -> str:
-    subject = Subject(_Dataset(), contract.FIREFOX, ("release",), as_of)  # type: ignore[arg-type]
-    return publishing.publish(shelf, subject, files_of(f"{as_of:%Y-%m-%dT%H:%M:%SZ}", said, made_at, 50_000))
+    return publishing.publish(shelf, subject(as_of), files_of(f"{as_of:%Y-%m-%dT%H:%M:%SZ}", said, made_at, 50_000))
 
 
 def test_bucket_has_the_same_files_as_a_folder(bucket, server):
@@ -82,11 +86,48 @@ def test_bucket_has_the_same_files_as_a_folder(bucket, server):
     assert b"after a backfill" in (bucket.read("latest.html") or b"")
 
 
-def test_failed_notebook_is_kept_beside(bucket):
+def test_failed_notebooks_are_kept_beside_the_newest_of_them(bucket, server, monkeypatch):
     publish(bucket, NOON)
-    where = publishing.keep_failed(bucket, "2017-10-02T13-00Z-a", b"{}")
-    assert where == f"{bucket.place}/failed/2017-10-02T13-00Z-a/report.ipynb"
+    wheres = [publishing.keep_failed(bucket, subject(NOON), b"{}") for _ in range(3)]
+    for where in wheres:
+        assert re.fullmatch(rf"{bucket.place}/failed/2017-10-02T12-00Z-[0-9a-f]{{8}}/report.ipynb", where)
     assert bucket.names() == ["2017-10-02T12-00Z"]
+    monkeypatch.setattr("missioncontrol_nb.report.shelves.MOST_FAILED", 2)
+    publish(bucket, NOON)
+    assert len(server.files.find(f"{bucket.place}/failed")) == 2
+
+
+def test_report_that_a_killed_run_began_is_finished_though_another_run_sweeps(bucket, monkeypatch):
+    """Times of S3 are whole seconds."""
+    monkeypatch.setattr("missioncontrol_nb.report.shelves.ABANDONED_AFTER", timedelta(seconds=3))
+    files = files_of(f"{NOON:%Y-%m-%dT%H:%M:%SZ}", size=50_000)
+    assert bucket._create("2017-10-02T12-00Z/report.html", files["report.html"])
+    time.sleep(4)
+    replace = object_store.replace_file
+
+    def replace_and_sweep(url, content, policy):
+        replace(url, content, policy)
+        if url.endswith("/headline.png"):
+            Bucket(bucket.place).sweep()
+
+    monkeypatch.setattr(object_store, "replace_file", replace_and_sweep)
+    assert publish(bucket, NOON) == "2017-10-02T12-00Z"
+    assert faults(bucket) == []
+    assert bucket.names() == ["2017-10-02T12-00Z"]
+
+
+def test_report_that_lost_its_page_is_passed_over_and_finished_by_the_same_one(bucket, server):
+    """Another one of that moment does not become a part of it."""
+    publish(bucket, NOON)
+    publish(bucket, NOON + timedelta(hours=1))
+    server.files.rm(f"{bucket.place}/2017-10-02T13-00Z/report.html")
+    publishing.bring_up_to_date(bucket)
+    assert bucket.names() == ["2017-10-02T12-00Z"]
+    assert bucket.read("latest.html") == bucket.read("2017-10-02T12-00Z/report.html")
+    assert publish(bucket, NOON + timedelta(hours=1), "after a backfill") == "2017-10-02T13-00Z.2"
+    assert publish(bucket, NOON + timedelta(hours=1), made_at="again") == "2017-10-02T13-00Z"
+    assert len(bucket.names()) == 3
+    assert faults(bucket) == []
 
 
 @pytest.mark.long

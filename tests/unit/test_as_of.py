@@ -62,3 +62,14 @@ def test_summaries_are_those_of_a_dataset_without_later_pings(both):
     request = DetailRequest(every="5min")
     details = [each.detail("release", "Windows_NT", "main_crashes", request) for each in (then, earlier)]
     assert_frame_equal(details[0].windows, details[1].windows)
+
+
+def test_what_pings_report_is_told_by_those_that_had_come(tmp_path):
+    """The first crash ping of 56.0, and the first ping of Android, came later."""
+    columns = "window os_name display_version usage_hours main_crashes main_pings crash_pings"
+    write(tmp_path, f"{columns}\n05T13:00 Windows_NT 56.0 100 0 9 0", AT)
+    write(tmp_path, f"{columns}\n05T15:00 Windows_NT 56.0 100 3 9 3\n05T15:00 Android 56.0 9 1 1 1", "05T16:00")
+    then = DatasetAsOf(tmp_path, moment(AT))
+    assert then.load(by="display_version", measures="main_crashes")["main_crashes"].isna().tolist() == [True]
+    assert then.applications() == {"Firefox"}
+    assert Dataset(tmp_path).applications() == {"Firefox", "Fennec"}

@@ -1,13 +1,19 @@
 """A report of a simulated fleet, by the command and by papermill alone, and what becomes of runs that end early."""
 
+import errno
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -16,9 +22,12 @@ from click.testing import CliRunner
 
 from missioncontrol_nb import report
 from missioncontrol_nb.cli import group
+from missioncontrol_nb.report import running
 from missioncontrol_nb.report.page import alarms_of, page_of
+from missioncontrol_nb.report.parameters import Subject
 from missioncontrol_nb.report.running import packaged_notebook, run_report
 from missioncontrol_nb.report.shelves import shelf_of
+from streaming import contract
 from streaming.errors import MissionControlError
 from tests.patience import wait_until
 from tests.report_checks import FILES, faults
@@ -36,6 +45,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [PROGRAM, "simulate", "--history", "fleet", "--days", "38", "--now", NOW, *BAD]
     subprocess.run(command, cwd=made, check=True, capture_output=True)
     return made
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for temporary files whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as made:
+        yield Path(made)
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -107,21 +123,121 @@ def test_times_of_a_run_stand_in_one_place(folder, published):
     assert text.count(read(folder, "latest.json")["run"]["made_at"][:10]) == 1
 
 
-def test_failed_run_keeps_its_notebook_and_leaves_the_latest(folder, published, tmp_path):
-    before = (folder / "reports" / "latest.json").read_bytes()
-    broken = nbformat.read(packaged_notebook(), 4)
-    broken.cells.insert(2, nbformat.v4.new_code_cell("1 / 0"))
-    nbformat.write(broken, tmp_path / "mine.ipynb")
+def failure(folder: Path, tmp_path: Path, *sources: str, shown: str | None = None) -> tuple[str, str]:
+    """What is said of a run of a notebook with these cells, which fails, and the notebook that it keeps.
+
+    shown: what the cell with the alarms shows, as Python; None: there is none.
+    """
+    notebook = nbformat.read(packaged_notebook(), 4)
+    notebook.cells = [notebook.cells[1], *map(nbformat.v4.new_code_cell, sources)]
+    if shown is not None:
+        source = f"from IPython.display import JSON\nJSON({shown})"
+        notebook.cells.append(nbformat.v4.new_code_cell(source, metadata={"tags": ["alarms"]}))
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
     parameters = report.Parameters(dataset=str(folder / "fleet"), as_of="2017-10-02T11:00Z")
-    with pytest.raises(
-        MissionControlError, match="ZeroDivisionError: division by zero; the notebook with its error"
-    ) as error:
-        run_report(parameters, str(folder / "reports"), notebook=tmp_path / "mine.ipynb")
-    [kept] = (folder / "reports" / "failed").glob("2017-10-02T11-00Z-*/report.ipynb")
+    with pytest.raises(MissionControlError) as error:
+        run_report(parameters, str(tmp_path / "reports"), notebook=tmp_path / "mine.ipynb")
+    [kept] = (tmp_path / "reports" / "failed").glob("2017-10-02T11-00Z-*/report.ipynb")
     assert str(kept) in str(error.value)
-    assert "ZeroDivisionError" in kept.read_text()
-    assert (folder / "reports" / "latest.json").read_bytes() == before
-    assert len(shelf_of(str(folder / "reports")).names()) == 2
+    assert shelf_of(str(tmp_path / "reports")).names() == []
+    return str(error.value), kept.read_text()
+
+
+def test_failed_run_keeps_its_notebook_and_leaves_the_latest(folder, published, tmp_path):
+    shutil.copytree(folder / "reports", tmp_path / "before")
+    (tmp_path / "before").rename(tmp_path / "reports")
+    before = (tmp_path / "reports" / "latest.json").read_bytes()
+    shutil.rmtree(tmp_path / "reports" / "2017-10-02T12-00Z")
+    shutil.rmtree(tmp_path / "reports" / "2017-09-30T12-00Z")
+    said, kept = failure(folder, tmp_path, "1 / 0")
+    assert "the report could not be made: ZeroDivisionError: division by zero; the notebook as far as it came" in said
+    assert "ZeroDivisionError" in kept
+    assert (tmp_path / "reports" / "latest.json").read_bytes() == before
+
+
+RECORD = {
+    "dataset": "FLEET", "product": "Firefox", "channels": ["release"], "as_of": "2017-10-02T11:00:00Z", "open": [],
+    "state": "fine", "headlines": [{"channel": "release", "state": "fine", "sentence": "Fine", "text": ""}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"state": None, "as_of": "2017-10-02"}, "that are not this report's, by their as_of, state"),
+        ({"headlines": [{"channel": "release", "state": "fine", "sentence": 3, "text": ""}]}, "by their headlines"),
+        ({"headlines": []}, "by their headlines"),
+        ({"channels": ["beta"], "product": "Fenix", "dataset": ""}, "by their dataset, product, channels"),
+        ({"open": [3]}, "is not that of a report"),
+        ({"mine": float("nan")}, "that are no JSON"),
+    ],
+)
+def test_alarms_of_another_form_are_not_published(change, said):
+    subject = subject_of_record(RECORD)
+    assert running._checked(RECORD, "mine.ipynb", subject) == RECORD
+    with pytest.raises(MissionControlError, match=said):
+        running._checked(RECORD | change, "mine.ipynb", subject)
+
+
+def subject_of_record(record: dict[str, Any]) -> Subject:
+    dataset = SimpleNamespace(url=record["dataset"])
+    moment = datetime.fromisoformat(record["as_of"])
+    return Subject(dataset, contract.FIREFOX, ("release",), moment)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sources", "shown", "said", "kept_text"),
+    [
+        (["print('x')"], None, "mine.ipynb shows no alarms", '"x\\n"'),
+        (["print('x')"], "{'state': 'fine'}", "by their dataset, product, channels, as_of, headlines", '"x\\n"'),
+        (["print('x' * 3_000_000)"], "RECORD", r"the page has 3.\d MB; expected 2 at most", "xxx"),
+        (["import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"], None, "Kernel died", "SIGKILL"),
+    ],
+)
+def test_run_that_fails_after_its_cells_keeps_its_notebook(folder, tmp_path, sources, shown, said, kept_text):
+    if shown == "RECORD":
+        shown = repr(RECORD | {"dataset": str(folder / "fleet")})
+    told, kept = failure(folder, tmp_path, *sources, shown=shown)
+    assert re.search(said, told)
+    assert kept_text in kept
+
+
+def test_store_that_fails_at_publishing_keeps_the_notebook(folder, tmp_path, monkeypatch):
+    def fail(*_: Any) -> None:
+        raise MissionControlError("cannot reach the store")
+
+    monkeypatch.setattr(running, "publish", fail)
+    shown = repr(RECORD | {"dataset": str(folder / "fleet")})
+    said, kept = failure(folder, tmp_path, "print('x')", shown=shown)
+    assert "the report could not be published: cannot reach the store; the notebook as far as it came" in said
+    assert '"x\\n"' in kept
+
+
+def test_kernel_is_of_this_python_and_needs_no_short_temporary_folder(folder, tmp_path, monkeypatch):
+    """Another environment has installed a kernel of the same name; and paths of Unix sockets have 107 bytes at most."""
+    other = tmp_path / "share" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    (other / "kernel.json").write_text(json.dumps({"argv": ["/bin/false"], "display_name": "", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    long = tmp_path / ("x" * 94)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    said, _ = failure(folder, tmp_path, "import sys\nraise ValueError(sys.executable)")
+    assert f"ValueError: {sys.executable};" in said
+
+
+def test_run_without_an_executed_notebook_keeps_its_source(folder, tmp_path, monkeypatch):
+    """As where the folder for temporary files is full: papermill writes the beginning of a notebook."""
+
+    def fill(_: Any, path: str, *__: Any, **___: Any) -> None:
+        Path(path).write_text('{"cells": [')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("papermill.execute_notebook", fill)
+    said, kept = failure(folder, tmp_path, "1 / 0")
+    assert "No space left on device: '" in said
+    assert "mc-report-" in said
+    assert json.loads(kept)["cells"][1]["source"] == ["1 / 0"]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +249,8 @@ def test_failed_run_keeps_its_notebook_and_leaves_the_latest(folder, published, 
         (["--channel", "beta"], "name another --out"),
         (["--notebook", "none.ipynb"], "there is none at 'none.ipynb'"),
         (["--previous", "nothing"], "there is no alarms.json in"),
+        (["--releases", "nothing.json"], "the release calendar nothing.json cannot be read"),
+        (["--channel", ","], "expected a product and a channel"),
     ],
 )
 def test_wrong_argument_is_told_before_anything_runs(folder, published, options, said, monkeypatch):
@@ -160,11 +278,27 @@ def test_kills_of_runs_leave_no_half_report(folder, published):
 
 
 @pytest.mark.long
-def test_run_that_is_ended_in_order_leaves_nothing(folder, tmp_path):
+def test_full_temporary_folder_leaves_no_half_report_and_the_next_run_makes_one(folder, tmp_path):
+    """No file can be larger than 50 kB, as the executed notebook is. A full --out: test_report_shelves.py."""
+    options = f"--dataset fleet --out {tmp_path}/reports --as-of {NOW}"
+    limited = f"ulimit -f 50; exec {PROGRAM} report {options}"
+    ran = subprocess.run(["bash", "-c", limited], cwd=folder, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "File too large: '" in ran.stderr
+    shelf = shelf_of(f"{tmp_path}/reports")
+    assert shelf.names() == []
+    assert [each.name for each in (tmp_path / "reports").glob("*") if each.name != "failed"] == []
+    again = subprocess.run([PROGRAM, "report", *options.split()], cwd=folder, capture_output=True, text=True)
+    assert again.returncode == 3
+    assert faults(shelf) == []
+
+
+@pytest.mark.long
+def test_run_that_is_ended_in_order_leaves_nothing(folder, short_folder):
     command = [PROGRAM, "report", "--dataset", "fleet", "--out", "ended"]
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    environment = os.environ | {"TMPDIR": str(short_folder)}
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        wait_until(lambda: list(tmp_path.glob("mc-report-*")))
+        wait_until(lambda: list(short_folder.glob("mc-report-*")))
         time.sleep(3)  # its kernel is starting, or has
         process.terminate()
         assert process.stderr is not None
@@ -172,5 +306,5 @@ def test_run_that_is_ended_in_order_leaves_nothing(folder, tmp_path):
     assert process.returncode == 143
     assert said.startswith("Making the report as of Mon 2 Oct 2017, 12:00 UTC; the one before: none")
     assert "this is a fault of Mission Control" not in said
-    assert list(tmp_path.glob("mc-report-*")) == []
+    assert list(short_folder.glob("mc-report-*")) == []
     assert not (folder / "ended").exists()

@@ -53,6 +53,7 @@ def test_variables_of_a_person_who_explores_are_no_parameters(cells):
         ("as_of", "yesterday", "as_of takes an ISO time like"),
         ("dataset", " ", "a path or a URL as dataset"),
         ("channel", "", "expected a product and a channel"),
+        ("channel", " , ", "expected a product and a channel; got 'Firefox' and ' , '"),
     ],
 )
 def test_value_of_another_type_or_form_is_an_error(name, value, said):
@@ -80,7 +81,7 @@ def test_unknown_channel_is_an_error_that_names_the_near_one():
 
 @pytest.fixture
 def dataset(tmp_path):
-    write(tmp_path, "window usage_hours\n05T13:00 10\n05T13:05 10", "05T13:08:30")
+    write(tmp_path, "window usage_hours\n05T12:55 10\n05T13:05 10", "05T13:08:30")
     return str(tmp_path)
 
 
@@ -93,9 +94,10 @@ def test_report_is_as_of_the_end_of_a_window(dataset, as_of, minute):
     assert subject.channels == ("release",)
 
 
-def test_moment_before_the_first_data_is_an_error(dataset):
-    with pytest.raises(MissionControlError, match=r"'2017-10-04' lies before the first data of .*, 2017-10-05"):
-        subject_of(Parameters(dataset=dataset, as_of="2017-10-04"))
+@pytest.mark.parametrize("as_of", ["2017-10-04T13:00Z", "2017-10-05T00:00Z", "2017-10-05T12:55Z"])
+def test_moment_before_the_first_data_is_an_error(dataset, as_of):
+    with pytest.raises(MissionControlError, match=rf"{as_of} lies before the first data of .*, 2017-10-05"):
+        subject_of(Parameters(dataset=dataset, as_of=as_of))
 
 
 def test_missing_dataset_and_unknown_product_are_errors(tmp_path, dataset):

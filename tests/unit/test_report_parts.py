@@ -1,9 +1,11 @@
 """The parts of a report: experiments, the state of the data, pictures, and the page of a notebook."""
 
+import html
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -45,8 +47,22 @@ def experiment(control: float, treatment: float, days: int = 10, spread: float =
     return pd.DataFrame(rows)
 
 
+class _Counted:
+    """A dataset with these sums of an experiment's branches by day, and nothing else."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self._rows = rows.assign(channel="release", experiment_id="a-study")
+
+    def handle(self, table: contract.Table) -> object:
+        return table
+
+    def load(self, *_: object, **__: object) -> pd.DataFrame:
+        return self._rows
+
+
 def compared(rows: pd.DataFrame) -> branches.Experiment:
-    return branches._experiment("release", "a-study", rows, ["main_crashes"], 2)
+    [found] = branches.read_experiments(_Counted(rows), contract.FIREFOX, ("release",), AT)  # type: ignore[arg-type]
+    return found
 
 
 def test_branch_that_crashes_more_has_an_alarm():
@@ -66,6 +82,41 @@ def test_events_in_clusters_are_no_alarm():
     """With days that differ by half for no reason, chance alone would be an alarm in most of these."""
     some = [compared(experiment(500, 500, spread=0.5, seed=seed)) for seed in range(30)]
     assert sum(bool(each.alarms) for each in some) <= 1
+
+
+def strangers(number: int, hours: float, day: str = "2017-10-01") -> pd.DataFrame:
+    names = [f"{place:03}-{'made-up-' * 10}" for place in range(number)]
+    start = pd.Timestamp(day, tz="UTC")
+    return pd.DataFrame(
+        {"window_start": start, "experiment_branch": names, "usage_hours": hours, "main_crashes": range(number)}
+    )
+
+
+def test_branches_that_strangers_make_up_hide_no_alarm_and_lengthen_no_page():
+    honest = compared(experiment(50, 75))
+    found = compared(pd.concat([experiment(50, 75), strangers(1000, 25.0)]))
+    assert (found.others, found.other_hours) == (1000, 25_000)
+    assert replace(found, others=0, other_hours=0.0) == honest
+    page = report.experiments(SimpleNamespace(experiments=(found,), product=contract.FIREFOX)).html  # type: ignore[arg-type]
+    assert "control 100 k h, treatment 100 k h, 1\u202f000 others 25 k h" in plain(page)
+    assert len(page) < 2000
+
+
+def test_branches_of_a_small_experiment_are_limited_and_named_shortly():
+    found = compared(pd.concat([experiment(50, 75), strangers(50, 1e5, "2017-09-24")]))
+    assert len(found.usage_hours) == branches.MOST_BRANCHES
+    assert found.others == 52 - branches.MOST_BRANCHES
+    told = replace(found.differences[0], is_alarm=True)
+    shown = replace(found, id="a-study-" * 12, differences=(told,) * 90)
+    page = report.experiments(SimpleNamespace(experiments=(shown,), product=contract.FIREFOX)).html  # type: ignore[arg-type]
+    assert "85 more differences, see alarms.json" in page
+    assert max(map(len, plain(re.sub("<[^>]*>", " ", page)).split())) <= 41  # and a comma
+    assert len(page) < 3000
+
+
+def test_experiment_of_many_branches_alike_has_none_to_compare():
+    found = compared(strangers(200, 10.0))
+    assert (found.usage_hours, found.others, found.differences) == ({}, 200, ())
 
 
 # ---------- the state of the data ----------
@@ -95,6 +146,17 @@ def test_versions_that_the_calendar_lacks_are_counted(tmp_path):
     assert found.unlisted == data_state.Unlisted(100, 0.1, (("release", "56.7", 80), ("release", "oops", 20)))
     assert found.rejected == data_state.Rejected(0, 0.0, 0.0, ())
     assert found.data_up_to == moment("05T12:05")
+
+
+def test_reasons_are_told_in_sentences_and_versions_shortly():
+    rejected = data_state.Rejected(5761, 0.02, 0.01, (("channel", 3839), ("build_too_old", 1922)))
+    unlisted = data_state.Unlisted(9, 0.1, (("release", "9." * 100, 9),))
+    found = SimpleNamespace(quality=data_state.Quality(AT, rejected, unlisted, (), ()), product=contract.FIREFOX)
+    page = plain(html.unescape(re.sub("<[^>]*>+", "|", report.quality(found).html)))  # type: ignore[arg-type]
+    assert "3\u202f839 of these||The channel is missing or not a known one." in page
+    assert "1\u202f922 of these||The build is more than six months older than the ping's submission." in page
+    assert "build_too_old" not in page
+    assert f"Most: {'9.' * 19}9… on release 9." in page
 
 
 # ---------- what is said of alarms ----------

@@ -6,6 +6,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -108,6 +109,30 @@ def test_what_killed_runs_left_is_removed_after_an_hour(shelf):
     assert len(shelf.names()) == 2
 
 
+def test_report_without_its_page_is_passed_over(shelf):
+    publish(shelf, NOON)
+    publish(shelf, NOON + timedelta(hours=1))
+    (Path(shelf.place) / "2017-10-02T13-00Z/report.html").unlink()
+    publishing.bring_up_to_date(shelf)
+    assert shelf.names() == ["2017-10-02T12-00Z"]
+    assert shelf.read("latest.html") == shelf.read("2017-10-02T12-00Z/report.html")
+    assert publish(shelf, NOON + timedelta(hours=1)) == "2017-10-02T13-00Z.2"
+    assert faults(shelf) == []
+
+
+def test_newest_notebooks_that_failed_are_kept(shelf):
+    others = Path(shelf.place) / "failed" / "notes"
+    others.mkdir(parents=True)
+    kept = []
+    for number in range(30):
+        kept.append(Path(publishing.keep_failed(shelf, subject(NOON), b"{}")))
+        os.utime(kept[-1].parent, (1e9 + number,) * 2)
+    assert sum(path.exists() for path in kept) == 21
+    publish(shelf, NOON)
+    assert [path.exists() for path in kept] == [False] * 10 + [True] * 20
+    assert others.exists()
+
+
 def in_child(work: Callable[[], None]) -> int:
     """Starts work in a forked process; returns its id."""
     child = os.fork()
@@ -154,12 +179,14 @@ def test_a_write_that_fails_leaves_all_as_it_was(shelf):
     def fail() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        with suppress(MissionControlError):
+            publishing.keep_failed(shelf, subject(NOON), b"x" * 100_000)
         publish(shelf, NOON + timedelta(hours=1), size=100_000)
 
     os.waitpid(in_child(fail), 0)
     assert shelf.names() == ["2017-10-02T12-00Z"]
     assert {name: shelf.read(name) for name in before} == before
-    assert [each for each in Path(shelf.place).iterdir() if each.name.startswith(".")] == []
+    assert sorted(each.name for each in Path(shelf.place).iterdir()) == ["2017-10-02T12-00Z", *sorted(before)]
 
 
 def test_a_write_that_fails_is_told_in_a_sentence(tmp_path):

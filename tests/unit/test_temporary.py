@@ -1,11 +1,14 @@
 """Temporary folders: removed at the end, and after a process that was killed by the next one."""
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
-from streaming.storage.temporary import temporary_folder
+from streaming.storage.temporary import short_parent, temporary_folder
 
 HOLDER = """
 import sys
@@ -44,3 +47,26 @@ def test_what_others_made_is_left_alone(tmp_path):
     with temporary_folder("mc-test-", str(tmp_path)):
         pass
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_folder_that_was_never_locked_is_removed_after_an_hour(tmp_path):
+    """Its process was killed before it could. What holds anything else was made by somebody else."""
+    empty, unlocked, new, named, used = (
+        tmp_path / f"mc-test-{name}" for name in ("aaaaaaaa", "bbbbbbbb", "cccccccc", "somebody-else", "dddddddd")
+    )
+    for folder in (empty, unlocked, new, named, used):
+        folder.mkdir()
+    (unlocked / ".in-use.new").touch()
+    (used / "file").touch()
+    for folder in (empty, unlocked, named, used):
+        os.utime(folder, (time.time() - 4000,) * 2)
+    with temporary_folder("mc-test-", str(tmp_path)):
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted([new, named, used])
+
+
+def test_parent_of_sockets_is_short(monkeypatch):
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: f"/var/{'x' * 90}")
+    assert short_parent() == "/tmp"
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/var/tmp")
+    assert short_parent() is None

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -37,7 +36,7 @@ from missioncontrol_nb.dashboard.server.kernels import end_kernel
 from missioncontrol_nb.dashboard.server.pool import Pool
 from missioncontrol_nb.dashboard.server.settings import Settings
 from streaming.errors import MissionControlError
-from streaming.storage.temporary import temporary_folder
+from streaming.storage.temporary import short_parent, temporary_folder
 
 HEALTH = "health"
 """Path of the health probe: 200 once a page is ready to be handed out, else 503; it starts no kernel."""
@@ -62,7 +61,7 @@ def serve(
     hosting = replace(hosting, port=sockets[0].getsockname()[1])
     prepend_jupyter_path(SHARE)
     try:
-        with temporary_folder("mc-", _short_temporary_folder()) as folder:
+        with temporary_folder("mc-", short_parent()) as folder:
             cache = folder / "cache"
             cache.mkdir()
             os.environ.update(replace(settings, cache=str(cache)).to_environment())
@@ -88,11 +87,6 @@ def _listening_sockets(host: str, port: int) -> list[socket.socket]:
         raise MissionControlError(
             f"cannot listen on {host}:{port} ({reason}); name another port with --port, or 0 for any free one"
         ) from None
-
-
-def _short_temporary_folder() -> str | None:
-    """A folder with a path so short that kernels' socket paths fit into the limit of 107 bytes; None: the default."""
-    return "/tmp" if len(tempfile.gettempdir()) > 30 and Path("/tmp").is_dir() else None
 
 
 class Server(Voila):
