@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from missioncontrol_nb import formatting
 from missioncontrol_nb.watching import looking
 from missioncontrol_nb.watching.changes import Look, apply_failure, apply_look, keep_only
 from missioncontrol_nb.watching.delivery import Courier, delivering
@@ -103,7 +104,7 @@ def watch(
             ]
 
         if settings.every_seconds is None:
-            return _once(looks, store, couriers, stop)
+            return _once(looks, store, couriers, stop, on_failure)
         looked = looks.until_stopped(settings.every_seconds)
         for _ in looked:  # the first look
             with delivering(couriers()):
@@ -243,39 +244,42 @@ def _request(settings: WatchSettings, state: State, now: datetime) -> looking.Re
     )
 
 
-def _once(looks: _Looks, store: Store, couriers: Callable[[], Sequence[Courier]], stop: threading.Event) -> bool:
+def _once(
+    looks: _Looks,
+    store: Store,
+    couriers: Callable[[], Sequence[Courier]],
+    stop: threading.Event,
+    on_failure: OnLine,
+) -> bool:
     """Looks once and delivers; raises why the look failed after that."""
     failure = looks.once()
     if stop.is_set():
         return False
     running = couriers()
     with delivering(running):
-        is_whole = _await_delivery(store, running, stop)
+        is_whole = _await_delivery(store, running, stop, on_failure)
     if failure:
         raise failure
     return is_whole
 
 
-def _await_delivery(store: Store, couriers: Sequence[Courier], stop: threading.Event) -> bool:
+def _await_delivery(store: Store, couriers: Sequence[Courier], stop: threading.Event, on_failure: OnLine) -> bool:
     """Waits until nothing waits for delivery but what is held back; returns whether that was reached.
 
-    Gives up where no attempt is due soon.
+    Gives up where no attempt is due soon, and says where none was made.
     """
     give_up = datetime.now(UTC) + timedelta(seconds=PATIENCE_SECONDS)
     while not stop.is_set():
         now, state = datetime.now(UTC), store.state
-        waiting = [
-            courier
-            for courier in couriers
-            if is_waiting(state, courier.target.name, now, is_quiet=courier.is_quiet(now))
-        ]
+        waiting = [each for each in couriers if is_waiting(state, each.target.name, now, is_quiet=each.is_quiet(now))]
         if not waiting:
             return True
-        if now > give_up or not any(
-            courier.failures < ATTEMPTS
-            and due_at(state.targets[courier.target.name], at_once=courier.at_once) < give_up
-            for courier in waiting
-        ):
+        due = {each: due_at(state.targets[each.target.name], at_once=each.at_once) for each in waiting}
+        if now > give_up or not any(each.failures < ATTEMPTS and due[each] < give_up for each in waiting):
+            for name, at in ((each.target.name, due[each]) for each in waiting if not each.failures):
+                reason = state.targets[name].failure or "no answer yet"
+                again = f"not before {formatting.moment(at)}" if at > now else "it will be tried again"
+                on_failure(f"not delivered to {printable(name)}: {reason}; {again}")
             return False
         store.wait(0.2)
     return False

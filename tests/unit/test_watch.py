@@ -363,6 +363,7 @@ def test_runs_that_look_once_heed_retry_after_but_not_the_watch_s_own_waits(tmp_
         for _ in range(2):
             assert not run(f"webhook:{sink.url}")
         assert len(sink.received) == 1
+        assert ": HTTP 429; not before " in run.failures[-1]
         assert time.monotonic() - began < watch.PATIENCE_SECONDS
         with run.state() as state:
             [target] = state.targets.values()
