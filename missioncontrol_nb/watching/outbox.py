@@ -99,11 +99,11 @@ def _sum_up(state: State, target: TargetState, now: datetime) -> Message:
     findings, over = [], list[str]()
     for key, missed_findings in missed_of.items():
         alarm = state.alarms.get(key)
-        if alarm is not None:
-            findings += _anew(alarm.finding, target.told.get(key), missed_findings)
-        elif key in target.told:
-            findings.append(as_kind(missed_findings[-1], "recovered"))
-        else:
+        anew = _anew(alarm.finding, target.told.get(key), missed_findings) if alarm is not None else []
+        if alarm is None and key in target.told:
+            anew = [as_kind(missed_findings[-1], "recovered")]
+        findings += anew
+        if not anew and (alarm is None or any(finding.kind == "alarm" for finding in missed_findings)):
             over.append(subject_of(missed_findings[-1]))
     if not target.told_stale and any(message.kind == "stale" for message in waiting):
         over.append("stale data")

@@ -111,7 +111,7 @@ class Message(msgspec.Struct):
     @property
     def is_empty(self) -> bool:
         """Whether it tells nothing."""
-        return self.kind == "alarms" and not self.findings and self.missed is None
+        return self.kind == "alarms" and not self.findings and not (self.missed and self.missed.over)
 
 
 class TargetState(msgspec.Struct):

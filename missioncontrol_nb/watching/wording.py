@@ -26,8 +26,7 @@ def _title(message: Message) -> str:
     if message.kind == "fresh":
         return f"Data are fresh again: {_newest(message)}"
     if not message.findings:
-        is_over = message.missed is not None and message.missed.over
-        return "What came up meanwhile is over again" if is_over else "What changed meanwhile is as it was before"
+        return "What came up meanwhile is over again"
     ordered = _ordered(message.findings)
     first = [finding for finding in ordered if finding.kind == ordered[0].kind]
     rest = len(ordered) - len(first)

@@ -242,6 +242,17 @@ def test_target_that_missed_stale_data_and_their_end_is_told_what_was_over():
     assert as_text(message).endswith("2 messages are summed up here. Came up and is over again: stale data.")
 
 
+@pytest.mark.parametrize(("meanwhile", "is_told"), [(look(), []), (look([finding()]), [True])])
+def test_suspicion_that_is_there_again_is_told_only_with_what_came_up_meanwhile(meanwhile, is_told):
+    state, suspect = state_with("a"), look([], finding(kind="looks bad"))
+    apply_look(state, suspect, NOW)
+    delivered(state, "a")
+    for number, found in enumerate((meanwhile, suspect, suspect), 1):  # an alarm's end is told by a look of its own
+        apply_look(state, found, at(number))
+    told = [as_text(message) for message in delivered(state, "a", 9)]
+    assert ["Came up and is over again: content crashes" in text for text in told] == is_told
+
+
 def test_nothing_that_was_up_before_is_told_as_up_on_stale_data():
     state = state_with("a", "b")
     apply_look(state, look([finding()]), NOW)
