@@ -167,18 +167,17 @@ def _settings(
 def _preview(settings: "WatchSettings", targets: "list[Target]", stop: Any) -> None:
     from missioncontrol_nb.watching.looking import LookStoppedError
     from missioncontrol_nb.watching.watch import preview
-    from missioncontrol_nb.watching.wording import as_text
 
     try:
-        messages = preview(settings, stop)
+        messages = preview(settings, targets, stop)
     except LookStoppedError:
         return
     if not messages:
         click.echo("Nothing would be sent.")
-    for message in messages:
-        click.echo("\n".join(map(printable, as_text(message).split("\n"))))
-    if messages and targets:
-        click.echo(f"This would go to {', '.join(printable(target.name) for target in targets)}.")
+    for text, names in messages:
+        click.echo("\n".join(map(printable, text.split("\n"))))
+        if names:
+            click.echo(f"This would go to {', '.join(map(printable, names))}.")
 
 
 def _print(line: str) -> None:

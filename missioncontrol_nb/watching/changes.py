@@ -17,7 +17,7 @@ ONE_CAUSE = timedelta(hours=6)  # rises of a channel that begin no further apart
 
 
 class Up(msgspec.Struct):
-    """An alarm that is up, with its current figures. record: what the judge needs to go on; None: it looks bad only."""
+    """An alarm that is up, with its current figures. record: what the judge needs to go on, None: nothing."""
 
     finding: Finding
     record: dict[str, Any] | None = None
@@ -35,33 +35,41 @@ class Look(msgspec.Struct):
     open: list[Up] = []
 
 
-def apply_look(
-    state: State, look: Look, now: datetime, *, as_of: datetime | None = None, is_quiet: bool = False
-) -> list[Message]:
+def apply_look(state: State, look: Look, now: datetime, *, as_of: datetime | None = None) -> list[Message]:
     """Takes a look's findings into a state and puts what is to be told into all queues; returns these messages.
 
     as_of: the moment that was looked at; None: now.
     """
-    state.last_look, state.data_up_to = now, look.data_up_to
-    messages = apply_staleness(state, is_stale=look.is_stale, now=now, as_of=as_of, is_quiet=is_quiet)
+    state.last_look, state.data_up_to, state.failing_since = now, look.data_up_to, None
+    messages = apply_staleness(state, is_stale=look.is_stale, now=now, as_of=as_of)
     if not look.is_stale:
         for cause, findings in _by_cause(state, look).items():
-            messages.append(Message(new_id(), "alarms", cause, now, findings, held=is_quiet))
+            messages.append(Message(new_id(), "alarms", cause, now, findings))
             _queue(state, messages[-1])
     return messages
 
 
-def apply_staleness(
-    state: State, *, is_stale: bool, now: datetime, as_of: datetime | None = None, is_quiet: bool = False
-) -> list[Message]:
+def apply_staleness(state: State, *, is_stale: bool, now: datetime, as_of: datetime | None = None) -> list[Message]:
     """Tells once that data are stale, and once that they are fresh again."""
     if is_stale == state.is_stale:
         return []
     state.is_stale = is_stale
-    kind: Kind = "stale" if is_stale else "fresh"
-    message = Message(new_id(), kind, "data", now, [], state.data_up_to, as_of or now, is_quiet)
+    message = staleness(state, now, as_of)
     _queue(state, message)
     return [message]
+
+
+def apply_failure(state: State, now: datetime, stale_after_seconds: float) -> list[Message]:
+    """Notes that a look failed. Where looks fail for so long that the data would be stale by now, tells that."""
+    state.failing_since = state.failing_since or now
+    is_over = now - (state.data_up_to or state.failing_since) > timedelta(seconds=stale_after_seconds)
+    return apply_staleness(state, is_stale=state.is_stale or is_over, now=now)
+
+
+def staleness(state: State, now: datetime, as_of: datetime | None = None) -> Message:
+    """The message that data are stale, or fresh again."""
+    kind: Kind = "stale" if state.is_stale else "fresh"
+    return Message(new_id(), kind, "data", now, [], state.data_up_to, as_of or now)
 
 
 def new_id() -> str:
@@ -72,7 +80,8 @@ def new_id() -> str:
 def _queue(state: State, message: Message) -> None:
     state.messages[message.id] = message
     for target in state.targets.values():
-        target.queue.append(message.id)
+        if message.kind != "alarms" or not target.is_new:  # a new one gets what is up when that is known
+            target.queue.append(message.id)
 
 
 def _by_cause(state: State, look: Look) -> dict[str, list[Finding]]:
@@ -97,22 +106,23 @@ def _by_cause(state: State, look: Look) -> dict[str, list[Finding]]:
 def _told(before: Alarm | None, up: Up | None, event: Finding | None) -> Finding | None:
     """The message about an alarm, given it before the look, after it, and the judge's event; None: there is none."""
     now = None if up is None else up.finding
-    was_alarm = before is not None and before.finding.kind != "looks bad"
-    is_alarm = now is not None and now.kind != "looks bad"
+    was_alarm = before is not None and not before.finding.looks_bad
+    is_alarm = now is not None and not now.looks_bad
     if before is not None and (now is None or (was_alarm and not is_alarm) or (event and event.kind == "recovered")):
-        return event if event is not None and event.kind == "recovered" else _as(before.finding, "recovered")
+        return event if event is not None and event.kind == "recovered" else as_kind(before.finding, "recovered")
     if now is None:  # it came up and went between two looks
         return None
     if before is None or (is_alarm and not was_alarm):
-        return _as(now, "alarm" if is_alarm else now.kind)
+        return as_kind(now, "alarm" if is_alarm else now.kind)
     if event is not None and is_alarm:
-        return _as(now, "update", _change(before.finding, now))
+        return as_kind(now, "update", _change(before.finding, now))
     if is_alarm and _is_worse(before, now):
-        return _as(now, "update", f"worse, it was {before.told_ratio:.1f} times")
+        return as_kind(now, "update", f"worse, it was {before.told_ratio:.1f} times")
     return None
 
 
-def _as(finding: Finding, kind: str, change: str = "") -> Finding:
+def as_kind(finding: Finding, kind: str, change: str = "") -> Finding:
+    """A finding as an event of another kind."""
     return Finding(finding.key, finding.event | {"event": kind}, finding.words, finding.search, change)
 
 
@@ -158,17 +168,26 @@ def keep_only(
     """Drops what the watch was told not to look at any more, and keeps the state of its targets alone.
 
     measures, channel, os_name: empty or None: all. Returns the names of the targets that were dropped while messages
-    waited for them. A new target has been told nothing yet: it gets what is up at its first delivery.
+    waited for them.
     """
-    state.alarms = {
-        key: alarm
-        for key, alarm in state.alarms.items()
-        if (tells_looks_bad or alarm.record is not None)
-        and (not measures or alarm.finding.event["measure"] in measures)
-        and channel in (None, alarm.finding.event["channel"])
-        and os_name in (None, alarm.finding.event["os_name"])
-    }
+
+    def is_kept(finding: Finding) -> bool:
+        return (
+            (tells_looks_bad or not finding.looks_bad)
+            and (not measures or finding.event["measure"] in measures)
+            and channel in (None, finding.event["channel"])
+            and os_name in (None, finding.event["os_name"])
+        )
+
     dropped = [name for name, target in state.targets.items() if name not in targets and target.queue]
-    kept = {name: state.targets[name] for name in targets if name in state.targets}
-    state.targets = kept
+    state.targets = {name: state.targets[name] for name in targets if name in state.targets}
+    state.alarms = {key: alarm for key, alarm in state.alarms.items() if is_kept(alarm.finding)}
+    for message in state.messages.values():
+        message.findings = [finding for finding in message.findings if is_kept(finding)]
+    known = {*state.alarms, *(finding.key for message in state.messages.values() for finding in message.findings)}
+    for target in state.targets.values():
+        target.queue = [each for each in target.queue if not state.messages[each].is_empty]
+        target.told = {
+            key: kind for key, kind in target.told.items() if key in known and (tells_looks_bad or kind != "looks bad")
+        }
     return dropped

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from missioncontrol_nb.watching.outbox import next_message, note_delivered, note_failed
+from missioncontrol_nb.watching.outbox import next_message, note_delivered, note_failed, up_of
 from missioncontrol_nb.watching.quiet import QuietHours
-from missioncontrol_nb.watching.state import Message, Store
+from missioncontrol_nb.watching.state import Message, Store, UnwrittenError
 from missioncontrol_nb.watching.targets import About, DeliveryError, Target
 from missioncontrol_nb.watching.wording import title_of
 from streaming.errors import printable
 
 _IDLE_SECONDS = 1.0  # between looks at the queue, where nothing wakes the thread sooner
-_UNWRITTEN_SECONDS = 5.0  # between attempts to write to a disk that is full
+_PAUSE_SECONDS = 5.0  # after a fault, such as a disk that is full
 _END_SECONDS = 5.0  # for attempts that are under way when the watch ends; they are repeated later
 
 OnLine = Callable[[str], None]
@@ -23,8 +23,9 @@ OnLine = Callable[[str], None]
 class Courier:
     """Delivers a target's messages, one after the other and oldest first.
 
-    at_once: whether the first attempt is made although its time has not come, as by a watch that looks once. on_line,
-    on_failure: called with what was delivered, and with the first of several failures. failures: attempts that failed.
+    at_once: whether the first attempt is made although the watch's own time for it has not come, and its failure said,
+    as by a watch that looks once. on_line, on_failure: called with what was delivered, and with the first of several
+    failures. failures: attempts that failed.
     """
 
     def __init__(
@@ -39,11 +40,11 @@ class Courier:
         at_once: bool = False,
     ) -> None:
         self.target, self._store, self._about, self._quiet = target, store, about, quiet
-        self._on_line, self._on_failure, self._at_once = on_line, on_failure, at_once
+        self._on_line, self._on_failure, self.at_once = on_line, on_failure, at_once
         self.failures = 0
         self._stop = threading.Event()
         self._refreshed = -float("inf")
-        self._is_failing = bool(store.state.targets[target.name].failure)
+        self._is_failing = bool(store.state.targets[target.name].failure) and not at_once
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -60,16 +61,19 @@ class Courier:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while True:  # once at least: a watch that looks once may end at once
             try:
-                if not self.step():
+                if not self.step() and not self._stop.is_set():
                     self._store.wait(_IDLE_SECONDS)
-            except OSError as error:
-                self._on_failure(f"the watch's state cannot be written: {error.strerror}; it will be tried again")
-                self._stop.wait(_UNWRITTEN_SECONDS)
+            except Exception as error:  # a fault must not end the thread: nobody would be told any more
+                self.failures += 1
+                self._say_failure(str(error) if isinstance(error, UnwrittenError) else self._undelivered(_fault(error)))
+                self._stop.wait(_PAUSE_SECONDS)
+            if self._stop.is_set():
+                return
 
     def step(self) -> bool:
-        """Makes one attempt if one is due; returns whether it made one. Raises OSError where nothing can be written."""
+        """Makes one attempt if one is due; returns whether it made one. Raises UnwrittenError."""
         message = self._next()
         if message is not None:
             self._attempt(message)
@@ -79,41 +83,41 @@ class Courier:
 
     def _next(self) -> Message | None:
         name, now = self.target.name, datetime.now(UTC)
-        is_quiet = self.target.is_ever_quiet and self._quiet is not None and self._quiet.cover(now)
         if not self._store.state.targets[name].queue:
             return None
         with self._store.changed() as state:
-            return next_message(state, name, now, is_quiet=is_quiet, at_once=self._at_once)
+            return next_message(state, name, now, is_quiet=self.is_quiet(now), at_once=self.at_once)
+
+    def is_quiet(self, moment: datetime) -> bool:
+        """Whether a moment is in quiet hours that concern the target."""
+        return self.target.is_ever_quiet and self._quiet is not None and self._quiet.cover(moment)
 
     def _attempt(self, message: Message) -> None:
-        self._at_once = False
         try:
             self.target.send(message, self._about)
         except DeliveryError as failure:
             reason, retry_after = str(failure), failure.retry_after
         except Exception as error:  # a fault must not end the thread; the message stays in the outbox
-            reason, retry_after = f"a fault of Mission Control ({type(error).__name__})", None
+            reason, retry_after = _fault(error), None
         else:
             self._note_delivered(message)
             return
         with self._store.changed() as state:
             note_failed(state, self.target.name, datetime.now(UTC), reason, retry_after)
+        self.at_once = False
         self.failures += 1
-        self._say_failure(reason)
+        self._say_failure(self._undelivered(reason))
 
     def _note_delivered(self, message: Message) -> None:
         """Notes a delivery, again and again until that is on disk: else the message would be sent twice."""
-        told = False
         while True:
             try:
                 with self._store.changed() as state:
                     note_delivered(state, self.target.name, message, datetime.now(UTC))
                 break
-            except OSError as error:
-                if not told:
-                    self._on_failure(f"the watch's state cannot be written: {error.strerror}; it will be tried again")
-                told = True
-                if self._stop.wait(_UNWRITTEN_SECONDS):
+            except UnwrittenError as error:
+                self._say_failure(str(error))
+                if self._stop.wait(_PAUSE_SECONDS):
                     return
         self._is_failing, self._refreshed = False, time.monotonic()
         self._on_line(f"delivered to {self._name}: {printable(title_of(message))}")
@@ -124,24 +128,33 @@ class Courier:
         if every is None or time.monotonic() - self._refreshed < every:
             return
         self._refreshed = time.monotonic()
-        state = self._store.state
-        target = state.targets[self.target.name]
-        up = [state.alarms[key].finding for key in target.told if key in state.alarms]
+        state, name = self._store.state, self.target.name
+        up = up_of(state, name, datetime.now(UTC))
         try:
-            self.target.refresh(up, is_stale=target.told_stale, about=self._about)
+            self.target.refresh(up, is_stale=state.targets[name].told_stale, about=self._about)
         except DeliveryError as failure:
-            self._say_failure(str(failure))
-        else:
-            self._is_failing = False
+            self._say_failure(self._undelivered(str(failure)))
+            return
+        self._is_failing = False
+        if up:
+            with self._store.changed() as state:
+                state.targets[name].told_at = datetime.now(UTC)
 
-    def _say_failure(self, reason: str) -> None:
+    def _say_failure(self, sentence: str) -> None:
         if not self._is_failing:
-            self._on_failure(f"not delivered to {self._name}: {reason}; it will be tried again")
+            self._on_failure(f"{sentence}; it will be tried again")
         self._is_failing = True
+
+    def _undelivered(self, reason: str) -> str:
+        return f"not delivered to {self._name}: {reason}"
 
     @property
     def _name(self) -> str:
         return printable(self.target.name)
+
+
+def _fault(error: Exception) -> str:
+    return f"a fault of Mission Control ({type(error).__name__})"
 
 
 @contextmanager

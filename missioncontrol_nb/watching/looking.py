@@ -57,7 +57,10 @@ def look(request: Request, stop: threading.Event) -> Look:
 
     Raises MissionControlError where it fails, and LookStoppedError where stop is set.
     """
-    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        raise MissionControlError(f"no process can be started to look: {error.strerror}") from error
     give_up = time.monotonic() + LONGEST_SECONDS
     asked: bytes | None = msgspec.json.encode(request)
     try:

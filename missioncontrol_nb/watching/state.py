@@ -4,10 +4,9 @@ All of it is one file, replaced as a whole. An alarm and the message about it th
 is killed has either both or none.
 """
 
-import fcntl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -16,11 +15,17 @@ import msgspec
 
 from streaming.errors import MissionControlError
 from streaming.storage.durability import make_folder, write_file
+from streaming.storage.locks import is_locked, take_lock
 
 FILE = "watch.json"
 DEFAULT_FOLDER = "_watch"  # in a local dataset
+LOCK_SECONDS = 1.0  # who asks whether a watch runs holds the lock for a moment
 _LOCK = "lock"
 Kind = Literal["alarms", "stale", "fresh", "test"]
+
+
+class UnwrittenError(MissionControlError):
+    """The state cannot be written: nothing has changed."""
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -51,6 +56,11 @@ class Finding(msgspec.Struct, frozen=True):
         return str(self.event["event"])
 
     @property
+    def looks_bad(self) -> bool:
+        """Whether it may be chance: no alarm, nor the end of one."""
+        return self.kind == "looks bad"
+
+    @property
     def ratio(self) -> float | None:
         """How many times the expected rate it is."""
         ratio: float | None = self.event["rate_ratio"]
@@ -60,8 +70,8 @@ class Finding(msgspec.Struct, frozen=True):
 class Alarm(msgspec.Struct):
     """An alarm that is up, with its current figures.
 
-    record: what the judge needs to go on with it, None of what merely looks bad; told_ratio: the ratio of rates that
-    was told last; cause: an id that alarms of one cause share.
+    record: what the judge needs to go on with it, None where it needs nothing; told_ratio: the ratio of rates that was
+    told last; cause: an id that alarms of one cause share.
     """
 
     finding: Finding
@@ -84,7 +94,7 @@ class Missed(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """What is told at once. held: whether it was made in quiet hours.
+    """What is told at once.
 
     data_up_to, as_of: of messages about stale data, the newest submission, and what its age is counted from.
     """
@@ -96,29 +106,42 @@ class Message(msgspec.Struct):
     findings: list[Finding] = []
     data_up_to: datetime | None = None
     as_of: datetime | None = None
-    held: bool = False
     missed: Missed | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it tells nothing."""
+        return self.kind == "alarms" and not self.findings and not (self.missed and self.missed.over)
 
 
 class TargetState(msgspec.Struct):
     """What a target was told is up, by the keys of alarms, and still has to be told: ids of messages, oldest first.
 
-    told: "alarm" or "looks bad"; next_attempt: not before; failing_since, failure: of the attempts since the last
-    delivery, with the last reason.
+    told: "alarm" or "looks bad"; told_at: when it was last told, or told again, what is up; is_new: it waits for fresh
+    data to be told that at all; is_held: quiet hours held back what waits; next_attempt: not before, by the watch's own
+    choice; not_before: as the target asked; failing_since, failure: of the attempts since the last delivery, with the
+    last reason.
     """
 
     told: dict[str, str] = {}
     told_stale: bool = False
+    told_at: datetime | None = None
+    is_new: bool = False
     queue: list[str] = []
+    is_held: bool = False
     attempts: int = 0
     next_attempt: datetime | None = None
+    not_before: datetime | None = None
     failing_since: datetime | None = None
     failure: str = ""
-    delivered_at: datetime | None = None
 
 
 class State(msgspec.Struct):
-    """All that a watch keeps. data_up_to: the newest submission at the last look; last_look: when that was."""
+    """All that a watch keeps.
+
+    data_up_to: the newest submission at the last look that succeeded; last_look: when that was; failing_since: the
+    first of the looks that have failed since.
+    """
 
     dataset: str
     product: str
@@ -126,8 +149,13 @@ class State(msgspec.Struct):
     is_stale: bool = False
     data_up_to: datetime | None = None
     last_look: datetime | None = None
+    failing_since: datetime | None = None
     messages: dict[str, Message] = {}
     targets: dict[str, TargetState] = {}
+
+    def copy(self) -> "State":
+        """The same once more, to change."""
+        return msgspec.json.decode(msgspec.json.encode(self), type=State)
 
     def drop_delivered(self) -> None:
         """Removes messages that no target waits for."""
@@ -155,12 +183,22 @@ def read_state(folder: Path) -> State | None:
 
 def is_watched(folder: Path) -> bool:
     """Whether a watch holds the folder now."""
-    with suppress(OSError), (folder / _LOCK).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return is_locked(folder / _LOCK)
+
+
+def state_of(folder: Path, dataset: str, product: str) -> State:
+    """The state in a folder, a new one where there is none.
+
+    Raises MissionControlError where it is damaged, or of another dataset or product.
+    """
+    state = read_state(folder) or State(dataset, product)
+    for what, wanted, got in (("dataset", dataset, state.dataset), ("product", product, state.product)):
+        if wanted != got:
+            raise MissionControlError(
+                f"the state {str(folder)!r} belongs to the {what} {got!r}, not to {wanted!r}: name another folder "
+                "with --state"
+            )
+    return state
 
 
 class Store:
@@ -179,15 +217,18 @@ class Store:
     def changed(self) -> Iterator[State]:
         """A copy of the state to change; at the end it is written durably, and only then the state.
 
-        Where the context or the writing fails, nothing has changed. Raises OSError.
+        Where the context or the writing fails, nothing has changed. Raises UnwrittenError.
         """
         with self._changes:
-            copy = msgspec.json.decode(msgspec.json.encode(self._state), type=State)
+            copy = self._state.copy()
             yield copy
             copy.drop_delivered()
             content = msgspec.json.encode(copy)
             if content != msgspec.json.encode(self._state) or not self._path.exists():
-                write_file(self._path, content)
+                try:
+                    write_file(self._path, content)
+                except OSError as error:
+                    raise UnwrittenError(f"the watch's state cannot be written: {error.strerror}") from error
                 self._state = copy
                 self._changes.notify_all()  # only then: threads that look and change nothing would wake each other
 
@@ -215,17 +256,8 @@ def open_store(folder: Path, dataset: str, product: str) -> Iterator[Store]:
     except OSError as error:
         raise MissionControlError(f"cannot write the watch's state {str(folder)!r}: {error.strerror}") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(lock, LOCK_SECONDS):
             raise MissionControlError(
                 f"another watch is running with the state {str(folder)!r}: stop it, or name another folder with --state"
-            ) from None
-        state = read_state(folder) or State(dataset, product)
-        for what, wanted, got in (("dataset", dataset, state.dataset), ("product", product, state.product)):
-            if wanted != got:
-                raise MissionControlError(
-                    f"the state {str(folder)!r} belongs to the {what} {got!r}, not to {wanted!r}: name another folder "
-                    "with --state"
-                )
-        yield Store(folder, state, lock)
+            )
+        yield Store(folder, state_of(folder, dataset, product), lock)

@@ -92,9 +92,10 @@ def _subject(findings: Sequence[Finding]) -> str:
     if any(finding.words.channel != words.channel for finding in findings):
         return f"{len(findings)} series, above all {_subject(findings[:1])}"
     what = " and ".join(measures) if len(measures) <= 2 else f"{len(measures)} measures"
-    named = "all versions" if None in versions else " and ".join(versions[:3])
-    named += f" and {len(versions) - 3} more" if len(versions) > 3 and None not in versions else ""
-    return f"{what} of {words.product} {named} ({words.channel}) on {' and '.join(platforms)}"
+    more = f" and {len(versions) - 3} more" if len(versions) > 3 else ""
+    named = f"{words.product} {' and '.join(map(str, versions[:3]))}{more}"
+    named = f"all {words.product} versions" if None in versions else named
+    return f"{what} of {named} ({words.channel}) on {' and '.join(platforms)}"
 
 
 def _times(findings: Sequence[Finding]) -> str:
@@ -128,6 +129,6 @@ def _moment(text: str) -> str:
 def _newest(message: Message) -> str:
     newest = message.data_up_to
     if newest is None:
-        return "no ping has been counted yet"
+        return "no ping is known yet"
     age = formatting.age_in_words(max((message.as_of or message.created_at) - newest, timedelta()))
     return f"the newest ping is of {formatting.moment(newest)}, {age} old"

@@ -5,10 +5,8 @@ Spark process that outlives a killed job by a moment. A checkpoint belongs to on
 with the dataset on what was committed; where they disagree, counting on would lose pings or count them twice.
 """
 
-import fcntl
 import json
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from streaming.errors import MissionControlError
 from streaming.job.progress import app_of, read_identity
 from streaming.sources.base import Plan, write_json
 from streaming.storage.durability import Unsynced, make_folder
+from streaming.storage.locks import take_lock
 
 LOCK_SECONDS = 15.0
 _IDENTITY = "checkpoint.json"
@@ -116,7 +115,10 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
     except OSError as error:
         raise MissionControlError(f"cannot write the checkpoint {str(folder)!r}: {error.strerror}") from error
     with lock:
-        _acquire(lock, folder)
+        if not take_lock(lock, LOCK_SECONDS):
+            raise MissionControlError(
+                f"another job is running with the checkpoint {str(folder)!r}: stop it, or name another --checkpoint"
+            )
         identity = _identity(folder, source, dataset)
         checkpoint = Checkpoint(folder, app_of(identity["id"]), lock)
         shutil.rmtree(checkpoint.scratch, ignore_errors=True)
@@ -126,20 +128,6 @@ def open_checkpoint(folder: Path, source: str, dataset: str) -> Iterator[Checkpo
             yield checkpoint
         finally:
             shutil.rmtree(checkpoint.scratch, ignore_errors=True)
-
-
-def _acquire(lock: BinaryIO, folder: Path) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise MissionControlError(
-                    f"another job is running with the checkpoint {str(folder)!r}: stop it, or name another --checkpoint"
-                ) from None
-        time.sleep(0.05)
 
 
 def _identity(folder: Path, source: str, dataset: str) -> Mapping[str, str]:

@@ -1,6 +1,5 @@
 """The progress of a job as its checkpoint records it, for other processes, which may read it while the job runs."""
 
-import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from streaming.sources.base import damaged, read_json
 from streaming.sources.files.batch_log import files_of
 from streaming.sources.kafka.offsets import BROKERS, offsets_before
 from streaming.sources.kafka.topic import is_topic
+from streaming.storage.locks import is_locked
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,7 @@ class CheckpointProgress:
 
     def is_running(self) -> bool:
         """Whether a job holds the checkpoint now."""
-        path = self.folder / "lock"
-        if not path.is_file():
-            return False
-        with path.open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_locked(self.folder / "lock")
 
 
 def progress_of(folder: Path) -> CheckpointProgress | None:

@@ -4,7 +4,6 @@ import random
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,21 +40,33 @@ def recorded(folder: Path) -> tuple[Path, list[tuple[str, str]]]:
 
 
 class Tally:
-    """What a server was sent, by the run of the watch that sent it."""
+    """What a server was sent, by the run of the watch that sent it.
 
-    def __init__(self, sink: HttpSink) -> None:
+    A run says its number in a header: what it sent just before it was killed may arrive when the next one runs.
+    """
+
+    def __init__(self, sink: HttpSink, folder: Path) -> None:
         self.run = 0
-        self.taken: dict[str, list[int]] = defaultdict(list)
-        self.bodies: dict[str, object] = {}
-        self.changed: list[str] = []
-        self._sink = sink
-        sink.on_received = self._note
+        self._sink, self._hook = sink, folder / "hook"
 
-    def _note(self, body) -> None:
-        if self.bodies.setdefault(body["id"], body["events"]) != body["events"]:
-            self.changed.append(body["id"])
-        if not self._sink.answers or self._sink.answers[0] == 200:
-            self.taken[body["id"]].append(self.run)
+    def target_of_next_run(self) -> str:
+        """The target of a run that begins."""
+        self.run += 1
+        self._hook.write_text(f"{self._sink.url}\nRun: {self.run}")
+        return f"webhook:@{self._hook}"
+
+    @property
+    def bodies(self) -> dict[str, list[dict]]:
+        """The events of each message as it was sent first, by id."""
+        first: dict[str, list[dict]] = {}
+        for body in self._sink.received:
+            first.setdefault(body["id"], body["events"])
+        return first
+
+    @property
+    def changed(self) -> list[str]:
+        """Ids of messages that were sent with other events later."""
+        return [body["id"] for body in self._sink.received if body["events"] != self.bodies[body["id"]]]
 
     def told(self) -> list[tuple[str, str]]:
         """Version and kind of all events, each id once."""
@@ -63,9 +74,10 @@ class Tally:
 
     def repeats(self) -> int:
         """How many messages were taken twice. Those of one run are a fault: it had the answer."""
-        for runs in self.taken.values():
-            assert len({*runs}) == len(runs), f"one run sent a message twice: {runs}"
-        return sum(len(runs) - 1 for runs in self.taken.values())
+        runs = [headers["Run"] for headers in self._sink.headers]
+        sent = list(zip(self._sink.ids, runs, strict=True))
+        assert len({*sent}) == len(sent), f"one run sent a message twice: {sent}"
+        return len(sent) - len(self.bodies)
 
 
 def kill_again_and_again(folder: Path, kills: int, seed: int) -> tuple[int, int]:
@@ -77,10 +89,9 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> tuple[int, int]
         here.mkdir()
         looks, expected = recorded(here)
         with HttpSink() as sink:
-            tally = Tally(sink)
+            tally = Tally(sink, here)
             while True:
-                tally.run += 1
-                process = start(here / "state", looks, sink.url)
+                process = start(here / "state", looks, tally.target_of_next_run())
                 if done < kills and kill_at_some_moment(process, sink, rng):
                     done += 1
                     continue
@@ -93,8 +104,8 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> tuple[int, int]
     return repeats, messages
 
 
-def start(state: Path, looks: Path, url: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "tests.faults.watch_job", state, looks, f"webhook:{url}"]
+def start(state: Path, looks: Path, target: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "tests.faults.watch_job", state, looks, target]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
@@ -140,8 +151,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def watch_at(fleet: Path, state: Path, moment: str, url: str) -> "subprocess.Popen[str]":
-    options = [f"--dataset={fleet}", f"--state={state}", f"--notify=webhook:{url}", f"--at={moment}"]
+def watch_at(fleet: Path, state: Path, moment: str, target: str) -> "subprocess.Popen[str]":
+    options = [f"--dataset={fleet}", f"--state={state}", f"--notify={target}", f"--at={moment}"]
     options += ["--channel=release", "--os-name=Windows_NT"]
     return subprocess.Popen([*CLI, "watch", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -154,7 +165,7 @@ def told_of(bodies: Sequence[dict]) -> list[tuple[str, str]]:
 def test_watch_of_a_dataset_tells_each_change_once(fleet, tmp_path):
     with HttpSink() as sink:
         for moment in (*MOMENTS, MOMENTS[-1]):
-            process = watch_at(fleet, tmp_path / "state", moment, sink.url)
+            process = watch_at(fleet, tmp_path / "state", moment, f"webhook:{sink.url}")
             said, _ = process.communicate(timeout=PATIENCE_SECONDS)
             assert process.returncode == 0, said
         assert told_of(sink.received) == TOLD
@@ -172,12 +183,11 @@ def test_fifty_kills_of_the_command_at_random_moments(fleet, tmp_path):
     while kills < 50:
         passes += 1
         with HttpSink() as sink:
-            tally = Tally(sink)
+            tally = Tally(sink, tmp_path)
             for moment in MOMENTS:
                 while True:
-                    tally.run += 1
                     began = time.monotonic()
-                    process = watch_at(fleet, tmp_path / f"state-{passes}", moment, sink.url)
+                    process = watch_at(fleet, tmp_path / f"state-{passes}", moment, tally.target_of_next_run())
                     killer = Timer(rng.uniform(0.1, 1.3 * usual_seconds), process.kill)
                     if kills < 50:
                         killer.start()

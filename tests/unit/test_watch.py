@@ -1,12 +1,16 @@
 """The command `missioncontrol watch`, what `missioncontrol status` says of it, and the watch beside a job."""
 
+import dataclasses
+import errno
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import psutil
@@ -16,10 +20,11 @@ from click.testing import CliRunner
 from missioncontrol_nb.cli import group
 from missioncontrol_nb.status import Collector, metrics, wording
 from missioncontrol_nb.status.page import as_page
-from missioncontrol_nb.watching import beside
+from missioncontrol_nb.watching import beside, looking, watch
 from missioncontrol_nb.watching.changes import apply_look
-from missioncontrol_nb.watching.outbox import add_target, note_delivered, note_failed
+from missioncontrol_nb.watching.outbox import add_targets, note_delivered, note_failed
 from missioncontrol_nb.watching.state import FILE, open_store, read_state
+from missioncontrol_nb.watching.targets import read_targets
 from streaming.errors import MissionControlError
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.services.cluster import lives
@@ -180,8 +185,7 @@ def test_status_of_a_damaged_watch_says_so_and_all_the_rest(tmp_path):
 
 def state_for_status(folder):
     with open_store(folder / "_watch", str(folder), "Firefox") as store, store.changed() as state:
-        for name in ("slack:@file", "command:cat"):
-            add_target(state, name, at(0))
+        add_targets(state, ["slack:@file", "command:cat"], at(0))
         [message] = apply_look(state, look([finding()]), at(0))
         note_delivered(state, "command:cat", message, at(0))
         note_failed(state, "slack:@file", at(0), "HTTP 500")
@@ -240,3 +244,150 @@ def test_looks_that_fail_for_long_are_stale_data_and_are_said_once(tmp_path):
     [line] = failed.splitlines()
     assert f"there is no dataset at {tmp_path}" in line
     assert line.endswith("; it will be tried again")
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """What the next looks find, or why they fail; the last one again and again."""
+    found: list = []
+
+    def next_look(*_):
+        outcome = found.pop(0) if len(found) > 1 else found[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(looking, "look", next_look)
+    return found
+
+
+class Run:
+    """Watches that look once, with what they said."""
+
+    def __init__(self, folder) -> None:
+        self.settings = watch.WatchSettings("data", folder, "Firefox", 600.0)
+        self.failures: list[str] = []
+
+    def __call__(self, *targets, **options):
+        settings = dataclasses.replace(self.settings, **options)
+        return watch.watch(settings, read_targets(targets), threading.Event(), str, self.failures.append)
+
+    @contextmanager
+    def state(self):
+        """The state, to change what a run before has left."""
+        with open_store(self.settings.folder, "data", "Firefox") as store, store.changed() as state:
+            yield state
+
+
+UNREACHABLE = MissionControlError("the store does not answer")
+
+
+def test_nothing_is_sent_before_the_first_look(tmp_path, looks):
+    run = Run(tmp_path)
+    with HttpSink() as old, HttpSink() as new, HttpSink() as alerts:
+        names = [f"webhook:{old.url}", f"alertmanager:{alerts.url}"]
+        with run.state() as state:
+            add_targets(state, names, at(0))
+            [message] = apply_look(state, look([finding()]), at(0))
+            note_delivered(state, names[1], message, at(0))
+        looks.append(look(stale=True))
+        assert run(*names, f"webhook:{new.url}")
+        for sink in (old, new):
+            assert [body["kind"] for body in sink.received] == ["stale"]
+        assert {alert["labels"]["alertname"] for body in alerts.received for alert in body} == {
+            "MissionControlDataStale"
+        }
+        looks[:] = [look([], finding(ratio=3.0))]
+        assert run(*names, f"webhook:{new.url}")
+        assert [body["kind"] for body in old.received[1:]] == ["alarms", "fresh"]
+        assert [body["kind"] for body in new.received[1:]] == ["fresh", "alarms"]
+        assert new.received[2]["events"][0]["rate_ratio"] == 3.0
+
+
+def test_store_that_one_look_after_the_other_cannot_reach_is_told_and_waiting_messages_go(tmp_path, looks):
+    run = Run(tmp_path)
+    looks.append(UNREACHABLE)
+    with HttpSink() as sink:
+        for kinds in ([], ["stale"], ["stale"]):
+            with pytest.raises(MissionControlError, match="the store does not answer"):
+                run(f"webhook:{sink.url}")
+            assert [body["kind"] for body in sink.received] == kinds
+            with run.state() as state:
+                state.failing_since = at(0)
+        looks[:] = [look([finding()])]
+        assert run(f"webhook:{sink.url}")
+        assert [body["kind"] for body in sink.received] == ["stale", "fresh", "alarms"]
+    assert read_state(tmp_path).failing_since is None
+
+
+def test_looks_of_the_past_that_fail_say_nothing_about_now(tmp_path, looks):
+    looks.append(UNREACHABLE)
+    with pytest.raises(MissionControlError, match="the store does not answer"):
+        Run(tmp_path)("command:false", at=at(0))
+    assert read_state(tmp_path).failing_since is None
+
+
+def test_looks_that_fail_and_disks_that_are_full_are_told_apart(tmp_path, monkeypatch):
+    def no_process(*_, **__):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(looking.subprocess, "Popen", no_process)
+    with pytest.raises(MissionControlError, match="no process can be started to look: Cannot allocate memory"):
+        Run(tmp_path)("command:true")
+
+
+def test_watch_goes_on_after_a_disk_was_full_and_delivers_then(tmp_path, looks, monkeypatch):
+    monkeypatch.setattr(watch, "RETRY_SECONDS", 0.1)
+    looks.append(look([finding()]))
+    run, stop = Run(tmp_path), threading.Event()
+    with run.state():
+        pass
+    with HttpSink() as sink:
+        sink.on_received = lambda _: stop.set()
+        (tmp_path / f"{FILE}.tmp").mkdir()  # a folder in the file's place: no write can succeed
+
+        def failed(line: str) -> None:
+            run.failures.append(line)
+            (tmp_path / f"{FILE}.tmp").rmdir()
+
+        settings = dataclasses.replace(run.settings, every_seconds=300.0)
+        assert watch.watch(settings, read_targets([f"webhook:{sink.url}"]), stop, str, failed)
+    assert run.failures == ["the watch's state cannot be written: Is a directory; it will be tried again"]
+    assert [body["kind"] for body in sink.received] == ["alarms"]
+
+
+def test_runs_that_look_once_heed_retry_after_but_not_the_watch_s_own_waits(tmp_path, looks):
+    run, began = Run(tmp_path), time.monotonic()
+    looks += [look([finding()]), look([], finding())]
+    with HttpSink([(429, {"Retry-After": "3600"})] * 9) as sink:
+        for _ in range(2):
+            assert not run(f"webhook:{sink.url}")
+        assert len(sink.received) == 1
+        assert ": HTTP 429; not before " in run.failures[-1]
+        assert time.monotonic() - began < watch.PATIENCE_SECONDS
+        with run.state() as state:
+            [target] = state.targets.values()
+            target.attempts, target.not_before, target.next_attempt = 20, None, datetime.now(UTC) + timedelta(hours=1)
+        sink.answers = [500]
+        assert not run(f"webhook:{sink.url}")
+        assert run.failures[-1] == f"not delivered to webhook:{sink.url}: HTTP 500; it will be tried again"
+        assert run(f"webhook:{sink.url}")
+    assert len(sink.received) == 3
+
+
+def test_dry_run_shows_by_target_what_waits_and_what_is_new(tmp_path, looks):
+    run = Run(tmp_path)
+    with run.state() as state:
+        add_targets(state, ["command:one", "command:two"], at(0))
+        [message] = apply_look(state, look([finding()]), at(0))
+        note_delivered(state, "command:two", message, at(0))
+        note_failed(state, "command:one", datetime.now(UTC), "HTTP 429", 3600)
+    before = (tmp_path / FILE).read_bytes()
+    looks.append(look([], finding()))
+    shown = watch.preview(run.settings, read_targets(["command:one", "command:two", "command:new"]), threading.Event())
+    assert [names for _, names in shown] == [["command:one"], ["command:new"]]
+    assert all(text.startswith("Bad: content crashes") for text, _ in shown)
+    assert (tmp_path / FILE).read_bytes() == before
+    other = dataclasses.replace(run.settings, dataset="other")
+    with pytest.raises(MissionControlError, match="belongs to the dataset 'data', not to 'other'"):
+        watch.preview(other, [], threading.Event())

@@ -4,13 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from missioncontrol_nb.watching.changes import Up, apply_look, keep_only
+from missioncontrol_nb.watching.changes import Look, Up, apply_failure, apply_look, keep_only
 from missioncontrol_nb.watching.outbox import (
     LONGEST_WAIT,
-    add_target,
+    add_targets,
+    is_waiting,
     next_message,
     note_delivered,
     note_failed,
+    up_of,
     waiting_of,
 )
 from missioncontrol_nb.watching.state import Message, State
@@ -130,7 +132,8 @@ def test_failed_attempts_wait_longer_and_longer_but_not_for_ever_nor_shorter_tha
     assert len({*waits[-3:]}) == 3  # jitter
     assert next_message(state, "a", NOW, is_quiet=False) is None
     note_failed(state, "a", NOW, "HTTP 429", retry_after=7200)
-    assert state.targets["a"].next_attempt == at(2)
+    assert state.targets["a"].not_before == at(2)
+    assert next_message(state, "a", at(1), is_quiet=False, at_once=True) is None
     assert waiting_of(state) == {"a": (1, NOW)}
     assert (state.targets["a"].failure, state.targets["a"].failing_since) == ("HTTP 429", NOW)
 
@@ -172,12 +175,17 @@ def test_summary_that_is_not_delivered_for_long_either_is_summed_up_again():
     assert len(state.targets["a"].queue) == 1
 
 
+def quietly(state: State, found: Look, hours: float) -> None:
+    """A look in quiet hours, in which a target asks for messages, and asks again in vain."""
+    apply_look(state, found, at(hours))
+    assert next_message(state, "a", at(hours), is_quiet=True) is None
+
+
 def test_quiet_hours_hold_messages_back_and_their_end_tells_one():
     state = state_with("a")
-    apply_look(state, look([finding()]), NOW, is_quiet=True)
-    assert next_message(state, "a", at(1), is_quiet=True) is None
-    apply_look(state, look([finding("main_crashes")], finding()), at(0.2), is_quiet=True)
-    apply_look(state, look([finding(kind="recovered")], finding("main_crashes")), at(0.5), is_quiet=True)
+    quietly(state, look([finding()]), 0)
+    quietly(state, look([finding("main_crashes")], finding()), 0.2)
+    quietly(state, look([finding(kind="recovered")], finding("main_crashes")), 0.5)
     [message] = delivered(state, "a", 0.9)
     assert kinds([message]) == [[("alarm", "main_crashes")]]
     assert (
@@ -189,31 +197,132 @@ def test_quiet_hours_hold_messages_back_and_their_end_tells_one():
     )
 
 
+def test_message_of_just_before_quiet_hours_was_held_by_them_and_one_that_failed_was_not():
+    state = state_with("a", "b")
+    apply_look(state, look([finding()]), NOW)
+    note_failed(state, "b", NOW, "HTTP 500")
+    for name, said in (("a", "Quiet hours since"), ("b", "This could not be delivered since")):
+        assert next_message(state, name, at(0.1), is_quiet=True) is None
+        [message] = delivered(state, name, 9)
+        assert as_text(message).split("\n")[-1].startswith(said)
+
+
+def test_stale_data_at_the_end_of_quiet_hours_are_as_old_as_they_are_then():
+    state = state_with("a")
+    quietly(state, look(stale=True), 0.2)
+    [message] = delivered(state, "a", 8)
+    assert "20:00 UTC, 8 hours old" in title_of(message)
+    assert as_text(message).split("\n")[1:] == []
+
+
 def test_stale_data_that_are_fresh_again_at_the_end_of_quiet_hours_are_not_told_as_stale():
     state = state_with("a")
-    apply_look(state, look(stale=True), NOW, is_quiet=True)
-    apply_look(state, look([finding()]), at(1), is_quiet=True)
-    assert [message.kind for message in delivered(state, "a", 2)] == ["alarms"]
-    apply_look(state, look(stale=True), at(3), is_quiet=True)
-    apply_look(state, look([finding("gpu_crashes")], finding()), at(4), is_quiet=True)
-    apply_look(state, look(stale=True), at(5), is_quiet=True)
-    assert [message.kind for message in delivered(state, "a", 6)] == ["alarms", "stale"]
+    quietly(state, look(stale=True), 0)
+    quietly(state, look([finding()]), 1)
+    [message] = delivered(state, "a", 2)
+    assert kinds([message]) == [[("alarm", "content_crashes")]]
+    assert as_text(message).endswith("Came up and is over again: stale data.")
+    quietly(state, look(stale=True), 3)
+    quietly(state, look([finding("gpu_crashes")], finding()), 4)
+    quietly(state, look(stale=True), 5)
+    assert [message.kind for message in delivered(state, "a", 6)] == ["stale"]
     assert state.targets["a"].told_stale
+    apply_look(state, look([], finding(), finding("gpu_crashes")), at(7))
+    told = delivered(state, "a", 7)
+    assert [message.kind for message in told] == ["alarms", "fresh"]
+    assert kinds(told[:1]) == [[("alarm", "gpu_crashes")]]
+
+
+def test_target_that_missed_stale_data_and_their_end_is_told_what_was_over():
+    state = state_with("a")
+    apply_look(state, look(stale=True), NOW)
+    apply_look(state, look(), at(0.5))
+    [message] = delivered(state, "a", 2)
+    assert as_text(message).startswith("What came up meanwhile is over again\n")
+    assert as_text(message).endswith("2 messages are summed up here. Came up and is over again: stale data.")
+
+
+@pytest.mark.parametrize(("meanwhile", "is_told"), [(look(), []), (look([finding()]), [True])])
+def test_suspicion_that_is_there_again_is_told_only_with_what_came_up_meanwhile(meanwhile, is_told):
+    state, suspect = state_with("a"), look([], finding(kind="looks bad"))
+    apply_look(state, suspect, NOW)
+    delivered(state, "a")
+    for number, found in enumerate((meanwhile, suspect, suspect), 1):  # an alarm's end is told by a look of its own
+        apply_look(state, found, at(number))
+    told = [as_text(message) for message in delivered(state, "a", 9)]
+    assert ["Came up and is over again: content crashes" in text for text in told] == is_told
+
+
+def test_nothing_that_was_up_before_is_told_as_up_on_stale_data():
+    state = state_with("a", "b")
+    apply_look(state, look([finding()]), NOW)
+    delivered(state, "b")
+    apply_look(state, look(stale=True), at(30))
+    assert [message.kind for message in delivered(state, "a", 30)] == ["stale"]
+    assert not is_waiting(state, "a", at(30), is_quiet=False)
+    assert up_of(state, "b", at(30)) == []
+    assert up_of(state, "b", at(0.5)) == [finding()]
+    apply_look(state, look(), at(31))
+    assert [message.kind for message in delivered(state, "a", 31)] == ["alarms", "fresh"]
+    assert state.targets["a"].told == {}
+
+
+@pytest.mark.parametrize(
+    ("looks", "change"),
+    [
+        ((look([finding(kind="recovered")]), look([finding(since="2017-10-03T00:00:00Z")])), "it was over meanwhile"),
+        ((look([], finding(ratio=3.2)),), "worse, it was 2.0 times"),
+        ((look([finding("content_crashes", "update", where={"country": "DE"})]),), "it is now found elsewhere"),
+    ],
+)
+def test_change_that_was_missed_is_told_with_what_changed(looks, change):
+    state = state_with("a")
+    apply_look(state, look([finding()]), NOW)
+    delivered(state, "a")
+    for number, found in enumerate(looks, 1):
+        apply_look(state, found, at(number))
+    [message] = delivered(state, "a", 4)
+    assert message.findings[0].change == change
+
+
+def test_looks_that_fail_for_long_are_stale_data_also_where_none_has_ever_succeeded():
+    state = state_with("a")
+    assert apply_failure(state, NOW, 600) == []
+    [message] = apply_failure(state, at(0.2), 600)
+    assert title_of(message).startswith("Data are stale: no ping is known")
+    assert apply_failure(state, at(0.4), 600) == []
+    assert [each.kind for each in apply_look(state, look(), at(0.5))] == ["fresh"]
+    assert apply_failure(state, at(0.1), 600) == []  # data up to NOW
+    assert [each.kind for each in apply_failure(state, at(0.6), 600)] == ["stale"]
 
 
 def test_new_target_is_told_what_is_up_and_one_that_is_named_no_longer_is_dropped():
     state = state_with("a")
-    apply_look(state, look([finding()]), NOW)
+    [release, beta] = apply_look(state, look([finding(), finding("gpu_crashes", channel="beta")]), NOW)
     assert keep_only(state, ["b"]) == ["a"]
-    apply_look(state, look(stale=True), at(0.5))
-    add_target(state, "b", at(1))
-    add_target(state, "b", at(1))
+    add_targets(state, ["b", "c"], at(1))
+    add_targets(state, ["b", "c"], at(1))
     told = delivered(state, "b", 1)
-    assert [message.kind for message in told] == ["alarms", "stale"]
-    assert kinds(told[:1]) == [[("alarm", "content_crashes")]]
-    apply_look(state, look([], finding()), at(2))
-    assert [message.kind for message in delivered(state, "b", 2)] == ["fresh"]
-    assert list(state.targets) == ["b"]
+    assert sorted((message.cause, kinds([message])) for message in told) == sorted(
+        [(release.cause, kinds([release])), (beta.cause, kinds([beta]))]
+    )
+    assert [message.id for message in delivered(state, "c", 1)] == [message.id for message in told]
+    assert list(state.targets) == ["b", "c"]
+
+
+def test_new_target_is_told_what_is_up_once_data_are_fresh():
+    state = state_with("a")
+    apply_look(state, look([finding()]), NOW)
+    apply_look(state, look(stale=True), at(0.5))
+    add_targets(state, ["b"], at(1))
+    assert [message.kind for message in delivered(state, "b", 1)] == ["stale"]
+    moved = finding("content_crashes", "update", where={"country": "DE"})
+    for found in (look([moved]), look([], moved)):
+        apply_look(state, found, at(2))
+        add_targets(state, ["b"], at(2))
+    [fresh, message] = delivered(state, "b", 2)
+    assert fresh.kind == "fresh"
+    assert kinds([message]) == [[("alarm", "content_crashes")]]
 
 
 def test_alarms_that_are_filtered_out_are_dropped_and_not_told_as_over():
@@ -231,3 +340,36 @@ def test_suspicions_that_are_not_wanted_any_more_are_forgotten():
     apply_look(state, suspect, NOW)
     keep_only(state, ["a"], tells_looks_bad=False)
     assert [alarm.finding.event["measure"] for alarm in state.alarms.values()] == ["main_crashes"]
+
+
+def test_what_is_filtered_out_is_not_told_as_over_to_who_knew_it():
+    state, beta = state_with("a"), finding("main_crashes", channel="beta")
+    apply_look(state, look([beta, finding()]), NOW)
+    delivered(state, "a")
+    apply_look(
+        state, look([finding("main_crashes", "update", channel="beta", where={"country": "DE"})], finding()), NOW
+    )
+    keep_only(state, ["a"], channel="release")
+    assert waiting_of(state) == {}
+    assert delivered(state, "a", 2) == []
+    assert state.targets["a"].told == {finding().key: "alarm"}
+    apply_look(state, look([beta], finding()), at(3))
+    assert kinds(delivered(state, "a", 3)) == [[("alarm", "main_crashes")]]
+
+
+def test_what_is_filtered_out_is_not_told_as_over_to_who_never_knew_it():
+    state = state_with("a")
+    apply_look(state, look([finding("main_crashes", channel="beta")]), NOW)
+    keep_only(state, ["a"], channel="release")
+    assert delivered(state, "a", 2) == []
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_suspicions_that_wait_are_forgotten_too_with_their_end(is_told):
+    state = state_with("a")
+    apply_look(state, look([], finding(kind="looks bad")), NOW)
+    if is_told:
+        delivered(state, "a")
+    apply_look(state, look(), at(0.5))
+    keep_only(state, ["a"], tells_looks_bad=False)
+    assert delivered(state, "a", 0.6) == []

@@ -1,8 +1,11 @@
 """Deliveries to real servers, which fail in the ways in which servers fail."""
 
+import fcntl
 import json
+import socket
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,9 +13,9 @@ import pytest
 
 from missioncontrol_nb.watching.changes import apply_look
 from missioncontrol_nb.watching.delivery import Courier, delivering
-from missioncontrol_nb.watching.outbox import FIRST_WAIT, add_target
+from missioncontrol_nb.watching.outbox import FIRST_WAIT, add_targets
 from missioncontrol_nb.watching.quiet import QuietHours
-from missioncontrol_nb.watching.state import FILE, Store, open_store, read_state
+from missioncontrol_nb.watching.state import FILE, Message, Store, is_watched, open_store, read_state
 from missioncontrol_nb.watching.targets import About, DeliveryError, posting, program, read_targets
 from missioncontrol_nb.watching.targets.alertmanager import Alertmanager
 from missioncontrol_nb.watching.targets.posting import post_json
@@ -35,9 +38,9 @@ class Delivering:
         self.lines: list[str] = []
         self.failures: list[str] = []
 
-    def look(self, events, *still, stale=False, is_quiet=False):
+    def look(self, events, *still, stale=False):
         with self.store.changed() as state:
-            return apply_look(state, look(events, *still, stale=stale), datetime.now(UTC), is_quiet=is_quiet)
+            return apply_look(state, look(events, *still, stale=stale), datetime.now(UTC))
 
     def await_all(self):
         wait_until(lambda: not self.store.state.messages, "all deliveries", every=0.01)
@@ -48,8 +51,7 @@ def couriers_for(folder, *texts, quiet=None):
     targets = read_targets(texts)
     with open_store(folder, "data", "Firefox") as store:
         with store.changed() as state:
-            for target in targets:
-                add_target(state, target.name, datetime.now(UTC))
+            add_targets(state, [target.name for target in targets], datetime.now(UTC))
         run = Delivering(store, folder)
         with delivering(
             [Courier(each, store, ABOUT, quiet, run.lines.append, run.failures.append) for each in targets]
@@ -111,6 +113,64 @@ def test_answer_that_comes_byte_by_byte_is_given_up():
         assert time.monotonic() - began < 20
 
 
+@contextmanager
+def trickling(first: bytes):
+    """A server that begins with some bytes and then sends one at a time; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError), server.accept()[0] as connection:
+                connection.sendall(first)
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.05)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("security", ["none", "starttls"])
+def test_mail_server_that_greets_byte_by_byte_is_given_up(security, monkeypatch):
+    monkeypatch.setattr("missioncontrol_nb.watching.targets.mail.ALL_SECONDS", 0.3)
+    with trickling(b"220 ") as port:
+        form = f"email:a@example.org?from=w@example.org&server=127.0.0.1:{port}&security={security}"
+        [target] = read_targets([form])
+        with pytest.raises(DeliveryError, match="no whole answer within 0 s"):
+            target.send(Message("id", "test", "test", NOW), ABOUT)
+
+
+def test_fault_anywhere_in_an_attempt_does_not_end_deliveries(tmp_path, hasty, monkeypatch):
+    monkeypatch.setattr("missioncontrol_nb.watching.delivery._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("missioncontrol_nb.watching.delivery._IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(Alertmanager, "refresh_seconds", 0.01)
+    faults = [RuntimeError("can't start new thread")] * 3
+
+    def refresh(*_, **__):
+        if faults:
+            raise faults.pop()
+
+    monkeypatch.setattr(Alertmanager, "refresh", refresh)
+    with HttpSink() as sink, couriers_for(tmp_path, f"alertmanager:{sink.url}") as run:
+        wait_until(lambda: not faults, "the faults", every=0.01)
+        run.look([finding()])
+        run.await_all()
+    assert len(sink.received) == 1
+    assert run.failures == [
+        f"not delivered to alertmanager:{sink.url}: a fault of Mission Control (RuntimeError); it will be tried again"
+    ]
+
+
+def test_watch_starts_while_others_ask_whether_it_runs(tmp_path):
+    with open_store(tmp_path, "data", "Firefox"):
+        pass
+    for _ in range(5):
+        with (tmp_path / "lock").open("rb") as asked:
+            fcntl.flock(asked, fcntl.LOCK_SH)
+            threading.Timer(0.1, asked.close).start()
+            with open_store(tmp_path, "data", "Firefox"):
+                assert is_watched(tmp_path)
+
+
 def test_target_that_hangs_delays_no_other_and_no_look(tmp_path):
     with (
         HttpSink(["hang"]) as stuck,
@@ -160,7 +220,7 @@ def test_what_was_not_delivered_is_delivered_after_a_restart(tmp_path, hasty):
 
 
 def test_disk_that_is_full_after_a_delivery_does_not_repeat_it(tmp_path, hasty, monkeypatch):
-    monkeypatch.setattr("missioncontrol_nb.watching.delivery._UNWRITTEN_SECONDS", 0.05)
+    monkeypatch.setattr("missioncontrol_nb.watching.delivery._PAUSE_SECONDS", 0.05)
     with HttpSink() as sink, couriers_for(tmp_path, f"webhook:{sink.url}") as run:
 
         def fill(_: object) -> None:  # a folder in the file's place: no write can succeed
@@ -278,6 +338,19 @@ def test_webhook_over_https_is_checked_by_its_certificate(mail_certificate, monk
         assert sink.ids == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("host", "reason"), [("localhost", "it is for another host name"), ("127.0.0.2", "it is for another address")]
+)
+def test_certificate_of_another_host_is_told_without_the_host(host, reason, mail_certificate, monkeypatch):
+    asked = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: asked("127.0.0.1", *rest, **more))
+    with HttpSink(certificate=mail_certificate) as sink:
+        [target] = read_targets([f"webhook:{sink.url.replace('127.0.0.1', host)}"])
+        with pytest.raises(DeliveryError) as told:
+            target.post({})
+    assert str(told.value) == f"its certificate is not trusted: {reason}"
+
+
 def read_or_new(folder):
     with open_store(folder / "new", "data", "Firefox") as store:
         return store.state
@@ -340,11 +413,11 @@ def test_quiet_hours_hold_back_people_but_not_alertmanager_and_then_tell_one_mes
     with HttpSink() as people, HttpSink() as alerts:
         names = f"webhook:{people.url}", f"alertmanager:{alerts.url}"
         with couriers_for(tmp_path, *names, quiet=quiet_now()) as run:
-            run.look([finding()], is_quiet=True)
-            run.look([finding("main_crashes")], finding(), is_quiet=True)
-            run.look([finding(kind="recovered")], finding("main_crashes"), is_quiet=True)
-            wait_until(lambda: len(run.store.state.targets[names[1]].told) == 1, "the alerts", every=0.01)
-            assert not run.store.state.targets[names[1]].queue
+            run.look([finding()])
+            run.look([finding("main_crashes")], finding())
+            run.look([finding(kind="recovered")], finding("main_crashes"))
+            wait_until(lambda: not run.store.state.targets[names[1]].queue, "the alerts", every=0.01)
+            wait_until(lambda: run.store.state.targets[names[0]].is_held, "that messages are held", every=0.01)
         assert people.received == []
         with couriers_for(tmp_path, *names) as run:
             run.await_all()

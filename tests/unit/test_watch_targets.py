@@ -43,7 +43,11 @@ def message_of(*events):
         ("email:a@example.org?from=b@example.org&server=h&secruity=tls", "did you mean security?"),
         ("email:a@example.org?from=b@example.org&server=h&security=ssl", "did you mean none, starttls, tls?"),
         ("email:a@example.org?server=h", "expected email:TO"),
-        ("email:a b@example.org?server=h&from=b@example.org", "expected email:TO"),
+        ("email:a b@example.org?server=h&from=b@example.org", "expected e-mail addresses"),
+        (f"webhook:https://hooks.slack-gov.com/services/{SECRET}", "expected slack:@FILE or slack:env:NAME"),
+        (f"webhook:https://hooks.slack.com./services/{SECRET}", "expected slack:@FILE or slack:env:NAME"),
+        (f"webhook:https://ptb.discord.com//API/web%68ooks/1/{SECRET}", "expected webhook:@FILE or webhook:env:NAME"),
+        (f"alertmanager:https://discord.com/api/webhooks/1/{SECRET}", "expected webhook:@FILE or webhook:env:NAME"),
         ("https://example.org/hook", "expected a kind of target before a URL"),
         ("slakc:@file", "did you mean slack?"),
         ("webhook:ftp://example.org", "got neither a URL of HTTP nor @FILE or env:NAME"),
@@ -59,6 +63,33 @@ def test_other_forms_are_told_without_the_secret(text, said):
         read_targets([text])
     assert said in str(told.value)
     assert SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["a@b@example.org", ".a@example.org", "a.@example.org", "a..b@example.org", "a@example..org", "a@.", "a@", "@b",
+     "a", "a@example.org.", "a b@example.org", "ä@example.org", "(c)a@example.org", "<a@example.org>", ""],
+)  # fmt: skip
+def test_address_to_which_no_mail_can_be_sent_is_told_at_the_start(address):
+    for text in (f"email:{address}?from=b@example.org&server=h", f"email:b@example.org?from={address}&server=h"):
+        with pytest.raises(MissionControlError, match="expected e-mail addresses such as"):
+            read_targets([text])
+
+
+@given(st.text("ab.+@%'\"()<>- _?", max_size=6))
+def test_mail_goes_to_every_address_that_is_accepted(text):
+    with suppress(MissionControlError):
+        for target in read_targets([f"email:{text}@example.org?from=b@example.org&server=h"]):
+            assert isinstance(target, Mail)
+            assert target.mail(message_of(finding()), ABOUT).as_bytes()
+
+
+def test_plus_in_an_address_or_a_path_stays_a_plus(tmp_path):
+    (tmp_path / "a+b").write_text("user:password")
+    form = f"email:a+b@example.org?from=mc+watch@example.org&server=h&login=@{tmp_path / 'a+b'}"
+    [target] = read_targets([form])
+    mail = target.mail(message_of(finding()), ABOUT)
+    assert (mail["To"], mail["From"]) == ("a+b@example.org", "mc+watch@example.org")
 
 
 @given(st.text(max_size=60))
@@ -187,7 +218,7 @@ def test_mail_has_text_and_html_with_everything_escaped():
 def test_events_without_figures_are_told_too():
     event = finding(kind="recovered", ratio=None, version=None, since=None)
     assert line_of(event) == (
-        "Over: content crashes of Firefox all versions (release) on Windows, as expected again or no longer listed."
+        "Over: content crashes of all Firefox versions (release) on Windows, as expected again or no longer listed."
     )
 
 

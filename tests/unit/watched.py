@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from missioncontrol_nb.watching.changes import Look, Up
-from missioncontrol_nb.watching.outbox import add_target
+from missioncontrol_nb.watching.outbox import add_targets
 from missioncontrol_nb.watching.state import Finding, State, Words
 
 NOW = datetime(2017, 10, 2, 20, 0, tzinfo=UTC)
@@ -66,6 +66,5 @@ def look(events: list[Finding] | None = None, *still: Finding, stale: bool = Fal
 def state_with(*targets: str) -> State:
     """A new watch's state with some targets."""
     state = State("data", "Firefox")
-    for name in targets:
-        add_target(state, name, NOW)
+    add_targets(state, targets, NOW)
     return state

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from missioncontrol_nb.watching.outbox import AWAY
 from missioncontrol_nb.watching.state import Finding, Message
 from missioncontrol_nb.watching.targets.target import About
 from missioncontrol_nb.watching.targets.webhooks import Posted
 from missioncontrol_nb.watching.wording import line_of, subject_of, title_of
 
 API = "/api/v2/alerts"
-STAYS_UP = timedelta(hours=1)  # how long an alert stays up after the watch has ended
+STAYS_UP = AWAY  # how long an alert stays up after the watch has ended
 _STALE = "Data are stale; nothing is judged until they are fresh again"
 
 
@@ -45,9 +46,9 @@ class Alertmanager(Posted):
 
 def _alerts(finding: Finding, about: About) -> Iterator[Mapping[str, Any]]:
     """The alert of a finding; for an alarm of what may have looked bad before, also the end of that."""
-    severity = "warning" if finding.kind == "looks bad" else "critical"
+    severity = "warning" if finding.looks_bad else "critical"
     yield _of_finding(finding, severity, about, is_up=finding.kind != "recovered")
-    if about.tells_looks_bad and finding.kind != "looks bad":
+    if about.tells_looks_bad and not finding.looks_bad:
         yield _of_finding(finding, "warning", about, is_up=False)
 
 

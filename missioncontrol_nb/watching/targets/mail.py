@@ -1,9 +1,12 @@
 """E-mail, by SMTP."""
 
 import smtplib
+import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -34,11 +37,14 @@ class MailServer:
 
 
 class Mail(Target):
-    """One recipient: where a server refuses one of several, that one would be lost or the others get the mail twice."""
+    """One recipient: where a server refuses one of several, that one would be lost or the others get the mail twice.
+
+    Raises MissionControlError for addresses to which no mail can be sent.
+    """
 
     def __init__(self, name: str, to: str, server: MailServer) -> None:
         super().__init__(name)
-        self._to, self._server = to, server
+        self._to, self._from, self._server = as_address(to), as_address(server.sender), server
 
     def check(self) -> None:
         """Raises MissionControlError where the log-in cannot be read."""
@@ -66,16 +72,22 @@ class Mail(Target):
 
     def _send(self, mail: EmailMessage, login: tuple[str, str] | None, deadline: Deadline) -> None:
         server, context = self._server, ssl.create_default_context()
+
+        class Client(smtplib.SMTP):
+            def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+                return deadline.connect((host, port), timeout)
+
+        class TlsClient(smtplib.SMTP_SSL, Client):  # its connection is that of Client
+            pass
+
         client: smtplib.SMTP
         if server.security == "tls":
-            client = smtplib.SMTP_SSL(server.host, server.port, timeout=STEP_SECONDS, context=context)
+            client = TlsClient(server.host, server.port, timeout=STEP_SECONDS, context=context)
         else:
-            client = smtplib.SMTP(server.host, server.port, timeout=STEP_SECONDS)
+            client = Client(server.host, server.port, timeout=STEP_SECONDS)
         try:
-            deadline.watch(client.sock)
             if server.security == "starttls":
                 client.starttls(context=context)
-                deadline.watch(client.sock)
             if login:
                 client.login(*login)
             client.send_message(mail)
@@ -87,7 +99,7 @@ class Mail(Target):
         title, lines, page = title_of(message), lines_of(message), about.page(message.findings)
         mail = EmailMessage()
         mail["Subject"] = title
-        mail["From"], mail["To"] = self._server.sender, Address(addr_spec=self._to)
+        mail["From"], mail["To"] = self._from, self._to
         mail["Date"] = format_datetime(datetime.now(UTC))
         mail["Message-ID"] = f"<{message.id}@{_DOMAIN}>"
         mail["References"] = f"<{message.cause or message.id}@{_DOMAIN}>"
@@ -104,6 +116,15 @@ class Mail(Target):
         html = f'<!doctype html><html lang="en"><body>{"".join(body)}</body></html>\n'
         mail.add_alternative(html, subtype="html")
         return mail
+
+
+def as_address(text: str) -> Address:
+    """An address such as releases@example.org. Raises MissionControlError for others."""
+    with suppress(ValueError, LookupError, MessageError):
+        address = Address(addr_spec=text)
+        if address.addr_spec == text and text.isascii():
+            return address
+    raise MissionControlError("expected e-mail addresses such as releases@example.org; one has another form")
 
 
 def _reason_of(error: Exception) -> str:

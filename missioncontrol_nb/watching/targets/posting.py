@@ -20,23 +20,27 @@ from missioncontrol_nb.watching.targets.target import DeliveryError
 STEP_SECONDS = 10.0  # to connect, and for each part of an answer
 ALL_SECONDS = 30.0  # for the whole of it: an answer may come byte by byte
 _LONGEST_RETRY_AFTER = 86_400.0
+_OTHER_NAME = {62: "it is for another host name", 64: "it is for another address"}  # OpenSSL's words repeat the name
 CUT = "the connection was cut before an answer came"
 
 
 class Deadline:
-    """Cuts a connection when its time is over. Its context has the time; `watch` takes the connection's socket."""
+    """Cuts a connection when its time is over. Its context has the time; `connect` makes the connection."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds, self._socket = seconds, None
+        self._seconds = seconds
+        self._sockets: list[socket.socket] = []
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
         self._is_over = False
 
-    def watch(self, connection: Any) -> None:
-        """Takes the socket to cut."""
-        self._socket = connection
+    def connect(self, *where: Any, **how: Any) -> socket.socket:
+        """As `socket.create_connection`: nothing can be read before the time counts, neither greeting nor handshake."""
+        connection = socket.create_connection(*where, **how)
+        self._sockets.append(connection.dup())  # TLS takes the socket itself away
         if self._is_over:
             self._cut()
+        return connection
 
     @property
     def reason(self) -> str:
@@ -45,9 +49,9 @@ class Deadline:
 
     def _cut(self) -> None:
         self._is_over = True
-        if self._socket is not None:
-            with suppress(OSError, ValueError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+        for connection in self._sockets:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> "Deadline":
         self._timer.start()
@@ -55,6 +59,9 @@ class Deadline:
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+        self._timer.join()  # it cuts no other connection that has the number of a closed one
+        for connection in self._sockets:
+            connection.close()
 
 
 def post_json(url: str, body: object, headers: Mapping[str, str], seconds: float = ALL_SECONDS) -> None:
@@ -81,7 +88,8 @@ def reason_of(error: BaseException, seconds: float = STEP_SECONDS) -> str:
     if isinstance(inner, TimeoutError):
         return f"no answer within {seconds:.0f} s"
     if isinstance(inner, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {inner.verify_message}"
+        why = _OTHER_NAME.get(inner.verify_code, inner.verify_message)
+        return f"its certificate is not trusted: {why}"
     if isinstance(inner, ssl.SSLError):
         return "no encrypted connection"
     if isinstance(inner, ConnectionRefusedError):
@@ -120,9 +128,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _http(deadline: Deadline) -> urllib.request.HTTPHandler:
     class Connection(http.client.HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            deadline.watch(self.sock)
+        def __init__(self, *where: Any, **how: Any) -> None:
+            super().__init__(*where, **how)
+            self._create_connection = deadline.connect
 
     class Handler(urllib.request.HTTPHandler):
         def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
@@ -133,9 +141,9 @@ def _http(deadline: Deadline) -> urllib.request.HTTPHandler:
 
 def _https(deadline: Deadline) -> urllib.request.HTTPSHandler:
     class Connection(http.client.HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            deadline.watch(self.sock)
+        def __init__(self, *where: Any, **how: Any) -> None:
+            super().__init__(*where, **how)
+            self._create_connection = deadline.connect
 
     class Handler(urllib.request.HTTPSHandler):
         def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:

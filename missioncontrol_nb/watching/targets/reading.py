@@ -1,8 +1,9 @@
 """Reads targets as people write them, such as `slack:@/run/secrets/slack`."""
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from missioncontrol_nb.watching.targets.alertmanager import Alertmanager
 from missioncontrol_nb.watching.targets.mail import PORTS, Mail, MailServer
@@ -21,14 +22,19 @@ FORMS = {
     "command": "command:PROGRAM [ARGUMENT...]",
 }
 _MAIL_OPTIONS = ("from", "server", "login", "security")
-_SECRET_HOSTS = {
+_SECRET_URLS = {  # by host, or host and beginning of the path: who knows the URL can post there
     "hooks.slack.com": "slack",
+    "hooks.slack-gov.com": "slack",
     "webhook.office.com": "teams",
     "logic.azure.com": "teams",
     "powerplatform.com": "teams",
+    "outlook.office.com/webhook": "teams",
+    "discord.com/api/webhooks": "webhook",
+    "discordapp.com/api/webhooks": "webhook",
+    "hooks.zapier.com": "webhook",
+    "maker.ifttt.com": "webhook",
 }
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-_NOT_IN_ADDRESSES = set(' <>,;:"()[]\\')
 
 
 def read_targets(texts: Iterable[str]) -> list[Target]:
@@ -89,15 +95,17 @@ def _address(kind: str, rest: str) -> str | Secret:
             f"expected {FORMS[kind]}, the URL without user, password, query and fragment, which may be secret: write a "
             f"URL that has one into a file and name that, {kind}:@FILE; headers may follow it there, a line each"
         )
-    known = next((of for host, of in _SECRET_HOSTS.items() if f".{parts.hostname}".endswith(f".{host}")), None)
-    if known:
-        raise MissionControlError(f"expected {FORMS[known]} for this host, whose URLs are secret")
+    host, path = f".{parts.hostname}".rstrip("."), re.sub("/+", "/", unquote(parts.path)).lower()
+    for known, of in _SECRET_URLS.items():
+        of_host, _, of_path = known.partition("/")
+        if host.endswith(f".{of_host}") and path.startswith(f"/{of_path}".rstrip("/")):
+            raise MissionControlError(f"expected {of}:@FILE or {of}:env:NAME for this host, whose URLs are secret")
     return rest
 
 
 def _email(_: str, rest: str) -> list[Target]:
     recipients, _, query = rest.partition("?")
-    given = dict(parse_qsl(query, keep_blank_values=True))
+    given = dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))  # a + is no blank in an address
     for option in given:
         if option not in _MAIL_OPTIONS:
             raise unknown_name("option of email", option, _MAIL_OPTIONS)
@@ -105,11 +113,11 @@ def _email(_: str, rest: str) -> list[Target]:
     if security is None:
         raise unknown_name("security of email", given["security"], PORTS)
     host, port = _host_and_port(given.get("server", ""))
-    addresses, sender = [each.strip() for each in recipients.split(",")], given.get("from", "")
-    if not host or not all(map(_is_address, [*addresses, sender])):
-        raise MissionControlError(f"expected {FORMS['email']}, with addresses such as releases@example.org")
+    if not host or "from" not in given:
+        raise MissionControlError(f"expected {FORMS['email']}")
     login = _login(given.get("login"), security, host)
-    server = MailServer(host, port or PORTS[security], security, sender, login)
+    server = MailServer(host, port or PORTS[security], security, given["from"], login)
+    addresses = [each.strip() for each in recipients.split(",")]
     return [Mail(f"email:{address}?{query}", address, server) for address in addresses]
 
 
@@ -135,12 +143,6 @@ def _login(given: str | None, security: str, host: str) -> Secret | None:
             "expected security=starttls or security=tls with a login: without, the password would travel unencrypted"
         )
     return login
-
-
-def _is_address(text: str) -> bool:
-    local, at, domain = text.rpartition("@")
-    is_plain = text.isascii() and text.isprintable() and _NOT_IN_ADDRESSES.isdisjoint(text)
-    return bool(at and local and domain) and is_plain
 
 
 def _command(name: str, rest: str) -> list[Target]:
