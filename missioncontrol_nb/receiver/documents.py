@@ -96,7 +96,7 @@ def document_of(address: Address, body: bytes, received: str, headers: Mapping[s
         metadata["geo"] = {"country": country}
         envelope["normalized_country_code"] = country
     envelope.update(said)
-    # A newline outside of text is a blank; msgspec does not look into text that it does not read.
+    # Newlines are only between values: a text with one is no JSON.
     return _ENCODE(envelope).replace(b"\n", b" ") + b"\n"
 
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from missioncontrol_nb.failures import sentence_of
 from missioncontrol_nb.receiver.answering import Receiver, Refusal
@@ -152,6 +152,9 @@ class Edge:
         except CannotKeepError as error:
             self._receiver.counts.not_kept[error.reason] += 1
             return _response(self._receiver.answered(error.status), closes=True)
+        except (ConnectionError, RequestPayloadError):  # the client is gone, or was too slow: nobody gets this answer
+            self._receiver.counts.not_kept["cut_off"] += 1
+            return _response(503, closes=True)
         finally:
             self.open_requests -= 1
 
