@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.services.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-BUILD = "20170926190823"
+BUILD = f"{datetime.now(UTC) - timedelta(days=3):%Y%m%d}120000"  # pings of old builds do not count
 CRASH = json.dumps(
     {
         "type": "crash",

@@ -9,6 +9,7 @@ import os
 import tracemalloc
 import zlib
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ from tests.services.receiver import CRASH
 ID = "2c3a0767-d84a-4d02-8a92-fa54a3376049"
 LEGACY = Address("telemetry", "crash", "4", ID, ("Firefox", "56.0", "release", "20170926190823"))
 GLEAN = Address("firefox-desktop", "baseline", "1", ID)
-NOW = "2017-10-02T14:00:00.000001Z"
+NOW = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 @pytest.mark.parametrize(
