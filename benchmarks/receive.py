@@ -216,7 +216,8 @@ def main() -> None:
         script = folder / "post.lua"
         script.write_text(SCRIPT.format(body=folder / "body.gz", path=path_of("ID", "main"), headers=f"{{{said}}}"))
         print(
-            f"A ping has {len(gzip.compress(body)):,} bytes packed, {len(body):,} unpacked; {given.connections} connections"
+            f"A ping has {len(gzip.compress(body)):,} bytes packed, {len(body):,} unpacked; "
+            f"{given.connections} connections"
         )
 
         own = ["-c", "from missioncontrol_nb.cli import main; main()", "receive", "--metrics", "none"]
@@ -251,9 +252,8 @@ def main() -> None:
         print_where_it_goes(body, bare_us, files_us)
         p99_ms = statistics.median(each.p99_ms for each in results["files"])
         is_met = 1e6 / files_us >= GOAL_PER_CPU_SECOND and p99_ms < GOAL_P99_MS
-        print(
-            f"\nGoal, into files: {GOAL_PER_CPU_SECOND:,} a CPU second, p99 below {GOAL_P99_MS:.0f} ms: {'met' if is_met else 'MISSED'}"
-        )
+        verdict = "met" if is_met else "MISSED"
+        print(f"\nGoal, into files: {GOAL_PER_CPU_SECOND:,} a CPU second, p99 below {GOAL_P99_MS:.0f} ms: {verdict}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Servers for benchmarks/receive.py: python -m benchmarks.receive_servers aiohttp|uvicorn|granian bare|files PORT FOLDER
+"""Servers for benchmarks/receive.py.
+
+python -m benchmarks.receive_servers aiohttp|uvicorn|granian bare|files PORT FOLDER
 
 `bare` reads the body and answers 200; `files` is the receiver's own handler, with durable answers. uvicorn (with
 httptools and uvloop) and granian are not dependencies of the project: whoever compares them installs them.

@@ -1,11 +1,10 @@
 """Unpacks the bodies of requests, within limits: memory does not depend on what a packed body would expand to."""
 
-from isal import isal_zlib
+import zlib
 
 MAX_PACKED_BYTES = 1 << 20
 MAX_BODY_BYTES = 8 << 20
 _GZIP = 31  # of wbits: with gzip's header and checksum
-_NOT_GZIP: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 
 
 class BadBody(Exception):  # noqa: N818 (it is data: the answer to a client)
@@ -22,17 +21,17 @@ def unpacked(body: bytes, encoding: str) -> bytes:
         return body
     if encoding not in ("gzip", "x-gzip"):
         raise BadBody(400, "encoding")
-    stream = isal_zlib.decompressobj(wbits=_GZIP)
+    stream = zlib.decompressobj(wbits=_GZIP)
     try:
         content = stream.decompress(body, MAX_BODY_BYTES + 1)
         if stream.eof and not stream.unused_data:  # as clients send it: one stream, and nothing behind it
             return _within_limit(content)
         return _rest_of(stream, content)
-    except _NOT_GZIP as error:
+    except zlib.error as error:
         raise BadBody(400, "not_gzip") from error
 
 
-def _rest_of(stream: "isal_zlib.Decompress", content: bytes) -> bytes:
+def _rest_of(stream: "zlib._Decompress", content: bytes) -> bytes:
     """The content with that of the streams that follow: gzip allows several, and zeros behind them."""
     while True:
         _within_limit(content)
@@ -41,7 +40,7 @@ def _rest_of(stream: "isal_zlib.Decompress", content: bytes) -> bytes:
         rest = stream.unused_data.lstrip(b"\0")
         if not rest:
             return content
-        stream = isal_zlib.decompressobj(wbits=_GZIP)
+        stream = zlib.decompressobj(wbits=_GZIP)
         content += stream.decompress(rest, MAX_BODY_BYTES + 1 - len(content))
 
 

