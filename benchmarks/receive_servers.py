@@ -43,7 +43,7 @@ async def by_aiohttp(mode: str, port: int, folder: Path) -> None:
     receiver = receiver_of(mode, folder)
 
     async def answer(request: web.BaseRequest) -> web.Response:
-        path, _, query = request._message.path.partition("?")
+        path, _, query = request.raw_path.partition("?")
         peer = request.transport.get_extra_info("peername")[0] if request.transport else ""
         where = (request.method, path, query)
         return web.Response(status=await status_of(receiver, where, request.headers, peer, request.content.read))

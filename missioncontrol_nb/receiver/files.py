@@ -169,7 +169,7 @@ class FileSink:
 
     async def keep(self, document_id: str, document: bytes) -> None:
         """Returns when a document is on disk. Raises CannotKeepError where it is not, and will not be."""
-        if self._is_closed:
+        if self._is_closed or self._writing.done():
             raise CannotKeepError(503, "closing")
         if self._queued_bytes > MAX_QUEUED_BYTES:
             raise CannotKeepError(503, "queue_full")

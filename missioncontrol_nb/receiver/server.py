@@ -131,7 +131,7 @@ class Edge:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers a request of a client."""
-        path, _, query = request._message.path.partition("?")
+        path, _, query = request.raw_path.partition("?")
         connection = request.protocol
         if path in _HEARTBEATS:
             self._arrived(connection)

@@ -32,6 +32,7 @@ class TopicSink:
         self._topic = Topic.of(url, config)
         self._topic.require()
         self._producer: Producer = self._topic.producer(_SETTINGS)
+        self._retired: list[Producer] = []  # those that send nothing any more, and have not said so of all messages
         self._waiting = 0
         self._is_closed = False
         self._problem = ""
@@ -39,6 +40,8 @@ class TopicSink:
 
     async def keep(self, document_id: str, document: bytes) -> None:
         """Returns when all brokers that are in step have a document. Raises CannotKeepError where they have not."""
+        from confluent_kafka import KafkaException
+
         if self._is_closed:
             raise CannotKeepError(503, "closing")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -48,6 +51,8 @@ class TopicSink:
         except BufferError as error:
             self._producer.poll(0)
             raise CannotKeepError(503, "queue_full") from error
+        except KafkaException as error:
+            raise CannotKeepError(503, error.args[0].name()) from error
         self._waiting += 1
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._poll())
@@ -67,20 +72,23 @@ class TopicSink:
 
     async def _poll(self) -> None:
         while self._waiting:
-            self._producer.poll(0)
+            for producer in (self._producer, *self._retired):
+                producer.poll(0)
             await asyncio.sleep(_POLL_SECONDS)
+        self._retired.clear()
 
     def _note(self, future: "asyncio.Future[None]", error: "KafkaError | None", _message: Any) -> None:
         self._waiting -= 1
         self._problem = "" if error is None else error.str()
-        if error is not None and error.fatal():  # this producer sends nothing any more
+        if error is not None and error.fatal() and not self._retired:
+            self._retired.append(self._producer)
             self._producer = self._topic.producer(_SETTINGS)
         if future.done():  # its client is gone
             return
         if error is None:
             future.set_result(None)
         else:
-            future.set_exception(CannotKeepError(503, "brokers"))
+            future.set_exception(CannotKeepError(503, error.name()))
 
     def _ask(self) -> None:
         from confluent_kafka import KafkaException

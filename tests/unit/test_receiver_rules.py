@@ -8,11 +8,13 @@ import json
 import os
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,10 +26,12 @@ from missioncontrol_nb.receiver.documents import document_of
 from missioncontrol_nb.receiver.files import FileLimits, FileSink, UnfinishedFile, recover
 from missioncontrol_nb.receiver.places import Places, client_address
 from missioncontrol_nb.receiver.sinks import CannotKeepError
+from missioncontrol_nb.receiver.topics import TopicSink
 from streaming.errors import MissionControlError
 from streaming.pings.classify import Ping, decode
 from streaming.pings.envelope import Envelope
 from streaming.pings.kinds import KINDS
+from streaming.sources.kafka.topic import Topic
 from tests.services.place_file import write_places
 from tests.services.receiver import CRASH
 
@@ -527,3 +531,47 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(MissionControlError, match="cannot write into the folder"):
         asyncio.run(make())
+
+
+# A topic, without brokers
+
+
+class _Message:
+    """What librdkafka says of a message that was not delivered."""
+
+    def __init__(self, code: int, *, fatal: bool) -> None:
+        self.code, self._fatal = code, fatal
+
+    def error(self) -> KafkaError:
+        return KafkaError(self.code, fatal=self._fatal)
+
+
+class _Producer:
+    """A producer whose messages fail at the next poll; the first one is finished for good."""
+
+    def __init__(self, message: _Message | None) -> None:
+        self._message, self._waiting = message, []
+
+    def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Callable) -> None:
+        self._waiting.append(on_delivery)
+
+    def poll(self, seconds: float) -> None:
+        waiting, self._waiting = self._waiting, []
+        for on_delivery in waiting:
+            on_delivery(self._message and self._message.error(), None)
+
+
+def test_producer_that_has_failed_for_good_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    producers = [_Producer(_Message(KafkaError.INVALID_PRODUCER_EPOCH, fatal=True)), _Producer(None)]
+    monkeypatch.setattr(Topic, "require", lambda topic: None)
+    monkeypatch.setattr(Topic, "producer", lambda topic, settings: producers.pop(0))
+
+    async def keep() -> list[object]:
+        sink = TopicSink("kafka://127.0.0.1:9/pings", {})
+        failed = await asyncio.gather(*(sink.keep("", line) for line in numbered(1, 2, 3)), return_exceptions=True)
+        await sink.keep("", numbered(4)[0])
+        await sink.close()
+        return failed
+
+    failed = asyncio.run(keep())
+    assert [(error.status, error.reason) for error in failed] == [(503, "INVALID_PRODUCER_EPOCH")] * 3
