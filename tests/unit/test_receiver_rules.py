@@ -561,6 +561,11 @@ class _Producer:
             on_delivery(self._message and self._message.error(), None)
 
 
+def test_setting_that_would_weaken_an_answer_is_refused() -> None:
+    with pytest.raises(MissionControlError, match="acks in --kafka-config would have no effect"):
+        TopicSink("kafka://127.0.0.1:9/pings", {"acks": "1"})
+
+
 def test_producer_that_has_failed_for_good_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     producers = [_Producer(_Message(KafkaError.INVALID_PRODUCER_EPOCH, fatal=True)), _Producer(None)]
     monkeypatch.setattr(Topic, "require", lambda topic: None)
