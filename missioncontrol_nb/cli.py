@@ -26,6 +26,7 @@ COMMANDS = {
     "environment": "Pack what a Spark cluster's workers need.",
     "judge": "Say of each release whether it crashes more than it should; exit code 3 when one does.",
     "maintain": "Keep a dataset small and quick to read, beside the stream that fills it.",
+    "receive": "Receive pings from clients over HTTP, into files or a Kafka topic.",
     "releases": "Show or refresh the release calendar.",
     "replay": "Say what a watcher would have been told between two moments.",
     "report": "Make a report of releases: a page, its notebook, alarms and a picture; exit code 3 when one is up.",

@@ -53,6 +53,10 @@ Examples:
 @click.option(
     "--watch-state", metavar="FOLDER", help="That of missioncontrol watch.  [default: _watch in a local dataset]"
 )
+@click.option(
+    "--receiver", "receivers", multiple=True, metavar="HOST:PORT",
+    help="The address of a receiver's counts (missioncontrol receive --metrics); may be repeated.",
+)  # fmt: skip
 @options.kafka_config
 @options.endpoint_url
 def command(
@@ -64,6 +68,7 @@ def command(
     stale_after: float,
     checkpoint: str | None,
     watch_state: str | None,
+    receivers: tuple[str, ...],
     kafka_config: dict[str, str],
 ) -> None:
     """Say how fresh the dataset is, how far behind its source, what was rejected, and whether upkeep is due.
@@ -75,7 +80,7 @@ def command(
     from missioncontrol_nb.status.metrics import write_metrics
     from missioncontrol_nb.status.wording import as_record, as_text
 
-    collector = Collector(dataset, checkpoint, kafka_config, stale_after, watch_state)
+    collector = Collector(dataset, checkpoint, kafka_config, stale_after, watch_state, receivers)
     if address is not None:
         if as_json or metrics_file:
             raise click.UsageError("--serve goes neither with --json nor with --prometheus")

@@ -1,7 +1,7 @@
 """Collects the status of a dataset, and of the job that fills it, at one moment."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from missioncontrol_nb.dashboard.server.settings import Settings
 from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.receiver.report import ReceiverReport, ask_receiver
 from missioncontrol_nb.watching.report import WatchReport, report_of
 from missioncontrol_nb.watching.state import DEFAULT_FOLDER
 from streaming import contract
@@ -95,7 +96,7 @@ class Status:
 
     at: the moment; looked_up: when the data was collected; newest: the pings of the newest 5 to 10 minutes that have
     any; lag, is_job_running: None where no checkpoint is known; products: labels of the products of the dataset; watch:
-    None where none has run.
+    None where none has run; receivers: those that were named.
     """
 
     dataset: str
@@ -111,6 +112,7 @@ class Status:
     tables: tuple[TableState, ...]
     products: tuple[str, ...] = ()
     watch: WatchReport | None = None
+    receivers: tuple[ReceiverReport, ...] = ()
 
     @property
     def age_seconds(self) -> float | None:
@@ -138,6 +140,7 @@ class Collector:
     """Collects the status of a dataset repeatedly, and keeps its tables open between calls.
 
     checkpoint: None is `_checkpoint` in a local dataset; watch_state: None is `_watch` in one.
+    receivers: HOST:PORT of the counts of each receiver to be asked.
     """
 
     dataset: str
@@ -145,6 +148,7 @@ class Collector:
     kafka_config: Mapping[str, str] = field(default_factory=dict)
     stale_after_seconds: float = STALE_AFTER_SECONDS
     watch_state: str | None = None
+    receivers: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.dataset = dataset_url(self.dataset)
@@ -178,6 +182,7 @@ class Collector:
             tuple(_table_state(self.dataset, table, handle, at) for table, handle in self._handles()),
             tuple(product.label for product in self._opened.products),
             self._watch(),
+            tuple(map(ask_receiver, self.receivers)),
         )
 
     def _check_config(self) -> None:

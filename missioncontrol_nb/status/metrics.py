@@ -82,6 +82,8 @@ def _families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
         ("upkeep_due", "Whether a table has so many spare files that upkeep is due.",
          _by_table(status, lambda table: table.is_maintenance_due)),
         *_watch_families(status),
+        ("receiver_up", "Whether a receiver answers and can keep pings; its own counts are at its own address.",
+         [({"receiver": report.address}, float(report.is_well)) for report in status.receivers]),
     ]  # fmt: skip
 
 

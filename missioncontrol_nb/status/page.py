@@ -20,6 +20,7 @@ def as_page(status: Status, problem: str = "") -> str:
         f'<div class="cards">{_behind(status)}{_pings(status)}{_rejected(status)}</div>',
         _partitions(status),
         _watch(status),
+        _receivers(status),
         _reasons(status),
         _maintenance(status),
         _tables(status),
@@ -114,6 +115,14 @@ def _watch(status: Status) -> str:
     css = "card due" if status.watch and (status.watch.waiting or status.watch.damage) else "card"
     paragraphs = "".join(f"<p>{escape(_capitalized(line))}</p>" for line in lines)
     return f'<section class="{css}"><h2>Watch</h2>{paragraphs}</section>'
+
+
+def _receivers(status: Status) -> str:
+    if not status.receivers:
+        return ""
+    css = "card" if all(report.is_well for report in status.receivers) else "card due"
+    lines = "".join(f"<p>{escape(wording.receiver(report, status.at))}</p>" for report in status.receivers)
+    return f'<section class="{css}"><h2>Receivers</h2>{lines}</section>'
 
 
 def _maintenance(status: Status) -> str:

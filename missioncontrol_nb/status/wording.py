@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from missioncontrol_nb.receiver.report import ReceiverReport
 from missioncontrol_nb.status.collect import Lag, Pings, Status
 from missioncontrol_nb.terminal import plural
 from missioncontrol_nb.watching.report import WatchReport
@@ -20,6 +21,7 @@ def as_text(status: Status) -> str:
         lines.append(("Behind", lag(status.lag)))
     lines.append(("Pings", rate(status)))
     lines += [("Watch" if number == 0 else "", line) for number, line in enumerate(watch(status))]
+    lines += [("Receiver", receiver(each, status.at)) for each in status.receivers]
     lines.append(("Rejected", rejected(status)))
     listed = reasons(status)
     lines += [("", f"{'last hour':>9} {'24 hours':>9}")] if listed else []
@@ -124,6 +126,19 @@ def watch(status: Status) -> list[str]:
     return lines if report.waiting else [*lines, "all is delivered"]
 
 
+def receiver(report: ReceiverReport, at: datetime) -> str:
+    """Whether a receiver answers, what it has kept and refused since its start, and whether it can keep pings."""
+    if report.failure:
+        return f"{report.address} does not answer: {report.failure}"
+    newest = "none yet" if report.last_kept is None else f"the newest {moment(report.last_kept, at)}"
+    refused, not_kept, passed_over = (
+        sum(counts.values()) for counts in (report.refused, report.not_kept, report.passed_over)
+    )
+    said = f"{report.address}: {plural(report.kept, 'ping')} kept ({newest}), {passed_over:,} passed over, "
+    said += f"{plural(refused, 'request')} refused, {not_kept:,} to be sent again"
+    return f"{said}; CANNOT KEEP pings: {report.problem}" if report.problem else said
+
+
 def stretch(pings: Pings) -> str:
     """The start and the end of the period, UTC."""
     return f"{pings.since:%H:%M:%S} to {pings.until:%H:%M:%S} UTC"
@@ -182,6 +197,7 @@ def as_record(status: Status) -> dict[str, object]:
         "is_upkeep_due": status.is_maintenance_due,
         "products": list(status.products),
         "watch": _watch_record(status.watch),
+        "receivers": [_receiver_record(each) for each in status.receivers],
         "tables": [
             {
                 "name": table.name,
@@ -195,6 +211,20 @@ def as_record(status: Status) -> dict[str, object]:
             for table in status.tables
         ],
     }  # fmt: skip
+
+
+def _receiver_record(report: ReceiverReport) -> dict[str, object]:
+    return {
+        "address": report.address,
+        "failure": report.failure or None,
+        "problem": report.problem or None,
+        "started": report.started.isoformat() if report.started else None,
+        "last_kept": report.last_kept.isoformat() if report.last_kept else None,
+        "kept": report.kept,
+        "passed_over": dict(report.passed_over),
+        "refused": dict(report.refused),
+        "not_kept": dict(report.not_kept),
+    }
 
 
 def _watch_record(report: WatchReport | None) -> dict[str, object] | None:

@@ -76,10 +76,10 @@ def after_cut(node: Node, chance: random.Random | None, copies: "dict[int, Node]
 
 
 class PowerCutFolder:
-    """A folder on such a file system, mounted while a `with` lasts."""
+    """A folder on such a file system, mounted while a `with` lasts; it is full at a number of bytes."""
 
-    def __init__(self, mount_point: Path, state: Path) -> None:
-        self.folder, self._state = mount_point, state
+    def __init__(self, mount_point: Path, state: Path, capacity_bytes: int = 1 << 40) -> None:
+        self.folder, self._state, self._capacity_bytes = mount_point, state, capacity_bytes
         self._process: subprocess.Popen[bytes] | None = None
         mount_point.mkdir()
         root = Node(stat.S_IFDIR | 0o755)
@@ -101,6 +101,7 @@ class PowerCutFolder:
 
     def _mount(self) -> None:
         command = [sys.executable, "-m", "tests.services.power_disk", self.folder, self._state]
+        command.append(str(self._capacity_bytes))
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
         wait_until(lambda: os.path.ismount(self.folder))
 
@@ -118,9 +119,9 @@ class PowerCutFolder:
 
 
 @contextmanager
-def power_cut_folder(folder: Path) -> Iterator[PowerCutFolder]:
+def power_cut_folder(folder: Path, capacity_bytes: int = 1 << 40) -> Iterator[PowerCutFolder]:
     """Such a folder, made below a real one."""
-    with PowerCutFolder(folder / "disk", folder / "disk.state") as disk:
+    with PowerCutFolder(folder / "disk", folder / "disk.state", capacity_bytes) as disk:
         yield disk
 
 

@@ -1,4 +1,4 @@
-"""The server of the file system of tests.services.power: python -m tests.services.power_disk MOUNT_POINT STATE
+"""The server of the file system of tests.services.power: python -m tests.services.power_disk MOUNT_POINT STATE CAPACITY
 
 It serves until it is unmounted, from the state in a file and back into it. When whoever started it is gone,
 its standard input ends, and it unmounts itself.
@@ -23,8 +23,8 @@ from tests.services.power import Node
 class Disk(Operations):
     use_ns = True
 
-    def __init__(self, root: Node) -> None:
-        self._root = root
+    def __init__(self, root: Node, capacity_bytes: int) -> None:
+        self._root, self._capacity_bytes = root, capacity_bytes
         self._handles: dict[int, Node] = {}
 
     def _find(self, path: str) -> Node:
@@ -78,6 +78,9 @@ class Disk(Operations):
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         node = self._handles[fh]
+        growth = offset + len(data) - len(node.content)
+        if growth > 0 and size_of(self._root) + growth > self._capacity_bytes:
+            raise FuseOSError(errno.ENOSPC)
         if offset > len(node.content):
             node.content.extend(bytes(offset - len(node.content)))
         node.content[offset : offset + len(data)] = data
@@ -143,11 +146,23 @@ class Disk(Operations):
         return {"f_bsize": 4096, "f_blocks": 1 << 22, "f_bfree": 1 << 22, "f_bavail": 1 << 22, "f_namemax": 255}
 
 
-def serve(mount_point: Path, state: Path) -> None:
+def size_of(node: Node) -> int:
+    """The bytes of a file, or of all files in a folder."""
+    return len(node.content) + sum(map(size_of, node.names.values()))
+
+
+def serve(mount_point: Path, state: Path, capacity_bytes: int) -> None:
     """Serves until it is unmounted."""
     root: Node = pickle.loads(state.read_bytes())
     threading.Thread(target=unmount_when_left, args=(mount_point,), daemon=True).start()
-    FUSE(Disk(root), str(mount_point), foreground=True, nothreads=True, hard_remove=True, fsname="power-cut")
+    FUSE(
+        Disk(root, capacity_bytes),
+        str(mount_point),
+        foreground=True,
+        nothreads=True,
+        hard_remove=True,
+        fsname="power-cut",
+    )
     unfinished = state.with_suffix(".tmp")
     unfinished.write_bytes(pickle.dumps(root))
     unfinished.replace(state)
@@ -160,4 +175,4 @@ def unmount_when_left(mount_point: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(*map(Path, sys.argv[1:]))
+    serve(*map(Path, sys.argv[1:3]), int(sys.argv[3]))

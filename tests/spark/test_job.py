@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from streaming.job.settings import AggregateSettings, Batch, Summary
 from streaming.pings.kinds import REASONS
 from streaming.spark.java import find_java, java_version, wheel_java
 from tests.patience import PATIENCE_SECONDS
+from tests.services.receiver import ReceiverProcess, path_of
 from tests.spark.jobs import MISSIONCONTROL
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, table_sums
 
@@ -73,6 +75,25 @@ def test_pings_of_every_kind_of_file_land_in_their_windows(spark: SparkSession, 
     assert (
         DeltaTable(str(dataset / "error_aggregates")).history(1)[0][contract.DATA_UP_TO].startswith("2017-10-02T14:08")
     )
+
+
+def test_files_of_a_receiver_count_once_each_though_it_was_killed(
+    spark: SparkSession, pings: Path, dataset: Path
+) -> None:
+    receiver = ReceiverProcess(pings, "--file-seconds", "1000").start()
+    try:
+        assert {receiver.post(path_of(str(uuid.uuid4()))) for _ in range(5)} == {200}
+        with pytest.raises(MissionControlError, match=r"passed over: 1 whose names begin with \. or _"):
+            run(spark, pings, dataset)
+        receiver.kill()
+        receiver.start()
+        assert run(spark, pings, dataset).accepted == 5
+        assert {receiver.post(path_of(str(uuid.uuid4()))) for _ in range(3)} == {200}
+    finally:
+        receiver.stop()
+    assert run(spark, pings, dataset).accepted == 3
+    assert run(spark, pings, dataset).pings == 0
+    assert counted(dataset) == 8
 
 
 def test_bad_files_are_counted_and_named_and_harm_no_neighbour(spark: SparkSession, pings: Path, dataset: Path) -> None:

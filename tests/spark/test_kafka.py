@@ -32,6 +32,7 @@ from streaming.sources.kafka.topic import Topic
 from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
+from tests.services.receiver import ReceiverProcess, path_of
 from tests.spark.jobs import start
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, some_pings, total_pings
 
@@ -74,6 +75,21 @@ def test_every_message_counts_once_from_run_to_run(broker, topic, count, tmp_pat
     broker.send(topic, more)
     assert count().pings == 30
     assert dataset_sums(tmp_path / "dataset") == loop_sums([*documents, *more])
+
+
+def test_pings_that_a_killed_receiver_sent_count_once_each(broker, topic, count):
+    receiver = ReceiverProcess(f"kafka://{broker.address}/{topic}").start()
+    ids = [str(uuid.uuid4()) for _ in range(20)]
+    try:
+        assert [receiver.post(path_of(each)) for each in ids[:10]] == [200] * 10
+        receiver.kill()
+        assert (count(dedupe=True).accepted, count(dedupe=True).pings) == (10, 0)
+        receiver.start()
+        assert [receiver.post(path_of(each)) for each in [*ids[10:], ids[0]]] == [200] * 11  # one was sent twice
+    finally:
+        receiver.stop()
+    summary = count(dedupe=True)
+    assert (summary.accepted, summary.rejected) == (10, {"duplicate": 1})
 
 
 def test_large_micro_batches_are_added_up_by_spark_to_the_same_sums(broker, topic, count, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from missioncontrol_nb import cli
+from missioncontrol_nb.receiver.report import ReceiverReport
 from missioncontrol_nb.status import Collector, Lag, metrics, server, wording
 from missioncontrol_nb.status.collect import unread_messages
 from missioncontrol_nb.status.page import as_page
@@ -398,3 +399,25 @@ def test_command_serves_until_told_to_stop(tmp_path):
 )
 def test_lag_begins_at_the_first_message_that_is_kept(read, firsts, ends, lag):
     assert unread_messages(read, firsts, ends) == lag
+
+
+def test_receivers_that_are_named_are_asked(dataset, monkeypatch):
+    reports = {
+        "one:1": ReceiverReport("one:1", kept=1200, refused={"path": 2}, not_kept={"ENOSPC": 3}, last_kept=NOW),
+        "two:2": ReceiverReport("two:2", problem="No space left on device"),
+        "three:3": ReceiverReport("three:3", failure="Connection refused"),
+    }
+    monkeypatch.setattr("missioncontrol_nb.status.collect.ask_receiver", reports.get)
+    status = Collector(str(dataset), receivers=[*reports]).collect(NOW)
+    text = wording.as_text(status)
+    assert "one:1: 1,200 pings kept (the newest 13:08:00 UTC), 0 passed over, 2 requests refused, 3 to be" in text
+    assert "two:2: 0 pings kept (none yet), 0 passed over, 0 requests refused, 0 to be sent again; CANNOT KEEP" in text
+    assert "three:3 does not answer: Connection refused" in text
+    assert [record["failure"] for record in wording.as_record(status)["receivers"]] == [
+        *(None, None, "Connection refused")
+    ]
+    families = {family.name: family for family in text_string_to_metric_families(metrics.as_metrics(status))}
+    up = families["missioncontrol_receiver_up"].samples
+    assert {sample.labels["receiver"]: sample.value for sample in up} == {"one:1": 1, "two:2": 0, "three:3": 0}
+    assert "three:3 does not answer" in as_page(status)
+    assert "Receiver" not in wording.as_text(Collector(str(dataset)).collect(NOW))

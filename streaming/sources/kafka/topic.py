@@ -8,6 +8,7 @@ from concurrent.futures import wait
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streaming.errors import MissionControlError
@@ -129,12 +130,12 @@ class Topic:
         }
         return self._client(Consumer, {**TUNED_SETTINGS, **self.config, **needed})
 
-    def producer(self) -> "Producer":
-        """A producer that sends each message once and accepts messages of 10 MB."""
+    def producer(self, needed: Mapping[str, Any] = MappingProxyType({})) -> "Producer":
+        """A producer that sends each message once and accepts messages of 10 MB. needed: wins over the config."""
         from confluent_kafka import Producer
 
         ours = {"message.max.bytes": MAX_MESSAGE_BYTES, "enable.idempotence": True, "linger.ms": 5}
-        return self._client(Producer, {**ours, "message.timeout.ms": 0, **self.config})
+        return self._client(Producer, {**ours, "message.timeout.ms": 0, **self.config, **needed})
 
     def require(self) -> None:
         """Raises MissionControlError where there is no such topic, or no broker answers for half a minute."""
