@@ -26,6 +26,7 @@ ROOT = THIS.parent.parent
 UNIQUE_PINGS = 10_000
 GIGABYTES = 4.0
 BATCHES = 4  # of the job
+COUNTED_BYTES, COUNTED_TIMES = 100e6, 4  # kept in memory at once
 GOAL_OF_LOOP, GOAL_OF_FROM_JSON = 0.45, 3.0
 
 
@@ -147,29 +148,56 @@ def run_stages(folder: Path) -> dict[str, float]:
     return {name: total - before for name, total, before in zip(names, totals, [0.0, *totals], strict=False)}
 
 
+def run_counting(folder: Path) -> dict[str, float]:
+    """CPU seconds of decoding and counting documents that are in memory, on one core and without Spark."""
+    import pyarrow  # noqa: F401 (once a worker)
+
+    from streaming.aggregation.counter import Counter
+    from streaming.sources.files.reader import CHUNK_DOCUMENTS
+
+    lines: list[bytes] = []
+    each_once = {path.stat().st_ino: path for path in sorted(folder.glob("*.jsonl"))}
+    for path in each_once.values():
+        if sum(map(len, lines)) < COUNTED_BYTES:
+            lines += path.read_bytes().splitlines()
+    chunks = [lines[start : start + CHUNK_DOCUMENTS] for start in range(0, len(lines), CHUNK_DOCUMENTS)]
+    counter = Counter()
+    for chunk in chunks[:20]:  # fills the caches of builds and systems
+        counter.add_all(chunk, [0] * len(chunk))
+    seconds = float("inf")
+    for _ in range(COUNTED_TIMES):  # the least is the least disturbed
+        began, rejected = time.process_time(), 0
+        for chunk in chunks:
+            rejected += sum(reason is not None for reason in counter.add_all(chunk, [0] * len(chunk)))
+        seconds = min(seconds, time.process_time() - began)
+    return {"bytes": sum(map(len, lines)), "pings": len(lines), "rejected": rejected, "seconds": seconds}
+
+
 RUNS: dict[str, Callable[[Path, int], dict[str, float]]] = {
     "loop": lambda folder, _: run_loop(folder),
     "aggregate": run_aggregate,
     "from_json": run_from_json,
     "stages": lambda folder, _: run_stages(folder),
+    "counting": lambda folder, _: run_counting(folder),
 }
 
 
 # The benchmark.
 
 
-def measure(script: Path, run: str, cores: int, **given: object) -> dict[str, float]:
+def measure(script: Path, run: str, cores: int, root: Path = ROOT, **given: object) -> dict[str, float]:
     """The figures of a run of a script in a process of its own, on so many cores and no more.
 
-    given: options of the script. whole: seconds from the process's start to its end.
+    root: the checkout whose package is measured. given: options of the script. whole: seconds from the process's start
+    to its end.
     """
     chosen = sorted(os.sched_getaffinity(0))[:cores]
     options = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, script, "--run", run, "--cores", str(cores), *options],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
         preexec_fn=lambda: os.sched_setaffinity(0, chosen),
         capture_output=True,
         text=True,
@@ -240,6 +268,8 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, help="default: 4 of files, 12 of Kafka")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--kafka", action="store_true", help="from a topic of a real broker, beside peers")
+    parser.add_argument("--glean", action="store_true", help="of Glean pings, beside those of telemetry; without Spark")
+    parser.add_argument("--beside", type=Path, help="with --glean: another checkout, to which telemetry is compared")
     parser.add_argument("--mixed", action="store_true", help="of Kafka: as many crash pings as main pings, no peers")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -254,6 +284,11 @@ def main() -> None:
         import topics
 
         topics.compare(arguments.gigabytes or topics.GIGABYTES, arguments.repeats, is_mixed=arguments.mixed)
+        return
+    if arguments.glean:
+        import glean
+
+        glean.compare(arguments.beside, arguments.repeats)
         return
     every_core = len(os.sched_getaffinity(0))
     cores = sorted({1, min(2, every_core), every_core})

@@ -179,7 +179,10 @@ class Population:
         for name in () if is_coarse else LABELS:
             columns[name] = _labelled(self.labels[name], self.codes[name][rows["place"]])
         columns |= {name: rows[name].astype(np.int64) for name in ("count", *contract.MEASURE_NAMES)}
-        columns |= dict.fromkeys(contract.PING_COUNTS, columns["count"])
+        none = np.zeros_like(columns["count"])
+        for name in contract.PING_COUNTS:
+            columns[name] = none if name.startswith("glean") else columns["count"]
+        columns[contract.ACTIVE_SECONDS] = none
         return pa.table({name: columns[name] for name in contract.schema(table).names})
 
 

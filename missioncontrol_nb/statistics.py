@@ -24,8 +24,9 @@ RATE_COLUMNS = ("measure", "events", "rate_per_1k_hours", "rate_lower", "rate_up
 def rates(frame: "pd.DataFrame", confidence: float = 0.95, measures: Values = None) -> "pd.DataFrame":
     """Rates of a frame of sums such as `load` returns: one row per input row and measure.
 
-    frame: `usage_hours`, measures (all numeric columns but `count` and `usage_hours`, unless `measures` names one or
-    several), and the keys, which are all other columns. Sum before computing rates: a rate is a ratio of sums.
+    frame: `usage_hours`, measures (all numeric columns but `count`, `usage_hours` and `active_hours`, unless `measures`
+    names one or several), and the keys, which are all other columns. Sum before computing rates: a rate is a ratio of
+    sums.
 
     Output columns: the keys, `measure`, `events` (int), `usage_hours`, and `rate_per_1k_hours`, `rate_lower`,
     `rate_upper` (events per 1000 usage hours, exact Poisson interval); NaN without usage. Rows where a measure is
@@ -40,7 +41,7 @@ def rates(frame: "pd.DataFrame", confidence: float = 0.95, measures: Values = No
     for name in names:
         if name not in frame.columns or name == "usage_hours":
             raise unknown_name("measure", name, _measures_of(frame))
-    keys = [column for column in frame.columns if column not in {"usage_hours", "count", *names}]
+    keys = [column for column in frame.columns if column not in {"usage_hours", "active_hours", "count", *names}]
     for key in keys:
         if key in RATE_COLUMNS:
             raise MissionControlError(f"the frame has a column {key!r}, as rates gives one; give it another name")
@@ -56,7 +57,7 @@ def _measures_of(frame: "pd.DataFrame") -> list[str]:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     numbers = [name for name in frame.columns if is_numeric_dtype(frame[name]) and not is_bool_dtype(frame[name])]
-    return [name for name in numbers if name not in ("usage_hours", "count")]
+    return [name for name in numbers if name not in ("usage_hours", "active_hours", "count")]
 
 
 def _measure_rates(frame: "pd.DataFrame", keys: list[str], measure: str) -> "pd.DataFrame":

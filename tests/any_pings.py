@@ -102,7 +102,7 @@ APPLICATION = objects(
 )
 METADATA = objects(
     document_type=st.sampled_from(["main", "crash", "core", ""]),
-    document_namespace=mostly(["telemetry"], ["", "firefox-desktop"]),
+    document_namespace=mostly(["telemetry"], ["", "my-product"]),
     geo=objects(country=COUNTRIES),
     uri=objects(app_name=APPLICATIONS, app_version=VERSIONS, app_update_channel=CHANNELS, app_build_id=BUILD_IDS),
 )

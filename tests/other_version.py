@@ -22,10 +22,11 @@ _NAMES = "MEASURE_NAMES = tuple("  # the line behind the declarations
 OLDER = 'MEASURES = tuple(each for each in MEASURES if each.name != "gpu_crashes")'
 """The version that does not know `gpu_crashes` yet."""
 NEWER = (
-    'MEASURES = (MEASURES[0], Measure("rdd_crashes", "RDD crashes", (count_histogram(_SUBPROCESS_CRASHES, "rdd"),)), '
+    'MEASURES = (MEASURES[0], Measure("extension_crashes", "Extension crashes", '
+    '(count_histogram(_SUBPROCESS_CRASHES, "extension"),)), '
     "*MEASURES[1:])"
 )
-"""The version that counts `rdd_crashes` too."""
+"""The version that counts `extension_crashes` too."""
 WITH_LOCALE = (
     'DIMENSIONS = (*DIMENSIONS, Dimension("locale", "Language", (ERROR,), '
     '{"telemetry/main": "/environment/settings/locale"}, missing="??"))'

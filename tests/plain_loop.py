@@ -27,6 +27,10 @@ COUNTED = [
     for source in measure.sources
     if isinstance(source, contract.Count)
 ]
+PASSED_OVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
+APPLICATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", re.ASCII)
+# What Glean's crash pings report since Firefox 150, and no main ping counts since then.
+OF_GLEAN = {"gpu_crashes", "gmplugin_crashes"}
 
 
 def texts(names: str) -> dict[str, Any]:
@@ -97,6 +101,7 @@ def plain_sums(documents: Iterable[tuple[bytes, int]], stand_in: StandIn = Stand
             continue
         values = [ping["seconds"], 1, *(ping["events"].get(name, 0) for name in contract.MEASURE_NAMES)]
         values += [name == f"{ping['kind']}_pings" for name in contract.PING_COUNTS]
+        values += [0]  # of these kinds of ping, none reports how long users were active
         add(contract.ERROR_AGGREGATES, (*window, *(ping[name] for name in contract.DIMENSION_NAMES)), values)
         of_build = ("application", "channel", "version", "display_version", "build_id", "os_name")
         add(contract.COARSE_AGGREGATES, (*window, *(ping[name] for name in of_build)), values)
@@ -140,7 +145,7 @@ def read(document: bytes, received_us: int, stand_in: StandIn) -> dict[str, Any]
     is_told = text_at(ping, "submission_timestamp") or stand_in.submitted_at is not None  # by others than the client
     rejected = {"kind": kind, "submitted_us": submitted_us if is_told and submitted_us is not None else received_us}
     if kind == "unknown":
-        return rejected | {"reason": "document_type"}
+        return rejected | {"reason": why_unknown(ping)}
     reason = fault_of_types(ping, READ)
     if reason:
         return rejected | {"reason": reason}
@@ -151,11 +156,14 @@ def read(document: bytes, received_us: int, stand_in: StandIn) -> dict[str, Any]
         *describe_system(ping, kind, counted),
         *([] if submitted_us is not None else ["submission_time"]),
     }
+    is_desktop = counted["os_name"] in ("Windows_NT", "Darwin", "Linux")
+    if is_desktop and VERSION.fullmatch(counted["version"]) and int(counted["version"].split(".")[0]) >= 150:
+        faults |= set_aside(counted, kind, faults)
     if submitted_us is not None and "build_id" not in faults:
         faults |= faults_of_age(counted["build_id"], submitted_us)
     if faults and kind == "main" and not has_sound_histograms(ping):
         faults.add("histogram")
-    country = at(ping, "normalized_country_code") or at(ping, "metadata", "geo", "country") or stand_in.country
+    country = known(at(ping, "normalized_country_code")) or at(ping, "metadata", "geo", "country") or stand_in.country
     counted["country"] = country if country in contract.COUNTRIES else "??"
     return rejected | {"reason": min(faults, key=list(REASONS).index)} if faults else counted
 
@@ -242,6 +250,18 @@ def kind_of(ping: dict[str, Any]) -> str:
     return said if namespace == "telemetry" and said in ("main", "crash", "core") else "unknown"
 
 
+def why_unknown(ping: dict[str, Any]) -> str:
+    said = text_at(ping, "metadata", "document_type") or text_at(ping, "type")
+    namespace = text_at(ping, "metadata", "document_namespace") or "telemetry"
+    is_named = PASSED_OVER_NAME.fullmatch(said) and PASSED_OVER_NAME.fullmatch(namespace)
+    return "not_counted" if is_named else "document_type"
+
+
+def known(said: str) -> str:
+    """What the pipeline made of a value; "Other" is not known."""
+    return "" if said == "Other" else said
+
+
 def microseconds(moment: datetime) -> int:
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (aware - EPOCH) // timedelta(microseconds=1)
@@ -295,11 +315,12 @@ def count(ping: dict[str, Any], kind: str, counted: dict[str, Any]) -> set[str]:
         events = at(ping, *keys) or 0
         counted["events"][name] = events
         faults |= {"count_negative"} if events < 0 else {"count_absurd"} if events > 90_000 else set()
-    started = at(ping, "payload", "info", "subsessionStartDate")
-    if started:
-        started_us = time_of(started)
-        faults |= {"use_time"} if started_us is None else set()
-        counted["used_us"] = (started_us or 0) + (seconds or 0) * 1_000_000
+    created = at(ping, "creationDate")
+    said = created or at(ping, "payload", "info", "subsessionStartDate")
+    if said:
+        said_us = time_of(said)
+        faults |= {"use_time"} if said_us is None else set()
+        counted["used_us"] = (said_us or 0) + (0 if created else (seconds or 0) * 1_000_000)
     return faults | enrol(ping, counted)
 
 
@@ -313,6 +334,14 @@ def count_crash(ping: dict[str, Any], counted: dict[str, Any]) -> set[str]:
         counted["events"]["content_shutdown_crashes" if killed else "content_crashes"] = 1
     else:
         return {"process_type"}
+    return set()
+
+
+def set_aside(counted: dict[str, Any], kind: str, faults: set[str]) -> set[str]:
+    """Leaves out what Glean's crash pings report since Firefox 150; the fault of a ping of which nothing is left."""
+    if kind == "crash":
+        return set() if "process_type" in faults else {"other_source"}
+    counted["events"] = {name: number for name, number in counted["events"].items() if name not in OF_GLEAN}
     return set()
 
 
@@ -341,8 +370,8 @@ def describe_build(ping: dict[str, Any], kind: str, stand_in: StandIn, counted: 
             at(build, name) or at(application, name) for name in ("version", "buildId", "architecture")
         )
         display_version, other_display_version = at(application, "displayVersion"), at(build, "displayVersion")
-    names = (at(ping, "normalized_app_name"), at(application, "name"), at(build, "applicationName"))
-    channels = (at(ping, "normalized_channel"), stand_in.channel, at(application, "channel"))
+    names = (known(at(ping, "normalized_app_name")), at(application, "name"), at(build, "applicationName"))
+    channels = (known(at(ping, "normalized_channel")), stand_in.channel, at(application, "channel"))
     counted |= {
         "application": next(filter(None, names), at(uri, "app_name")),
         "channel": next(filter(None, channels), at(uri, "app_update_channel")),
@@ -352,7 +381,7 @@ def describe_build(ping: dict[str, Any], kind: str, stand_in: StandIn, counted: 
         "architecture": architecture,
     }
     shown = filter(None, [display_version, other_display_version])
-    known = {
+    is_of_form = {
         "application": counted["application"] in contract.FIREFOX.applications,
         "channel": counted["channel"] in contract.FIREFOX.channel_names,
         "version": VERSION.fullmatch(version),
@@ -360,7 +389,10 @@ def describe_build(ping: dict[str, Any], kind: str, stand_in: StandIn, counted: 
         "build_id": time_of_build(build_id),
         "architecture": architecture in contract.ARCHITECTURES,
     }
-    return {name for name, is_known in known.items() if not is_known}
+    faults = {name for name, is_known in is_of_form.items() if not is_known}
+    if "application" in faults and APPLICATION.fullmatch(counted["application"]):
+        faults = faults - {"application"} | {"other_product"}
+    return faults
 
 
 def describe_system(ping: dict[str, Any], kind: str, counted: dict[str, Any]) -> set[str]:

@@ -254,7 +254,7 @@ class _JobOutput:
             up_to = f", data up to {batch.data_up_to:%H:%M:%S} UTC" if batch.data_up_to else ""
             self._write(
                 f"batch {batch.number}: {files}{plural(batch.pings, 'ping')} ("
-                f"{sum(batch.rejected.values()):,} rejected), {batch.bytes / 1e6:.1f} MB "
+                f"{_uncounted(batch)}), {batch.bytes / 1e6:.1f} MB "
                 f"in {batch.seconds:.2f} s{up_to}",
                 self._lines_to,
             )
@@ -264,6 +264,12 @@ class _JobOutput:
 
         tqdm.write(printable(line), file=file)
         file.flush()  # type: ignore[attr-defined]
+
+
+def _uncounted(read: "Batch | Summary") -> str:
+    """How many pings were rejected, and how many were passed over if any."""
+    passed_over = sum(read.passed_over.values())
+    return f"{sum(read.rejected.values()):,} rejected" + (f", {passed_over:,} passed over" if passed_over else "")
 
 
 def _counts(reasons: dict[str, int]) -> str:
@@ -276,6 +282,7 @@ def _as_record(summary: "Summary") -> dict[str, object]:
         "pings": summary.pings,
         "accepted": summary.accepted,
         "rejected": summary.rejected,
+        "passed_over_pings": summary.passed_over,
         "bytes": summary.bytes,
         "seconds": round(summary.seconds, 3),
         "start_seconds": round(summary.start_seconds, 3),
@@ -289,11 +296,12 @@ def _as_text(summary: "Summary", *, reads_files: bool) -> str:
 
     reading = max(summary.seconds - summary.start_seconds, 1e-9)
     lines = [
-        f"{plural(summary.pings, 'ping')}: {summary.accepted:,} accepted, {sum(summary.rejected.values()):,} rejected",
+        f"{plural(summary.pings, 'ping')}: {summary.accepted:,} accepted, {_uncounted(summary)}",
         f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s ({summary.start_seconds:.1f} s of it Spark's start)",
         f"{summary.pings / reading:,.0f} pings/s, {summary.bytes / 1e6 / reading:,.1f} MB/s since Spark was up",
     ]
-    lines += [f"  {count:>8,} {reason}: {REASONS[reason]}" for reason, count in summary.rejected.items()]
+    uncounted = summary.rejected | summary.passed_over
+    lines += [f"  {count:>8,} {reason}: {REASONS[reason]}" for reason, count in uncounted.items()]
     if reads_files:
         lines.append(f"Files passed over: {summary.ignored_files or 'none'}")
     if not summary.finished:

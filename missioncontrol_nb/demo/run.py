@@ -229,7 +229,7 @@ class Demo:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(rejected.items(), key=lambda r: -r[1]))
         all_rejected = sum(rejected.values())
         missing = sent.pings - counted - all_rejected
-        what = f"{counted:,} counted, {all_rejected:,} rejected{f': {reasons}' if reasons else ''}"
+        what = f"{counted:,} counted, {all_rejected:,} not counted{f': {reasons}' if reasons else ''}"
         left = f"; {missing:,} not read any more" if missing else ""
         return f"{sent.pings:,} pings in ({what}{left}), {plural(server.page_visits(), 'page visit')}"
 
@@ -247,18 +247,20 @@ class Demo:
             threading.Event().wait(0.2)
 
     def _counted(self, written: "Written") -> tuple[int, dict[str, int]]:
-        """The number of live pings in the dataset, and of rejected live pings by reason."""
+        """The number of live pings in the dataset, and of live pings that do not count by reason."""
         counted, all_rejected = _counts(self._dataset)
         rejected = {reason: count - written.rejected.get(reason, 0) for reason, count in all_rejected.items()}
         return counted - written.pings, {reason: count for reason, count in rejected.items() if count}
 
 
 def _counts(dataset: Path) -> tuple[int, dict[str, int]]:
-    """The number of pings in a dataset, and of rejected pings by reason."""
+    """The number of pings in a dataset, and of those that do not count by reason."""
+    import pandas as pd
+
     from missioncontrol_nb.loading.dataset import Dataset
 
     opened = Dataset(dataset)
-    rejected = opened.load_rejected().groupby("reason")["count"].sum()
+    rejected = pd.concat([opened.load_rejected(), opened.load_passed_over()]).groupby("reason")["count"].sum()
     return int(opened.load(every=None, measures=[], by="application")["count"].sum()), {
         str(r): int(n) for r, n in rejected.items()
     }

@@ -52,6 +52,10 @@ class DatasetAsOf(Dataset):
         """The rejected pings, as for `Dataset`."""
         return super().load_rejected(*self._span(since, until, self.at))
 
+    def load_passed_over(self, since: Time = None, until: Time = None) -> "pd.DataFrame":
+        """The pings that were passed over, as for `Dataset`."""
+        return super().load_passed_over(*self._span(since, until, self.at))
+
     def versions(self, since: Time = None, until: Time = None, **filters: Any) -> "pd.DataFrame":
         """The builds in use, as for `Dataset`."""
         return super().versions(*self._span(since, until, self.at), **filters)

@@ -30,8 +30,8 @@ def cell_rows(handles: Handles, selection: Selection, dimensions: Sequence[str],
     A day is taken from the partition, and nothing is sorted: both together make it three times as fast.
     """
     unit = "submission_date" if selection.every == "1d" else "date_trunc('hour', window_start)"
-    lacking = handles.lacking(contract.ERROR_AGGREGATES)
-    keys = [f"{key_of(name, lacking)} AS {quoted_name(name)}" for name in (*RELEASE_COLUMNS, *dimensions)]
+    expressions = handles.keys(contract.ERROR_AGGREGATES)
+    keys = [f"{key_of(name, expressions)} AS {quoted_name(name)}" for name in (*RELEASE_COLUMNS, *dimensions)]
     there = handles.columns(contract.ERROR_AGGREGATES, ("usage_hours", *measures))  # another version may have made it
     sums = [
         f"{f'sum({quoted_name(name)})' if name in there else '0'} AS {quoted_name(name)}"
@@ -40,7 +40,7 @@ def cell_rows(handles: Handles, selection: Selection, dimensions: Sequence[str],
     places = ", ".join(str(place + 1) for place in range(len(keys) + 1))
     query = (
         f"SELECT {', '.join([f'{unit} AS window_start', *keys, *sums])} FROM data "
-        f"WHERE {all_of(conditions_of(selection, lacking=lacking))} GROUP BY {places}"
+        f"WHERE {all_of(conditions_of(selection, keys=expressions))} GROUP BY {places}"
     )
     schema = arrow_schema(("window_start", *RELEASE_COLUMNS, *dimensions, "usage_hours", *measures))
     return handles.rows(contract.ERROR_AGGREGATES, query, schema, is_shared=False)

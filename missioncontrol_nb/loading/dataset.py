@@ -99,7 +99,8 @@ def load(
     Filtering or grouping by `experiment_id` or `experiment_branch` counts a ping once per experiment it is in.
 
     Columns: `window_start` (datetime64[us, UTC]; absent for every=None), the `by` columns, `count` (pings, int),
-    `usage_hours` (hours, float), the measures (events, int). A window without pings is absent. A measure is missing
+    `usage_hours` and `active_hours` (hours, float; `active_hours`: of those in which Glean baseline pings say that the
+    user was active), the measures (events, int). A window without pings is absent. A measure is missing
     (NaN), which is not zero, where no summed row counted it, as before it was declared, and where none of the summed
     versions could report it on its channel and system: the clients do not have it, or none of the kinds of ping that
     report it has ever come. A sum in which only some versions report it is over the usage of all, like a sum across its
@@ -210,10 +211,13 @@ class Dataset:
         with self._handles.lock:
             table = self._handles.smallest(fine, selection.dimensions)
             self._check_groups(table, selection)
-            known = self._handles.columns(table, (*contract.MEASURE_NAMES, *contract.PING_COUNTS))
-            measures = selection.measures_among(known, [name for name in known if name in contract.MEASURE_NAMES])
-            if selection.measures is None:
-                measures = (*measures, *(name for name in known if name in also))
+            has_active = bool(self._handles.columns(table, (contract.ACTIVE_SECONDS,)))
+            known = (
+                *((contract.ACTIVE_HOURS,) if has_active else ()),
+                *self._handles.columns(table, (*contract.MEASURE_NAMES, *contract.PING_COUNTS)),
+            )
+            usual = (*contract.MEASURE_NAMES, *(also or (contract.ACTIVE_HOURS,)))
+            measures = selection.measures_among(known, [name for name in known if name in usual])
             if official is None:
                 return sums(table, selection, measures).to_pandas()
             by_build = replace(selection, by=tuple(dict.fromkeys((*selection.by, *OFFICIAL_COLUMNS))))
@@ -253,9 +257,17 @@ class Dataset:
 
     def load_rejected(self, since: Time = None, until: Time = None) -> "pd.DataFrame":
         """The rejected pings in windows of [since, until): columns `document_type`, `reason`, `count`."""
-        selection = select(since, until)
+        return self._load_uncounted(select(since, until), "NOT IN")
+
+    def load_passed_over(self, since: Time = None, until: Time = None) -> "pd.DataFrame":
+        """The good pings that do not count, such as those of other kinds: arguments and columns as `load_rejected`."""
+        return self._load_uncounted(select(since, until), "IN")
+
+    def _load_uncounted(self, selection: Selection, is_in: str) -> "pd.DataFrame":
+        reasons = ", ".join(f"'{reason}'" for reason in sorted(contract.PASSED_OVER))
+        conditions = all_of([*conditions_of(selection), f"reason {is_in} ({reasons})"])
         query = (
-            f"SELECT document_type, reason, sum(count) AS count FROM data WHERE {all_of(conditions_of(selection))} "
+            f"SELECT document_type, reason, sum(count) AS count FROM data WHERE {conditions} "
             "GROUP BY document_type, reason ORDER BY document_type, reason"
         )
         with self._handles.lock:
@@ -273,14 +285,15 @@ class Dataset:
         selection = select(since, until, filters)
         selection.check_dimensions(contract.DIMENSION_NAMES)
         selection.check_closed_values(self.products)
-        keys = ", ".join(BUILD_COLUMNS)
         with self._handles.lock:
             table = self._handles.smallest(contract.ERROR_AGGREGATES, selection.dimensions)
+            keys = self._handles.keys(table)
+        columns = ", ".join(f"{key_of(name, keys)} AS {name}" for name in BUILD_COLUMNS)
         query = (
-            f"SELECT {keys}, min(window_start) AS first_window, max(window_start) AS last_window, "
+            f"SELECT {columns}, min(window_start) AS first_window, max(window_start) AS last_window, "
             f"sum(count) AS count, sum(usage_hours) AS usage_hours{more_columns(product_columns(self.products))} "
-            f"FROM data WHERE {all_of(conditions_of(selection, lacking=self._handles.lacking(table)))} "
-            f"GROUP BY {keys} ORDER BY {keys}"
+            f"FROM data WHERE {all_of(conditions_of(selection, keys=keys))} "
+            "GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
         )
         moment = contract.arrow_type("window_start")
         schema = pa.schema(
@@ -360,9 +373,9 @@ class Dataset:
         """The sums of a request. Raises MissionControlError where they would include several products."""
         schema = sum_schema(selection, measures)
         if not selection.may_mix(self.products):
-            query = sum_query(selection, measures, lacking=self._handles.lacking(table))
+            query = sum_query(selection, measures, keys=self._handles.keys(table))
             return self._handles.rows(table, query, schema, is_shared=is_shared)
-        query = sum_query(selection, measures, product_columns(self.products), self._handles.lacking(table))
+        query = sum_query(selection, measures, product_columns(self.products), self._handles.keys(table))
         rows = self._handles.rows(table, query, with_products(schema), is_shared=is_shared)
         self._check_products(rows)
         return rows.select(schema.names)
@@ -389,13 +402,13 @@ class Dataset:
         made_up = [name for name in selection.by if name in MADE_UP and name not in selection.filters]
         if handle is None or not made_up or self._handles.row_count(table, selection) <= MANY_ROWS:
             return
-        keys = [key_of(name, self._handles.lacking(table)) for name in selection.by]
+        keys = [key_of(name, self._handles.keys(table)) for name in selection.by]
         if selection.every:
             unit = TRUNCATIONS.get(selection.every)
             keys.append(f"cast(date_trunc('{unit or 'minute'}', window_start) AS varchar)")
         query = (
             f"SELECT approx_distinct(concat_ws(chr(31), {', '.join(keys)})) AS groups FROM data "
-            f"WHERE {all_of(conditions_of(selection, lacking=self._handles.lacking(table)))}"
+            f"WHERE {all_of(conditions_of(selection, keys=self._handles.keys(table)))}"
         )
         groups = self._handles.run(table, query)["groups"][0].as_py() or 0
         if groups > MOST_GROUPS:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from missioncontrol_nb import arguments
 from missioncontrol_nb.loading.query import Selection, check_storage_options
-from missioncontrol_nb.loading.sql import ENGINE
+from missioncontrol_nb.loading.sql import (
+    ANY_SAYING_LESS_QUERY,
+    DISPLAY_VERSIONS_QUERY,
+    ENGINE,
+    arrow_schema,
+    display_version_key,
+    missing_key,
+)
 from missioncontrol_nb.loading.table_cache import TableCache
 from streaming import contract
 from streaming.dataset.opening import check_columns, check_complete, check_folder, has_log, is_there, open_table
@@ -134,10 +141,32 @@ class Handles:
         last = selection.until.date() if selection.until else date.max
         return sum(count or 0 for day, count in zip(days, rows, strict=True) if first <= day <= last)
 
-    def lacking(self, table: contract.Table) -> set[str]:
-        """The dimensions that a table lacks because another version made it."""
+    def keys(self, table: contract.Table) -> Mapping[str, str]:
+        """The SQL of dimensions that are not simply a column of a table.
+
+        These are the dimensions that the table lacks because another version made it, and the display version, where
+        that of other pings of the same build stands for one that says less.
+        """
         handle = self.open(table)
-        return set() if handle is None else set(table.keys) - {field.name for field in handle.schema().fields}
+        if handle is None:
+            return {}
+        columns = {field.name for field in handle.schema().fields}
+        keys = {name: missing_key(name) for name in table.keys if name not in columns}
+        shown = self._display_version() if "display_version" in table.keys else None
+        return keys if shown is None else keys | {"display_version": shown}
+
+    def _display_version(self) -> str | None:
+        """The display version in SQL; None where the column says it."""
+        table = self.smallest(contract.ERROR_AGGREGATES, contract.COARSE_DIMENSIONS)
+        if not self.columns(table, (contract.count_of_pings("glean/crash"),)):
+            return None
+        return self.cached(table, "display versions", lambda _: self._find_display_version(table))
+
+    def _find_display_version(self, table: contract.Table) -> str | None:
+        if not len(self.rows(table, ANY_SAYING_LESS_QUERY, arrow_schema(["build_id"]))):
+            return None
+        schema = arrow_schema(("application", "channel", "version", "build_id", "display_version", "count"))
+        return display_version_key(self.rows(table, DISPLAY_VERSIONS_QUERY, schema))
 
     def rows(self, table: contract.Table, query: str, schema: "pa.Schema", *, is_shared: bool = True) -> "pa.Table":
         """The result of a query of a table, named `data` in it; retried once if compaction has removed files.

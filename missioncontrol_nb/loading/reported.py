@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from missioncontrol_nb.loading.handles import Handles
 from missioncontrol_nb.loading.query import Selection
-from missioncontrol_nb.loading.sql import all_of, arrow_schema, conditions_of, is_among, sum_query
+from missioncontrol_nb.loading.sql import all_of, arrow_schema, conditions_of, is_among, key_of, sum_query
 from streaming import contract
 
 if TYPE_CHECKING:
@@ -44,16 +44,17 @@ def as_reported(
     """
     import pyarrow.compute as pc
 
-    names = [name for name in sums.column_names if name in contract.MEASURE_NAMES and _may_be_lacking(name, sums[name])]
+    known = (*contract.MEASURE_NAMES, contract.ACTIVE_HOURS)
+    names = [name for name in sums.column_names if name in known and _may_be_lacking(name, sums[name])]
     if not names:
         return sums
     version = "display_version" if "display_version" in table.keys else "version"
     programs = _programs(handles, selection, version, at)
     can_report: dict[str, str] = {}
     for name in names:
-        silent = {each for each, came in programs.items() if why_not_reported(name, each, came, products)}
+        silent = {each for each, came in programs.items() if not _can_report(name, each, came, products)}
         if silent:
-            can_report[name] = f"NOT ({_is_one_of(silent, programs, version)})"
+            can_report[name] = f"NOT ({_is_one_of(silent, programs, key_of(version, handles.keys(table)))})"
     if not can_report:
         return sums
     conditions = {f"condition_{place}": sql for place, sql in enumerate(dict.fromkeys(can_report.values()))}
@@ -71,22 +72,33 @@ def why_not_reported(measure: str, program: Program, came: Collection[str], prod
     came: see Programs.
     """
     declared = contract.measure(measure)
+    kinds = declared.kinds
     product = products.by_application.get(program.application)
     if product is not None and program.os_name in product.os_names:
         why = product.why_not_reported(declared, program.os_name, program.version)
         if why is not None:
             return why
-    if any(contract.count_of_pings(kind) in came for kind in declared.kinds):
+        kinds = product.kinds_of(declared, program.os_name, program.version)
+    if any(contract.count_of_pings(kind) in came for kind in kinds):
         return None
-    kinds = " or ".join(kind.split("/")[1] for kind in declared.kinds)
-    return f"No {kinds} ping of {program.version} has come from this platform yet, so the rate is unknown, not zero."
+    named = " or ".join(dict.fromkeys(kind.split("/")[1] for kind in kinds))
+    return f"No {named} ping of {program.version} has come from this platform yet, so the rate is unknown, not zero."
 
 
-def _may_be_lacking(measure: str, column: "pa.ChunkedArray") -> bool:
+def _can_report(name: str, program: Program, came: Collection[str], products: contract.Products) -> bool:
+    """Whether a ping of a program could report a measure, or active hours."""
+    if name == contract.ACTIVE_HOURS:
+        return contract.count_of_pings(contract.GLEAN_BASELINE) in came
+    return why_not_reported(name, program, came, products) is None
+
+
+def _may_be_lacking(name: str, column: "pa.ChunkedArray") -> bool:
     import pyarrow.compute as pc
 
-    declared = contract.measure(measure)
-    return bool(declared.not_on or declared.removed) or bool(pc.any(pc.equal(column, 0)).as_py())
+    declared = None if name == contract.ACTIVE_HOURS else contract.measure(name)
+    if declared is not None and (declared.not_on or declared.removed):
+        return True
+    return bool(pc.any(pc.equal(column, 0)).as_py())
 
 
 def _programs(handles: Handles, selection: Selection, version_column: str, at: datetime | None) -> Programs:
@@ -105,9 +117,10 @@ def _programs(handles: Handles, selection: Selection, version_column: str, at: d
         f"bool_or({name} IS NULL OR {name} > 0) AS {name}" if name in counted else f"TRUE AS {name}"
         for name in contract.PING_COUNTS
     ]
-    query = (
-        f"SELECT {', '.join([*keys, *came])} FROM data WHERE {all_of(conditions_of(everything))} GROUP BY 1, 2, 3, 4"
-    )
+    expressions = handles.keys(table)
+    columns = [f"{key_of(name, expressions)} AS {name}" for name in keys]
+    conditions = all_of(conditions_of(everything, keys=expressions))
+    query = f"SELECT {', '.join([*columns, *came])} FROM data WHERE {conditions} GROUP BY 1, 2, 3, 4"
     schema = pa.schema([*arrow_schema(keys), *((name, pa.bool_()) for name in contract.PING_COUNTS)])
     rows = handles.rows(table, query, schema).to_pylist()
     return {Program(*(row[key] for key in keys)): [name for name in contract.PING_COUNTS if row[name]] for row in rows}
@@ -141,7 +154,7 @@ def _any_row(
     import pyarrow as pa
 
     more = {name: f"bool_or({condition})" for name, condition in conditions.items()}
-    query = sum_query(selection, (), more, handles.lacking(table))
+    query = sum_query(selection, (), more, handles.keys(table))
     window: Sequence[Any] = ("window_start",) if selection.every else ()
     schema = pa.schema([*arrow_schema((*window, *selection.by)), *((name, pa.bool_()) for name in conditions)])
     return handles.rows(table, query, schema)

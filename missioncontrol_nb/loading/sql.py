@@ -1,6 +1,6 @@
 """The SQL of a selection, and the Arrow schemas and sums of its result."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TRUNCATIONS = {"1h": "hour", "1d": "day"}
 _MISSING = {dimension.name: dimension.missing for dimension in contract.DIMENSIONS if dimension.at}
+NO_KEYS: Mapping[str, str] = {}
 # The first and the last name of the rows' products; if they differ, the rows are of several products.
 PRODUCT_COLUMNS = ("first_product", "last_product")
 # For many small files: reads more files at a time than there are cores, and no page index, which costs one more read
@@ -72,7 +73,7 @@ def _is_official(build: Mapping[str, str], calendar: "Calendar", products: contr
 
 def summed_again(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
     """Rows that were summed by more keys than the schema has, summed by the schema's keys, in their original order."""
-    sums = [name for name in schema.names if name in contract.COUNTS]
+    sums = [name for name in schema.names if name in (*contract.COUNTS, contract.ACTIVE_HOURS)]
     keys = [name for name in schema.names if name not in sums]
     if not len(rows) or set(rows.column_names) == set(schema.names):
         return rows.select(schema.names)
@@ -91,21 +92,21 @@ def sum_query(
     selection: Selection,
     measures: Sequence[str],
     more: Mapping[str, str] | None = None,
-    lacking: Collection[str] = (),
+    keys: Mapping[str, str] = NO_KEYS,
 ) -> str:
-    """The SQL of a request; more: further columns by name; lacking: dimensions that the table lacks.
+    """The SQL of a request; more: further columns by name; keys: see `Handles.keys`.
 
     Without HAVING, a sum over no rows would be a row of nulls.
     """
-    columns = [f"{key_of(name, lacking)} AS {quoted_name(name)}" for name in selection.by]
+    columns = [f"{key_of(name, keys)} AS {quoted_name(name)}" for name in selection.by]
     if selection.every:
         unit = TRUNCATIONS.get(selection.every)
         columns.insert(0, f"date_trunc('{unit}', window_start) AS window_start" if unit else "window_start")
     places = ", ".join(str(place) for place in range(1, len(columns) + 1))
-    columns += [f"sum({quoted_name(name)}) AS {quoted_name(name)}" for name in ("count", "usage_hours", *measures)]
+    columns += [f"{sum_of(name)} AS {quoted_name(name)}" for name in ("count", "usage_hours", *measures)]
     grouped = f"GROUP BY {places} HAVING count(*) > 0 ORDER BY {places}" if places else "HAVING count(*) > 0"
     selected = ", ".join(columns) + more_columns(more or {})
-    return f"SELECT {selected} FROM data WHERE {all_of(conditions_of(selection, lacking=lacking))} {grouped}"
+    return f"SELECT {selected} FROM data WHERE {all_of(conditions_of(selection, keys=keys))} {grouped}"
 
 
 def more_columns(columns: Mapping[str, str]) -> str:
@@ -113,9 +114,11 @@ def more_columns(columns: Mapping[str, str]) -> str:
     return "".join(f", {expression} AS {quoted_name(name)}" for name, expression in columns.items())
 
 
-def conditions_of(selection: Selection, time_column: str = "window_start", lacking: Collection[str] = ()) -> list[str]:
+def conditions_of(
+    selection: Selection, time_column: str = "window_start", keys: Mapping[str, str] = NO_KEYS
+) -> list[str]:
     """The conditions on the rows; those on submission_date let the engine skip whole partitions."""
-    conditions = [is_among(key_of(name, lacking), values) for name, values in selection.filters.items()]
+    conditions = [is_among(key_of(name, keys), values) for name, values in selection.filters.items()]
     if selection.since:
         conditions.append(f"submission_date >= {_date(selection.since)}")
         conditions.append(f"{time_column} >= {_moment(selection.since)}")
@@ -125,11 +128,54 @@ def conditions_of(selection: Selection, time_column: str = "window_start", lacki
     return conditions
 
 
-def key_of(name: str, lacking: Collection[str]) -> str:
-    """A dimension in SQL; rows from before it was declared get the value of pings that do not report it."""
-    if name not in _MISSING:
-        return quoted_name(name)
-    return _text(_MISSING[name]) if name in lacking else f"coalesce({quoted_name(name)}, {_text(_MISSING[name])})"
+def key_of(name: str, keys: Mapping[str, str]) -> str:
+    """A dimension in SQL; rows from before it was declared get the value of pings that do not report it.
+
+    keys: see `Handles.keys`.
+    """
+    if name in keys or name not in _MISSING:
+        return keys.get(name, quoted_name(name))
+    return f"coalesce({quoted_name(name)}, {_text(_MISSING[name])})"
+
+
+def missing_key(name: str) -> str:
+    """In SQL, the value of a dimension in a table that lacks it."""
+    return _text(_MISSING[name])
+
+
+def sum_of(name: str) -> str:
+    """The sum of a column in SQL; active hours stand as seconds in the tables."""
+    return f"sum({contract.ACTIVE_SECONDS}) / 3600.0" if name == contract.ACTIVE_HOURS else f"sum({quoted_name(name)})"
+
+
+# Builds whose crash pings do not say the display version (153.0 for 153.0b3) while their other pings do.
+_SAYS_LESS = "display_version = version"
+_SAYING_LESS = f"SELECT build_id FROM data WHERE glean_crash_pings > 0 AND {_SAYS_LESS}"
+ANY_SAYING_LESS_QUERY = f"{_SAYING_LESS} LIMIT 1"  # where there is none, it takes a fifth of the other query
+DISPLAY_VERSIONS_QUERY = (
+    "SELECT application, channel, version, build_id, display_version, sum(count) AS count FROM data "
+    f"WHERE NOT ({_SAYS_LESS}) AND build_id IN ({_SAYING_LESS}) "
+    "GROUP BY 1, 2, 3, 4, 5 ORDER BY count DESC LIMIT 1000"
+)
+_BUILD = ("application", "channel", "version", "build_id")
+
+
+def display_version_key(rows: "pa.Table") -> str | None:
+    """The display version in SQL, where that of other pings of the same build stands for one that says less.
+
+    rows: the result of DISPLAY_VERSIONS_QUERY; None where there are none. Of several display versions of a build, it is
+    the one that most pings have.
+    """
+    said: dict[tuple[str, ...], str] = {}
+    for row in rows.to_pylist():
+        said.setdefault(tuple(row[name] for name in _BUILD), row["display_version"])
+    if not said:
+        return None
+    cases = []
+    for build, shown in said.items():
+        is_build = all_of(f"{name} = {_text(value)}" for name, value in zip(_BUILD, build, strict=True))
+        cases.append(f"WHEN {is_build} THEN {_text(shown)}")
+    return f"CASE WHEN NOT ({_SAYS_LESS}) THEN display_version {' '.join(cases)} ELSE display_version END"
 
 
 def all_of(conditions: Iterable[str]) -> str:

@@ -18,9 +18,10 @@ from missioncontrol_nb.monitor.summaries import (
     NoRelease,
     Overview,
     PlatformSummary,
+    Received,
     State,
 )
-from missioncontrol_nb.monitor.time_units import HOUR
+from missioncontrol_nb.monitor.time_units import DAY, HOUR
 from missioncontrol_nb.releases.calendar import Calendar
 from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
 from streaming import contract
@@ -51,6 +52,7 @@ class Monitor:
         self.calendar = self._calendar(calendar)
         self._sums = HourlySums(self.dataset, self.calendar, official, self.product)
         self._arrivals = Arrivals(self.dataset, self.product)
+        self._last_received: tuple[datetime | None, Received | None] = (None, None)
 
     def _calendar(self, given: Calendar | None) -> Calendar:
         if self.product.calendar is None:
@@ -66,7 +68,22 @@ class Monitor:
         now = self._now()
         names = [channel for channel in self.product.channel_names if self._sums.versions(channel, now)]
         channels = tuple(self._channel(channel, now) for channel in names)
-        return Overview(channels, self.dataset.data_up_to(), now, self.product, self._products())
+        received = self._received(now)
+        return Overview(channels, self.dataset.data_up_to(), now, self.product, self._products(), received)
+
+    def _received(self, now: datetime) -> Received | None:
+        """The pings of 24 hours; looked up again when a window has passed, because it takes three queries."""
+        window = now - (now - datetime.min.replace(tzinfo=UTC)) % contract.WINDOW
+        if self._last_received[0] != window:
+            self._last_received = window, self._load_received(window + contract.WINDOW)
+        return self._last_received[1]
+
+    def _load_received(self, until: datetime) -> Received | None:
+        since = until - DAY
+        accepted = self.dataset.load(since, until, measures=(), by="application", every=None)
+        parts = (accepted, self.dataset.load_rejected(since, until), self.dataset.load_passed_over(since, until))
+        received = Received(*(int(rows["count"].sum()) for rows in parts))
+        return received if any((received.accepted, received.rejected, received.passed_over)) else None
 
     def table(self, channel: str, os_name: str, period: Period = "since_release") -> ChannelTable | NoRelease:
         """All measures of a channel and system. Raises MissionControlError where one of the arguments is unknown."""

@@ -117,10 +117,20 @@ class ChannelSummary:
 
 
 @dataclass(frozen=True)
+class Received:
+    """The pings of the last 24 hours, of all products: those that count, bad ones, and good ones that do not count."""
+
+    accepted: int
+    rejected: int
+    passed_over: int
+
+
+@dataclass(frozen=True)
 class Overview:
     """All channels that have a release with pings.
 
-    now: the moment up to which data has arrived. products: all products that have pings in the dataset.
+    now: the moment up to which data has arrived. products: all products that have pings in the dataset. received: None
+    where no ping has come.
     """
 
     channels: tuple[ChannelSummary, ...]
@@ -128,6 +138,7 @@ class Overview:
     now: datetime
     product: contract.Product = contract.FIREFOX
     products: tuple[contract.Product, ...] = ()
+    received: Received | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from missioncontrol_nb.receiver.counts import Counts
 from missioncontrol_nb.receiver.documents import KEPT_HEADERS, document_of
 from missioncontrol_nb.receiver.places import Places, client_address
 from missioncontrol_nb.receiver.sinks import CannotKeepError, Sink
-from streaming.pings.kinds import KIND_OF
+from streaming.pings.kinds import kind_named
 
 MAX_HEADER_BYTES = 1024  # of a header that is kept
 _METHODS = ("POST", "PUT")
@@ -67,7 +67,7 @@ class Receiver:
 
         forwarded: the values of X-Forwarded-For; peer: the address that has connected.
         """
-        kind = KIND_OF.get((address.namespace, address.document_type))
+        kind = kind_named(address.namespace, address.document_type)
         if kind is None:
             self.counts.passed_over["kind"] += 1
             return self.answered(200)

@@ -86,7 +86,7 @@ FAULTS = (
     Fault("build_too_old", "main", 0.0006, _of_an_old_build),
     Fault("process_type", "crash", 0.0004, _of_another_process),
     Fault("not_json", "main", 0.0003, _cut_short),
-    Fault("application", "main", 0.0003, _of_another_application),
+    Fault("other_product", "main", 0.0003, _of_another_application),
     Fault("os_name", "main", 0.0002, _from_another_system),
     Fault("usage_negative", "main", 0.0002, _with_negative_length),
     Fault("wrong_type", "main", 0.0001, _with_length_as_text),

@@ -74,7 +74,7 @@ RATES = {
 CRASH_MEASURES = ("main_crashes", "startup_crashes", "content_crashes", "content_shutdown_crashes")
 # Each of these crashes is a ping; a startup crash is a main crash.
 CRASH_PINGS = ("main_crashes", "content_crashes", "content_shutdown_crashes")
-PING_MEASURES = tuple(name for name in contract.MEASURE_NAMES if name not in CRASH_MEASURES)
+PING_MEASURES = tuple(measure.name for measure in contract.MEASURES if "telemetry/main" in measure.kinds)
 OS_FACTORS: dict[str, dict[str, float]] = {
     "Windows_NT": {},
     "Darwin": {"main_crashes": 0.72, "content_crashes": 0.72, "plugin_crashes": 0.6, "gpu_crashes": 0.0},
@@ -99,8 +99,11 @@ PINGS_A_ROW = 800
 
 
 def usual_rate(measure: str) -> float:
-    """Events of a measure per 1000 usage hours on Windows on the release channel; 1 for a measure not in RATES."""
-    return RATES.get(measure, 1.0)
+    """Events of a measure per 1000 usage hours on Windows on the release channel.
+
+    1 for a measure of main pings that is not in RATES, 0 for measures of kinds of ping that this fleet does not send.
+    """
+    return RATES.get(measure, 1.0 if measure in PING_MEASURES else 0.0)
 
 
 @dataclass(frozen=True)

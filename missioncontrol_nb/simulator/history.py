@@ -46,7 +46,7 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """The result of writing a history; pings: those that count; rejected: the others, by reason; until: its end."""
+    """The result of writing a history; pings: those that count; rejected: all others, by reason; until: its end."""
 
     rows: int
     pings: int
@@ -165,6 +165,7 @@ def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) ->
     rows["startup_crashes"] = rng.binomial(rows["main_crashes"], expected.startup_share[build, window])
     for measure in PING_MEASURES:
         rows[measure] = _events(rng, rows["usage_hours"] * expected.rates(measure)[build, window], EVENT_DISPERSION)
+    rows |= {measure: np.zeros_like(pings) for measure in contract.MEASURE_NAMES if measure not in rows}
     rows |= _ping_counts(pings, expected.builds, rows)
     rows = {name: values[rows["count"] > 0] for name, values in rows.items()}
     return rows | _people(rng, expected.builds, rows) | _time(expected, rows["window"])
@@ -173,7 +174,7 @@ def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) ->
 def _ping_counts(pings: Array, builds: Sequence[Build], rows: Columns) -> Columns:
     """The number of pings, of all kinds and of each kind that reports measures. pings: those that report usage."""
     crash_pings = _crash_pings(rows)
-    counts: Columns = {name: np.zeros_like(pings) for name in contract.PING_COUNTS}
+    counts: Columns = {name: np.zeros_like(pings) for name in (*contract.PING_COUNTS, contract.ACTIVE_SECONDS)}
     counts |= {"count": pings + crash_pings, contract.count_of_pings("telemetry/crash"): crash_pings}
     is_android = np.array([build.os_name == "Android" for build in builds])[rows["build"]]
     return counts | {contract.count_of_pings("telemetry/main"): np.where(is_android, 0, pings)}

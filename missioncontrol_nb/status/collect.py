@@ -72,17 +72,18 @@ class Lag:
 
 @dataclass(frozen=True)
 class Pings:
-    """Pings that were submitted in a period. rejected: counts by reason, largest first."""
+    """Pings that were submitted in a period. rejected, passed_over: counts by reason, largest first."""
 
     since: datetime
     until: datetime
     accepted: int
     rejected: Mapping[str, int]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """All pings, accepted and rejected."""
-        return self.accepted + sum(self.rejected.values())
+        """All pings: accepted, rejected and passed over."""
+        return self.accepted + sum(self.rejected.values()) + sum(self.passed_over.values())
 
     @property
     def per_second(self) -> float:
@@ -228,7 +229,8 @@ class Collector:
         first = _window_of(since)
         accepted = self._opened.load(first, until, measures=(), by="application", every=None)
         rejected = self._opened.load_rejected(first, until)
-        return Pings(first, until, int(accepted["count"].sum()), _by_reason(rejected))
+        passed_over = self._opened.load_passed_over(first, until)
+        return Pings(first, until, int(accepted["count"].sum()), _by_reason(rejected), _by_reason(passed_over))
 
     def _lag(self, progress: CheckpointProgress) -> Lag:
         if progress.is_topic:
@@ -279,9 +281,9 @@ def _window_of(moment: datetime) -> datetime:
     return moment - (moment - datetime(1970, 1, 1, tzinfo=UTC)) % contract.WINDOW
 
 
-def _by_reason(rejected: "pd.DataFrame") -> dict[str, int]:
+def _by_reason(uncounted: "pd.DataFrame") -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for reason, count in zip(rejected["reason"], rejected["count"], strict=True):
+    for reason, count in zip(uncounted["reason"], uncounted["count"], strict=True):
         counts[reason] += int(count)
     return dict(counts.most_common())
 

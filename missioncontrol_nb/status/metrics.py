@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from missioncontrol_nb.status.collect import Status, TableState
+from missioncontrol_nb.status.wording import Uncounted, counts
 from streaming.errors import MissionControlError, require_replaceable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,11 +48,7 @@ def _families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
     running: list[_Sample] = [({}, float(status.is_job_running))] if status.is_job_running is not None else []
     messages = dict(behind.by_partition or {}) if behind else {}
     files: list[_Sample] = [({}, float(behind.files))] if behind and behind.files is not None else []
-    rejected: list[_Sample] = [
-        ({"reason": reason, "period": period}, float(count))
-        for period, pings in (("1h", status.last_hour), ("24h", status.last_day))
-        for reason, count in pings.rejected.items()
-    ]
+    rejected, passed_over = _by_reason(status, "rejected"), _by_reason(status, "passed_over")
     pings: list[_Sample] = [
         ({"period": "1h"}, float(status.last_hour.total)),
         ({"period": "24h"}, float(status.last_day.total)),
@@ -71,8 +68,9 @@ def _families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
         ("waiting_files", "Files of the source that are not counted yet.", files),
         ("pings_per_second", "Pings a second in the newest 5 to 10 minutes that have any.",
          [({}, newest.per_second)] if newest else []),
-        ("pings", "Pings submitted in the last hour and day, rejected ones among them.", pings),
+        ("pings", "Pings submitted in the last hour and day, those that do not count among them.", pings),
         ("rejected_pings", "Pings submitted in the last hour and day that were rejected.", rejected),
+        ("passed_over_pings", "Good pings submitted in the last hour and day that do not count.", passed_over),
         ("rows", "Rows of a table.", _by_table(status, lambda table: table.rows)),
         ("files", "Files of a table.", _by_table(status, lambda table: table.files)),
         ("small_files", "Files of a table under 1 MiB.", _by_table(status, lambda table: table.small_files)),
@@ -85,6 +83,15 @@ def _families(status: Status) -> list[tuple[str, str, list[_Sample]]]:
         ("receiver_up", "Whether a receiver answers and can keep pings; its own counts are at its own address.",
          [({"receiver": report.address}, float(report.is_well)) for report in status.receivers]),
     ]  # fmt: skip
+
+
+def _by_reason(status: Status, kind: Uncounted) -> list[_Sample]:
+    """Pings that do not count, by reason and period."""
+    return [
+        ({"reason": reason, "period": period}, float(count))
+        for period, pings in (("1h", status.last_hour), ("24h", status.last_day))
+        for reason, count in counts(pings, kind).items()
+    ]
 
 
 def _watch_families(status: Status) -> list[tuple[str, str, list[_Sample]]]:

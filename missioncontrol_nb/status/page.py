@@ -17,7 +17,7 @@ def as_page(status: Status, problem: str = "") -> str:
         f"<h1>Mission Control · {escape(status.dataset)}</h1>",
         _verdict(status),
         f'<p class="trouble" role="alert">This is not the newest: {escape(problem)}</p>' if problem else "",
-        f'<div class="cards">{_behind(status)}{_pings(status)}{_rejected(status)}</div>',
+        f'<div class="cards">{_behind(status)}{_pings(status)}{_uncounted(status)}</div>',
         _partitions(status),
         _watch(status),
         _receivers(status),
@@ -75,11 +75,19 @@ def _pings(status: Status) -> str:
     return _card("Pings", f"{status.newest.per_second:,.1f}", "a second", wording.stretch(status.newest), day)
 
 
-def _rejected(status: Status) -> str:
+def _uncounted(status: Status) -> str:
+    """A card for each sort of pings that do not count."""
     hour, day = status.last_hour, status.last_day
-    shares = [f"{100 * sum(each.rejected.values()) / each.total:.2f} %" if each.total else "–" for each in (hour, day)]
-    notes = f"of {hour.total:,} in the last hour", f"{sum(day.rejected.values()):,}, {shares[1]}, in 24 hours"
-    return _card("Rejected", shares[0], f"{sum(hour.rejected.values()):,} pings", *notes)
+    cards = ""
+    for label, kind in wording.UNCOUNTED.items():
+        numbers = [sum(wording.counts(each, kind).values()) for each in (hour, day)]
+        shares = [
+            f"{100 * number / each.total:.2f} %" if each.total else "–"
+            for number, each in zip(numbers, (hour, day), strict=True)
+        ]
+        notes = f"of {hour.total:,} in the last hour", f"{numbers[1]:,}, {shares[1]}, in 24 hours"
+        cards += _card(label, shares[0], f"{numbers[0]:,} pings", *notes)
+    return cards
 
 
 def _partitions(status: Status) -> str:
@@ -97,15 +105,19 @@ def _partitions(status: Status) -> str:
 
 
 def _reasons(status: Status) -> str:
+    return "".join(_reasons_of(status, label, kind) for label, kind in wording.UNCOUNTED.items())
+
+
+def _reasons_of(status: Status, label: str, kind: wording.Uncounted) -> str:
     rows = "".join(
         f'<tr><td>{escape(reason)}<span class="said">{escape(meaning)}</span></td>'
         f'<td class="n">{hour:,}</td><td class="n">{day:,}</td></tr>'
-        for reason, hour, day, meaning in wording.reasons(status)
+        for reason, hour, day, meaning in wording.reasons(status, kind)
     )
     if not rows:
         return ""
     head = '<tr><th>Reason</th><th class="n">Last hour</th><th class="n">24 hours</th></tr>'
-    return f'<section class="card"><h2>Rejected, by reason</h2><table>{head}{rows}</table></section>'
+    return f'<section class="card"><h2>{label}, by reason</h2><table>{head}{rows}</table></section>'
 
 
 def _watch(status: Status) -> str:

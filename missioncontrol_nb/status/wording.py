@@ -1,6 +1,8 @@
 """A status as text for people, and as the record of `--json`."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Literal
 
 from missioncontrol_nb.receiver.report import ReceiverReport
 from missioncontrol_nb.status.collect import Lag, Pings, Status
@@ -9,7 +11,10 @@ from missioncontrol_nb.watching.report import WatchReport
 from streaming.errors import printable
 from streaming.pings.kinds import REASONS
 
-_LABEL_WIDTH = 10
+_LABEL_WIDTH = 13
+Uncounted = Literal["rejected", "passed_over"]
+UNCOUNTED: dict[str, Uncounted] = {"Rejected": "rejected", "Passed over": "passed_over"}
+"""The two sorts of pings that do not count, bad and good ones, by their labels."""
 _PARTITIONS_SHOWN = 16
 
 
@@ -22,10 +27,12 @@ def as_text(status: Status) -> str:
     lines.append(("Pings", rate(status)))
     lines += [("Watch" if number == 0 else "", line) for number, line in enumerate(watch(status))]
     lines += [("Receiver", receiver(each, status.at)) for each in status.receivers]
-    lines.append(("Rejected", rejected(status)))
-    listed = reasons(status)
-    lines += [("", f"{'last hour':>9} {'24 hours':>9}")] if listed else []
-    lines += [("", f"{hour:>9,} {day:>9,}  {reason}: {said}") for reason, hour, day, said in listed]
+    for label, kind in UNCOUNTED.items():
+        if kind == "rejected" or status.last_day.passed_over:
+            lines.append((label, uncounted(status, kind)))
+        listed = reasons(status, kind)
+        lines += [("", f"{'last hour':>9} {'24 hours':>9}")] if listed else []
+        lines += [("", f"{hour:>9,} {day:>9,}  {reason}: {said}") for reason, hour, day, said in listed]
     lines.append(("Dataset", size(status)))
     lines += [("", f"{table.name:<27} {table.rows:>13,} rows  {table.files:>7,} files  {megabytes(table.bytes):>10}")
               for table in status.tables]  # fmt: skip
@@ -79,14 +86,19 @@ def rate(status: Status) -> str:
     return f"{status.newest.per_second:,.1f} a second ({stretch(status.newest)}); {status.last_day.total:,} in 24 hours"
 
 
-def rejected(status: Status) -> str:
-    """The number of rejected pings."""
-    return f"{_share(status.last_hour)} in the last hour, {_share(status.last_day)} in 24 hours"
+def counts(pings: Pings, kind: Uncounted) -> Mapping[str, int]:
+    """The pings of a sort that do not count, by reason."""
+    return pings.rejected if kind == "rejected" else pings.passed_over
 
 
-def reasons(status: Status) -> list[tuple[str, int, int, str]]:
-    """Reason, rejected pings in the last hour and in 24 hours, and its meaning; most in the last hour first."""
-    hour, day = status.last_hour.rejected, status.last_day.rejected
+def uncounted(status: Status, kind: Uncounted) -> str:
+    """The number of pings of a sort that do not count."""
+    return f"{_share(status.last_hour, kind)} in the last hour, {_share(status.last_day, kind)} in 24 hours"
+
+
+def reasons(status: Status, kind: Uncounted) -> list[tuple[str, int, int, str]]:
+    """Reason, pings in the last hour and in 24 hours, and its meaning; most in the last hour first."""
+    hour, day = counts(status.last_hour, kind), counts(status.last_day, kind)
     found = [(reason, hour.get(reason, 0), day.get(reason, 0), REASONS.get(reason, "")) for reason in {**hour, **day}]
     return sorted(found, key=lambda row: (-row[1], -row[2], row[0]))
 
@@ -165,8 +177,8 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.1f} MB"
 
 
-def _share(pings: Pings) -> str:
-    count = sum(pings.rejected.values())
+def _share(pings: Pings, kind: Uncounted) -> str:
+    count = sum(counts(pings, kind).values())
     return f"{count:,} of {pings.total:,} ({100 * count / pings.total:.2f} %)" if pings.total else "none of none"
 
 
@@ -194,6 +206,8 @@ def as_record(status: Status) -> dict[str, object]:
         "pings_last_day": status.last_day.total,
         "rejected_last_hour": dict(status.last_hour.rejected),
         "rejected_last_day": dict(status.last_day.rejected),
+        "passed_over_last_hour": dict(status.last_hour.passed_over),
+        "passed_over_last_day": dict(status.last_day.passed_over),
         "is_upkeep_due": status.is_maintenance_due,
         "products": list(status.products),
         "watch": _watch_record(status.watch),

@@ -21,14 +21,15 @@ _SECOND_US = 1_000_000
 _HOUR_US = 3600 * _SECOND_US
 _DAY_US = 24 * _HOUR_US
 _DELAY_EDGES_US = [round(hours * _HOUR_US) for hours in contract.DELAY_BUCKET_EDGES_HOURS[:-1]]
-# The sums of a group are one list: contract.COUNTS (usage in seconds, pings, events by measure, pings by kind), then
-# the newest submission, bytes, and the group's number in _Delays (below 0: it has none yet).
+# The sums of a group are one list: contract.COUNTS (usage in seconds, pings, events by measure, pings by kind, active
+# seconds), then the newest submission, bytes, and the group's number in _Delays (below 0: it has none yet).
 _SECONDS, _PINGS, _EVENTS = 0, 1, 2
 _NEWEST = len(contract.COUNTS)
 _BYTES = _NEWEST + 1
 _DELAY_GROUP = _BYTES + 1
 _NOTHING: list[Any] = [0] * _DELAY_GROUP + [-1]
 _SUM_PLACES = {name: place for place, name in enumerate(contract.COUNTS)}
+_ACTIVE = _SUM_PLACES[contract.ACTIVE_SECONDS]
 # Of each kind that reports a measure, the place of the number of its pings.
 _PINGS_OF_KIND = {kind.name: place for kind in KINDS if (place := _SUM_PLACES.get(contract.count_of_pings(kind.id)))}
 
@@ -177,6 +178,8 @@ def _add(groups: _Groups, group: tuple[Any, ...], submitted_us: int, counts: Cou
         sums = groups[group] = _NOTHING.copy()
     sums[_SECONDS] += counts.usage_seconds
     sums[_PINGS] += pings
+    if counts.active_seconds:
+        sums[_ACTIVE] += counts.active_seconds
     for place, count in counts.events:
         sums[_EVENTS + place] += count
     if submitted_us > sums[_NEWEST]:

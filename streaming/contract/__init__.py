@@ -2,9 +2,13 @@
 
 from streaming.contract.dimensions import DIMENSIONS, Dimension, dimension
 from streaming.contract.measures import (
+    ACTIVE_HOURS,
+    ACTIVE_SECONDS,
+    GLEAN_BASELINE,
     MEASURE_NAMES,
     MEASURES,
     PING_COUNTS,
+    REPLACING,
     Count,
     Event,
     Measure,
@@ -23,7 +27,7 @@ from streaming.contract.products import (
     Product,
     Products,
 )
-from streaming.contract.reasons import Reason, reasons_with
+from streaming.contract.reasons import PASSED_OVER, Reason, reasons_with, split_passed_over
 from streaming.contract.tables import (
     ADDED_DIMENSIONS,
     COARSE_AGGREGATES,
@@ -55,6 +59,8 @@ from streaming.contract.tables import (
 from streaming.contract.values import ARCHITECTURES, COUNTRIES, UNKNOWN_COUNTRY
 
 __all__ = [
+    "ACTIVE_HOURS",
+    "ACTIVE_SECONDS",
     "ADDED_DIMENSIONS",
     "ARCHITECTURES",
     "COARSE_AGGREGATES",
@@ -74,14 +80,17 @@ __all__ = [
     "FILE_REJECTS",
     "FINE_DIMENSIONS",
     "FIREFOX",
+    "GLEAN_BASELINE",
     "MEASURES",
     "MEASURE_NAMES",
     "NOT_CARRIED",
     "PACKAGED_PRODUCTS",
     "PARTIAL_KEYS",
+    "PASSED_OVER",
     "PING_COUNTS",
     "PRODUCTS",
     "REJECTED_PINGS",
+    "REPLACING",
     "REPORTING_DELAYS",
     "TABLES",
     "UNKNOWN_COUNTRY",
@@ -107,4 +116,5 @@ __all__ = [
     "partial_schema",
     "reasons_with",
     "schema",
+    "split_passed_over",
 ]

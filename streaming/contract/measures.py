@@ -6,11 +6,19 @@ Raises MissionControlError at import where an entry is wrong.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from streaming.errors import MissionControlError
 
 MAIN, CRASH = "telemetry/main", "telemetry/crash"
+GLEAN_CRASH, GLEAN_BASELINE = "glean/crash", "glean/baseline"
+REPLACING = (GLEAN_CRASH,)
+"""Kinds of ping that report what others also report. Where a product's clients send one of them (see
+`Platform.since`), the measures that it reports are counted from it alone."""
+ACTIVE_SECONDS, ACTIVE_HOURS = "active_seconds", "active_hours"
+"""The column with the time in which users were active, from `glean/baseline`: whole seconds in the tables (a new sum is
+a whole number, so that older versions can add it up), hours in what is loaded."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +36,13 @@ class Count:
 class Event:
     """Pings of a kind, each of which is one event if its texts match.
 
-    where, unless: for the JSON pointer of each text, the texts that it must be among (where) or must not be among
-    (unless); "" stands for a text that the ping lacks.
+    where, unless: for the JSON pointer of each value, the values that it must be among (where) or must not be among
+    (unless): texts, where "" stands for a text that the ping lacks, or truth values, where False stands for that.
     """
 
     kind: str
-    where: Mapping[str, tuple[str, ...]] = field(hash=False)
-    unless: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    where: Mapping[str, tuple[str | bool, ...]] = field(hash=False)
+    unless: Mapping[str, tuple[str | bool, ...]] = field(default_factory=dict, hash=False)
 
 
 def count_histogram(name: str, key: str | None = None) -> Count:
@@ -54,9 +62,11 @@ class Removed:
 def count_of_pings(kind: str) -> str:
     """The column of the dataset with the number of pings of a kind: `crash_pings` for `telemetry/crash`.
 
-    It names the type alone, because the application tells namespaces apart.
+    It names the type alone, because the application tells namespaces apart; but `glean_crash_pings`, because an
+    application may send both.
     """
-    return re.sub("[^a-z0-9]+", "_", kind.split("/")[1]) + "_pings"
+    namespace, document_type = kind.split("/")
+    return re.sub("[^a-z0-9]+", "_", kind if namespace == "glean" else document_type) + "_pings"
 
 
 @dataclass(frozen=True)
@@ -85,10 +95,23 @@ class Measure:
 _PROCESS, _STARTUP, _ENDED_BY = (
     "/payload/processType",
     "/payload/metadata/StartupCrash",
-    ("/payload/metadata/ipc_channel_error"),
+    "/payload/metadata/ipc_channel_error",
 )
 _MAIN_PROCESS, _SHUTDOWN = ("main", ""), ("ShutDownKill",)
 _SUBPROCESS_CRASHES = "SUBPROCESS_CRASHES_WITH_DUMP"
+_GLEAN = "/metrics/string/crash."
+_GLEAN_ENDED_BY = f"{_GLEAN}ipc_channel_error"
+_GLEAN_STARTUP = "/metrics/boolean/crash.startup"
+
+
+def _glean_crash(
+    process: str, where: Mapping[str, tuple[str | bool, ...]] = MappingProxyType({}), **more: Any
+) -> Event:
+    """Crashes of a process in Glean pings; where, more: further conditions. Those of background tasks are no user's."""
+    of_users = {f"{_GLEAN}process_type": (process,), f"{_GLEAN}background_task_name": ("",)}
+    return Event(GLEAN_CRASH, of_users | dict(where), **more)
+
+
 # Fennec was Firefox for Android until 2020; its successor is another application, with content processes.
 _NO_CONTENT_PROCESSES = {"Fennec": "Firefox for Android runs no content processes."}
 
@@ -96,19 +119,25 @@ MEASURES = (
     Measure(
         "main_crashes",
         "Main crashes",
-        (Event(CRASH, {_PROCESS: _MAIN_PROCESS}),),
+        (Event(CRASH, {_PROCESS: _MAIN_PROCESS}), _glean_crash("main")),
         in_score=True,
         on_cards=True,
     ),
     Measure(
         "startup_crashes",
         "Startup crashes",
-        (Event(CRASH, {_PROCESS: _MAIN_PROCESS, _STARTUP: ("1",)}),),
+        (
+            Event(CRASH, {_PROCESS: _MAIN_PROCESS, _STARTUP: ("1",)}),
+            _glean_crash("main", {_GLEAN_STARTUP: (True,)}),
+        ),
     ),
     Measure(
         "content_crashes",
         "Content crashes",
-        (Event(CRASH, {_PROCESS: ("content",)}, unless={_ENDED_BY: _SHUTDOWN}),),
+        (
+            Event(CRASH, {_PROCESS: ("content",)}, unless={_ENDED_BY: _SHUTDOWN}),
+            _glean_crash("content", unless={_GLEAN_ENDED_BY: _SHUTDOWN}),
+        ),
         not_on=_NO_CONTENT_PROCESSES,
         in_score=True,
         on_cards=True,
@@ -116,12 +145,24 @@ MEASURES = (
     Measure(
         "content_shutdown_crashes",
         "Content shutdown crashes",
-        (Event(CRASH, {_PROCESS: ("content",), _ENDED_BY: _SHUTDOWN}),),
+        (
+            Event(CRASH, {_PROCESS: ("content",), _ENDED_BY: _SHUTDOWN}),
+            _glean_crash("content", {_GLEAN_ENDED_BY: _SHUTDOWN}),
+        ),
         not_on=_NO_CONTENT_PROCESSES,
     ),
-    Measure("gpu_crashes", "GPU crashes", (count_histogram(_SUBPROCESS_CRASHES, "gpu"),)),
+    Measure("gpu_crashes", "GPU crashes", (count_histogram(_SUBPROCESS_CRASHES, "gpu"), _glean_crash("gpu"))),
     Measure("plugin_crashes", "Plugin crashes", (count_histogram(_SUBPROCESS_CRASHES, "plugin"),)),
-    Measure("gmplugin_crashes", "GMPlugin crashes", (count_histogram(_SUBPROCESS_CRASHES, "gmplugin"),)),
+    Measure(
+        "gmplugin_crashes",
+        "GMPlugin crashes",
+        (count_histogram(_SUBPROCESS_CRASHES, "gmplugin"), _glean_crash("gmplugin")),
+    ),
+    Measure("rdd_crashes", "RDD crashes", (_glean_crash("rdd"),)),
+    Measure("socket_crashes", "Socket crashes", (_glean_crash("socket"),)),
+    Measure("utility_crashes", "Utility crashes", (_glean_crash("utility"),)),
+    Measure("vr_crashes", "VR crashes", (_glean_crash("vr"),)),
+    Measure("forkserver_crashes", "Fork server crashes", (_glean_crash("forkserver"),)),
     Measure(
         "browser_shim_usage_blocked", "Browser shim usage blocked", (count_histogram("BROWSER_SHIM_USAGE_BLOCKED"),)
     ),
@@ -160,8 +201,10 @@ def _check(measure: Measure) -> None:
 
 for _each in MEASURES:
     _check(_each)
-# How many pings of each kind that reports a measure: a measure is unknown, not 0, for a version that sent none of them.
-PING_COUNTS = tuple(dict.fromkeys(count_of_pings(kind) for measure in MEASURES for kind in measure.kinds))
+_REPORTING_KINDS = (*(kind for measure in MEASURES for kind in measure.kinds), GLEAN_BASELINE)
+# How many pings of each kind that reports a measure or active hours: what none of a version's pings reports is unknown,
+# not 0.
+PING_COUNTS = tuple(dict.fromkeys(map(count_of_pings, _REPORTING_KINDS)))
 
 
 def measure(name: str) -> Measure:

@@ -1,6 +1,6 @@
 """Reasons for which a ping, or a file of pings, is not counted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from streaming.contract.dimensions import DIMENSIONS
@@ -31,9 +31,13 @@ _GENERAL = {
     "not_json": "The document is not JSON: cut short, NaN; or text that is read is not UTF-8 or has a lone surrogate.",
     "too_deep": "The document is nested deeper than any ping.",
     "not_an_object": "The document is JSON but not an object.",
-    "document_type": "The document is of no kind of ping that is counted, by its namespace and type.",
+    "sink_payload": "The payload in a sink's file is no base64, or it is gzip that is damaged or too large.",
+    "document_type": "The document does not say what kind of ping it is, in a namespace and type of a known form.",
+    "glean_without_envelope": "A Glean document without its envelope: it does not say what kind of ping it is.",
+    "not_counted": "The ping is of a kind that is not counted, by its namespace and type.",
     "wrong_type": "A value that is read has another type than the ping's schema says (3600.0 is no whole number).",
     "too_long": "A name that is read is longer than 200 characters.",
+    "other_product": "The application is none of the products that are counted (--product).",
     "submission_time": "The time of submission is no time, or not in this century.",
     "display_version": "",
     "version": "",
@@ -42,9 +46,11 @@ _GENERAL = {
     "count_absurd": "A count is above 90,000: more than one a second for the longest use that a ping can report.",
     "experiment": "An experiment's id or branch is not of a known form, or there are more than 100 of them.",
     "nothing_to_count": "The ping has no payload.",
+    "background_task": "The crash is of a background task, not of a program that somebody used.",
+    "process_type": "The crash is of a process whose crashes are not counted, or are counted from main pings.",
     "usage_missing": "The ping does not say for how long it was used.",
     "usage_negative": "The length of use is negative.",
-    "use_time": "The start of the use is not a time.",
+    "use_time": "The start or the end of the use is not a time.",
     "application": "",
     "channel": "",
     "os_name": "",
@@ -52,9 +58,18 @@ _GENERAL = {
     "architecture": "",
     "build_in_future": "The build is newer than the ping's submission.",
     "build_too_old": "The build is more than six months older than the ping's submission.",
+    "other_source": "The crashes of this version are counted from another kind of ping.",
     "duplicate": "The same ping was received up to an hour before; only where that is looked for (--dedupe).",
 }
+PASSED_OVER = frozenset({"not_counted", "background_task", "process_type", "other_product", "other_source"})
+"""The reasons for which a good ping does not count: it is passed over. For all others, a ping is rejected."""
 _OF_NEW_DIMENSIONS = "build_in_future"  # reasons of new dimensions take precedence over it
+
+
+def split_passed_over(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Counts by reason: those of rejected pings, and those of pings that were passed over."""
+    passed = {reason: count for reason, count in counts.items() if reason in PASSED_OVER}
+    return {reason: count for reason, count in counts.items() if reason not in PASSED_OVER}, passed
 
 
 def reasons_with(more: Iterable[Reason]) -> dict[str, str]:

@@ -9,14 +9,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from streaming.contract.dimensions import COARSE, DELAYS, DIMENSIONS, ERROR, EXPERIMENTS
-from streaming.contract.measures import MEASURE_NAMES, PING_COUNTS
+from streaming.contract.measures import ACTIVE_HOURS, ACTIVE_SECONDS, MEASURE_NAMES, PING_COUNTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 WINDOW = timedelta(minutes=5)
 WINDOW_COLUMNS = ("submission_date", "window_start", "window_end")
-COUNTS = ("usage_hours", "count", *MEASURE_NAMES, *PING_COUNTS)
+COUNTS = ("usage_hours", "count", *MEASURE_NAMES, *PING_COUNTS, ACTIVE_SECONDS)
 
 # Upper edges, in hours, of the delay buckets of `reporting_delays`. A row holds the edge of its bucket; the last bucket
 # has no upper limit.
@@ -88,7 +88,7 @@ def arrow_type(column: str) -> "pa.DataType":
         return pa.date32()
     if column in ("window_start", "window_end", "submission_hour"):
         return pa.timestamp("us", tz="UTC")
-    if column in ("usage_hours", "delay_hours"):
+    if column in ("usage_hours", "delay_hours", ACTIVE_HOURS):
         return pa.float64()
     if column in COUNTS:
         return pa.int64()

@@ -1,9 +1,9 @@
 """The known values of countries and architectures, as clients spell them."""
 
-ARCHITECTURES = (  # of desktop builds, then of Android builds
+ARCHITECTURES = (  # of desktop builds, then of Android and iOS builds
     *("x86", "x86-64", "arm", "aarch64", "ppc", "ppc64", "ppc64le", "s390", "s390x", "mips", "mips64", "sparc"),
     *("sparc64", "riscv64", "loongarch64"),
-    *("armeabi", "armeabi-v7a", "arm64-v8a", "x86_64"),
+    *("armeabi", "armeabi-v7a", "arm64-v8a", "x86_64", "arm64"),
 )
 UNKNOWN_COUNTRY = "??"
 _COUNTRY_CODES = (  # ISO 3166-1 alpha-2

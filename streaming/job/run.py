@@ -194,7 +194,7 @@ class Run:
 
     def summary(self, seconds: float, start_seconds: float) -> Summary:
         """A summary of what was read."""
-        rejected = dict(self._rejected.most_common())
+        rejected, passed_over = contract.split_passed_over(dict(self._rejected.most_common()))
         finished = self._settings.follow or self._has_read_all
         return Summary(
             self._pings,
@@ -205,6 +205,7 @@ class Run:
             start_seconds,
             self._batches,
             finished,
+            passed_over,
             self._ignored_files(),
         )
 
@@ -320,10 +321,14 @@ class Run:
         self._bytes += size
         self._batches += 1
         self._done_bytes += read.bytes
-        rejected = dict(rejects.most_common())
+        rejected, passed_over = contract.split_passed_over(dict(rejects.most_common()))
         bad_files = count_bad_files(sums)
         pings = accepted + rejects.total()
-        self._on_batch(Batch(number, read.files, pings, rejected, bad_files, size, seconds, commit_seconds, data_up_to))
+        self._on_batch(
+            Batch(
+                number, read.files, pings, rejected, bad_files, size, seconds, commit_seconds, data_up_to, passed_over
+            )
+        )
 
     def _progress(self, spark: "SparkSession", total: int) -> Progress:
         """What finished micro-batches, and about what the finished tasks of the running one, have read."""

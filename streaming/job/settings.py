@@ -48,8 +48,8 @@ class AggregateSettings:
 class Batch:
     """A micro-batch that was appended.
 
-    files: None where pings do not come in files; rejected: by reason; bad_files: reasons by file; bytes: of documents;
-    commit_seconds: how many of `seconds` the appends to all tables took.
+    files: None where pings do not come in files; rejected, passed_over: by reason; bad_files: reasons by file; bytes:
+    of documents; commit_seconds: how many of `seconds` the appends to all tables took.
     """
 
     number: int
@@ -61,6 +61,7 @@ class Batch:
     seconds: float
     commit_seconds: float
     data_up_to: datetime | None
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run read. seconds: of the whole run; start_seconds: until Spark was up; bytes: of documents, unpacked.
+    """What a run read.
 
-    finished: False where a run that does not follow was stopped before it had read everything.
-    ignored_files: files that were ignored because of their type or their name.
+    rejected, passed_over: bad pings, and good ones that do not count, by reason. seconds: of the whole run;
+    start_seconds: until Spark was up; bytes: of documents, unpacked. finished: False where a run that does not follow
+    was stopped before it had read everything. ignored_files: files that were ignored because of their type or their
+    name.
     """
 
     pings: int
@@ -88,4 +91,5 @@ class Summary:
     start_seconds: float
     batches: int
     finished: bool = True
+    passed_over: dict[str, int] = field(default_factory=dict)
     ignored_files: IgnoredFiles = field(default_factory=IgnoredFiles)

@@ -10,16 +10,18 @@ it is missing, the first fallback that is present is used:
 | country | `normalized_country_code`, `metadata.geo.country` | `Envelope.country`; else `??` |
 | application, channel | `normalized_app_name`, `normalized_channel` | what the kind of ping reports about its sender |
 
-Values in sections that a ping's kind does not have do not count. The time of receipt is not compared with the
-submission, because a file can have any time, and a topic may be filled from an archive. A rejected document counts at
-the time in the envelope or `Envelope.submitted_at`, otherwise at the time of receipt: times from its client are not
-used.
+A `normalized_*` value of "Other" counts as missing. Documents in lines of the ingestion pipeline's sinks are read as if
+they stood in the line's envelope, see `sinks`. Values in sections that a ping's kind does not have do not count. The
+time of receipt is not compared with the submission, because a file can have any time, and a topic may be filled from an
+archive. A rejected document counts at the time in the envelope or `Envelope.submitted_at`, otherwise at the time of
+receipt: times from its client are not used.
 
 Values that are not read are only checked for JSON syntax; their text need not be UTF-8 and may hold half a surrogate
 pair. A byte order mark before a document is ignored. A whole number has neither fraction nor exponent, as defined in
 the draft of JSON Schema that the schemas name (04): 3600.0 is not a whole number.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -32,15 +34,17 @@ from msgspec.structs import astuple
 from streaming import contract
 from streaming.errors import unknown_name
 from streaming.pings import validation
-from streaming.pings.decode import decode_document, kind_in_text, textual_fault
-from streaming.pings.document import attribute_of, event_reader, kind_of, read_leniently
-from streaming.pings.envelope import Envelope
+from streaming.pings.decode import decode_document, document_in, kind_in_text, textual_fault
+from streaming.pings.document import attribute_of, event_reader, kind_of, read_leniently, why_unknown
+from streaming.pings.envelope import OTHER, Envelope
 from streaming.pings.kinds import KINDS, REASONS
-from streaming.pings.kinds.kind import Counts, Enrolments, Kind, Sender
+from streaming.pings.kinds.kind import Counts, Enrolments, Events, Kind, Sender
 from streaming.pings.text import as_decodable
 
 _PRECEDENCE = {reason: rank for rank, reason in enumerate(REASONS)}
 _UNKNOWN = "unknown"
+_APPLICATION = re.compile("[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", re.ASCII)  # a name that a product may have
+_NONE: frozenset[str] = frozenset()
 
 
 class Ping(Struct, gc=False, frozen=True):
@@ -75,7 +79,8 @@ class Rejected(Struct, gc=False, frozen=True):
 class _Client:
     """A build on a system. dimensions: those of contract.DIMENSIONS before the country.
 
-    invalid: the dimensions that have no known form. built_us, expires_us: those of the build.
+    invalid: the dimensions that have no known form. built_us, expires_us: those of the build. replacing: the kinds of
+    ping that replace others for it.
     """
 
     dimensions: tuple[str, ...]
@@ -83,6 +88,7 @@ class _Client:
     invalid: tuple[str, ...]
     built_us: int
     expires_us: int
+    replacing: frozenset[str]
 
 
 class Classifier:
@@ -93,7 +99,7 @@ class Classifier:
 
     def __init__(self, envelope: Envelope, products: contract.Products = contract.PACKAGED_PRODUCTS) -> None:
         check_channel(envelope, products)
-        self._envelope = envelope
+        self._envelope, self._products = envelope, products
         self._readers = {kind.id: _KindReader(kind) for kind in KINDS}
         self._build = lru_cache(8192)(partial(validation.build, products))
         self._system = lru_cache(8192)(partial(validation.system, products))
@@ -114,7 +120,12 @@ class Classifier:
             system.os_version,
             build.architecture,
         )
-        return _Client(dimensions, build, build.invalid + system.invalid, build.built_us, build.expires_us)
+        invalid = build.invalid + system.invalid
+        product = self._products.by_application.get(build.application)
+        replacing = _NONE
+        if product is not None and system.os_name in product.os_names:
+            replacing = product.platform(system.os_name).replacing(build.version)
+        return _Client(dimensions, build, invalid, build.built_us, build.expires_us, replacing)
 
     def classify(self, record: Any, document: bytes, received_at_us: int) -> Ping | Rejected:
         """Classifies a document, given the record or error that decode_document returned for it.
@@ -127,11 +138,13 @@ class Classifier:
         kind = kind_of(record)
         submitted_us = self._submitted_us(record, received_at_us)
         if kind is None:
-            return Rejected("document_type", submitted_us=self._rejected_us(record, submitted_us))
+            return Rejected(why_unknown(record), submitted_us=self._rejected_us(record, submitted_us))
         reader = self._readers[kind.id]
-        events = reader.events(record)
-        counts = events if isinstance(events, str) else kind.count(record, events)
         client = self._client(kind.describe(record, envelope))
+        events = reader.events(record)
+        if client.replacing or reader.is_replacing:
+            events = reader.in_force(events, client.replacing)
+        counts = events if isinstance(events, str) else kind.count(record, events)
         experiments = kind.enrolments(record)
         read_more = reader.more_dimensions
         more: tuple[Any, ...] = read_more(record) if read_more else ()
@@ -143,11 +156,13 @@ class Classifier:
             or not client.built_us <= submitted_us <= client.expires_us
             or (more and None in more)
         ):
-            reasons = set(_reasons(document, kind, submitted_us, counts, client, experiments))
+            reasons = set(_reasons(_document(document), kind, submitted_us, counts, client, experiments))
             reasons |= reader.invalid_dimensions(record)
             reason = min(reasons, key=_PRECEDENCE.__getitem__)
             return Rejected(reason, kind.name, self._rejected_us(record, submitted_us))
-        country = record.normalized_country_code or record.metadata.geo.country or envelope.country or ""
+        country = record.normalized_country_code
+        if not country or country == OTHER:
+            country = record.metadata.geo.country or envelope.country or ""
         dimensions = (*client.dimensions, validation.country(country), *more)
         return Ping(kind.name, submitted_us, dimensions, experiments, counts, record.document_id)
 
@@ -168,6 +183,7 @@ class Classifier:
 
     def _unreadable(self, document: bytes, received_at_us: int, error: Exception) -> Rejected:
         """Why a document could not be decoded and, where they can be found, its kind and submission."""
+        document = _document(document)
         reason = textual_fault(document, error)
         if reason == "not_an_object":
             return Rejected(reason, submitted_us=self._envelope.submitted_us)
@@ -178,7 +194,7 @@ class Classifier:
         kind = kind_of(record)
         submitted_us = self._rejected_us(record, self._submitted_us(record, received_at_us))
         if kind is None:
-            return Rejected("document_type", submitted_us=submitted_us)
+            return Rejected(why_unknown(record), submitted_us=submitted_us)
         return Rejected("too_long" if "of length <=" in str(error) else "wrong_type", kind.name, submitted_us)
 
 
@@ -194,11 +210,26 @@ def check_channel(envelope: Envelope, products: contract.Products) -> None:
         raise unknown_name("channel", envelope.channel, products.channel_names)
 
 
+def _document(line: bytes) -> bytes:
+    """The client's document in a line of a sink's file; any other document as it is."""
+    found = document_in(line)
+    return found if isinstance(found, bytes) else line
+
+
 class _KindReader:
-    """The declarations for a kind of ping, prepared for reading documents."""
+    """The declarations for a kind of ping, prepared for reading documents.
+
+    is_replacing: whether it is one of contract.REPLACING.
+    """
 
     def __init__(self, kind: Kind) -> None:
-        self.events = event_reader(kind)
+        self.events, self._id = event_reader(kind), kind.id
+        self.is_replacing = kind.id in contract.REPLACING
+        self._is_event = any(
+            isinstance(source, contract.Event) and source.kind == kind.id
+            for measure in contract.MEASURES
+            for source in measure.sources
+        )
         self._dimensions = [_DimensionReader(each, kind) for each in contract.DIMENSIONS if each.at]
         self.more_dimensions: Callable[[Any], tuple[str | None, ...]] | None = None
         if self._dimensions:
@@ -206,6 +237,15 @@ class _KindReader:
 
     def _read_dimensions(self, document: Any) -> tuple[str | None, ...]:
         return tuple([each.read(document) for each in self._dimensions])
+
+    def in_force(self, events: Events | str, replacing: frozenset[str]) -> Events | str:
+        """The events that are counted from this kind, where other kinds replace it, or it may replace others."""
+        if self.is_replacing:
+            return events if self._id in replacing else "other_source"
+        if isinstance(events, str) or not events:
+            return events
+        kept = tuple([each for each in events if replacing.isdisjoint(contract.MEASURES[each[0]].kinds)])
+        return "other_source" if self._is_event and not kept else kept
 
     def invalid_dimensions(self, document: Any) -> set[str]:
         """The dimensions declared with JSON pointers whose value in a document has no known form."""
@@ -247,7 +287,9 @@ def _reasons(
         yield "experiment"
     if kind.explain and (explained := kind.explain(document)):
         yield explained
-    yield from client.invalid
+    for name in client.invalid:
+        is_other = name == "application" and _APPLICATION.fullmatch(client.build.application)
+        yield "other_product" if is_other else name
     yield from ["submission_time"] if submitted_us is None else client.build.faults_of_age(submitted_us)
 
 

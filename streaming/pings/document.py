@@ -1,5 +1,6 @@
 """The record for documents of all kinds: envelope, sections of each kind, fields of measures and dimensions."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -11,12 +12,13 @@ from msgspec.structs import fields
 
 from streaming import contract
 from streaming.pings.envelope import Enveloped
-from streaming.pings.kinds import KIND_OF, KINDS
+from streaming.pings.kinds import KINDS, kind_named
 from streaming.pings.kinds.kind import MAX_EVENTS, Events, Kind
 from streaming.pings.record import Field, Record, Text, attribute_at, keys_of, merged
 
 _COUNT: Field = (int, 0)
 _TEXT: Field = (Text, "")
+_TRUTH: Field = (bool, False)
 
 
 def _declared_fields() -> dict[tuple[str, ...], Field]:
@@ -27,7 +29,8 @@ def _declared_fields() -> dict[tuple[str, ...], Field]:
             if isinstance(source, contract.Count):
                 named[keys_of(source.at)] = _COUNT
             else:
-                named |= dict.fromkeys(map(keys_of, (*source.where, *source.unless)), _TEXT)
+                for at, values in (*source.where.items(), *source.unless.items()):
+                    named[keys_of(at)] = _TRUTH if isinstance(values[0], bool) else _TEXT
     for dimension in contract.DIMENSIONS:
         named |= dict.fromkeys(map(keys_of, dimension.at.values()), _TEXT)
     return named
@@ -36,6 +39,7 @@ def _declared_fields() -> dict[tuple[str, ...], Field]:
 Document: Any = merged("Document", [Enveloped, *(kind.sections for kind in KINDS)], _declared_fields())
 NOTHING = Document()
 """An empty document: its values are the ones that a document has where it lacks a field."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _FIELDS = {each.encode_name: each for each in fields(Document)}
 
 
@@ -43,6 +47,18 @@ def attribute_of(pointer: str) -> str:
     """The dotted attribute of a Document for the value at a JSON pointer."""
     return attribute_at(Document, pointer)
 
+
+def _sink_names() -> dict[str, str]:
+    """The names of metrics that are read, by the names that a payload sink writes in their place."""
+    (metrics,) = [each for each in fields(Document) if each.encode_name == "metrics"]
+    names = [each.encode_name for of_type in fields(metrics.type) for each in fields(of_type.type)]
+    flat = {name.replace(".", "_"): name for name in names}
+    return flat | {re.sub("(?<=[a-z])(?=[0-9])", "_", name): said for name, said in flat.items()}
+
+
+SINK_NAMES = _sink_names()
+SINK_PREFIXES = tuple({f'"{name.partition("_")[0]}_'.encode() for name in SINK_NAMES})
+"""With what the names begin, in a document: clients' own names have a dot there."""
 
 EventReader = Callable[[Any], Events | str]
 
@@ -103,19 +119,19 @@ def _find_event(kind: Kind) -> Callable[[Any], Events] | None:
         return None
 
     @lru_cache(4096)
-    def events_of(*texts: str) -> Events:
-        said = dict(zip(pointers, texts, strict=True))
+    def events_of(*values: str | bool) -> Events:
+        said = dict(zip(pointers, values, strict=True))
         return tuple((place, 1) for place, source in declared if _is_event(source, said))
 
     if not pointers:
         return lambda _document: events_of()
-    texts_of = _tuple_getter([*map(attribute_of, pointers)])
-    return lambda document: events_of(*texts_of(document))
+    values_of = _tuple_getter([*map(attribute_of, pointers)])
+    return lambda document: events_of(*values_of(document))
 
 
-def _is_event(source: contract.Event, said: dict[str, str]) -> bool:
-    is_among = all(said[at] in texts for at, texts in source.where.items())
-    return is_among and not any(said[at] in texts for at, texts in source.unless.items())
+def _is_event(source: contract.Event, said: dict[str, str | bool]) -> bool:
+    is_among = all(said[at] in values for at, values in source.where.items())
+    return is_among and not any(said[at] in values for at, values in source.unless.items())
 
 
 def kind_of(document: Any) -> Kind | None:
@@ -127,8 +143,23 @@ def kind_of(document: Any) -> Kind | None:
     metadata = document.metadata
     said = metadata.document_type or document.type
     if said:
-        return KIND_OF.get((metadata.document_namespace or "telemetry", said))
+        return kind_named(metadata.document_namespace or "telemetry", said)
     return _kind_by_keys(lambda key: getattr(document, _FIELDS[key].name) != _FIELDS[key].default)
+
+
+def why_unknown(document: Any) -> str:
+    """Why a document is of no kind that is counted, as a key of REASONS."""
+    metadata = document.metadata
+    said = metadata.document_type or document.type
+    if said:
+        is_name = _NAME.fullmatch(said) and _NAME.fullmatch(metadata.document_namespace or "telemetry")
+        return "not_counted" if is_name else "document_type"
+    return "glean_without_envelope" if is_glean(document) else "document_type"
+
+
+def is_glean(document: Any) -> bool:
+    """Whether a document has the sections of Glean documents."""
+    return document.client_info is not NOTHING.client_info and document.ping_info is not NOTHING.ping_info
 
 
 def _kind_by_keys(has: Callable[[str], bool]) -> Kind | None:
@@ -146,7 +177,8 @@ class LenientMetadata(Record, frozen=True):
     document_type: Raw = Raw()
 
 
-_LENIENT_KEYS = ("metadata", "type", "submission_timestamp", "creationDate", "created")
+_GLEAN_KEYS = ("ping_info", "client_info")
+_LENIENT_KEYS = ("metadata", "type", "submission_timestamp", "creationDate", "created", *_GLEAN_KEYS)
 _Lenient = msgspec.defstruct(
     "LenientDocument",
     [
@@ -170,7 +202,9 @@ def read_leniently(document: bytes) -> Any:
     if not type_ and (kind := _kind_by_keys(lambda key: _stands(getattr(lenient, _FIELDS[key].name), key))):
         namespace, type_ = kind.namespace, kind.document_type
     said = {name: _text(getattr(lenient, name)) for name in ("submission_timestamp", "creationDate", "created")}
-    return msgspec.structs.replace(NOTHING, type=type_, metadata=_metadata(namespace), **said)
+    # new objects, which tell sections that are there from missing ones
+    glean = {name: type(getattr(NOTHING, name))() for name in _GLEAN_KEYS if getattr(lenient, name)}
+    return msgspec.structs.replace(NOTHING, type=type_, metadata=_metadata(namespace), **said, **glean)
 
 
 def _metadata(namespace: str) -> Any:

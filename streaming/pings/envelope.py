@@ -12,6 +12,10 @@ from streaming.pings.record import Record, Text
 # ruff: noqa: N815 (the schemas' names)
 
 
+OTHER = "Other"
+"""A `normalized_*` value where the pipeline does not know what the document says: the document is asked then."""
+
+
 class Uri(Record, frozen=True):
     """`metadata.uri`: parts of the path to which a ping is posted."""
 

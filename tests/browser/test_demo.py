@@ -25,7 +25,7 @@ from tests.services import kafka
 DEMO = [str(Path(sys.executable).with_name("missioncontrol")), "demo"]
 SHORT = ("--days", "7")
 LAST_LINE = re.compile(
-    r"([\d,]+) pings? in \(([\d,]+) counted, ([\d,]+) rejected(?:: [^)]*)?\), ([\d,]+) page visits?$", re.M
+    r"([\d,]+) pings? in \(([\d,]+) counted, ([\d,]+) not counted(?:: [^)]*)?\), ([\d,]+) page visits?$", re.M
 )
 
 

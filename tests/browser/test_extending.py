@@ -95,10 +95,10 @@ def session_ping(minute: int, version: str, hangs: int, *, hour: int = 14, os: s
     ).encode()
 
 
-def firefox_main(minute: int, locale: str, rdd: int) -> bytes:
+def firefox_main(minute: int, locale: str, extension: int) -> bytes:
     payload = {
         "info": {"subsessionLength": 3600, "subsessionStartDate": f"2017-10-02T13:{minute:02}:00Z"},
-        "keyedHistograms": {"SUBPROCESS_CRASHES_WITH_DUMP": {"rdd": {"values": {"0": rdd}}}},
+        "keyedHistograms": {"SUBPROCESS_CRASHES_WITH_DUMP": {"extension": {"values": {"0": extension}}}},
     }
     system = {"os": {"name": "Windows_NT", "version": "10.0"}}
     return main_ping(minute, payload=payload, environment={"system": system, "settings": {"locale": locale}})
@@ -143,12 +143,12 @@ def test_each_declaration_touches_one_file_and_a_kind_one_line_more(extended: Ex
     }
 
 
-COUNTED = {"de": [2, 2, 4], "fr": [1, 1, 2], "??": [2, 1, 2]}  # count, usage_hours, rdd_crashes
+COUNTED = {"de": [2, 2, 4], "fr": [1, 1, 2], "??": [2, 1, 2]}  # count, usage_hours, extension_crashes
 
 
 def test_measure_and_dimension_are_counted_maintained_and_backfilled(extended: Extended) -> None:
     def by_language() -> dict[str, list[float | None]]:
-        return extended.loaded(by="locale", measures=["rdd_crashes"], application="Firefox")
+        return extended.loaded(by="locale", measures=["extension_crashes"], application="Firefox")
 
     assert by_language() == COUNTED
     extended.missioncontrol("maintain", "--dataset", extended.dataset)
@@ -215,13 +215,13 @@ def test_new_version_of_a_product_without_a_calendar_is_compared(page: Page, ser
 
 
 def test_measure_that_was_declared_is_on_the_page(page: Page, served: Served) -> None:
-    open_view(page, served, "?view=detail&measure=rdd_crashes&window=5min", "detail")
-    assert "RDD crashes" in page.locator(".mc-chart-head, .mc-title").first.inner_text()
+    open_view(page, served, "?view=detail&measure=extension_crashes&window=5min", "detail")
+    assert "Extension crashes" in page.locator(".mc-chart-head, .mc-title").first.inner_text()
     assert "2000" in re.sub(r"[^0-9]", "", page.locator(".mc-figures").inner_text())
 
 
 def test_dimension_that_was_declared_has_lines_on_the_page(page: Page, served: Served) -> None:
-    open_view(page, served, "?view=detail&measure=rdd_crashes&window=5min&line=locale", "detail")
+    open_view(page, served, "?view=detail&measure=extension_crashes&window=5min&line=locale", "detail")
     assert (
         page.locator(".mc-controls select:visible").last.evaluate("each => each.selectedOptions[0].label") == "Language"
     )

@@ -51,11 +51,11 @@ def test_job_and_backfill_go_on_with_a_dataset_of_an_older_version(spark: SparkS
         "the second time nothing"
     )
 
-    run(NEWER, f"append({str(dataset)!r}, 'newer', {[[a_ping(50, rdd=3)]]!r})")
-    with pytest.raises(MissionControlError, match="holds counts of 'rdd_crashes' where submission_date = DATE"):
+    run(NEWER, f"append({str(dataset)!r}, 'newer', {[[a_ping(50, extension=3)]]!r})")
+    with pytest.raises(MissionControlError, match="holds counts of 'extension_crashes' where submission_date = DATE"):
         backfill(*days, spark=spark, settings=ANYWAY)
-    write_pings(live, "c.jsonl", [a_ping(51, gpu=1, rdd=9)])
+    write_pings(live, "c.jsonl", [a_ping(51, gpu=1, extension=9)])
     aggregate(str(live), str(dataset), spark=spark, settings=AggregateSettings(checkpoint=str(tmp_path / "state")))
     maintenance.maintain(str(dataset), now=lambda: datetime(2017, 10, 5, tzinfo=UTC))
     for table in (contract.ERROR_AGGREGATES, contract.COARSE_AGGREGATES):
-        assert sums(dataset, "count", "gpu_crashes", "rdd_crashes", table=table) == (23, 46, 3)
+        assert sums(dataset, "count", "gpu_crashes", "extension_crashes", table=table) == (23, 46, 3)

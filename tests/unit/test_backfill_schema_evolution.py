@@ -43,10 +43,10 @@ def test_backfill_counts_a_measure_for_days_before_it_was_declared_and_loses_non
     assert any(change.is_changed for change in backfill(str(archive), str(dataset), DAY, DAY, settings=anyway))
     assert dataset_sums(dataset) == plain_sums((document, 0) for document in [*before, *zeros, *after])
     assert not any(change.is_changed for change in backfill(str(archive), str(dataset), DAY, DAY, settings=anyway))
-    run(NEWER, f"append({str(dataset)!r}, 'newer', {[[a_ping(50, rdd=3)]]!r})")
-    with pytest.raises(MissionControlError, match="holds counts of 'rdd_crashes' where submission_date = DATE"):
+    run(NEWER, f"append({str(dataset)!r}, 'newer', {[[a_ping(50, extension=3)]]!r})")
+    with pytest.raises(MissionControlError, match="holds counts of 'extension_crashes' where submission_date = DATE"):
         backfill(str(archive), str(dataset), DAY, DAY, settings=BackfillSettings(unfinished=True, fewer=True))
-    assert sums(dataset, "count", "rdd_crashes") == (22, 3)
+    assert sums(dataset, "count", "extension_crashes") == (22, 3)
 
 
 def test_source_that_is_not_whole_is_refused_with_the_names_of_its_files(

@@ -84,7 +84,7 @@ def test_any_split_over_counters_in_any_order_gives_the_plain_loops_sums(
 
 @settings(max_examples=500, deadline=None)
 @given(DOCUMENTS | WHOLE, RECEIVED, STAND_INS)
-@example(b'{"type": "crash", "version": NaN, "document_namespace": "firefox-desktop"}', 0, StandIn())
+@example(b'{"type": "crash", "version": NaN, "document_namespace": "my-product"}', 0, StandIn())
 @example(b'{"type": "crash", "version": NaN, "document_namespace": "telemetry"}', 0, StandIn())
 def test_every_single_document_counts_as_in_the_plain_loop(
     document: bytes, received_us: int, stand_in: StandIn

@@ -149,17 +149,17 @@ def test_summary_waits_for_as_long_as_the_job_goes_on_counting(tmp_path, monkeyp
     looked = count(0, 10)
     counts = lambda _: (1000 + min(next(looked), 90), {"not_json": 15})  # noqa: E731
     said = summary_of(tmp_path, monkeypatch, counts)
-    assert said == "100 pings in (90 counted, 10 rejected: not_json 10), 0 page visits"
+    assert said == "100 pings in (90 counted, 10 not counted: not_json 10), 0 page visits"
 
 
 def test_summary_has_what_the_job_counts_as_it_ends(tmp_path, monkeypatch):
     ended = []
     monkeypatch.setattr(demo_module, "end_aggregator", ended.append)
     said = summary_of(tmp_path, monkeypatch, lambda _: (1100 if ended else 1099, {"not_json": 5}))
-    assert said == "100 pings in (100 counted, 0 rejected), 0 page visits"
+    assert said == "100 pings in (100 counted, 0 not counted), 0 page visits"
 
 
 def test_summary_says_what_the_job_did_not_read_any_more(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_module, "end_aggregator", lambda _: None)
     said = summary_of(tmp_path, monkeypatch, lambda _: (1060, {"not_json": 5}))
-    assert said == "100 pings in (60 counted, 0 rejected; 40 not read any more), 0 page visits"
+    assert said == "100 pings in (60 counted, 0 not counted; 40 not read any more), 0 page visits"

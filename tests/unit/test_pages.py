@@ -26,6 +26,7 @@ from missioncontrol_nb.dashboard.reader import DatasetReader
 from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import Change, Line, MeasureSummary, Overview, Version
+from missioncontrol_nb.monitor.summaries import Received
 from streaming import contract
 from streaming.errors import MissionControlError
 from tests.unit.small_dataset import CALENDAR, moment, write
@@ -318,6 +319,13 @@ def test_matrix_has_a_row_a_channel_and_a_cell_a_platform() -> None:
     assert page.text.count("No release") == 6
     assert [css for css in page.classes("tr") if css] == ["mc-on"]
     assert plain(page.text).count("Bad main 2.1 times") == 1
+
+
+def test_pings_that_do_not_count_are_told_apart() -> None:
+    summary = replace(overview(channel(platform("Darwin", LEVEL, LEVEL))), received=Received(9_000, 20, 980))
+    page = overview_page.overview(summary, QUERY, Judged())
+    assert "10\u202f000, of which 0.20 % were rejected and 9.80 % passed over." in page
+    assert "passed over" not in overview_page.overview(replace(summary, received=None), QUERY, Judged())
 
 
 def test_card_without_a_ping_says_when_it_fills() -> None:

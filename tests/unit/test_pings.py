@@ -1,7 +1,9 @@
 """What each kind of ping counts as, and for which reason a document does not count."""
 
+import gzip
 import json
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +53,17 @@ CORE = ENVELOPED | {
     },
 }
 KINDS = {"crash": CRASH, "main": MAIN, "core": CORE}
+GLEAN_MAIN = {"crash.process_type": "main", "crash.app_display_version": "153.0", "crash.app_channel": "beta"}
+GLEAN_CRASH = {
+    "submission_timestamp": "2017-10-02T14:00:00Z",
+    "metadata": {"document_namespace": "firefox-crashreporter", "document_type": "crash"},
+    "ping_info": {},
+    "client_info": {
+        **{"app_build": "20170926190823", "app_display_version": "1.0.0", "app_channel": "esr"},
+        **{"os": "Linux", "os_version": "6.18", "architecture": "x86_64"},
+    },
+    "metrics": {"string": GLEAN_MAIN},
+}
 
 
 def changed(ping: dict[str, Any], **changes: Any) -> bytes:
@@ -100,10 +113,17 @@ MAC_45 = ("Firefox", "beta", "45.0", "45.0b6", "20151103030248", "Darwin", "14.5
 MAC_60 = ("Firefox", "nightly", "60.0a1", "60.0a1", "20180209220324", "Darwin", "17.4.0", "x86-64", "CA")
 WINDOWS_61 = ("Firefox", "nightly", "61.0a1", "61.0a1", "20180409100035", "Windows_NT", "6.1", "x86", "CA")
 ACCEPTED_SAMPLES = {
-    # 10 h 39 min 36 s of use from midnight in California
-    "main.4.sample.pass.json": (NOVEMBER_2015, MAC_45, 10.66, "2015-11-04T18:39:36Z", {}, (("test_id123", "brunch"),)),
+    # 10 h 39 min 36 s of use; the client says that they began at midnight, but the ping was created hours later
+    "main.4.sample.pass.json": (
+        NOVEMBER_2015,
+        MAC_45,
+        10.66,
+        "2015-11-05T01:25:43.312Z",
+        {},
+        (("test_id123", "brunch"),),
+    ),
     "main.4.gc_sample.pass.json": (
-        *(MAY_2018, MAC_60, 44742 / 3600, "2018-03-08T16:25:42Z", {}, (("searchCohort", "nov17-2"),)),
+        *(MAY_2018, MAC_60, 44742 / 3600, "2018-03-08T16:25:44.333Z", {}, (("searchCohort", "nov17-2"),)),
     ),
     "crash.4.sample.pass.json": (MAY_2018, WINDOWS_61, 0, None, {"content_shutdown_crashes": 1}, ()),
     "crash.4.stackTraces.pass.json": (MAY_2018, WINDOWS_61, 0, None, {"content_shutdown_crashes": 1}, ()),
@@ -504,9 +524,22 @@ DOCUMENTS = {  # a document for each reason, and the kind it is counted as
     "not_an_object": [(b"[]", "unknown"), (b"5", "unknown"), (b"null", "unknown"), (b'"type"', "unknown")],
     "document_type": [
         (b"{}", "unknown"),
-        (changed(CRASH, type="event"), "unknown"),
         (changed(CRASH, type="<b>"), "unknown"),
+        (changed(CRASH, metadata__document_namespace="<b>"), "unknown"),
+    ],
+    "not_counted": [
+        (changed(CRASH, type="event"), "unknown"),
+        (changed(CRASH, type="first-shutdown"), "unknown"),
         (changed(CRASH, type="event", payload=[1]), "unknown"),
+        (changed(CRASH, metadata__document_namespace="my-product"), "unknown"),
+    ],
+    "glean_without_envelope": [
+        (json.dumps({"ping_info": {}, "client_info": {}}).encode(), "unknown"),
+        (json.dumps({"ping_info": {}, "client_info": {"os": 5}}).encode(), "unknown"),
+    ],
+    "sink_payload": [
+        (json.dumps({"payload": payload, "attributeMap": {"document_type": "main"}}).encode(), "main")
+        for payload in ("no base64", b64encode(gzip.compress(b"{}")[:-9]).decode())
     ],
     "wrong_type": [
         (changed(CRASH, payload=7), "crash"),
@@ -561,18 +594,31 @@ DOCUMENTS = {  # a document for each reason, and the kind it is counted as
     ],
     "experiment": [(changed(CRASH, environment__experiments={"a": "<b>"}), "crash")],
     "nothing_to_count": [(changed(CRASH, payload=ABSENT), "crash"), (changed(MAIN, payload=ABSENT), "main")],
-    "process_type": [(changed(CRASH, payload__processType="<b>"), "crash")],
+    "process_type": [
+        (changed(CRASH, payload__processType="<b>"), "crash"),
+        (changed(GLEAN_CRASH, metrics__string=GLEAN_MAIN | {"crash.process_type": "extension"}), "glean/crash"),
+    ],
     "usage_missing": [(changed(MAIN, payload={}), "main"), (changed(CORE, durations=None), "core")],
     "usage_negative": [(changed(MAIN, payload__info__subsessionLength=-5), "main")],
     "use_time": [(changed(MAIN, payload__info__subsessionStartDate="noon"), "main")],
     "uri_missing": [(changed(CORE, metadata={}), "core"), (changed(CORE, metadata={"uri": {}}), "core")],
-    "application": [
+    "other_product": [
         (changed(CRASH, normalized_app_name="Thunderbird"), "crash"),
+        (changed(MAIN, normalized_app_name="Other", application__name="Thunderbird"), "main"),
+    ],
+    "background_task": [
+        (changed(GLEAN_CRASH, metrics__string={"crash.background_task_name": "x", **GLEAN_MAIN}), "glean/crash")
+    ],
+    "other_source": [
+        (changed(CRASH, application__version="150.0"), "crash"),
+        (changed(GLEAN_CRASH, metrics__string=GLEAN_MAIN | {"crash.app_display_version": "149.0"}), "glean/crash"),
+    ],
+    "application": [
         (changed(CRASH, normalized_app_name="<b>"), "crash"),
         (changed(CRASH, normalized_app_name=ABSENT, application__name=ABSENT), "crash"),
     ],
     "channel": [
-        (changed(CRASH, normalized_channel="Other"), "crash"),
+        (changed(CRASH, normalized_channel="Other", application__channel=ABSENT), "crash"),
         (changed(CRASH, normalized_channel="<b>"), "crash"),
         (changed(CRASH, normalized_channel=ABSENT, application__channel="default"), "crash"),
         (changed(CRASH, normalized_channel=ABSENT, application__channel=ABSENT), "crash"),
@@ -619,7 +665,7 @@ def test_every_reason_of_a_document_has_a_document() -> None:
     [
         (b"[NaN]", "not_json"),  # before not_an_object
         (CRASH_TEXT.replace(b'"main"', b'7, "a": "\xff"'), "not_json"),  # before wrong_type
-        (changed(CRASH, type="event", application=5), "document_type"),  # before wrong_type
+        (changed(CRASH, type="event", application=5), "not_counted"),  # before wrong_type
         (changed(CRASH, submission_timestamp="x", normalized_channel="x"), "submission_time"),
         (changed(CRASH, application={"name": "x"}, payload=ABSENT), "version"),
         (
@@ -636,7 +682,7 @@ def test_every_reason_of_a_document_has_a_document() -> None:
         (changed(CRASH, payload__processType="gpu", environment__experiments={"<": "x"}), "experiment"),
         (changed(CORE, durations=-1, metadata={}, arch="x"), "uri_missing"),
         (changed(CORE, metadata={}, displayVersion="x"), "display_version"),
-        (changed(CRASH, normalized_app_name="x", application__architecture="x"), "application"),
+        (changed(CRASH, normalized_app_name="x", application__architecture="x"), "other_product"),
     ],
 )
 def test_ping_with_several_faults_is_rejected_for_the_first_in_the_contract(document: bytes, reason: str) -> None:

@@ -54,6 +54,27 @@ def test_product_is_the_same_after_a_dataset_has_kept_it(tmp_path: Path) -> None
         assert product_of(as_document(product)) == product
 
 
+GLEAN = THUNDERBIRD.replace(
+    'kinds = ["telemetry/main"]', 'kinds = ["telemetry/main", "telemetry/crash", "glean/crash"]'
+)
+
+
+def test_kind_that_replaces_others_does_so_from_the_version_that_is_said(tmp_path: Path) -> None:
+    crashes = contract.measure("main_crashes")
+    always = read(tmp_path, GLEAN).platform("Linux")
+    assert always.kinds_of(crashes, "1.0") == ("glean/crash",)
+    product = read(tmp_path, GLEAN + '[since]\n"glean/crash" = "150"\n')
+    for platform in (product.platform("Linux"), product_of(as_document(product)).platform("Linux")):
+        assert platform.kinds_of(crashes, "149.0.2") == ("telemetry/crash",)
+        assert platform.kinds_of(crashes, "150.0a1") == ("glean/crash",)
+    for wrong, says in (
+        ('"telemetry/crash" = "150"', "kind of ping that replaces others"),
+        ('"glean/crash" = 5', "got 5"),
+    ):
+        with pytest.raises(MissionControlError, match=says):
+            read(tmp_path, f"{GLEAN}[since]\n{wrong}\n")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

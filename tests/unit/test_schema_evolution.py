@@ -112,16 +112,16 @@ def test_older_version_goes_on_beside_the_newer_one_and_its_upkeep_keeps_what_it
 
 
 def test_measure_of_a_newer_version_stays_through_appends_and_upkeep(tmp_path: Path) -> None:
-    batches = [[a_ping(minute, rdd=3, gpu=1)] for minute in range(10)]
+    batches = [[a_ping(minute, extension=3, gpu=1)] for minute in range(10)]
     run(NEWER, f"append({str(tmp_path)!r}, 'newer', {batches!r})")
-    append(str(tmp_path), "job", [[a_ping(minute, rdd=5, gpu=1)] for minute in range(10)])
-    assert sums(tmp_path, "count", "gpu_crashes", "rdd_crashes") == (20, 20, 30)
+    append(str(tmp_path), "job", [[a_ping(minute, extension=5, gpu=1)] for minute in range(10)])
+    assert sums(tmp_path, "count", "gpu_crashes", "extension_crashes") == (20, 20, 30)
     maintenance.maintain(str(tmp_path), now=lambda: LATER)
-    assert sums(tmp_path, "count", "gpu_crashes", "rdd_crashes") == (20, 20, 30)
+    assert sums(tmp_path, "count", "gpu_crashes", "extension_crashes") == (20, 20, 30)
     assert len(DeltaTable(table_url(str(tmp_path), FINE)).file_uris()) == 1
     assert mc.load(tmp_path, every=None, by="application")["gpu_crashes"].tolist() == [20]
     with pytest.raises(
-        MissionControlError, match=r"error_aggregates holds counts of 'rdd_crashes'.*Use the version that"
+        MissionControlError, match=r"error_aggregates holds counts of 'extension_crashes'.*Use the version that"
     ):
         day_sums(DeltaTable(table_url(str(tmp_path), FINE)), FINE, DAY)
     another = date(2017, 10, 3)
@@ -129,10 +129,10 @@ def test_measure_of_a_newer_version_stays_through_appends_and_upkeep(tmp_path: P
 
 
 def test_coarse_table_that_is_made_anew_has_the_measure_of_a_newer_version(tmp_path: Path) -> None:
-    run(NEWER, f"append({str(tmp_path)!r}, 'newer', {[[a_ping(1, rdd=3, gpu=1)]]!r})")
+    run(NEWER, f"append({str(tmp_path)!r}, 'newer', {[[a_ping(1, extension=3, gpu=1)]]!r})")
     shutil.rmtree(tmp_path / COARSE.name)
     append(str(tmp_path), "job", [[a_ping(2, gpu=1)]])
-    assert sums(tmp_path, "count", "gpu_crashes", "rdd_crashes", table=COARSE) == (2, 2, 3)
+    assert sums(tmp_path, "count", "gpu_crashes", "extension_crashes", table=COARSE) == (2, 2, 3)
 
 
 def test_writers_that_open_a_dataset_at_once_add_a_measure_once(older: Path) -> None:
@@ -176,9 +176,9 @@ def test_measure_that_another_writer_adds_at_the_same_moment_is_there(
 def test_column_that_is_added_while_a_writer_is_open_does_not_disturb_it(tmp_path: Path) -> None:
     open_writers(str(tmp_path))
     writer = TableWriter(str(tmp_path), FINE)
-    DeltaTable(writer.url).alter.add_columns([Field("rdd_crashes", PrimitiveType("long"))])
+    DeltaTable(writer.url).alter.add_columns([Field("extension_crashes", PrimitiveType("long"))])
     assert writer.append(fine_rows(a_ping(1, gpu=1)), 0, "job")
-    assert sums(tmp_path, "count", "gpu_crashes", "rdd_crashes") == (1, 1, None)
+    assert sums(tmp_path, "count", "gpu_crashes", "extension_crashes") == (1, 1, None)
 
 
 def fine_rows(*documents: bytes) -> pa.Table:

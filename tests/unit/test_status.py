@@ -101,7 +101,7 @@ def test_dataset_in_which_nothing_is_yet_is_stale(tmp_path):
     status = Collector(str(tmp_path)).collect(NOW)
     assert status.is_stale
     assert (status.data_up_to, status.newest, status.last_day.total) == (None, None, 0)
-    assert wording.as_text(status).splitlines()[0] == "STALE     nothing was counted yet"
+    assert wording.as_text(status).splitlines()[0] == "STALE        nothing was counted yet"
     assert "Nothing yet" in as_page(status)
 
 
@@ -133,12 +133,12 @@ def test_checkpoint_that_is_named_must_be_there_and_be_the_datasets(dataset, tmp
 # ---------- in words ----------
 def test_text_says_what_matters_first(status):
     lines = wording.as_text(status).splitlines()
-    assert lines[0] == "FRESH     data up to 13:07:40 UTC, 20 s ago (stale after 10 min)"
-    assert lines[2] == "Pings     1.7 a second (13:00:00 to 13:07:40 UTC); 960 in 24 hours"
-    assert lines[3] == "Rejected  19 of 830 (2.29 %) in the last hour, 49 of 960 (5.10 %) in 24 hours"
-    assert lines[5] == "                 10        10  channel: The channel is missing or not a known one."
-    assert lines[6].startswith("                  9        39  not_json: The document is not JSON")
-    assert lines[-1] == "Upkeep    not due"
+    assert lines[0] == "FRESH        data up to 13:07:40 UTC, 20 s ago (stale after 10 min)"
+    assert lines[2] == "Pings        1.7 a second (13:00:00 to 13:07:40 UTC); 960 in 24 hours"
+    assert lines[3] == "Rejected     19 of 830 (2.29 %) in the last hour, 49 of 960 (5.10 %) in 24 hours"
+    assert lines[5] == "                    10        10  channel: The channel is missing or not a known one."
+    assert lines[6].startswith("                     9        39  not_json: The document is not JSON")
+    assert lines[-1] == "Upkeep       not due"
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,13 @@ from missioncontrol_nb.dashboard.query import Query, default_of
 from missioncontrol_nb.formatting import (
     DASH,
     duration,
+    grouped,
     moment,
     percent,
     rate_and_interval,
 )
 from missioncontrol_nb.monitor import ChannelSummary, MeasureSummary, Overview, PlatformSummary
+from missioncontrol_nb.monitor.summaries import Received
 from streaming import contract
 
 
@@ -49,7 +51,8 @@ def overview(summary: Overview, query: Query, judged: Judged) -> str:
     """The front page below its headline: channels by platforms, the chosen channel, a card for each platform."""
     channel = next((each for each in summary.channels if each.channel == query.channel), None)
     if channel is None:
-        return product_links(summary, query) + matrix(summary, query, judged) + no_release(query)
+        head = product_links(summary, query) + matrix(summary, query, judged)
+        return head + no_release(query) + received_line(summary.received)
     parts = [
         product_links(summary, query),
         matrix(summary, query, judged),
@@ -62,8 +65,20 @@ def overview(summary: Overview, query: Query, judged: Judged) -> str:
         ),
         legend(channel, query, judged),
         evidence(worst(of_channel(judged, channel)), channel),
+        received_line(summary.received),
     ]
     return "".join(parts)
+
+
+def received_line(received: Received | None) -> str:
+    """How many of the pings of the last 24 hours do not count; empty where none has come."""
+    if received is None:
+        return ""
+    total = received.accepted + received.rejected + received.passed_over
+    rejected, passed_over = (f"{100 * number / total:.2f} %" for number in (received.rejected, received.passed_over))
+    title = "Rejected pings are bad; pings that are passed over are good, but of kinds or products that do not count"
+    said = f"Pings of all products in the last 24 h: {grouped(total)}, of which {rejected} were rejected and "
+    return tag("p", text(f"{said}{passed_over} passed over."), css="mc-small", title=title)
 
 
 def product_links(summary: Overview, query: Query) -> str:

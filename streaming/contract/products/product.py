@@ -1,13 +1,13 @@
 """The declaration of a product: its channels, platforms, builds, and the measures of its score and its cards."""
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 from zlib import crc32
 
-from streaming.contract.measures import MEASURES, Measure
+from streaming.contract.measures import MEASURES, REPLACING, Measure
 from streaming.errors import unknown_name
 
 NOT_CARRIED = "No ping of this platform carries it."
@@ -36,7 +36,8 @@ class Platform:
     """An operating system on which the product runs.
 
     os_name: its name in pings; word: its name in URLs; application: the product's name in pings from it; kinds: the
-    kinds of ping that the product sends from it, each with namespace and type.
+    kinds of ping that the product sends from it, each with namespace and type. since: for kinds that replace others
+    (REPLACING), the first version that is counted from them; without an entry they replace the others in all versions.
     """
 
     os_name: str
@@ -44,6 +45,19 @@ class Platform:
     word: str
     application: str
     kinds: tuple[str, ...]
+    since: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def replacing(self, version: str) -> frozenset[str]:
+        """The kinds of ping that replace others in a version."""
+        sent = [kind for kind in REPLACING if kind in self.kinds]
+        return frozenset(kind for kind in sent if _numbers(version) >= _numbers(self.since.get(kind, "0")))
+
+    def kinds_of(self, measure: Measure, version: str) -> tuple[str, ...]:
+        """The kinds of ping from which a measure of a version is counted."""
+        replacing = self.replacing(version)
+        sent = [kind for kind in measure.kinds if kind in self.kinds]
+        in_force = [kind for kind in sent if kind in replacing]
+        return tuple(in_force or [kind for kind in sent if kind not in REPLACING])
 
 
 @dataclass(frozen=True)
@@ -131,7 +145,14 @@ class Product:
         removed = measure.removed.get(platform.application)
         if version and removed and _numbers(version) >= _numbers(removed.since):
             return removed.why
+        if version and not platform.kinds_of(measure, version):
+            first = next(platform.since[kind] for kind in measure.kinds if kind in platform.since)
+            return f"{self.label} reports it from version {first} on."
         return measure.not_on.get(platform.application)
+
+    def kinds_of(self, measure: Measure, os_name: str, version: str) -> tuple[str, ...]:
+        """The kinds of ping from which a measure of a version is counted on a platform."""
+        return self.platform(os_name).kinds_of(measure, version)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from streaming.contract.measures import MEASURE_NAMES
+from streaming.contract.measures import MEASURE_NAMES, REPLACING
 from streaming.contract.products.product import BuildRules, Channel, Platform, Product, measures_of
 from streaming.errors import MissionControlError, unknown_name
 
@@ -15,8 +15,8 @@ KINDS = ("telemetry/main", "telemetry/crash")
 LARGEST_FILE_BYTES = 1 << 20
 _NAME = re.compile(r"[^\x00-\x1f<>\"'\\]{1,100}")
 _TOP = {"name": str, "label": str, "kinds": list, "score": list, "cards": list}
-_TABLES = ("channels", "platforms", "builds")
-_PLATFORM = {"label": str, "application": str, "kinds": list}
+_TABLES = ("channels", "platforms", "builds", "since")
+_PLATFORM = {"label": str, "application": str, "kinds": list, "since": dict}
 _BUILDS = {"id": str, "life_months": int}
 _TYPES = {str: "text in quotes", list: "a list of texts", int: "a whole number", dict: "a table"}
 
@@ -63,6 +63,7 @@ def as_document(product: Product) -> dict[str, Any]:
                 "label": platform.label,
                 "application": platform.application,
                 "kinds": list(platform.kinds),
+                **({"since": dict(platform.since)} if platform.since else {}),
             }
             for platform in product.platforms
         },
@@ -101,7 +102,7 @@ class _Reader:
         self._check(document, {**_TOP, **dict.fromkeys(_TABLES, dict)}, (), what="setting of a product")
         name = self._text(document, "name")
         kinds = self._kinds(document, (), default=KINDS)
-        platforms = self._platforms(document, name, kinds)
+        platforms = self._platforms(document, name, kinds, self._since(document, (), default={}))
         measures = measures_of(platforms)
         if not measures:
             raise self._refuse(MissionControlError("no measure is counted from its kinds of ping"), "kinds")
@@ -121,7 +122,9 @@ class _Reader:
             self._check_name(name, "channels")
         return tuple(Channel(name, self._text(said, name, ("channels",))) for name in said)
 
-    def _platforms(self, document: Mapping[str, Any], product: str, kinds: tuple[str, ...]) -> tuple[Platform, ...]:
+    def _platforms(
+        self, document: Mapping[str, Any], product: str, kinds: tuple[str, ...], since: Mapping[str, str]
+    ) -> tuple[Platform, ...]:
         said = self._table(document, "platforms", 'such as [platforms] with Windows_NT = "Windows" in it')
         found = []
         for os_name, value in said.items():
@@ -135,7 +138,8 @@ class _Reader:
             application = self._text(more, "application", keys, default=product)
             of_platform = self._kinds(more, keys, default=kinds)
             word = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "platform"
-            found.append(Platform(os_name, label, word, application, of_platform))
+            first = self._since(more, keys, default=since)
+            found.append(Platform(os_name, label, word, application, of_platform, first))
         words = [platform.word for platform in found]
         if twice := next((platform for platform in found if words.count(platform.word) > 1), None):
             raise self._refuse(
@@ -175,6 +179,17 @@ class _Reader:
         if "kinds" not in said:
             return default
         return self._among(said["kinds"], self._known_kinds, "kind of ping", (*keys, "kinds"))
+
+    def _since(self, said: Mapping[str, Any], keys: tuple[str, ...], default: Mapping[str, str]) -> Mapping[str, str]:
+        """The first version that is counted from each kind that replaces others."""
+        if "since" not in said:
+            return default
+        self._among(list(said["since"]) or [""], REPLACING, "kind of ping that replaces others", (*keys, "since"))
+        for kind, version in said["since"].items():
+            if not isinstance(version, str) or not re.match("[0-9]", version):
+                error = MissionControlError(f"expected the first version, such as '150'; got {version!r}")
+                raise self._refuse(error, *keys, "since", kind)
+        return dict(said["since"])
 
     def _among(self, said: list[Any], known: Collection[str], what: str, keys: tuple[str, ...]) -> tuple[str, ...]:
         for each in said if self._is_strict else ():

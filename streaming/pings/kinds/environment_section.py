@@ -3,8 +3,10 @@
 Names are those of the schemas main.4 and crash.4. A missing text is "", so that `or` finds the first one present.
 """
 
+from collections.abc import Mapping
+
 from streaming.pings import validation
-from streaming.pings.envelope import Envelope, Enveloped
+from streaming.pings.envelope import OTHER, Envelope, Enveloped
 from streaming.pings.kinds.kind import Enrolments, Sender
 from streaming.pings.record import Record, Text
 
@@ -86,9 +88,14 @@ def describe(document: Described, envelope: Envelope) -> Sender:
     """The program and system of a document; each value is from the first field that has it."""
     environment, application, uri = document.environment, document.application, document.metadata.uri
     build, os = environment.build, environment.system.os
+    name, channel = document.normalized_app_name, document.normalized_channel
+    if name == OTHER:
+        name = ""
+    if channel == OTHER:
+        channel = ""
     return Sender(
-        document.normalized_app_name or application.name or build.applicationName or uri.app_name,
-        document.normalized_channel or envelope.channel or application.channel or uri.app_update_channel,
+        name or application.name or build.applicationName or uri.app_name,
+        channel or envelope.channel or application.channel or uri.app_update_channel,
         build.version or application.version,
         application.displayVersion,
         build.displayVersion,
@@ -112,6 +119,11 @@ def enrolments(document: Described) -> Enrolments | None:
     branches = {active.id: active.branch} if active.id else {}
     for name, enrolment in (environment.experiments or {}).items():
         branches[name] = enrolment if isinstance(enrolment, str) else enrolment.branch
+    return checked(branches)
+
+
+def checked(branches: Mapping[str, str]) -> Enrolments | None:
+    """Enrolments from the branch of each experiment; None when one has no known form, or there are too many."""
     found = tuple([(name, branch) for name, branch in branches.items() if branch])
     if not found:
         return ()

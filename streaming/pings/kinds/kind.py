@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from streaming.pings.envelope import Envelope
 from streaming.pings.record import Record
 
 MAX_USAGE_SECONDS = 25 * 3600
+FAR_FUTURE_US = 2**52  # in the year 2112: later than each time of submission that is valid
 MAX_EVENTS = MAX_USAGE_SECONDS  # of one measure in one ping: more than one a second is impossible
 Events = tuple[tuple[int, int], ...]
 """(place of a measure in contract.MEASURES, how many events) pairs."""
@@ -22,12 +24,14 @@ Enrolments = tuple[tuple[str, str], ...]
 class Counts(Struct, gc=False, frozen=True):
     """What a ping adds: seconds of usage, events by measure, and when the usage ended, in microseconds since 1970.
 
-    used_until_us: None where the ping does not say when its client was used.
+    used_until_us: None where the ping does not say when its client was used. active_seconds: how long the user was
+    active.
     """
 
     usage_seconds: int = 0
     events: Events = ()
     used_until_us: int | None = None
+    active_seconds: int = 0
 
 
 NO_COUNTS = Counts()
@@ -58,12 +62,13 @@ def _no_enrolments(_document: Any) -> Enrolments:
 class Kind:
     """A kind of ping, identified by its namespace and type together.
 
-    sections: the fields that are read of documents of this kind, a record of their top-level keys. describe: gives what
-    a document reports about its sender. count: gives what it adds, from the events of declared measures in it, or the
-    reason to reject it. enrolments: its experiments; None where one has no known form. required: sections without which
-    a document is rejected, with the reason. reasons: reasons that only this kind has. bare_keys: top-level keys by
-    which a document without a type is recognised as this kind. explain: a further check of rejected documents, for a
-    reason that would be too expensive to look for in every ping.
+    namespaces: the namespaces of its documents, where several send this kind, such as `org-mozilla-*`; then `namespace`
+    is what declarations call them together. sections: the fields that are read of documents of this kind, a record of
+    their top-level keys. describe: gives what a document reports about its sender. count: gives what it adds, from the
+    events of declared measures in it, or the reason to reject it. enrolments: its experiments; None where one has no
+    known form. required: sections without which a document is rejected, with the reason. reasons: reasons that only
+    this kind has. bare_keys: top-level keys by which a document without a type is recognised as this kind. explain: a
+    further check of rejected documents, for a reason that would be too expensive to look for in every ping.
     """
 
     namespace: str
@@ -76,6 +81,12 @@ class Kind:
     reasons: tuple[Reason, ...] = ()
     bare_keys: tuple[str, ...] = ()
     explain: Callable[[bytes], str | None] | None = None
+    namespaces: tuple[str, ...] = ()
+
+    def is_of(self, namespace: str, document_type: str) -> bool:
+        """Whether documents of a namespace and type are of this kind."""
+        names = self.namespaces or (self.namespace,)
+        return document_type == self.document_type and any(fnmatchcase(namespace, name) for name in names)
 
     @cached_property
     def id(self) -> str:

@@ -6,7 +6,7 @@ Its application, version, build id and channel are only in `metadata.uri`: there
 from msgspec.structs import astuple
 
 from streaming.contract import Reason
-from streaming.pings.envelope import Envelope, Enveloped
+from streaming.pings.envelope import OTHER, Envelope, Enveloped
 from streaming.pings.kinds.kind import Counts, Events, Kind, Sender, usage_seconds
 from streaming.pings.record import Text
 
@@ -27,9 +27,10 @@ class CorePing(Enveloped, frozen=True):
 def describe(document: CorePing, envelope: Envelope) -> Sender:
     """The program, from the path that the ping was posted to, and the system, from the ping; it must be Android."""
     uri = document.metadata.uri
+    name, channel = document.normalized_app_name, document.normalized_channel
     return Sender(
-        document.normalized_app_name or uri.app_name,
-        document.normalized_channel or envelope.channel or uri.app_update_channel,
+        (name if name != OTHER else "") or uri.app_name,
+        (channel if channel != OTHER else "") or envelope.channel or uri.app_update_channel,
         uri.app_version,
         document.displayVersion,
         "",

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from streaming.contract import Reason
 from streaming.pings.envelope import Envelope
 from streaming.pings.kinds import environment_section
 from streaming.pings.kinds.environment_section import Described, enrolments
@@ -41,11 +40,4 @@ KIND = Kind(
     count,
     enrolments,
     required={"payload": "nothing_to_count"},
-    reasons=(
-        Reason(
-            "process_type",
-            "The crash is neither of the main nor of a content process; main pings count the others.",
-            before="usage_missing",
-        ),
-    ),
 )

@@ -12,13 +12,11 @@ from msgspec import Meta, field
 from streaming.contract import Reason
 from streaming.pings import validation
 from streaming.pings.kinds.environment_section import Described, describe, enrolments
-from streaming.pings.kinds.kind import Counts, Events, Kind, usage_seconds
+from streaming.pings.kinds.kind import FAR_FUTURE_US, Counts, Events, Kind, usage_seconds
 from streaming.pings.record import Record, Text
 from streaming.pings.text import as_decodable
 
 # ruff: noqa: N815 (the schema's names)
-
-_FAR_FUTURE_US = 2**52  # in the year 2112: later than each time of submission that is valid
 
 
 class Info(Record, frozen=True):
@@ -41,19 +39,25 @@ class MainPing(Described, frozen=True):
 
 
 def count(document: MainPing, events: Events) -> Counts | str:
-    """The length of usage, the time of its end, and the events of measures."""
+    """The length of usage, the time of its end, and the events of measures.
+
+    The ping is created when the usage ends. Without that time, the end is found from the start, which clients of today
+    cut to the hour.
+    """
     info = document.payload.info
     seconds = usage_seconds(info.subsessionLength)
     if isinstance(seconds, str):
         return seconds
+    said = document.creationDate or info.subsessionStartDate
     used_until_us = None
-    if info.subsessionStartDate:
-        started_us = validation.microseconds(info.subsessionStartDate)
-        if started_us is None:
+    if said:
+        used_until_us = validation.microseconds(said)
+        if used_until_us is None:
             return "use_time"
-        used_until_us = started_us + (info.subsessionLength or 0) * 1_000_000
-        if used_until_us > _FAR_FUTURE_US:  # lengths have no limit
-            used_until_us = _FAR_FUTURE_US
+        if not document.creationDate:
+            used_until_us += (info.subsessionLength or 0) * 1_000_000
+        if used_until_us > FAR_FUTURE_US:  # lengths have no limit
+            used_until_us = FAR_FUTURE_US
     return Counts(seconds, events, used_until_us)
 
 

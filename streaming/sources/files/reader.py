@@ -38,7 +38,7 @@ def count_splits(
         reasons: Tally[str] = Tally()
         for documents in _chunks(_whole_documents(split, counter, reasons, retry_policy)):
             rejected = counter.add_all(documents, [split.modified_us] * len(documents))
-            reasons.update(reason for reason in rejected if reason is not None)
+            reasons.update(reason for reason in rejected if reason is not None and reason not in contract.PASSED_OVER)
             if len(counter) > FLUSH_ROWS:
                 yield counter.partial_sums()
         if reasons:
