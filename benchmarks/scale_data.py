@@ -25,15 +25,9 @@ from tqdm import tqdm
 
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Fleet
-from missioncontrol_nb.simulator.fleet import (
-    MEAN_LENGTH_HOURS,
-    WINDOW_SECONDS,
-    WINDOWS_A_DAY,
-    Array,
-    usual_rate,
-    window_of,
-)
+from missioncontrol_nb.simulator.fleet import Array, usual_rate, window_of
 from missioncontrol_nb.simulator.population import ARCHITECTURES
+from missioncontrol_nb.simulator.sessions import MEAN_LENGTH_HOURS, WINDOW_SECONDS, WINDOWS_A_DAY
 from streaming import contract
 from streaming.dataset.compaction import ROW_GROUP_ROWS
 from streaming.dataset.compaction_plan import MAX_SUMMED_ROWS

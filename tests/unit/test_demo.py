@@ -16,7 +16,8 @@ from missioncontrol_nb.demo.workspace import HOST, MARKER, check_port, own_folde
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Fleet, weeks_until
 from missioncontrol_nb.simulator.builds import PLAYED_RELEASE
-from missioncontrol_nb.simulator.fleet import WINDOW_SECONDS, window_of
+from missioncontrol_nb.simulator.fleet import window_of
+from missioncontrol_nb.simulator.sessions import WINDOW_SECONDS
 from streaming.errors import MissionControlError
 
 

@@ -20,10 +20,12 @@ from click.testing import CliRunner
 from missioncontrol_nb.commands.simulate import command
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Bad, Fleet, live
+from missioncontrol_nb.simulator.batches import batches
 from missioncontrol_nb.simulator.faulty_pings import FAULTS
-from missioncontrol_nb.simulator.fleet import MEAN_LENGTH_HOURS, window_of
+from missioncontrol_nb.simulator.fleet import window_of
 from missioncontrol_nb.simulator.live import Sent, sink_of, write_live
-from missioncontrol_nb.simulator.sampling import Sender, batches
+from missioncontrol_nb.simulator.sampling import Sender
+from missioncontrol_nb.simulator.sessions import MEAN_LENGTH_HOURS
 from streaming.aggregation.counter import Counter
 from streaming.errors import MissionControlError
 
