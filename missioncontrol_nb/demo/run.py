@@ -78,7 +78,9 @@ def run(settings: DemoSettings, report: Callable[[str], None] = print) -> None:
 
 
 def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
-    """The played release on Windows, whose rate since the release is BAD_EFFECT higher: it crashes more since some hours.
+    """The played release on Windows: it crashes more since some hours, so its rate since its release is higher.
+
+    It is higher by BAD_EFFECT.
 
     The older the release, the less weight the last hours have in that rate, and the larger the factor must be.
     """

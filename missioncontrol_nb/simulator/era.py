@@ -20,8 +20,7 @@ class Era:
     release, at a time derived from the name. usage_shares: percent of the usage of all channels, by channel and system;
     unofficial_shares: of the usage of a channel and system. rates: events per 1000 usage hours on Windows on the
     release channel, 1 for measures that it lacks; os_factors: of these rates, by system. crash_pings: measures of
-    which each event is a crash ping. is_glean: whether clients send Glean pings (see `glean_sampling`) instead of
-    legacy crash pings.
+    which each event is a crash ping. is_glean: whether clients send Glean pings (see `glean_sampling`).
     """
 
     label: str

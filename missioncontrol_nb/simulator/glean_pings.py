@@ -20,14 +20,19 @@ from streaming import contract
 
 Document = dict[str, Any]
 NO_DUMP = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of an empty file
-FIRST_WITHOUT_OWN_CRASH_PINGS = (
-    149  # Until then Firefox itself sent some crash pings; since then its crash reporter does
-)
+# Firefox itself sent some Glean crash pings until 148, and legacy ones beside them until 149; since then, the crash
+# reporter sends all of them.
+LAST_WITH_OWN_CRASH_PINGS, LAST_WITH_LEGACY_CRASH_PINGS = 148, 149
 SDK, REPORTER_VERSION = "67.3.2", "1.0.0"
 OS = {"Windows_NT": "Windows", "Darwin": "Darwin", "Linux": "Linux"}
 _NORMALIZED_OS = {"Windows_NT": "Windows", "Darwin": "Mac", "Linux": "Linux"}
 _ARCHITECTURES = {"x86-64": "x86_64"}
 _CPUS = {"x86-64": "amd64", "aarch64": "arm64"}
+
+
+def sends_legacy_crash_pings(build: Build) -> bool:
+    """Whether a build reports crashes of main and content processes by legacy crash pings too."""
+    return major_of(build.version) <= LAST_WITH_LEGACY_CRASH_PINGS
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def local_text(moment: float, offset_hours: float, precision: str = "millisecond
 
 def crash_ping(client: Client, crash: Crash, reason: str, ended: float, submitted: float, document_id: str) -> bytes:
     """A crash ping. ended, submitted: when it was made and when it arrived, in seconds since 1970."""
-    is_old = major_of(client.build.version) < FIRST_WITHOUT_OWN_CRASH_PINGS
+    is_old = major_of(client.build.version) <= LAST_WITH_OWN_CRASH_PINGS
     is_at_once = crash.process == "main" and reason == "crash"
     namespace = "firefox-desktop" if is_old and not is_at_once else "firefox-crashreporter"
     metrics = {

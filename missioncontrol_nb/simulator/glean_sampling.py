@@ -1,4 +1,4 @@
-"""Pings of clients that send Glean pings, drawn one by one: crash and baseline pings, beside legacy main pings."""
+"""Pings of clients that send Glean pings, drawn one by one: crash and baseline pings, beside legacy pings."""
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
@@ -7,7 +7,15 @@ import numpy as np
 
 from missioncontrol_nb.simulator import midnight, ping_templates
 from missioncontrol_nb.simulator.fleet import PING_DISPERSION, Expected
-from missioncontrol_nb.simulator.glean_pings import NO_DUMP, Client, Crash, baseline_ping, crash_ping, local_text
+from missioncontrol_nb.simulator.glean_pings import (
+    NO_DUMP,
+    Client,
+    Crash,
+    baseline_ping,
+    crash_ping,
+    local_text,
+    sends_legacy_crash_pings,
+)
 from missioncontrol_nb.simulator.population import utc_offset_hours
 from missioncontrol_nb.simulator.sampling import Found, Sender
 from missioncontrol_nb.simulator.sessions import (
@@ -46,7 +54,7 @@ class GleanSender(Sender):
     """Draws the pings of a fleet whose clients send Glean pings."""
 
     def __init__(self, *arguments: object) -> None:
-        self._sent_again: list[tuple[float, bytes]] = []  # A heap of pings that are still to be sent
+        self._waiting: Found = []  # A heap of pings that are still to be sent
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     @property
@@ -71,11 +79,12 @@ class GleanSender(Sender):
         at_midnight = midnight.countries_at(self._first_window + window)
         if at_midnight and rng.random() < self._midnight_share[place, window]:
             reason, user["country"] = "daily", self._one_of(at_midnight)
-            delay = (moment + utc_offset_hours(user["country"]) * 3600) % 86400 - 1
+            since_midnight = (moment + utc_offset_hours(user["country"]) * 3600) % 86400
+            delay = since_midnight - min(1.0, since_midnight / 2)
         elif moment - delay < build.out:  # The build was not used before its release
             delay = (moment - build.out) * rng.random()
         offset = utc_offset_hours(user["country"])
-        created = moment - max(delay, 0.1)
+        created = moment - delay
         local_hour = (created - length + offset * 3600) // 3600 * 3600 - offset * 3600
         counts = dict(zip(self.counted_in_main_pings, events, strict=True))
         processes: dict[str, int] = {}
@@ -109,11 +118,22 @@ class GleanSender(Sender):
             measure == "content_shutdown_crashes",
             str(rng.choice(REMOTE_TYPES)) if process == "content" else None,
         )
+        if process in ("main", "content") and sends_legacy_crash_pings(client.build):
+            heappush(self._waiting, (moment, self._legacy_crash(client, measure, crash)))
         if process == "main":
             again = moment + self._closed_seconds() + SENT_AGAIN_SECONDS
             document = crash_ping(client, crash, "event_found", again - 0.1, again, self._id())
-            heappush(self._sent_again, (again, document))
+            heappush(self._waiting, (again, document))
         return moment, crash_ping(client, crash, "crash", moment - 0.1, moment, self._id())
+
+    def _legacy_crash(self, client: Client, measure: str, crash: Crash) -> bytes:
+        """The legacy crash ping of a crash."""
+        moment, random = crash.moment + 1, self._rng.bytes(ping_templates.RANDOM_BYTES)
+        user = {name: getattr(client, name) for name in ping_templates.PEOPLE}
+        fields = ping_templates.common_fields(client.build, user, client.enrolment, moment, random)
+        fields |= ping_templates.crash_fields(measure, crash.is_at_startup, crash.moment)
+        fields[b"length"] = b"%d" % (crash.uptime_ms // 1000)
+        return ping_templates.crash_ping(client.build.os_name, fields)
 
     def _dump(self) -> str | None:
         drawn = self._rng.random()
@@ -131,8 +151,8 @@ class GleanSender(Sender):
     def _draw_others(self, window: int, since: float, seconds: float) -> Found:
         """Baseline pings, and crash pings that are sent again."""
         found: Found = []
-        while self._sent_again and self._sent_again[0][0] < since + seconds:
-            found.append(heappop(self._sent_again))
+        while self._waiting and self._waiting[0][0] < since + seconds:
+            found.append(heappop(self._waiting))
         means = self._baselines[:, window] * (seconds / WINDOW_SECONDS)
         for place, number in enumerate(self._rng.poisson(means).tolist()):
             found += [self._baseline(place, since + self._rng.random() * seconds) for _ in range(number)]

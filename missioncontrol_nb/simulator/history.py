@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from missioncontrol_nb.simulator.builds import Build
-from missioncontrol_nb.simulator.era import Era
+from missioncontrol_nb.simulator.era import OCTOBER_2017, Era
 from missioncontrol_nb.simulator.faulty_pings import faults_of
 from missioncontrol_nb.simulator.fleet import (
     CRASH_DISPERSION,
@@ -24,6 +24,7 @@ from missioncontrol_nb.simulator.fleet import (
     Fleet,
     window_of,
 )
+from missioncontrol_nb.simulator.glean_pings import sends_legacy_crash_pings
 from missioncontrol_nb.simulator.sessions import (
     ACTIVE_SHARE,
     BASELINES_A_SESSION,
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 
 DAYS_AT_A_TIME = 5
 DELAY_DISPERSION = 60.0
-IS_ACTIVITY_COUNTED = "active_hours" in contract.COUNTS
+MAIN, ACTIVE_SECONDS = "telemetry/main", "active_seconds"
+ACTIVE_SECONDS_A_BASELINE = ACTIVE_SHARE * MEAN_LENGTH_HOURS * 3600 / BASELINES_A_SESSION
 Columns = dict[str, Any]
 
 
@@ -163,8 +165,12 @@ def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) ->
     seconds = np.round(rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600))
     rows: Columns = {"build": build, "window": window, "usage_hours": seconds / 3600}
     used = expected.used_hours[build, window] * parts
+    rows |= dict.fromkeys(contract.MEASURE_NAMES, np.zeros(len(pings), np.int64))
     for measure in _counted_crashes(expected):
-        rows[measure] = _events(rng, used * expected.rates(measure)[build, window], CRASH_DISPERSION)
+        is_ping = _is_by_crash_ping(expected, measure)[build]
+        is_counted = is_ping | (MAIN in contract.measure(measure).kinds)
+        hours = np.where(is_ping, used, rows["usage_hours"]) * is_counted
+        rows[measure] = _events(rng, hours * expected.rates(measure)[build, window], CRASH_DISPERSION)
     rows["startup_crashes"] = rng.binomial(rows["main_crashes"], expected.startup_share[build, window])
     for measure in expected.fleet.era.ping_measures:
         rows[measure] = _events(rng, rows["usage_hours"] * expected.rates(measure)[build, window], EVENT_DISPERSION)
@@ -179,26 +185,47 @@ def _counted_crashes(expected: Expected) -> list[str]:
     return [measure for measure in expected.fleet.era.crash_pings if measure in contract.MEASURE_NAMES]
 
 
+def _is_by_crash_ping(expected: Expected, measure: str) -> Array:
+    """By build: whether a measure is counted in its crash pings; otherwise in main pings, if it is.
+
+    The crashes of a build that sends legacy crash pings, of main and content processes, are counted in these alone.
+    """
+    if measure in OCTOBER_2017.crash_pings:
+        return np.ones(len(expected.builds), bool)
+    return ~_sends_legacy(expected)
+
+
+def _sends_legacy(expected: Expected) -> Array:
+    """By build: whether it sends legacy crash pings."""
+    era = expected.fleet.era
+    return np.array([not era.is_glean or sends_legacy_crash_pings(build) for build in expected.builds])
+
+
 def _baselines(rng: np.random.Generator, expected: Expected, used: Array) -> Columns:
-    """The number of baseline pings and their hours of activity; none in a dataset that has no column for these."""
-    if not expected.fleet.era.is_glean or not IS_ACTIVITY_COUNTED:
-        return {"baseline_pings": np.zeros(len(used), np.int64), "active_hours": np.zeros(len(used))}
-    pings = _overdispersed(rng, used / MEAN_LENGTH_HOURS * BASELINES_A_SESSION, PING_DISPERSION)
-    return {"baseline_pings": pings, "active_hours": pings * (ACTIVE_SHARE * MEAN_LENGTH_HOURS / BASELINES_A_SESSION)}
+    """The number of baseline pings and their seconds of activity; none in a dataset that has no column for these."""
+    pings = np.zeros(len(used), np.int64)
+    if expected.fleet.era.is_glean and ACTIVE_SECONDS in contract.COUNTS:
+        pings = _overdispersed(rng, used / MEAN_LENGTH_HOURS * BASELINES_A_SESSION, PING_DISPERSION)
+    return {"baseline_pings": pings, ACTIVE_SECONDS: np.round(pings * ACTIVE_SECONDS_A_BASELINE).astype(np.int64)}
 
 
 def _ping_counts(pings: Array, expected: Expected, rows: Columns) -> Columns:
     """The number of pings, of all kinds and of each kind that reports measures. pings: those that report usage."""
     crash_pings, baselines = _crash_pings(expected, rows), rows["baseline_pings"]
     counts: Columns = {name: np.zeros_like(pings) for name in contract.PING_COUNTS}
-    counts |= {"count": pings + crash_pings + baselines, contract.count_of_pings("telemetry/crash"): crash_pings}
+    is_legacy = _sends_legacy(expected)[rows["build"]]
     is_android = np.array([build.os_name == "Android" for build in expected.builds])[rows["build"]]
-    counts |= {contract.count_of_pings("telemetry/main"): np.where(is_android, 0, pings)}
-    return counts | {"baseline_pings": baselines}
+    counts[contract.count_of_pings("glean/crash")] = np.where(is_legacy, 0, crash_pings)
+    legacy = contract.count_of_pings("telemetry/crash")  # The same column where the dataset does not tell them apart
+    counts[legacy] = counts[legacy] + np.where(is_legacy, crash_pings, 0)
+    counts[contract.count_of_pings(MAIN)] = np.where(is_android, 0, pings)
+    return counts | {"count": pings + crash_pings + baselines}
 
 
 def _crash_pings(expected: Expected, rows: Columns) -> Array:
-    return np.add.reduce([rows[measure] for measure in _counted_crashes(expected)])
+    return np.add.reduce(
+        [rows[measure] * _is_by_crash_ping(expected, measure)[rows["build"]] for measure in _counted_crashes(expected)]
+    )
 
 
 def _pieces(expected: Expected) -> tuple[Array, Array, Array]:
@@ -325,7 +352,7 @@ def _enrolled(rng: np.random.Generator, expected: Expected, rows: Columns, share
     pings = rng.binomial(rows["count"] - _crash_pings(expected, rows) - rows["baseline_pings"], share)
     if expected.fleet.era.is_glean:
         drawn["baseline_pings"] = rng.binomial(rows["baseline_pings"], share)
-        drawn["active_hours"] = rows["active_hours"] / np.maximum(rows["baseline_pings"], 1) * drawn["baseline_pings"]
+        drawn[ACTIVE_SECONDS] = np.round(drawn["baseline_pings"] * ACTIVE_SECONDS_A_BASELINE).astype(np.int64)
     is_there = pings + _crash_pings(expected, drawn) + drawn["baseline_pings"] > 0
     seconds = rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600)
     drawn["usage_hours"] = np.minimum(np.round(seconds) / 3600, rows["usage_hours"])

@@ -24,8 +24,9 @@ RELEASE_DAYS = {
 }
 PLAYED, NEWEST = 153, 155
 FIRST_WITH_WEEKLY_DOT_RELEASES = 151
-# An ESR is the major version with dot releases on the days of later major versions: 140.8.0 on that of 148.0.
-ESR_MINORS = {140: {major: major - 140 for major in RELEASE_DAYS}, 153: {153: 0, 154: 1, 155: 2}}
+# An ESR has releases on the days of later major versions: 140.8.0 on that of 148.0. Simulated users of ESR 140 move to
+# ESR 153 as it comes out; real ones are offered it months later.
+ESR_MINORS = {140: {major: major - 140 for major in RELEASE_DAYS if major < PLAYED}, 153: {153: 0, 154: 1, 155: 2}}
 BETA_DAYS = (0, 2, 4)  # Monday, Wednesday, Friday
 MERGE_LEAD = timedelta(days=1)  # Nightly moves on the day before a release
 
