@@ -1,6 +1,7 @@
 """Pings of clients that send Glean pings, drawn one by one: crash and baseline pings, beside legacy pings."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from heapq import heappop, heappush
 
 import numpy as np
@@ -42,6 +43,7 @@ BASELINES = (
     ("inactive", PAUSES_A_SESSION),
     ("dirty_startup", KILLED_SHARE),
 )
+BASELINES_UP_TO = np.cumsum([number for _, number in BASELINES])
 START, END_OF_PAUSE = 0, 1
 
 
@@ -57,11 +59,14 @@ class GleanSender(Sender):
         self._waiting: Found = []  # A heap of pings that are still to be sent
         super().__init__(*arguments)  # type: ignore[arg-type]
 
-    @property
+    @cached_property
     def counted_in_main_pings(self) -> tuple[str, ...]:
         """Main pings have crashes of processes other than the main process, too."""
-        era = self.fleet.era
-        return (*era.ping_measures, *(name for name in era.crash_pings if process_of(name) != "main"))
+        return (*self.fleet.era.ping_measures, *self._of_processes)
+
+    @cached_property
+    def _of_processes(self) -> tuple[str, ...]:
+        return tuple(name for name in self.fleet.era.crash_pings if process_of(name) != "main")
 
     def _draw_means(self, expected: Expected) -> None:
         super()._draw_means(expected)
@@ -88,7 +93,7 @@ class GleanSender(Sender):
         local_hour = (created - length + offset * 3600) // 3600 * 3600 - offset * 3600
         counts = dict(zip(self.counted_in_main_pings, events, strict=True))
         processes: dict[str, int] = {}
-        for measure in self.counted_in_main_pings[len(self.fleet.era.ping_measures) :]:
+        for measure in self._of_processes:
             processes[process_of(measure)] = processes.get(process_of(measure), 0) + counts.pop(measure)
         random = rng.bytes(ping_templates.RANDOM_BYTES)
         fields = ping_templates.common_fields(build, user, self._enrolment(build, moment), moment, random)
@@ -161,8 +166,7 @@ class GleanSender(Sender):
     def _baseline(self, place: int, moment: float) -> tuple[float, bytes]:
         """A baseline ping with its moment. Pings are sent at once."""
         rng = self._rng
-        shares = {str(number): share for number, (_, share) in enumerate(BASELINES)}
-        kind = int(self._one_of(shares))
+        kind = int(np.searchsorted(BASELINES_UP_TO, rng.random() * BASELINES_UP_TO[-1], side="right"))
         has_ticks = kind != END_OF_PAUSE and not (kind == START and rng.random() < KILLED_SHARE)
         ticks = int(rng.poisson(rng.gamma(TICKS_SHAPE, MEAN_TICKS / TICKS_SHAPE))) if has_ticks else 0
         client = self._client(place, moment)

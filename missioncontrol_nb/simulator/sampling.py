@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Sender:
         self._first_window = first_window
         self._draw_means(expected)
 
-    @property
+    @cached_property
     def counted_in_main_pings(self) -> tuple[str, ...]:
         """The measures of which main pings have histograms."""
         return self.fleet.era.ping_measures

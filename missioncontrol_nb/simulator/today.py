@@ -1,7 +1,8 @@
 """The Firefox of July 2026, which sends Glean pings: its releases and users.
 
 Days of major versions are those of Mozilla's published schedule; in between, betas come on Mondays, Wednesdays and
-Fridays, and dot releases weekly from 151 on, every two weeks before. The packaged calendar ends earlier.
+Fridays, and dot releases weekly from 151 on, every two weeks before; 153 skips one, so that 153.0 is the newest release
+for all the days that it is played. The packaged calendar ends earlier.
 """
 
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ def _releases() -> Iterator[Release]:
     for major, day in RELEASE_DAYS.items():
         yield Release(f"{major}.0", "release", day)
         following = RELEASE_DAYS.get(major + 1, day)
-        step = timedelta(weeks=1 if major >= FIRST_WITH_WEEKLY_DOT_RELEASES else 2)
+        is_weekly = major >= FIRST_WITH_WEEKLY_DOT_RELEASES and major != PLAYED
+        step = timedelta(weeks=1 if is_weekly else 2)
         for number in range(1, (following - day - timedelta(days=1)) // step + 1):
             yield Release(f"{major}.0.{number}", "release", day + number * step)
         for esr, minors in ESR_MINORS.items():

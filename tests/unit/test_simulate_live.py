@@ -134,6 +134,22 @@ def test_counted_pings_have_the_rates_of_the_model(fleet, counted):
     assert total(partial, "usage_hours", os_name="Windows_NT") / hours == pytest.approx(share, rel=0.03)
 
 
+def test_use_begins_on_an_hour_and_ends_to_the_millisecond(counted):
+    ends = set()
+    sound = [
+        document for document in counted.first if kind_of(document) == "main" and Counter().add(document, 0) is None
+    ]
+    for ping in map(json.loads, sound[:200]):
+        info = ping["payload"]["info"]
+        start, created = (datetime.fromisoformat(text) for text in (info["subsessionStartDate"], ping["creationDate"]))
+        assert (start.minute, start.second, start.microsecond) == (0, 0, 0)
+        assert info["sessionStartDate"] == info["subsessionStartDate"]
+        cut = created - timedelta(seconds=info["subsessionLength"]) - start
+        assert timedelta(0) <= cut < timedelta(hours=1)
+        ends.add(created.microsecond)
+    assert len(ends) > 100
+
+
 def test_android_has_crashes_of_its_one_process_only(counted):
     partial = counted.sums
     assert total(partial, "usage_hours", os_name="Android") > 1000

@@ -341,8 +341,7 @@ def test_played_release_is_two_to_nine_days_old(now):
     weeks = weeks_until(now, TODAY)
     age = now - (TODAY.released + timedelta(weeks=weeks))
     assert timedelta(days=2) <= age < timedelta(days=9)
-    newest = calendar_of_today().shifted(weeks).newest("release", now).version
-    assert newest in ("153.0", "153.0.1")  # A dot release comes after a week
+    assert calendar_of_today().shifted(weeks).newest("release", now).version == TODAY.version
 
 
 @pytest.mark.parametrize("weeks", [0, 19])
