@@ -52,6 +52,11 @@ class Era:
             if measure.name not in self.crash_measures and "telemetry/main" in measure.kinds
         )
 
+    def usual_rate(self, measure: str) -> float:
+        """Events of a measure per 1000 usage hours on Windows on the release channel; 0 where no ping reports it."""
+        is_reported = measure in (*self.crash_measures, *self.ping_measures)
+        return self.rates.get(measure, 1.0) if is_reported else 0.0
+
     def shares(self, dimension: str, os_name: str) -> Mapping[str, float]:
         """The values of os_version, architecture or country on a system, with their shares of users."""
         of_systems = {"os_version": self.os_versions, "architecture": self.architectures}

@@ -60,11 +60,6 @@ PING_DISPERSION, CRASH_DISPERSION, EVENT_DISPERSION = 400.0, 8.0, 3.0
 PINGS_A_ROW = 800
 
 
-def usual_rate(measure: str) -> float:
-    """Events of a measure per 1000 usage hours on Windows on the release channel in 2017; 1 for an unknown measure."""
-    return OCTOBER_2017.rates.get(measure, 1.0)
-
-
 @dataclass(frozen=True)
 class Bad:
     """A release that goes wrong: from `since` on, one measure has `factor` times as many events.
@@ -213,7 +208,8 @@ class Fleet:
         if key not in self._rates:
             factor = self.era.os_factors[build.os_name].get(measure, 1.0) * CHANNEL_FACTORS[build.channel]
             factor *= 1.0 if build.is_official else UNOFFICIAL_FACTOR
-            self._rates[key] = self.era.rates.get(measure, 1.0) * factor * self._difference(build, measure)
+            usual = self.era.usual_rate(measure)
+            self._rates[key] = usual * factor * self._difference(build, measure)
         return self._rates[key]
 
     def _difference(self, build: Build, measure: str) -> float:

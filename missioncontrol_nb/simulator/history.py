@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 DAYS_AT_A_TIME = 5
 DELAY_DISPERSION = 60.0
-MAIN, ACTIVE_SECONDS = "telemetry/main", "active_seconds"
+MAIN, GLEAN_CRASH, ACTIVE_SECONDS = "telemetry/main", "glean/crash", "active_seconds"
 ACTIVE_SECONDS_A_BASELINE = ACTIVE_SHARE * MEAN_LENGTH_HOURS * 3600 / BASELINES_A_SESSION
 Columns = dict[str, Any]
 
@@ -192,6 +192,8 @@ def _is_by_crash_ping(expected: Expected, measure: str) -> Array:
     """
     if measure in OCTOBER_2017.crash_pings:
         return np.ones(len(expected.builds), bool)
+    if GLEAN_CRASH not in contract.measure(measure).kinds:
+        return np.zeros(len(expected.builds), bool)
     return ~_sends_legacy(expected)
 
 
@@ -215,7 +217,7 @@ def _ping_counts(pings: Array, expected: Expected, rows: Columns) -> Columns:
     counts: Columns = {name: np.zeros_like(pings) for name in contract.PING_COUNTS}
     is_legacy = _sends_legacy(expected)[rows["build"]]
     is_android = np.array([build.os_name == "Android" for build in expected.builds])[rows["build"]]
-    counts[contract.count_of_pings("glean/crash")] = np.where(is_legacy, 0, crash_pings)
+    counts[contract.count_of_pings(GLEAN_CRASH)] = np.where(is_legacy, 0, crash_pings)
     legacy = contract.count_of_pings("telemetry/crash")  # The same column where the dataset does not tell them apart
     counts[legacy] = counts[legacy] + np.where(is_legacy, crash_pings, 0)
     counts[contract.count_of_pings(MAIN)] = np.where(is_android, 0, pings)
