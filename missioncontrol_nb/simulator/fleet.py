@@ -100,7 +100,8 @@ class Expected:
 
     first_window: seconds since 1970 divided by WINDOW_SECONDS. hours_in_use: by the time of use, and also for the
     LONGEST_DELAY_WINDOWS before. reported_hours: by the arrival of the pings, whenever Firefox was in use.
-    midnight_hours: those of reported_hours whose pings were made at midnight while the session went on; None: no pings.
+    midnight_hours: those of reported_hours whose pings were made at midnight while the session went on; None where the
+    era has no such pings.
     """
 
     fleet: "Fleet"
