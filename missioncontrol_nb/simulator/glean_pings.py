@@ -193,7 +193,7 @@ def _ping_info(client: Client, reason: str, ended: float) -> Document:
     offset = client.utc_offset_hours
     began = ended - 60 - 40 * client.identity[22]
     return {
-        "seq": client.identity[23],
+        "seq": client.identity[23] + (reason == "event_found"),
         "start_time": local_text(began // 1, offset),
         "end_time": local_text(ended, offset),
         "reason": reason,
@@ -202,7 +202,7 @@ def _ping_info(client: Client, reason: str, ended: float) -> Document:
 
 def _client_info(client: Client, namespace: str, submitted: float) -> Document:
     build, os_name = client.build, client.build.os_name
-    first_run = datetime.fromtimestamp(submitted, UTC) - timedelta(days=client.identity[24])
+    first_run = datetime.fromtimestamp(build.out, UTC) - timedelta(days=client.identity[24])
     info: Document = {
         "telemetry_sdk_build": SDK,
         "app_build": build.build_id,
