@@ -61,11 +61,11 @@ from missioncontrol_nb.simulator.fleet import (  # noqa: E402
     CRASH_DISPERSION,
     CRASH_MEASURES,
     EVENT_DISPERSION,
-    WINDOW_SECONDS,
     Bad,
     Expected,
     Fleet,
 )
+from missioncontrol_nb.simulator.sessions import WINDOW_SECONDS  # noqa: E402
 from missioncontrol_nb.simulator.variety import VARIED  # noqa: E402
 from tests.judged_fleets import ALL_SYSTEMS, CALENDAR, MEASURES, draw, midnight  # noqa: E402
 

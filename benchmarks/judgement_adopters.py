@@ -20,16 +20,9 @@ from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.judgement.observations import Name, Observations, Segment
 from missioncontrol_nb.judgement.series import Series
 from missioncontrol_nb.simulator.builds import Build
-from missioncontrol_nb.simulator.fleet import (
-    CRASH_MEASURES,
-    LONGEST_DELAY_WINDOWS,
-    MEAN_LENGTH_HOURS,
-    WINDOW_SECONDS,
-    Bad,
-    Expected,
-    Fleet,
-)
-from missioncontrol_nb.simulator.population import shares
+from missioncontrol_nb.simulator.era import OCTOBER_2017
+from missioncontrol_nb.simulator.fleet import CRASH_MEASURES, LONGEST_DELAY_WINDOWS, Bad, Expected, Fleet
+from missioncontrol_nb.simulator.sessions import MEAN_LENGTH_HOURS, WINDOW_SECONDS
 from missioncontrol_nb.simulator.variety import VARIED
 from tests.judged_fleets import CALENDAR, SYSTEMS, draw
 
@@ -77,7 +70,7 @@ class Users:
     def drawn(cls, mixed: Mixed, os_name: str, seed: int) -> "Users":
         """The users of a fleet's system."""
         random = np.random.default_rng([seed, SYSTEMS.index(os_name), 8])
-        of_values = [np.array([*shares(name, os_name).values()]) for name in DIMENSIONS]
+        of_values = [np.array([*OCTOBER_2017.shares(name, os_name).values()]) for name in DIMENSIONS]
         values = np.stack([each.ravel() for each in np.indices([len(each) for each in of_values])], axis=1)
         share = np.prod([each[values[:, place]] for place, each in enumerate(of_values)], axis=0)
         rates = np.ones(len(values))

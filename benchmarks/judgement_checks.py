@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from missioncontrol_nb.judgement.series import Series
-from missioncontrol_nb.simulator.fleet import CRASH_MEASURES, EARLY_DAYS, EARLY_EXCESS, WINDOW_SECONDS, Expected
+from missioncontrol_nb.simulator.fleet import CRASH_MEASURES, EARLY_DAYS, EARLY_EXCESS, Expected
+from missioncontrol_nb.simulator.sessions import WINDOW_SECONDS
 from missioncontrol_nb.statistics import PER_HOURS
 
 Array = npt.NDArray[np.float64]

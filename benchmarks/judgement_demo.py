@@ -21,11 +21,10 @@ from tqdm import tqdm
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from missioncontrol_nb.demo.run import BAD_MEASURE, BAD_OS, BAD_VERSION, bad_release  # noqa: E402
+from missioncontrol_nb.demo.run import BAD_MEASURE, BAD_OS, bad_release  # noqa: E402
 from missioncontrol_nb.judgement.alarms import Event  # noqa: E402
 from missioncontrol_nb.judgement.judging import length_of, replayed  # noqa: E402
-from missioncontrol_nb.releases.sources import load_calendar  # noqa: E402
-from missioncontrol_nb.simulator import Fleet, weeks_until  # noqa: E402
+from missioncontrol_nb.simulator.fleets import ERAS, fleet_at  # noqa: E402
 from missioncontrol_nb.simulator.history import write_history  # noqa: E402
 from streaming import contract  # noqa: E402
 
@@ -37,7 +36,7 @@ def main() -> int:
     given = arguments()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        since = write(Path(folder), given.seed)
+        since = write(Path(folder), given.fleet, given.seed)
         with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as workers:
             tasks = [(folder, channel, since - BEFORE, since + AFTER, given.every) for channel in given.channels]
             of_channels = list(
@@ -46,10 +45,11 @@ def main() -> int:
     alarms = [event for of_channel in of_channels for event in of_channel]
     for event in alarms:
         print(told(event, since))
-    false = [event for event in alarms if not is_about_the_rise(event)]
-    found = [datetime.fromisoformat(event.detected_at) for event in alarms if is_about_the_rise(event)]
+    bad_version = ERAS[given.fleet].version
+    false = [event for event in alarms if not is_about_the_rise(event, bad_version)]
+    found = [datetime.fromisoformat(event.detected_at) for event in alarms if is_about_the_rise(event, bad_version)]
     if "release" in given.channels:
-        print(f"{BAD_VERSION} on {BAD_OS}: {f'bad after {min(found) - since}' if found else 'never called bad'}")
+        print(f"{bad_version} on {BAD_OS}: {f'bad after {min(found) - since}' if found else 'never called bad'}")
     print(
         f"{len(false)} false alarms in {(BEFORE + AFTER).days} days on {', '.join(given.channels)}, every {given.every}"
     )
@@ -62,6 +62,7 @@ def arguments() -> argparse.Namespace:
     channels = ",".join(contract.FIREFOX.channel_names)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", default="release,beta,nightly,esr", help=f"some of {channels}, by commas")
+    parser.add_argument("--fleet", default="2017", choices=ERAS, help="which of the demo's fleets (default: 2017)")
     parser.add_argument("--every", default="1h", help="between looks, such as 15min (default: 1h)")
     parser.add_argument("--seed", type=int, default=0, help="of the fleet (default: 0, the demo's)")
     parser.add_argument("--processes", type=int, default=2, help="how many at once (default: 2)")
@@ -74,12 +75,11 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def write(folder: Path, seed: int) -> datetime:
+def write(folder: Path, name: str, seed: int) -> datetime:
     """Writes the dataset; returns when the release goes wrong."""
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    calendar, weeks = load_calendar(), weeks_until(now)
-    bad = bad_release(Fleet(calendar, weeks, seed), now)
-    fleet = Fleet(calendar, weeks, seed, [bad])
+    bad = bad_release(fleet_at(now, name, seed), now)
+    fleet = fleet_at(now, name, seed, [bad])
     with tqdm(unit="day", file=sys.stderr, desc="write") as bar:
 
         def on_progress(done: int, days: int) -> None:
@@ -98,10 +98,10 @@ def alarms_of(task: tuple[str, str, datetime, datetime, str]) -> list[Event]:
     return [event for event in replayed(folder, since, until, every, channel=channel) if event.event == "alarm"]
 
 
-def is_about_the_rise(event: Event) -> bool:
+def is_about_the_rise(event: Event, bad_version: str) -> bool:
     """Whether an event is about the measure and release that go wrong."""
     return (event.channel, event.os_name, event.display_version, event.measure) == (
-        *("release", BAD_OS, BAD_VERSION),
+        *("release", BAD_OS, bad_version),
         BAD_MEASURE,
     )
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from missioncontrol_nb.judgement.where import slice_of
-from missioncontrol_nb.simulator.population import shares
+from missioncontrol_nb.simulator.era import OCTOBER_2017
 
 DIMENSIONS = ("os_version", "architecture", "country")
 SYSTEMS = ("Windows_NT", "Darwin", "Linux")
@@ -72,7 +72,7 @@ def _case(random: np.random.Generator, kind: str) -> SliceCase:
 
 def _population(os_name: str) -> pd.DataFrame:
     """All cells of a system with their shares of usage."""
-    values = [shares(name, os_name) for name in DIMENSIONS]
+    values = [OCTOBER_2017.shares(name, os_name) for name in DIMENSIONS]
     cells = pd.MultiIndex.from_product([list(each) for each in values], names=DIMENSIONS).to_frame(index=False)
     parts = [cells[name].map(each) for name, each in zip(DIMENSIONS, values, strict=True)]
     share = parts[0] * parts[1] * parts[2]

@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 
 from missioncontrol_nb.releases.sources import load_calendar  # noqa: E402
 from missioncontrol_nb.simulator import Fleet, weeks_until  # noqa: E402
+from missioncontrol_nb.simulator.batches import batches  # noqa: E402
 from missioncontrol_nb.simulator.history import write_history  # noqa: E402
-from missioncontrol_nb.simulator.sampling import batches  # noqa: E402
 from streaming import contract  # noqa: E402
 from tests.services.kafka import Broker  # noqa: E402
 

@@ -36,7 +36,7 @@ from missioncontrol_nb.receiver.bodies import unpacked
 from missioncontrol_nb.receiver.documents import document_of
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Fleet, weeks_until
-from missioncontrol_nb.simulator.sampling import batches
+from missioncontrol_nb.simulator.batches import batches
 from tests.patience import wait_until
 from tests.services import kafka
 from tests.services.ports import free_port, is_free

@@ -25,15 +25,10 @@ from tqdm import tqdm
 
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Fleet
-from missioncontrol_nb.simulator.fleet import (
-    MEAN_LENGTH_HOURS,
-    WINDOW_SECONDS,
-    WINDOWS_A_DAY,
-    Array,
-    usual_rate,
-    window_of,
-)
+from missioncontrol_nb.simulator.era import OCTOBER_2017
+from missioncontrol_nb.simulator.fleet import Array, window_of
 from missioncontrol_nb.simulator.population import ARCHITECTURES
+from missioncontrol_nb.simulator.sessions import MEAN_LENGTH_HOURS, WINDOW_SECONDS, WINDOWS_A_DAY
 from streaming import contract
 from streaming.dataset.compaction import ROW_GROUP_ROWS
 from streaming.dataset.compaction_plan import MAX_SUMMED_ROWS
@@ -132,7 +127,7 @@ class Population:
         ends = np.cumsum(seconds)
         sums = {"seconds": seconds, "count": counts}
         for name in contract.MEASURE_NAMES:
-            events = self.rng.poisson(ends[-1] / 3600 * usual_rate(name) / 1000) if len(ends) else 0
+            events = self.rng.poisson(ends[-1] / 3600 * OCTOBER_2017.usual_rate(name) / 1000) if len(ends) else 0
             at = np.searchsorted(ends, self.rng.random(events) * ends[-1], side="right") if events else []
             sums[name] = np.bincount(np.minimum(at, len(ends) - 1), minlength=len(ends)) if events else counts * 0
         return sums
@@ -153,7 +148,10 @@ class Population:
         pings = self.rng.poisson(self.hours[:, window] * (self.scale / MEAN_LENGTH_HOURS))
         build = np.flatnonzero(pings)
         seconds = np.round(self.rng.standard_gamma(2.0 * pings[build]) * (MEAN_LENGTH_HOURS * 1800))
-        sums = {name: self.rng.poisson(seconds * (usual_rate(name) / 3_600_000)) for name in contract.MEASURE_NAMES}
+        sums = {
+            name: self.rng.poisson(seconds * (OCTOBER_2017.usual_rate(name) / 3_600_000))
+            for name in contract.MEASURE_NAMES
+        }
         return {
             "build": build,
             "window": np.full(len(build), window),

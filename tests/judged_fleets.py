@@ -14,17 +14,15 @@ from missioncontrol_nb.simulator.fleet import (
     CRASH_DISPERSION,
     CRASH_MEASURES,
     EVENT_DISPERSION,
-    LENGTH_SHAPE,
     LONGEST_DELAY_WINDOWS,
-    MEAN_LENGTH_HOURS,
     PING_DISPERSION,
-    WINDOW_SECONDS,
     Bad,
     Expected,
     Fleet,
     delay_kernels,
     window_of,
 )
+from missioncontrol_nb.simulator.sessions import LENGTH_SHAPE, MEAN_LENGTH_HOURS, WINDOW_SECONDS
 from missioncontrol_nb.simulator.variety import VARIED, Variety
 from streaming import contract
 

@@ -28,6 +28,7 @@ LIVE_FILES = Need("--live FOLDER", lambda given: given["to"] is not None and ":/
 TEXT = Need("a TEXT", lambda given: given["text"] is not None)
 WATCH = Need("--watch", lambda given: bool(given["watch"]))
 LIST = Need("--list", lambda given: bool(given["lists"]))
+OLD_FLEET = Need("--fleet 2017", lambda given: given["fleet_name"] == "2017")
 BAD = Need("--bad", lambda given: given["bad"] is not None)
 
 

@@ -5,10 +5,18 @@ from pathlib import Path
 import click
 
 from missioncontrol_nb.commands.command import Command
+from missioncontrol_nb.commands.simulate import FLEETS
 from missioncontrol_nb.terminal import HISTORY_DAYS, MAX_SEED, NumberRange
 
 
 @click.command(cls=Command)
+@click.option(
+    "--fleet",
+    type=click.Choice(FLEETS),
+    default=FLEETS[0],
+    show_default=True,
+    help="The Firefox of October 2017 and its 56.0, or that of July 2026 and its 153.0, which sends Glean pings.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8866, show_default=True, help="0: any free one.")
 @click.option(
     "--minutes",
@@ -35,7 +43,9 @@ from missioncontrol_nb.terminal import HISTORY_DAYS, MAX_SEED, NumberRange
     "--kafka", "topic", metavar="kafka://HOST:PORT/TOPIC",
     help="Send live pings through this topic instead of files; `make kafka` runs one.",
 )  # fmt: skip
-def command(port: int, minutes: float | None, days: int, folder: Path | None, seed: int, topic: str | None) -> None:
+def command(
+    fleet: str, port: int, minutes: float | None, days: int, folder: Path | None, seed: int, topic: str | None
+) -> None:
     """Watch a release go wrong while pings stream in.
 
     October 2017 is played as if it were now: the history of a simulated fleet, then 40 live pings a second
@@ -48,8 +58,9 @@ def command(port: int, minutes: float | None, days: int, folder: Path | None, se
     \b
     missioncontrol demo
     missioncontrol demo --port 0 --minutes 10 --folder demo
+    missioncontrol demo --fleet today
     missioncontrol demo --kafka kafka://127.0.0.1:9092/pings
     """
     from missioncontrol_nb.demo.run import DemoSettings, run
 
-    run(DemoSettings(port, minutes, folder, seed, topic, days), report=click.echo)
+    run(DemoSettings(port, minutes, folder, seed, topic, days, fleet), report=click.echo)

@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from missioncontrol_nb.commands.command import BAD, HISTORY, LIVE, LIVE_FILES, Command
+from missioncontrol_nb.commands.command import BAD, HISTORY, LIVE, LIVE_FILES, OLD_FLEET, Command
 from missioncontrol_nb.terminal import HISTORY_DAYS, MAX_SEED, NumberRange, Stop, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError, require_replaceable
 
 DEFAULT_RATE = 40.0  # as in missioncontrol_nb.simulator.fleet, which is not imported just to show help texts
+FLEETS = ("2017", "today")  # as in missioncontrol_nb.simulator.fleets
 _UNITS = {"min": "minutes", "h": "hours", "d": "days"}
 _YEARS = range(1970, 2201)
 _AGO = re.compile(r"-(\d+(?:\.\d+)?)(min|h|d)")
@@ -43,6 +44,7 @@ def moment_of(name: str, text: str | None, now: datetime) -> datetime:
     cls=Command,
     needs={
         "days": HISTORY,
+        "releases": OLD_FLEET,
         **dict.fromkeys(("minutes", "at_most", "every"), LIVE),
         "is_compressed": LIVE_FILES,
         **dict.fromkeys(("bad_since", "bad_os", "bad_channel", "bad_measure", "bad_factor"), BAD),
@@ -55,7 +57,16 @@ Examples:
   missioncontrol simulate --history fleet --live pings --bad 56.0 --bad-since -12h --bad-os Windows_NT
   missioncontrol simulate --live pings --rate 0 --pings 20000 --every 30
   missioncontrol simulate --live kafka://127.0.0.1:9092/pings --releases-to releases.json
+  missioncontrol simulate --fleet today --history fleet --live pings --bad 153.0 --bad-os Windows_NT
 """,
+)
+@click.option(
+    "--fleet",
+    "fleet_name",
+    type=click.Choice(FLEETS),
+    default=FLEETS[0],
+    show_default=True,
+    help="Which Firefox to play: that of October 2017, or that of July 2026, which sends Glean pings.",
 )
 @click.option(
     "--history", "dataset", metavar="DATASET", help="Write grouped rows into this dataset, which must be new."
@@ -73,7 +84,7 @@ Examples:
     type=NumberRange(0, 1_000_000),
     default=DEFAULT_RATE,
     show_default=True,
-    help="Pings a second of the whole fleet, on average over a week; fewer at night. "
+    help="Pings with usage (main, core) a second of the whole fleet, on average over a week; fewer at night. "
     "0 is as fast as this machine can, as if they had come in at the default rate until now.",
 )
 @click.option("--minutes", type=NumberRange(0, 1_000_000, min_open=True), help="Stop after so long.")
@@ -118,6 +129,7 @@ Examples:
     help="Where to write the shifted calendar. Default: releases.json in a local dataset.",
 )
 def command(
+    fleet_name: str,
     dataset: str | None,
     to: str | None,
     now_text: str | None,
@@ -128,17 +140,16 @@ def command(
     days: int,
     **options: Any,
 ) -> None:
-    """Play the Firefox of October 2017 as if it were now.
+    """Play the Firefox of October 2017 as if it were now, or with --fleet today that of July 2026.
 
-    Channels, platforms, versions and build ids come from the release calendar, every date later by whole weeks so that
-    56.0, of 28 September 2017, is two to nine days old. The shifted calendar is written into a local dataset as
-    releases.json: give it to the dashboard. History and live pings come from one model, so that one goes on where the
-    other ends.
+    Channels, platforms, versions and build ids come from a release calendar, every date later by whole weeks so that
+    56.0, of 28 September 2017, is two to nine days old; or 153.0, of 21 July 2026. The shifted calendar is written into
+    a local dataset as releases.json: give it to the dashboard. History and live pings come from one model, so that one
+    goes on where the other ends.
 
     Exit code 130 or 143: ended by Ctrl-C or SIGTERM before the history was whole, or --minutes or --pings reached.
     """
-    from missioncontrol_nb.releases.sources import load_calendar
-    from missioncontrol_nb.simulator import Fleet, weeks_until
+    from missioncontrol_nb.simulator.fleets import fleet_at
     from missioncontrol_nb.simulator.live import sink_of
 
     if dataset is None and to is None:
@@ -146,7 +157,7 @@ def command(
     if to is not None and not rate and options["at_most"] is None and options["minutes"] is None:
         raise click.UsageError("--rate 0 needs an end: --pings or --minutes")
     now = moment_of("--now", now_text, datetime.now(UTC))
-    fleet = Fleet(load_calendar(releases), weeks_until(now), seed, _bad(now, **options), rate or DEFAULT_RATE)
+    fleet = fleet_at(now, fleet_name, seed, _bad(now, **options), rate or DEFAULT_RATE, releases)
     folders = _folders(dataset, to)
     releases_to = _calendar_target(releases_to, dataset, folders)
     with _without_empty_folders(folders):
@@ -236,7 +247,7 @@ def _write_live(fleet: Any, sink: Any, to: str, now: datetime, is_fast: bool, **
     from missioncontrol_nb.simulator.live import write_live
 
     minutes, at_most = options["minutes"], options["at_most"]
-    length = timedelta(minutes=minutes) if minutes else timedelta(seconds=(at_most or 0) / DEFAULT_RATE)
+    length = timedelta(minutes=minutes) if minutes else timedelta(seconds=(at_most or 0) / fleet.pings_a_second)
     start = now - length if is_fast else now
     began = monotonic()
     with stopped_by_signals() as stop:

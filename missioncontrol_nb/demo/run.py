@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from missioncontrol_nb.simulator.history import Written
     from missioncontrol_nb.simulator.live import Sent
 
-BAD_VERSION, BAD_OS, BAD_MEASURE = "56.0", "Windows_NT", "content_crashes"
+BAD_OS, BAD_MEASURE = "Windows_NT", "content_crashes"
 BAD_FOR = timedelta(hours=12)
 # Relative increase of the rate since the release. Pages show a smaller increase: 55.0.3, which was not throttled, had
 # more early adopters at that age.
@@ -38,7 +38,8 @@ class DemoSettings:
     """The settings of a demo.
 
     port: 0 is any free port; minutes: counted from the first live ping, None runs until the demo is stopped; folder:
-    None is a temporary folder; topic: `kafka://HOST:PORT/TOPIC` for the live pings, None uses files; days: of history.
+    None is a temporary folder; topic: `kafka://HOST:PORT/TOPIC` for the live pings, None uses files; days: of history;
+    fleet: `2017` or `today`.
     """
 
     port: int = 8866
@@ -47,6 +48,7 @@ class DemoSettings:
     seed: int = 0
     topic: str | None = None
     days: int = HISTORY_DAYS
+    fleet: str = "2017"
 
 
 class DemoStopped(Exception):  # noqa: N818 (no error)
@@ -76,18 +78,21 @@ def run(settings: DemoSettings, report: Callable[[str], None] = print) -> None:
 
 
 def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
-    """56.0 on Windows, which crashes more since some hours, so that its rate since the release is BAD_EFFECT higher.
+    """The played release on Windows: it crashes more since some hours, so its rate since its release is higher.
+
+    It is higher by BAD_EFFECT.
 
     The older the release, the less weight the last hours have in that rate, and the larger the factor must be.
     """
     from missioncontrol_nb.simulator import Bad
-    from missioncontrol_nb.simulator.fleet import WINDOW_SECONDS, window_of
+    from missioncontrol_nb.simulator.fleet import window_of
+    from missioncontrol_nb.simulator.sessions import WINDOW_SECONDS
 
     last = window_of(now)
     [build] = [
         build
         for build in fleet.builds
-        if (build.channel, build.os_name, build.display_version) == ("release", BAD_OS, BAD_VERSION)
+        if (build.channel, build.os_name, build.display_version) == ("release", BAD_OS, fleet.era.version)
         and build.is_official
     ]
     first = int(build.out // WINDOW_SECONDS)
@@ -96,7 +101,7 @@ def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
     windows = BAD_FOR // contract.WINDOW
     share = used_hours[-windows:].sum() / used_hours.sum()
     return Bad(
-        BAD_VERSION, now - BAD_FOR, BAD_MEASURE, float(min(1 + BAD_EFFECT / share, WORST_FACTOR)), os_name=BAD_OS
+        fleet.era.version, now - BAD_FOR, BAD_MEASURE, float(min(1 + BAD_EFFECT / share, WORST_FACTOR)), os_name=BAD_OS
     )
 
 
@@ -134,15 +139,14 @@ class Demo:
         self._report(url)
 
     def _fleet(self, now: datetime) -> "Fleet":
-        from missioncontrol_nb.releases.sources import load_calendar
-        from missioncontrol_nb.simulator import Fleet, weeks_until
+        from missioncontrol_nb.simulator.fleets import fleet_at
 
-        calendar, weeks = load_calendar(), weeks_until(now)
-        bad = bad_release(Fleet(calendar, weeks, self._settings.seed), now)
-        fleet = Fleet(calendar, weeks, self._settings.seed, [bad])
+        name, seed = self._settings.fleet, self._settings.seed
+        bad = bad_release(fleet_at(now, name, seed), now)
+        fleet = fleet_at(now, name, seed, [bad])
         fleet.calendar.save(self._folder / "releases.json")
         self._report(
-            f"October 2017 is played {weeks} weeks later. {BAD_VERSION} goes wrong on Windows: "
+            f"{fleet.era.label} is played {fleet.weeks} weeks later. {bad.version} goes wrong on Windows: "
             f"{bad.factor:.1f} times the content crashes since {bad.since:%a %d %b %H:%M} UTC"
         )
         return fleet

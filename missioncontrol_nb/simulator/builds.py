@@ -1,4 +1,4 @@
-"""The builds of the simulated fleet: their platforms and release times, by the real calendar around October 2017."""
+"""The builds of the simulated fleet: their platforms and release times, by the calendar of an era."""
 
 import re
 from collections.abc import Iterator
@@ -8,26 +8,15 @@ from zlib import crc32
 
 from missioncontrol_nb.releases.calendar import Calendar, Release
 from missioncontrol_nb.releases.versions import version_key
+from missioncontrol_nb.simulator.era import OCTOBER_2017, Era
 from streaming import contract
 
-PLAYED_RELEASE = datetime(2017, 9, 28, 13, tzinfo=UTC)  # of 56.0
+PLAYED_RELEASE = OCTOBER_2017.released  # of 56.0
 YOUNGEST = timedelta(days=2)  # The played release is at least this old, and at most a week older
-LAST_DAY = date(2017, 11, 13)  # The last played day; 57.0 is not out yet
-OLDEST_RELEASE = timedelta(days=150)  # Before 56.0; no build in use is older than the six months that count
+OLDEST_RELEASE = timedelta(
+    days=150
+)  # Before the played release; no build in use is older than the six months that count
 CHANNELS = ("release", "beta", "nightly", "esr")  # Aurora ended in April 2017
-# Real desktop builds. Other build ids are generated: some days before the release, at a time derived from the name.
-BUILD_IDS = {
-    "56.0": "20170926190823",
-    "55.0.3": "20170824053622",
-    "55.0.2": "20170814072924",
-    "55.0.1": "20170809080026",
-    "55.0": "20170802111421",
-    "54.0.1": "20170628075643",
-    "54.0": "20170608105825",
-    "53.0.3": "20170518000419",
-    "53.0.2": "20170504105526",
-    "52.4.0esr": "20170922200134",
-}
 LEAD_DAYS = {"release": 4, "beta": 1, "esr": 5}
 RELEASE_HOURS = {"release": 13, "beta": 6, "esr": 13}  # UTC
 NIGHTLY_HOURS = {"Android": (10,)}  # Others at 10 and 22
@@ -57,36 +46,37 @@ class Build:
         return f"{self.channel} {self.os_name} {self.display_version} {self.build_id} {self.is_official}"
 
 
-def weeks_until(now: datetime) -> int:
-    """How many weeks later October 2017 must be played so that 56.0 is two to nine days old at a moment."""
-    return (now - PLAYED_RELEASE - YOUNGEST) // timedelta(weeks=1)
+def weeks_until(now: datetime, era: Era = OCTOBER_2017) -> int:
+    """How many weeks later an era must be played so that its release is two to nine days old at a moment."""
+    return (now - era.released - YOUNGEST) // timedelta(weeks=1)
 
 
-def builds_of(calendar: Calendar, weeks: int) -> tuple[Build, ...]:
-    """All builds in use around October 2017, shifted some weeks later, oldest first within a channel and platform.
+def builds_of(calendar: Calendar, weeks: int, era: Era = OCTOBER_2017) -> tuple[Build, ...]:
+    """All builds in use around an era's release, shifted some weeks later, oldest first within a channel and platform.
 
-    calendar: the real one, not shifted.
+    calendar: the era's, not shifted.
     """
-    first_day = PLAYED_RELEASE.date() - OLDEST_RELEASE
+    first_day = era.released.date() - OLDEST_RELEASE
     builds: list[Build] = []
     for channel in CHANNELS:
-        releases = [r for r in calendar.on(channel, LAST_DAY) if r.date >= first_day]
+        releases = [r for r in calendar.on(channel, era.last_day) if r.date >= first_day]
         for os_name in contract.FIREFOX.os_names:
-            if (channel, os_name) != ("esr", "Android"):
-                found = _nightlies(releases, os_name) if channel == "nightly" else _releases(releases, os_name)
+            if os_name in era.usage_shares[channel]:
+                nightlies = channel == "nightly"
+                found = _nightlies(releases, os_name, era) if nightlies else _releases(releases, os_name, era)
                 builds += sorted(found, key=lambda build: (build.out, version_key(build.display_version)))
     return tuple(_later(build, weeks) for build in builds)
 
 
-def _releases(releases: list[Release], os_name: str) -> Iterator[Build]:
+def _releases(releases: list[Release], os_name: str, era: Era) -> Iterator[Build]:
     for release in releases:
-        official = _build(release, os_name)
+        official = _build(release, os_name, era)
         yield official
         if os_name != "Android":
             yield _rebuilt(official)
 
 
-def _build(release: Release, os_name: str) -> Build:
+def _build(release: Release, os_name: str, era: Era) -> Build:
     version = re.split("a|b|esr", release.version)[0]
     hour = RELEASE_HOURS[release.channel]
     return Build(
@@ -95,16 +85,16 @@ def _build(release: Release, os_name: str) -> Build:
         os_name=os_name,
         version=release.version if release.channel == "nightly" else version,
         display_version=release.version,
-        build_id=_build_id(release, os_name),
+        build_id=_build_id(release, os_name, era),
         is_official=True,
         is_throttled=release.channel == "release" and version.count(".") == 1,
         out=datetime.combine(release.date, time(hour), UTC).timestamp(),
     )
 
 
-def _build_id(release: Release, os_name: str) -> str:
-    if os_name != "Android" and release.version in BUILD_IDS:
-        return BUILD_IDS[release.version]
+def _build_id(release: Release, os_name: str, era: Era) -> str:
+    if os_name != "Android" and release.version in era.build_ids:
+        return era.build_ids[release.version]
     second = crc32(f"{release.version} {os_name == 'Android'}".encode()) % 86400
     built = datetime.combine(release.date, time(), UTC) - timedelta(days=LEAD_DAYS[release.channel])
     return _as_build_id(built + timedelta(seconds=second))
@@ -122,10 +112,10 @@ def _rebuilt(official: Build) -> Build:
     return replace(official, build_id=build_id, is_official=False, is_throttled=False, out=out.timestamp())
 
 
-def _nightlies(releases: list[Release], os_name: str) -> Iterator[Build]:
+def _nightlies(releases: list[Release], os_name: str, era: Era) -> Iterator[Build]:
     """Two builds a day (one on Android), from the day of a version to the day of the next version."""
     oldest_first = releases[::-1]
-    ends = [*(release.date for release in oldest_first[1:]), LAST_DAY]
+    ends = [*(release.date for release in oldest_first[1:]), era.last_day]
     for release, end in zip(oldest_first, ends, strict=True):
         for day in range((end - release.date).days):
             for hour in NIGHTLY_HOURS.get(os_name, (10, 22)):

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from missioncontrol_nb.simulator.era import Era
+
 Document = dict[str, Any]
 
 
@@ -93,3 +95,8 @@ FAULTS = (
     Fault("count_negative", "main", 0.0001, _with_negative_count),
     Fault("usage_missing", "core", 0.0002, _without_length),
 )
+
+
+def faults_of(era: Era) -> tuple[Fault, ...]:
+    """The faults in an era's pings; where clients send Glean pings, only main pings are broken."""
+    return tuple(fault for fault in FAULTS if fault.document_type == "main" or not era.is_glean)

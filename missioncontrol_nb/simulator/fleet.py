@@ -6,7 +6,7 @@ between releases are drawn at random, from the seed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import compress
 from typing import Any
@@ -15,30 +15,21 @@ from zlib import crc32
 import numpy as np
 
 from missioncontrol_nb.releases.calendar import Calendar
+from missioncontrol_nb.simulator import midnight
 from missioncontrol_nb.simulator.builds import Build, builds_of
+from missioncontrol_nb.simulator.era import OCTOBER_2017, Era
+from missioncontrol_nb.simulator.sessions import (
+    BASELINES_A_SESSION,
+    MEAN_LENGTH_HOURS,
+    REMAINING_KERNEL,
+    WINDOW_SECONDS,
+)
 from missioncontrol_nb.simulator.variety import ALIKE, Differences, Variety
 from streaming import contract
 from streaming.errors import MissionControlError, unknown_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
-WINDOW_SECONDS = round(contract.WINDOW.total_seconds())
-WINDOWS_A_DAY = 86400 // WINDOW_SECONDS
 DEFAULT_RATE = 40.0  # Pings per second of the whole fleet, on average over a week
-# A ping reports one subsession. Its length is gamma distributed, so that few are very short and few last all day.
-MEAN_LENGTH_HOURS = 1.5
-LENGTH_SHAPE = 2.0
-# Usage by channel and platform, percent of the total.
-USAGE_SHARES = {
-    "release": {"Windows_NT": 58.0, "Darwin": 6.0, "Linux": 6.5, "Android": 7.5},
-    "beta": {"Windows_NT": 6.3, "Darwin": 0.9, "Linux": 0.7, "Android": 1.6},
-    "nightly": {"Windows_NT": 2.6, "Darwin": 0.6, "Linux": 0.8, "Android": 0.5},
-    "esr": {"Windows_NT": 7.0, "Darwin": 0.4, "Linux": 0.6},
-}
-UNOFFICIAL_SHARES = {  # Of the usage of a channel and platform
-    ("release", "Linux"): 0.78,
-    ("esr", "Linux"): 0.7,
-    ("release", "Windows_NT"): 0.012,
-}
 DAY_CYCLE, BUSIEST_HOUR = 0.35, 15  # UTC
 WEEKEND_USE = 0.86
 # The share of users who run a new build, by its age: some update soon, most later, a few never.
@@ -56,36 +47,7 @@ DELAY_SHARES = (0.19, 0.06, 0.10, 0.15, 0.12, 0.18, 0.11, 0.055, 0.018, 0.008, 0
 DELAY_EDGES_HOURS = (0.0, *contract.DELAY_BUCKET_EDGES_HOURS[:-1], 192.0)
 LONGEST_DELAY_WINDOWS = 208 * 12  # The longest delay plus the longest rest of a session
 LEAST_HOURS = 1e-7  # Smaller values are rounding errors
-# Events per 1000 usage hours on Windows on the release channel.
-RATES = {
-    "main_crashes": 2.2,
-    "startup_crashes": 0.31,
-    "content_crashes": 4.3,
-    "content_shutdown_crashes": 0.85,
-    "gpu_crashes": 0.13,
-    "plugin_crashes": 1.02,
-    "gmplugin_crashes": 0.012,
-    "browser_shim_usage_blocked": 5.2,
-    "permissions_sql_corrupted": 0.021,
-    "defective_permissions_sql_removed": 0.008,
-    "slow_script_notice_count": 38.8,
-    "slow_script_page_count": 21.5,
-}
 CRASH_MEASURES = ("main_crashes", "startup_crashes", "content_crashes", "content_shutdown_crashes")
-# Each of these crashes is a ping; a startup crash is a main crash.
-CRASH_PINGS = ("main_crashes", "content_crashes", "content_shutdown_crashes")
-PING_MEASURES = tuple(measure.name for measure in contract.MEASURES if "telemetry/main" in measure.kinds)
-OS_FACTORS: dict[str, dict[str, float]] = {
-    "Windows_NT": {},
-    "Darwin": {"main_crashes": 0.72, "content_crashes": 0.72, "plugin_crashes": 0.6, "gpu_crashes": 0.0},
-    "Linux": {"main_crashes": 1.75, "content_crashes": 1.22, "plugin_crashes": 1.3, "gpu_crashes": 0.0},
-    "Android": {"main_crashes": 1.28}
-    | {
-        measure.name: 0.0
-        for measure in contract.MEASURES
-        if contract.FIREFOX.why_not_reported(measure, "Android") is not None
-    },
-}
 CHANNEL_FACTORS = {"release": 1.0, "beta": 1.7, "nightly": 2.2, "esr": 0.55}
 UNOFFICIAL_FACTOR = 1.25
 EARLY_EXCESS, EARLY_DAYS = 0.35, 2.0  # Early adopters crash this much more; it decreases with the age of the version
@@ -96,14 +58,6 @@ PING_DISPERSION, CRASH_DISPERSION, EVENT_DISPERSION = 400.0, 8.0, 3.0
 # Pings of one build and window that differ in country and similar columns share a row, which stands for a group of
 # pings. This keeps months to a million rows. The shares are right over the hours, not within each window.
 PINGS_A_ROW = 800
-
-
-def usual_rate(measure: str) -> float:
-    """Events of a measure per 1000 usage hours on Windows on the release channel.
-
-    1 for a measure of main pings that is not in RATES, 0 for measures of kinds of ping that this fleet does not send.
-    """
-    return RATES.get(measure, 1.0 if measure in PING_MEASURES else 0.0)
 
 
 @dataclass(frozen=True)
@@ -146,6 +100,8 @@ class Expected:
 
     first_window: seconds since 1970 divided by WINDOW_SECONDS. hours_in_use: by the time of use, and also for the
     LONGEST_DELAY_WINDOWS before. reported_hours: by the arrival of the pings, whenever Firefox was in use.
+    midnight_hours: those of reported_hours whose pings were made at midnight while the session went on; None where the
+    era has no such pings.
     """
 
     fleet: "Fleet"
@@ -153,6 +109,7 @@ class Expected:
     first_window: int
     hours_in_use: Array
     reported_hours: Array
+    midnight_hours: Array | None = None
 
     @property
     def used_hours(self) -> Array:
@@ -183,7 +140,7 @@ class Expected:
 
     def _sound_rates(self, measure: str) -> Array:
         rates = np.array([self.fleet.rate(build, measure) for build in self.builds])[:, None] / 1000
-        rates = rates * (self._early if measure in CRASH_MEASURES else np.ones(self.used_hours.shape))
+        rates = rates * (self._early if measure in self.fleet.era.crash_measures else np.ones(self.used_hours.shape))
         if self.fleet.variety.drift_a_day:
             rates = rates * np.array([self.fleet.drift(build, measure, self.starts) for build in self.builds])
         return rates
@@ -206,10 +163,10 @@ class Expected:
 
 
 class Fleet:
-    """The simulated fleet: October 2017 shifted `weeks` weeks later. The same arguments give the same fleet.
+    """The simulated fleet: an era shifted `weeks` weeks later. The same arguments give the same fleet.
 
-    calendar: the real release calendar, not shifted; rate: pings per second of the whole fleet, on average over a week;
-    variety: how much its releases differ in other ways than their rates.
+    calendar: the era's release calendar, not shifted; rate: pings per second with usage (main, core) of the whole
+    fleet, on average over a week; variety: how much its releases differ in other ways than their rates.
     Raises MissionControlError for a bad release that is not among the fleet's builds.
     """
 
@@ -221,13 +178,16 @@ class Fleet:
         bad: Sequence[Bad] = (),
         rate: float = DEFAULT_RATE,
         variety: Variety = ALIKE,
+        era: Era = OCTOBER_2017,
     ) -> None:
-        self.variety = variety
+        self.variety, self.era = variety, era
         self.calendar = calendar.shifted(weeks)
         self.weeks = weeks
         self.seed = seed
         self.bad = tuple(bad)
-        self.builds = builds_of(calendar, weeks)
+        self.released = era.released + timedelta(weeks=weeks)
+        self.builds = builds_of(calendar, weeks, era)
+        self.pings_a_second = rate * (1 + BASELINES_A_SESSION * era.is_glean)
         self._hours_a_window = rate * WINDOW_SECONDS * MEAN_LENGTH_HOURS
         self._check_bad()
         self._rates: dict[tuple[Build, str], float] = {}
@@ -247,9 +207,10 @@ class Fleet:
         """Events per 1000 usage hours of a build that is neither young nor bad."""
         key = (build, measure)
         if key not in self._rates:
-            factor = OS_FACTORS[build.os_name].get(measure, 1.0) * CHANNEL_FACTORS[build.channel]
+            factor = self.era.os_factors[build.os_name].get(measure, 1.0) * CHANNEL_FACTORS[build.channel]
             factor *= 1.0 if build.is_official else UNOFFICIAL_FACTOR
-            self._rates[key] = usual_rate(measure) * factor * self._difference(build, measure)
+            usual = self.era.usual_rate(measure)
+            self._rates[key] = usual * factor * self._difference(build, measure)
         return self._rates[key]
 
     def _difference(self, build: Build, measure: str) -> float:
@@ -302,10 +263,30 @@ class Fleet:
         """
         start = first_window - LONGEST_DELAY_WINDOWS
         builds, used_hours = self._use(start, windows + LONGEST_DELAY_WINDOWS, channel)
-        reported_hours = self._arrivals(builds, used_hours)
+        midnight_hours = None
+        if self.era.is_glean:
+            crossing = used_hours * midnight.crossing_shares(start, used_hours.shape[1])
+            midnight_hours = midnight.arrivals(used_hours, start)[:, LONGEST_DELAY_WINDOWS:]
+            reported_hours = self._arrivals(builds, used_hours - crossing) + midnight_hours
+        else:
+            reported_hours = self._arrivals(builds, used_hours)
         is_there = np.any((reported_hours > 0) | (used_hours[:, LONGEST_DELAY_WINDOWS:] > 0), axis=1)
         found = tuple(compress(builds, is_there))
-        return Expected(self, found, first_window, used_hours[is_there], reported_hours[is_there])
+        kept = None if midnight_hours is None else midnight_hours[is_there]
+        return Expected(self, found, first_window, used_hours[is_there], reported_hours[is_there], kept)
+
+    def delay_shares(self, expected: Expected, is_of: Array) -> Array:
+        """The shares of the delay buckets in the arriving hours of some builds: (buckets, windows), summing to 1.
+
+        is_of: a truth value for each of the expected builds.
+        """
+        hours = expected.hours_in_use[is_of].sum(axis=0)
+        if not self.era.is_glean:
+            return delay_shares(hours)
+        start = expected.first_window - LONGEST_DELAY_WINDOWS
+        arrived = _arrivals_by_bucket(hours * (1 - midnight.crossing_shares(start, len(hours))))
+        arrived += midnight.arrivals_by_bucket(hours, start)[:, LONGEST_DELAY_WINDOWS:]
+        return np.asarray(arrived / arrived.sum(axis=0))
 
     def _arrivals(self, builds: Sequence[Build], hours_in_use: Array) -> Array:
         """The hours of use by the time of their report, each release with its own delays."""
@@ -338,14 +319,13 @@ class Fleet:
         groups: dict[tuple[str, str, bool], list[Build]] = {}
         for build in self.builds:
             key = (build.channel, build.os_name, build.is_official)
-            if build.is_official or key[:2] in UNOFFICIAL_SHARES:
+            if build.is_official or key[:2] in self.era.unofficial_shares:
                 groups.setdefault(key, []).append(build)
-        return tuple((tuple(builds), _usage_share(*key)) for key, builds in groups.items())
+        return tuple((tuple(builds), self._usage_share(*key)) for key, builds in groups.items())
 
-
-def _usage_share(channel: str, os_name: str, is_official: bool) -> float:
-    unofficial = UNOFFICIAL_SHARES.get((channel, os_name), 0.0)
-    return USAGE_SHARES[channel][os_name] / 100 * (1 - unofficial if is_official else unofficial)
+    def _usage_share(self, channel: str, os_name: str, is_official: bool) -> float:
+        unofficial = self.era.unofficial_shares.get((channel, os_name), 0.0)
+        return self.era.usage_shares[channel][os_name] / 100 * (1 - unofficial if is_official else unofficial)
 
 
 def _activity(starts: Array) -> Array:
@@ -396,20 +376,13 @@ def _updated(age_days: Array, quick: float, quick_days: float, slow: float, slow
     return quick * -np.expm1(-age_days / quick_days) + slow * -np.expm1(-age_days / slow_days)
 
 
-def _remaining_kernel() -> Array:
-    """The distribution of windows from an hour of use to the end of its session; valid for LENGTH_SHAPE 2."""
-    lengths = np.arange(16 * 3600 / WINDOW_SECONDS + 1) * WINDOW_SECONDS / 3600 * LENGTH_SHAPE / MEAN_LENGTH_HOURS
-    is_going_on = np.exp(-lengths) * (1 + lengths / 2)
-    return -np.diff(is_going_on) / (1 - is_going_on[-1])
-
-
 def _arrival_kernel() -> Array:
     """The distribution of windows from an hour of use to the arrival of its report."""
     edges = [round(hours * 3600 / WINDOW_SECONDS) for hours in DELAY_EDGES_HOURS]
     from_end = np.zeros(edges[-1])
     for share, lower, upper in zip(DELAY_SHARES, edges, edges[1:], strict=False):
         from_end[lower:upper] = share / (upper - lower)
-    return np.convolve(from_end, _remaining_kernel())[:LONGEST_DELAY_WINDOWS]
+    return np.convolve(from_end, REMAINING_KERNEL)[:LONGEST_DELAY_WINDOWS]
 
 
 def _delay_kernels() -> Array:
@@ -450,11 +423,15 @@ def delay_shares(hours_in_use: Array) -> Array:
 
     hours_in_use: (windows,), including the LONGEST_DELAY_WINDOWS before the first window of the result.
     """
+    arrived = _arrivals_by_bucket(hours_in_use)
+    return arrived / arrived.sum(axis=0)
+
+
+def _arrivals_by_bucket(hours_in_use: Array) -> Array:
     windows = len(hours_in_use)
     kernels = np.fft.rfft(DELAY_KERNELS, windows, axis=1)
     arrived = np.fft.irfft(np.fft.rfft(hours_in_use) * kernels, windows, axis=1)[:, LONGEST_DELAY_WINDOWS:]
-    arrived = np.maximum(arrived, LEAST_HOURS)
-    return arrived / arrived.sum(axis=0)
+    return np.maximum(arrived, LEAST_HOURS)
 
 
 def window_of(moment: datetime) -> int:

@@ -1,7 +1,7 @@
 """Months of the simulated fleet written directly into a dataset, as if its pings had been aggregated."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,23 +12,26 @@ from uuid import uuid4
 
 import numpy as np
 
-from missioncontrol_nb.simulator import faulty_pings, population
 from missioncontrol_nb.simulator.builds import Build
+from missioncontrol_nb.simulator.era import OCTOBER_2017, Era
+from missioncontrol_nb.simulator.faulty_pings import faults_of
 from missioncontrol_nb.simulator.fleet import (
     CRASH_DISPERSION,
-    CRASH_PINGS,
     EVENT_DISPERSION,
-    LENGTH_SHAPE,
-    MEAN_LENGTH_HOURS,
     PING_DISPERSION,
-    PING_MEASURES,
-    WINDOW_SECONDS,
-    WINDOWS_A_DAY,
     Array,
     Expected,
     Fleet,
-    delay_shares,
     window_of,
+)
+from missioncontrol_nb.simulator.glean_pings import sends_legacy_crash_pings
+from missioncontrol_nb.simulator.sessions import (
+    ACTIVE_SHARE,
+    BASELINES_A_SESSION,
+    LENGTH_SHAPE,
+    MEAN_LENGTH_HOURS,
+    WINDOW_SECONDS,
+    WINDOWS_A_DAY,
 )
 from streaming import contract
 from streaming.aggregation.partial_sums import by_keys
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 
 DAYS_AT_A_TIME = 5
 DELAY_DISPERSION = 60.0
+MAIN, GLEAN_CRASH = "telemetry/main", "glean/crash"
+BASELINES, ACTIVE_SECONDS = contract.count_of_pings("glean/baseline"), contract.ACTIVE_SECONDS
+ACTIVE_SECONDS_A_BASELINE = ACTIVE_SHARE * MEAN_LENGTH_HOURS * 3600 / BASELINES_A_SESSION
 Columns = dict[str, Any]
 
 
@@ -141,7 +147,7 @@ def _draw(fleet: Fleet, span: tuple[int, int], until: datetime) -> dict[contract
     expected = fleet.expect(first, last - first)
     elapsed = np.clip((until.timestamp() - expected.starts) / WINDOW_SECONDS, 0, 1)
     rows = _error_rows(rng, expected, elapsed)
-    fine = _error_table(expected.builds, rows)
+    fine = _error_table(expected, rows)
     return {
         contract.ERROR_AGGREGATES: fine,
         contract.COARSE_AGGREGATES: by_keys(contract.COARSE_AGGREGATES, fine),
@@ -160,28 +166,66 @@ def _error_rows(rng: np.random.Generator, expected: Expected, elapsed: Array) ->
     seconds = np.round(rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600))
     rows: Columns = {"build": build, "window": window, "usage_hours": seconds / 3600}
     used = expected.used_hours[build, window] * parts
-    for measure in CRASH_PINGS:
-        rows[measure] = _events(rng, used * expected.rates(measure)[build, window], CRASH_DISPERSION)
+    rows |= dict.fromkeys(contract.MEASURE_NAMES, np.zeros(len(pings), np.int64))
+    for measure in expected.fleet.era.crash_pings:
+        is_ping = _is_by_crash_ping(expected, measure)[build]
+        is_counted = is_ping | (MAIN in contract.measure(measure).kinds)
+        hours = np.where(is_ping, used, rows["usage_hours"]) * is_counted
+        rows[measure] = _events(rng, hours * expected.rates(measure)[build, window], CRASH_DISPERSION)
     rows["startup_crashes"] = rng.binomial(rows["main_crashes"], expected.startup_share[build, window])
-    for measure in PING_MEASURES:
+    for measure in expected.fleet.era.ping_measures:
         rows[measure] = _events(rng, rows["usage_hours"] * expected.rates(measure)[build, window], EVENT_DISPERSION)
-    rows |= {measure: np.zeros_like(pings) for measure in contract.MEASURE_NAMES if measure not in rows}
-    rows |= _ping_counts(pings, expected.builds, rows)
+    rows |= _baselines(rng, expected, used)
+    rows |= _ping_counts(pings, expected, rows)
     rows = {name: values[rows["count"] > 0] for name, values in rows.items()}
-    return rows | _people(rng, expected.builds, rows) | _time(expected, rows["window"])
+    return rows | _people(rng, expected, rows) | _time(expected, rows["window"])
 
 
-def _ping_counts(pings: Array, builds: Sequence[Build], rows: Columns) -> Columns:
+def _is_by_crash_ping(expected: Expected, measure: str) -> Array:
+    """By build: whether a measure is counted in its crash pings; otherwise in main pings, if it is.
+
+    The crashes of a build that sends legacy crash pings, of main and content processes, are counted in these alone.
+    """
+    if measure in OCTOBER_2017.crash_pings:
+        return np.ones(len(expected.builds), bool)
+    if GLEAN_CRASH not in contract.measure(measure).kinds:
+        return np.zeros(len(expected.builds), bool)
+    return ~_sends_legacy(expected)
+
+
+def _sends_legacy(expected: Expected) -> Array:
+    """By build: whether it sends legacy crash pings."""
+    era = expected.fleet.era
+    return np.array([not era.is_glean or sends_legacy_crash_pings(build) for build in expected.builds])
+
+
+def _baselines(rng: np.random.Generator, expected: Expected, used: Array) -> Columns:
+    """The number of baseline pings and their seconds of activity."""
+    pings = np.zeros(len(used), np.int64)
+    if expected.fleet.era.is_glean:
+        pings = _overdispersed(rng, used / MEAN_LENGTH_HOURS * BASELINES_A_SESSION, PING_DISPERSION)
+    return {BASELINES: pings, ACTIVE_SECONDS: np.round(pings * ACTIVE_SECONDS_A_BASELINE).astype(np.int64)}
+
+
+def _ping_counts(pings: Array, expected: Expected, rows: Columns) -> Columns:
     """The number of pings, of all kinds and of each kind that reports measures. pings: those that report usage."""
-    crash_pings = _crash_pings(rows)
-    counts: Columns = {name: np.zeros_like(pings) for name in (*contract.PING_COUNTS, contract.ACTIVE_SECONDS)}
-    counts |= {"count": pings + crash_pings, contract.count_of_pings("telemetry/crash"): crash_pings}
-    is_android = np.array([build.os_name == "Android" for build in builds])[rows["build"]]
-    return counts | {contract.count_of_pings("telemetry/main"): np.where(is_android, 0, pings)}
+    crash_pings, baselines = _crash_pings(expected, rows), rows[BASELINES]
+    counts: Columns = {name: np.zeros_like(pings) for name in contract.PING_COUNTS}
+    is_legacy = _sends_legacy(expected)[rows["build"]]
+    is_android = np.array([build.os_name == "Android" for build in expected.builds])[rows["build"]]
+    counts[contract.count_of_pings(GLEAN_CRASH)] = np.where(is_legacy, 0, crash_pings)
+    counts[contract.count_of_pings("telemetry/crash")] = np.where(is_legacy, crash_pings, 0)
+    counts[contract.count_of_pings(MAIN)] = np.where(is_android, 0, pings)
+    return counts | {BASELINES: baselines, "count": pings + crash_pings + baselines}
 
 
-def _crash_pings(rows: Columns) -> Array:
-    return np.add.reduce([rows[measure] for measure in CRASH_PINGS])
+def _crash_pings(expected: Expected, rows: Columns) -> Array:
+    return np.add.reduce(
+        [
+            rows[measure] * _is_by_crash_ping(expected, measure)[rows["build"]]
+            for measure in expected.fleet.era.crash_pings
+        ]
+    )
 
 
 def _pieces(expected: Expected) -> tuple[Array, Array, Array]:
@@ -204,29 +248,34 @@ def _events(rng: np.random.Generator, means: Array, shape: float) -> Array:
     return events
 
 
-_LABELS = {
-    "country": list(population.COUNTRIES),
-    "os_version": [version for shares in population.OS_VERSIONS.values() for version in shares],
-    "architecture": list(dict.fromkeys(name for shares in population.ARCHITECTURES.values() for name in shares)),
-}
 _STEPS = {"country": 0.8191725134, "os_version": 0.6710436067, "architecture": 0.5497004779}
 
 
-def _people(rng: np.random.Generator, builds: Sequence[Build], rows: Columns) -> Columns:
-    """os_version, architecture and country of each row, as indices into _LABELS."""
-    os_names = np.array([build.os_name for build in builds])[rows["build"]]
+def _labels(era: Era) -> dict[str, list[str]]:
+    """The values of each dimension of users."""
+    systems = list(era.os_versions)
+    return {
+        name: list(dict.fromkeys(value for os_name in systems for value in era.shares(name, os_name)))
+        for name in ("country", "os_version", "architecture")
+    }
+
+
+def _people(rng: np.random.Generator, expected: Expected, rows: Columns) -> Columns:
+    """os_version, architecture and country of each row, as indices into the labels."""
+    era = expected.fleet.era
+    os_names = np.array([build.os_name for build in expected.builds])[rows["build"]]
     columns: Columns = {}
-    for name, labels in _LABELS.items():
+    for name, labels in _labels(era).items():
         columns[name] = np.zeros(len(os_names), np.int64)
-        for os_name in contract.FIREFOX.os_names:
+        for os_name in era.os_versions:
             of_os = np.flatnonzero(os_names == os_name)
-            shares = population.shares(name, os_name)
+            shares = era.shares(name, os_name)
             places = np.array([labels.index(label) for label in shares])
             columns[name][of_os] = places[_choices(rng, shares, len(of_os), _STEPS[name])]
     return columns
 
 
-def _choices(rng: np.random.Generator, shares: dict[str, float], number: int, step: float) -> Array:
+def _choices(rng: np.random.Generator, shares: Mapping[str, float], number: int, step: float) -> Array:
     """Indices drawn by their shares, evenly over neighbouring rows, which are of one window and build.
 
     step: 1 / g, 1 / g² or 1 / g³, where g is the root of g⁴ = g + 1, a relative of the plastic number; the three series
@@ -246,10 +295,10 @@ def _time(expected: Expected, window: Array) -> Columns:
     }
 
 
-def _error_table(builds: Sequence[Build], rows: Columns) -> "pa.Table":
+def _error_table(expected: Expected, rows: Columns) -> "pa.Table":
     columns = {name: rows[name] for name in (*contract.WINDOW_COLUMNS, *contract.COUNTS)}
-    columns |= {name: _labelled(labels, rows[name]) for name, labels in _LABELS.items()}
-    return _as_table(contract.ERROR_AGGREGATES, columns | _of_builds(builds, rows["build"]))
+    columns |= {name: _labelled(labels, rows[name]) for name, labels in _labels(expected.fleet.era).items()}
+    return _as_table(contract.ERROR_AGGREGATES, columns | _of_builds(expected.builds, rows["build"]))
 
 
 def _of_builds(builds: Sequence[Build], places: Array) -> Columns:
@@ -278,32 +327,36 @@ def _experiment_table(rng: np.random.Generator, expected: Expected, rows: Column
     import pyarrow as pa
 
     tables = [contract.schema(contract.EXPERIMENT_ERROR_AGGREGATES).empty_table()]
-    for experiment in population.EXPERIMENTS:
+    countries = _labels(expected.fleet.era)["country"]
+    for experiment in expected.fleet.era.experiments:
         is_on = np.array([experiment.is_on(build) for build in expected.builds])[rows["build"]]
-        is_on &= experiment.is_running(expected.starts, expected.fleet.weeks)[rows["window"]]
+        is_on &= experiment.is_running(expected.starts, expected.fleet.released)[rows["window"]]
         among = {name: values[is_on] for name, values in rows.items()}
         for branch in experiment.branches:
-            drawn = _enrolled(rng, expected.builds, among, experiment.share / len(experiment.branches))
+            drawn = _enrolled(rng, expected, among, experiment.share / len(experiment.branches))
             number = len(drawn["count"])
             columns = {name: drawn[name] for name in (*contract.WINDOW_COLUMNS, *contract.COUNTS)}
-            columns |= {"country": _labelled(_LABELS["country"], drawn["country"])}
+            columns |= {"country": _labelled(countries, drawn["country"])}
             columns |= {"experiment_id": [experiment.id] * number, "experiment_branch": [branch] * number}
             columns |= _of_builds(expected.builds, drawn["build"])
             tables.append(_as_table(contract.EXPERIMENT_ERROR_AGGREGATES, columns))
     return pa.concat_tables(tables)
 
 
-def _enrolled(rng: np.random.Generator, builds: Sequence[Build], rows: Columns, share: float) -> Columns:
+def _enrolled(rng: np.random.Generator, expected: Expected, rows: Columns, share: float) -> Columns:
     """The sums of a random share of each row's pings."""
     drawn = dict(rows)
     for measure in contract.MEASURE_NAMES:
         drawn[measure] = rng.binomial(rows[measure], share)
     drawn["startup_crashes"] = np.minimum(drawn["startup_crashes"], drawn["main_crashes"])
-    pings = rng.binomial(rows["count"] - _crash_pings(rows), share)
-    is_there = pings + _crash_pings(drawn) > 0
+    pings = rng.binomial(rows["count"] - _crash_pings(expected, rows) - rows[BASELINES], share)
+    if expected.fleet.era.is_glean:
+        drawn[BASELINES] = rng.binomial(rows[BASELINES], share)
+        drawn[ACTIVE_SECONDS] = np.round(drawn[BASELINES] * ACTIVE_SECONDS_A_BASELINE).astype(np.int64)
+    is_there = pings + _crash_pings(expected, drawn) + drawn[BASELINES] > 0
     seconds = rng.gamma(LENGTH_SHAPE * pings) * (MEAN_LENGTH_HOURS / LENGTH_SHAPE * 3600)
     drawn["usage_hours"] = np.minimum(np.round(seconds) / 3600, rows["usage_hours"])
-    drawn |= _ping_counts(pings, builds, drawn)
+    drawn |= _ping_counts(pings, expected, drawn)
     return {name: values[is_there] for name, values in drawn.items()}
 
 
@@ -319,7 +372,7 @@ def _delay_table(rng: np.random.Generator, expected: Expected, rows: Columns) ->
             is_of = np.array([other == group for other in groups])
             of_group = is_of[rows["build"]]
             hours = np.bincount(hour[rows["window"][of_group]], rows["usage_hours"][of_group], hour[-1] + 1)
-            shares = delay_shares(expected.hours_in_use[is_of].sum(axis=0))
+            shares = expected.fleet.delay_shares(expected, is_of)
             tables.append(_delays_of(rng, group, int(expected.starts[0]), hours, _by_hour(shares, hour)))
     return pa.concat_tables(tables)
 
@@ -350,11 +403,12 @@ def _delays_of(
 
 def _rejected_table(rng: np.random.Generator, expected: Expected, elapsed: Array) -> "pa.Table":
     pings = expected.reported_hours.sum(axis=0) * elapsed / MEAN_LENGTH_HOURS
-    counts = rng.poisson(np.outer([fault.share for fault in faulty_pings.FAULTS], pings))
+    faults = faults_of(expected.fleet.era)
+    counts = rng.poisson(np.outer([fault.share for fault in faults], pings))
     fault, window = np.nonzero(counts)
     columns: Columns = {
-        "document_type": _labelled([fault.document_type for fault in faulty_pings.FAULTS], fault),
-        "reason": _labelled([fault.reason for fault in faulty_pings.FAULTS], fault),
+        "document_type": _labelled([fault.document_type for fault in faults], fault),
+        "reason": _labelled([fault.reason for fault in faults], fault),
         "count": counts[fault, window],
     }
     return _as_table(contract.REJECTED_PINGS, columns | _time(expected, window))

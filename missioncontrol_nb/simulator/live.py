@@ -9,8 +9,9 @@ from threading import Event
 from time import monotonic
 from typing import Any, Protocol
 
+from missioncontrol_nb.simulator.batches import batches
 from missioncontrol_nb.simulator.fleet import Fleet
-from missioncontrol_nb.simulator.sampling import DEFAULT_EVERY, Batch, batches
+from missioncontrol_nb.simulator.sampling import DEFAULT_EVERY, Batch
 from streaming.errors import MissionControlError
 
 STOP_GRACE_SECONDS = 5.0  # for the brokers to take the batch that is being sent

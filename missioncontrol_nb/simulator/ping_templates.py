@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,15 @@ def core_ping(fields: Fields) -> bytes:
     return _core_template() % fields
 
 
-def histogram_fields(events: Mapping[str, int]) -> dict[bytes, bytes]:
-    """The fields of a main ping with the counts of measures."""
+def histogram_fields(events: Mapping[str, int], of_processes: Mapping[str, int] = MappingProxyType({})) -> Fields:
+    """The fields of a main ping with the counts of measures.
+
+    of_processes: crashes by process that no measure counts in main pings.
+    """
     plain = b""
     keyed: dict[bytes, list[bytes]] = {}
+    if crashed := [_HISTOGRAM % (name.encode(), count, count) for name, count in of_processes.items() if count]:
+        keyed[b"SUBPROCESS_CRASHES_WITH_DUMP"] = crashed
     for measure, names in _COUNTED:
         if count := events.get(measure, 0):
             histogram = _HISTOGRAM % (names[-1], count, count)
@@ -112,11 +118,13 @@ def common_fields(
         b"created": created,
         b"crash_date": created[:10],
         b"date": formatdate(moment, usegmt=True).encode(),
-        b"document_id": _uuid(identity),
-        b"client_id": _uuid(identity[32:]),
-        b"session_id": _uuid(identity[64:]),
+        b"document_id": as_uuid(identity),
+        b"client_id": as_uuid(identity[32:]),
+        b"session_id": as_uuid(identity[64:]),
         b"hash": identity[32:].encode(),
         b"sample_id": b"%d" % (random[16] % 100),
+        b"reason": b"shutdown",
+        b"timezone": b"0",
         b"session_number": b"%d" % (1 + random[17]),
         b"experiments": experiments,
         b"active_experiment": active,
@@ -139,7 +147,8 @@ def _experiment_fields(enrolment: tuple[Experiment, str] | None) -> tuple[bytes,
     return json.dumps({experiment.id: {"branch": branch}})[1:-1].encode() + b",", b"{}"
 
 
-def _uuid(text: str) -> bytes:
+def as_uuid(text: str) -> bytes:
+    """32 hexadecimal digits in the form of a UUID."""
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}".encode()
 
 
@@ -222,9 +231,9 @@ def _main_template(os_name: str, number: int) -> Template:
 
 def _info() -> ping_bodies.Document:
     return {
-        "reason": "shutdown",
+        "reason": "@@reason@@",
         "revision": "https://hg.mozilla.org/releases/mozilla-release/rev/c9a9d7a4aa1e",
-        "timezoneOffset": 0,
+        "timezoneOffset": "@@#timezone@@",
         "previousBuildId": None,
         "sessionId": "@@session_id@@",
         "subsessionId": "@@session_id@@",

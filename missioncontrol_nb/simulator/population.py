@@ -1,11 +1,13 @@
 """The users of the simulated fleet: operating system versions, architectures, countries and experiments."""
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from missioncontrol_nb.simulator.builds import PLAYED_RELEASE, Build
 from streaming import contract
+
+if TYPE_CHECKING:
+    from missioncontrol_nb.simulator.builds import Build
 
 OS_VERSIONS = {
     "Windows_NT": {"6.1": 0.48, "10.0": 0.41, "6.3": 0.08, "6.2": 0.015, "6.0": 0.015},
@@ -36,10 +38,14 @@ COUNTRIES = {
     contract.UNKNOWN_COUNTRY: 0.01,
 }
 
+# Hours east of UTC, without daylight saving time; of the largest zone where there are several.
+_UTC_OFFSETS = {"US": -6.0, "RU": 3.0, "IN": 5.5, "BR": -3.0, "ID": 7.0, "CN": 8.0, "JP": 9.0}
+_UTC_OFFSETS |= {"GB": 0.0, contract.UNKNOWN_COUNTRY: 0.0}
 
-def shares(dimension: str, os_name: str) -> dict[str, float]:
-    """The values of os_version, architecture or country on a platform, with their shares of users."""
-    return {"os_version": OS_VERSIONS, "architecture": ARCHITECTURES}.get(dimension, {}).get(os_name, COUNTRIES)
+
+def utc_offset_hours(country: str) -> float:
+    """How many hours the clocks of a country are ahead of UTC."""
+    return _UTC_OFFSETS.get(country, 1.0)
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,12 @@ class Experiment:
     ends: timedelta
     is_old_kind: bool = False
 
-    def is_running(self, moment: Any, weeks: int) -> Any:
-        """Whether it runs at a moment or at each of an array (seconds since 1970); weeks: the fleet's shift."""
-        release = PLAYED_RELEASE + timedelta(weeks=weeks)
-        is_begun = moment >= (release + self.begins).timestamp()
-        return is_begun & (moment < (release + self.ends).timestamp())
+    def is_running(self, moment: Any, released: datetime) -> Any:
+        """Whether it runs at a moment or at each of an array (seconds since 1970); released: the played release."""
+        is_begun = moment >= (released + self.begins).timestamp()
+        return is_begun & (moment < (released + self.ends).timestamp())
 
-    def is_on(self, build: Build) -> bool:
+    def is_on(self, build: "Build") -> bool:
         """Whether users of a build can be in the experiment."""
         return build.channel == self.channel and build.application == "Firefox" and build.is_official
 

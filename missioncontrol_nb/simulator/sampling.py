@@ -1,37 +1,36 @@
 """Pings of the simulated fleet drawn one by one: their builds, contents and times."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 
 from missioncontrol_nb.simulator import ping_templates, population
 from missioncontrol_nb.simulator.builds import Build
-from missioncontrol_nb.simulator.faulty_pings import FAULTS
+from missioncontrol_nb.simulator.faulty_pings import faults_of
 from missioncontrol_nb.simulator.fleet import (
     CRASH_DISPERSION,
-    CRASH_PINGS,
     DELAY_EDGES_HOURS,
     DELAY_SHARES,
     EVENT_DISPERSION,
-    LENGTH_SHAPE,
-    MEAN_LENGTH_HOURS,
     PING_DISPERSION,
-    PING_MEASURES,
-    WINDOW_SECONDS,
     Array,
     Expected,
     Fleet,
     window_of,
 )
+from missioncontrol_nb.simulator.sessions import LENGTH_SHAPE, MEAN_LENGTH_HOURS, WINDOW_SECONDS
 
 DEFAULT_EVERY = timedelta(seconds=2)
 WINDOWS_AT_A_TIME = 12
 _DELAY_EDGES = np.array(DELAY_EDGES_HOURS)
 _DELAY_CUMULATED = np.cumsum(DELAY_SHARES)
 Fields = dict[bytes, bytes]
+Found = list[tuple[float, bytes]]
+"""Pings, each with the moment of its arrival in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +43,25 @@ class Batch:
     broken: dict[str, int]
 
 
-def batches(fleet: Fleet, start: datetime, every: timedelta = DEFAULT_EVERY) -> Iterator[Batch]:
-    """Endless batches of pings from `start` on; every: length of a batch; the same arguments give the same pings."""
-    rng = fleet.generator("live", start.astimezone(UTC).isoformat())
-    sender = Sender(fleet, window_of(start), rng)
-    while True:
-        if not sender.covers(start):
-            sender = Sender(fleet, window_of(start), rng)
-        yield sender.batch(start, start + every)
-        start += every
-
-
 class Sender:
     """Draws the pings of WINDOWS_AT_A_TIME windows, beginning with `first_window`."""
 
     def __init__(self, fleet: Fleet, first_window: int, rng: np.random.Generator) -> None:
-        expected = fleet.expect(first_window, WINDOWS_AT_A_TIME)
-        self.fleet = fleet
-        self.builds = expected.builds
+        self.fleet, self.faults = fleet, faults_of(fleet.era)
         self._rng = rng
+        self.move_to(first_window)
+
+    def move_to(self, first_window: int) -> None:
+        """Goes on with the windows from `first_window` on."""
+        expected = self.fleet.expect(first_window, WINDOWS_AT_A_TIME)
+        self.builds = expected.builds
         self._first_window = first_window
         self._draw_means(expected)
+
+    @cached_property
+    def counted_in_main_pings(self) -> tuple[str, ...]:
+        """The measures of which main pings have histograms."""
+        return self.fleet.era.ping_measures
 
     def _draw_means(self, expected: Expected) -> None:
         """Draws the mean numbers of pings and events, over-dispersed as in the history."""
@@ -73,11 +70,11 @@ class Sender:
         self._crashes = np.array(
             [
                 expected.used_hours * expected.rates(measure) * self._gamma(CRASH_DISPERSION * rows)
-                for measure in CRASH_PINGS
+                for measure in self.fleet.era.crash_pings
             ]
         )
         self._events = np.array(
-            [expected.rates(measure) * self._gamma(EVENT_DISPERSION * rows) for measure in PING_MEASURES]
+            [expected.rates(measure) * self._gamma(EVENT_DISPERSION * rows) for measure in self.counted_in_main_pings]
         )
         self._startup_share = expected.startup_share
 
@@ -95,16 +92,21 @@ class Sender:
         share = seconds / WINDOW_SECONDS
         reports = np.repeat(np.arange(len(self.builds)), self._rng.poisson(self._reports[:, window] * share))
         found = self._draw_reports(reports, window, since, seconds)
-        for measure, means in zip(CRASH_PINGS, self._crashes[:, :, window] * share, strict=True):
+        for measure, means in zip(self.fleet.era.crash_pings, self._crashes[:, :, window] * share, strict=True):
             crashes = np.repeat(np.arange(len(self.builds)), self._rng.poisson(means))
             found += [self._crash(place, measure, window, since, seconds) for place in crashes.tolist()]
-        faults = self._rng.poisson([fault.share * self._reports[:, window].sum() * share for fault in FAULTS])
-        found += self._draw_broken(np.repeat(np.arange(len(FAULTS)), faults), window, since, seconds)
+        faults = self._rng.poisson([fault.share * self._reports[:, window].sum() * share for fault in self.faults])
+        found += self._draw_broken(np.repeat(np.arange(len(self.faults)), faults), window, since, seconds)
+        found += self._draw_others(window, since, seconds)
         found.sort()
-        broken = {fault.reason: count for fault, count in zip(FAULTS, faults.tolist(), strict=True) if count}
+        broken = {fault.reason: count for fault, count in zip(self.faults, faults.tolist(), strict=True) if count}
         return Batch(start, end, tuple(document for _, document in found), broken)
 
-    def _draw_reports(self, places: Array, window: int, since: float, seconds: float) -> list[tuple[float, bytes]]:
+    def _draw_others(self, window: int, since: float, seconds: float) -> Found:
+        """Pings of other kinds than those that all eras have."""
+        return []
+
+    def _draw_reports(self, places: Array, window: int, since: float, seconds: float) -> Found:
         """Main and core pings, each with its moment; places: indices of their builds."""
         rng, number = self._rng, len(places)
         moments = since + rng.random(number) * seconds
@@ -126,8 +128,8 @@ class Sender:
         if moment - delay < build.out:  # The build was not used before its release
             delay = (moment - build.out) * self._rng.random()
         fields[b"created"] = _as_text(moment - delay)
-        fields[b"started"] = _as_text(moment - delay - length)
-        fields |= ping_templates.histogram_fields(dict(zip(PING_MEASURES, events, strict=True)))
+        fields[b"started"] = _as_text((moment - delay - length) // 3600 * 3600)  # As clients cut it
+        fields |= ping_templates.histogram_fields(dict(zip(self.counted_in_main_pings, events, strict=True)))
         return ping_templates.main_ping(build.os_name, int(self._rng.integers(ping_templates.TEMPLATES)), fields)
 
     def _crash(self, place: int, measure: str, window: int, since: float, seconds: float) -> tuple[float, bytes]:
@@ -140,10 +142,10 @@ class Sender:
             build.os_name, fields | ping_templates.crash_fields(measure, is_at_startup, moment)
         )
 
-    def _draw_broken(self, faults: Array, window: int, since: float, seconds: float) -> list[tuple[float, bytes]]:
-        """Broken pings, each with its moment; faults: indices into FAULTS."""
+    def _draw_broken(self, faults: Array, window: int, since: float, seconds: float) -> Found:
+        """Broken pings, each with its moment; faults: indices into the faults."""
         found = []
-        for fault in (FAULTS[place] for place in faults.tolist()):
+        for fault in (self.faults[place] for place in faults.tolist()):
             is_core = fault.document_type == "core"
             can_send = [(build.os_name == "Android") == is_core for build in self.builds]
             means = self._reports[:, window] * can_send
@@ -157,13 +159,19 @@ class Sender:
 
     def _fields(self, build: Build, moment: float) -> Fields:
         """The fields of all kinds of pings about the build, its user and the moment, as text."""
-        user = {name: self._one_of(population.shares(name, build.os_name)) for name in ping_templates.PEOPLE}
-        enrolment = self._enrolment(build, moment)
         return ping_templates.common_fields(
-            build, user, enrolment, moment, self._rng.bytes(ping_templates.RANDOM_BYTES)
+            build,
+            self._user(build),
+            self._enrolment(build, moment),
+            moment,
+            self._rng.bytes(ping_templates.RANDOM_BYTES),
         )
 
-    def _one_of(self, shares: dict[str, float]) -> str:
+    def _user(self, build: Build) -> dict[str, str]:
+        """The country and system of a random user of a build."""
+        return {name: self._one_of(self.fleet.era.shares(name, build.os_name)) for name in ping_templates.PEOPLE}
+
+    def _one_of(self, shares: Mapping[str, float]) -> str:
         drawn = self._rng.random() * sum(shares.values())
         for value, share in shares.items():
             drawn -= share
@@ -173,8 +181,8 @@ class Sender:
 
     def _enrolment(self, build: Build, moment: float) -> tuple[population.Experiment, str] | None:
         """The experiment and branch of a random user of a build; None for most users."""
-        for experiment in population.EXPERIMENTS:
-            is_eligible = experiment.is_on(build) and experiment.is_running(moment, self.fleet.weeks)
+        for experiment in self.fleet.era.experiments:
+            is_eligible = experiment.is_on(build) and experiment.is_running(moment, self.fleet.released)
             if is_eligible and self._rng.random() < experiment.share:
                 return experiment, experiment.branches[self._rng.integers(len(experiment.branches))]
         return None

@@ -13,31 +13,32 @@ from missioncontrol_nb.commands.demo import command
 from missioncontrol_nb.demo import run as demo_module
 from missioncontrol_nb.demo.run import BAD_EFFECT, WORST_FACTOR, bad_release
 from missioncontrol_nb.demo.workspace import HOST, MARKER, check_port, own_folder
-from missioncontrol_nb.releases.sources import load_calendar
-from missioncontrol_nb.simulator import Fleet, weeks_until
-from missioncontrol_nb.simulator.builds import PLAYED_RELEASE
-from missioncontrol_nb.simulator.fleet import WINDOW_SECONDS, window_of
+from missioncontrol_nb.simulator.fleet import window_of
+from missioncontrol_nb.simulator.fleets import ERAS, fleet_at
+from missioncontrol_nb.simulator.sessions import WINDOW_SECONDS
 from streaming.errors import MissionControlError
 
 
+@pytest.mark.parametrize("name", ERAS)
 @pytest.mark.parametrize("age_days", [2, 4, 6, 8.9])
-def test_bad_release_is_so_bad_that_its_rate_since_the_release_shows_it(age_days):
-    now = PLAYED_RELEASE + timedelta(days=age_days)
-    sound = Fleet(load_calendar())
+def test_bad_release_is_so_bad_that_its_rate_since_the_release_shows_it(age_days, name):
+    now = ERAS[name].released + timedelta(days=age_days)
+    sound = fleet_at(now, name)
+    assert sound.weeks == 0
     bad = bad_release(sound, now)
     assert 1 < bad.factor <= WORST_FACTOR
-    effect = rate_since_release(Fleet(load_calendar(), bad=[bad]), now) / rate_since_release(sound, now) - 1
+    effect = rate_since_release(fleet_at(now, name, bad=[bad]), now) / rate_since_release(sound, now) - 1
     assert effect == pytest.approx(BAD_EFFECT, abs=0.05)
 
 
 def rate_since_release(fleet, now):
-    """Expected content crashes of 56.0 on Windows per hour that was used."""
-    first = int(PLAYED_RELEASE.timestamp() // WINDOW_SECONDS)
+    """Expected content crashes of the played release on Windows per hour that was used."""
+    first = int(fleet.released.timestamp() // WINDOW_SECONDS)
     expected = fleet.expect(first, window_of(now) - first)
     [place] = [
         place
         for place, build in enumerate(expected.builds)
-        if (build.channel, build.os_name, build.display_version) == ("release", "Windows_NT", "56.0")
+        if (build.channel, build.os_name, build.display_version) == ("release", "Windows_NT", fleet.era.version)
         and build.is_official
     ]
     used = expected.used_hours[place]
@@ -101,7 +102,7 @@ def test_two_demos_do_not_share_a_folder(tmp_path):
 
 def test_bad_release_is_bad_since_half_a_day():
     now = datetime(2026, 11, 24, tzinfo=UTC)
-    fleet = Fleet(load_calendar(), weeks_until(now))
+    fleet = fleet_at(now)
     assert bad_release(fleet, now).since == now - timedelta(hours=12)
 
 

@@ -13,8 +13,9 @@ from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Bad, Fleet, population, weeks_until
 from missioncontrol_nb.simulator.builds import PLAYED_RELEASE, builds_of
-from missioncontrol_nb.simulator.fleet import DAY_CYCLE, WINDOWS_A_DAY, window_of
+from missioncontrol_nb.simulator.fleet import DAY_CYCLE, window_of
 from missioncontrol_nb.simulator.history import new_dataset, write_history
+from missioncontrol_nb.simulator.sessions import WINDOWS_A_DAY
 from streaming import contract
 from streaming.errors import MissionControlError
 from streaming.pings.kinds import REASONS

@@ -20,10 +20,12 @@ from click.testing import CliRunner
 from missioncontrol_nb.commands.simulate import command
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Bad, Fleet, live
+from missioncontrol_nb.simulator.batches import batches
 from missioncontrol_nb.simulator.faulty_pings import FAULTS
-from missioncontrol_nb.simulator.fleet import MEAN_LENGTH_HOURS, window_of
+from missioncontrol_nb.simulator.fleet import window_of
 from missioncontrol_nb.simulator.live import Sent, sink_of, write_live
-from missioncontrol_nb.simulator.sampling import Sender, batches
+from missioncontrol_nb.simulator.sampling import Sender
+from missioncontrol_nb.simulator.sessions import MEAN_LENGTH_HOURS
 from streaming.aggregation.counter import Counter
 from streaming.errors import MissionControlError
 
@@ -130,6 +132,22 @@ def test_counted_pings_have_the_rates_of_the_model(fleet, counted):
     windows = [build.os_name == "Windows_NT" for build in expected.builds]
     share = expected.reported_hours[windows].sum() / expected.reported_hours.sum()
     assert total(partial, "usage_hours", os_name="Windows_NT") / hours == pytest.approx(share, rel=0.03)
+
+
+def test_use_begins_on_an_hour_and_ends_to_the_millisecond(counted):
+    ends = set()
+    sound = [
+        document for document in counted.first if kind_of(document) == "main" and Counter().add(document, 0) is None
+    ]
+    for ping in map(json.loads, sound[:200]):
+        info = ping["payload"]["info"]
+        start, created = (datetime.fromisoformat(text) for text in (info["subsessionStartDate"], ping["creationDate"]))
+        assert (start.minute, start.second, start.microsecond) == (0, 0, 0)
+        assert info["sessionStartDate"] == info["subsessionStartDate"]
+        cut = created - timedelta(seconds=info["subsessionLength"]) - start
+        assert timedelta(0) <= cut < timedelta(hours=1)
+        ends.add(created.microsecond)
+    assert len(ends) > 100
 
 
 def test_android_has_crashes_of_its_one_process_only(counted):
