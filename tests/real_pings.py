@@ -115,4 +115,4 @@ def as_payload(line: bytes) -> bytes:
 
 def packed(document: dict[str, Any]) -> str:
     """A document as gzip in base64."""
-    return b64encode(gzip.compress(json.dumps(document).encode())).decode()
+    return b64encode(gzip.compress(json.dumps(document).encode(), mtime=0)).decode()
