@@ -20,7 +20,7 @@ lab: setup ## Explore a simulated fleet in JupyterLab.
 	@exec $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/explore.ipynb
 
 # The bad week: 56.0 goes wrong on Windows, on the day before now. Each has a report of that morning and one of now.
-report: setup ## Make two reports of simulated fleets, of a bad week and of a good one, in reports/.
+report: setup ## Make four reports of two simulated fleets, one with a bad week and one without, in reports/.
 	@set -e; now=2017-10-02T13:00:00Z; mkdir -p .cache/fleets; \
 	bad="--bad 56.0 --bad-os Windows_NT --bad-since 2017-10-01T22:00:00Z"; \
 	for week in bad good; do fleet=.cache/fleets/$$week; \
@@ -38,7 +38,9 @@ s3: .venv/.complete ## Run an S3 server with a bucket until Ctrl-C (needs Go).
 	@exec $(BIN)/python -m tests.services.s3
 
 # Four processes on two cores: each waits for servers now and then.
-test: setup chromium fuse check ## Run the checks and all tests but the longest (ARGS= for pytest: some of them, one after another).
+test: ## Run the checks and all tests but the longest (ARGS= for pytest: some of them, one after another).
+	@$(MAKE) --no-print-directory -j2 setup check
+	@$(MAKE) --no-print-directory chromium fuse
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder -m "not long")
 
 faults: setup ## Kill the job, its broker and its upkeep again and again: is a ping lost or doubled? (KINDS= some of them)
@@ -47,7 +49,7 @@ faults: setup ## Kill the job, its broker and its upkeep again and again: is a p
 long: setup fuse ## Run the tests that take longest: they kill jobs and services, or wait until one is back.
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
-check: setup ## Format, lint, types, notebook hygiene: every warning is an error.
+check: .venv/.complete ## Format, lint, types, notebook hygiene: every warning is an error.
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy

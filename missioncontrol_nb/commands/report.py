@@ -2,14 +2,18 @@
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
 import click
+import psutil  # type: ignore[import-untyped]
 
 from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import Command
+from missioncontrol_nb.formatting import duration
 
 ALARM = 3  # exit code; 2 is the code for an invalid command line
 STALE_AFTER = timedelta(hours=1)
@@ -62,31 +66,58 @@ def command(
     Exit code 0: no alarm is up. 3: one is. 1: there is no report, and why.
     """
     from missioncontrol_nb.report.parameters import Parameters
-    from missioncontrol_nb.report.running import run_report
+    from missioncontrol_nb.report.running import ReportEndedError, run_report
 
     def notify(sentence: str) -> None:
         click.echo(sentence, err=True)
 
     given = Parameters(dataset, product, ",".join(channels), as_of, previous, releases)
-    before = signal.signal(signal.SIGTERM, _end)
-    try:
-        published = run_report(given, out, notebook=notebook, notify=notify, has_bar=sys.stderr.isatty())
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if not as_of:
-        _tell_stale(published.alarms["as_of"])
+    with _ended_by_signals() as signals:
+        try:
+            published = run_report(
+                given,
+                out,
+                notebook=notebook,
+                notify=notify,
+                has_bar=sys.stderr.isatty(),
+                is_ended=lambda: bool(signals),
+            )
+        except ReportEndedError:
+            sys.exit(128 + signals[0])
+    _tell_stale(given.moment() or datetime.now(UTC), published.alarms["as_of"])
     for each in published.alarms["headlines"]:
         click.echo(each["sentence"])
     click.echo(published.where)
     sys.exit(ALARM if published.has_alarm else 0)
 
 
-def _end(number: int, _frame: object) -> NoReturn:
-    """Ends a run in order, with its kernel and its temporary folder."""
-    sys.exit(128 + number)
+@contextmanager
+def _ended_by_signals() -> Iterator[list[int]]:
+    """Ends a run in order when Ctrl-C or SIGTERM comes, with its kernel and its temporary folder; the signals.
+
+    The kernel is killed, because who waits for it may take the exception for its own and go on waiting.
+    """
+    signals: list[int] = []
+
+    def end(number: int, _frame: object) -> NoReturn:
+        signals.append(number)
+        for child in psutil.Process().children():
+            child.kill()
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _tell_stale(as_of: str) -> None:
-    age = datetime.now(UTC) - datetime.fromisoformat(as_of)
+def _tell_stale(asked: datetime, as_of: str) -> None:
+    """Says how much older than the moment that was asked for the newest data are."""
+    age = asked - datetime.fromisoformat(as_of)
     if age > STALE_AFTER:
-        click.echo(f"The newest data are {age.total_seconds() / 3600:,.0f} hours old: the report is of then", err=True)
+        click.echo(
+            f"The newest data are {duration(age)} older than {asked:%Y-%m-%d %H:%M} UTC: the report is as of then",
+            err=True,
+        )

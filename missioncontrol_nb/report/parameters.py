@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any
@@ -89,6 +89,8 @@ def subject_of(parameters: Parameters) -> Subject:
     up_to, asked = dataset.data_up_to(), parameters.moment()
     if up_to is None:
         raise MissionControlError(f"no commit of {dataset.url!r} says up to when it has data: count its pings anew")
+    if asked is not None and asked > datetime.now(UTC):
+        raise MissionControlError(f"expected as_of as a moment that is over; {parameters.as_of!r} lies in the future")
     as_of = _window_end(min(asked or up_to, up_to))
     first = min(dataset.files_by_day(), default=None)
     if first is None or as_of.date() < first or (as_of.date() == first and not _has_window(dataset, first, as_of)):

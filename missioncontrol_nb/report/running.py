@@ -29,6 +29,10 @@ _KEPT_METADATA = ("kernelspec", "language_info")
 Notify = Callable[[str], None]
 
 
+class ReportEndedError(Exception):
+    """The run was told to end."""
+
+
 @dataclass(frozen=True)
 class Published:
     """A report that was published. where: its page; alarms: the content of its alarms.json."""
@@ -55,11 +59,13 @@ def run_report(
     notebook: Path | None = None,
     notify: Notify = lambda sentence: None,
     has_bar: bool = False,
+    is_ended: Callable[[], bool] = lambda: False,
 ) -> Published:
     """Makes a report and publishes it at a folder or URL; takes half a minute.
 
     parameters: `previous` empty: the newest report before this one that is there. notebook: another one than the
     packaged one. notify: called with a sentence for each step. has_bar: whether papermill shows its progress on stderr.
+    is_ended: whether the run was told to end; then nothing is published or kept, and ReportEndedError is raised.
 
     Raises MissionControlError where the report cannot be made or published, and keeps the notebook beside the reports,
     with its error; and for wrong parameters, before anything runs.
@@ -78,10 +84,14 @@ def run_report(
             alarms = _checked(alarms_of(executed), source.name, subject)
             run = {"made_at": began.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1)}
             files = files_of(executed, alarms, given, subject, run)
+            if is_ended():  # the client of a kernel may have taken the signal's exception for its own
+                raise ReportEndedError
             notify(f"Publishing it in {shelf.place}")
             done = "published"
             name = publish(shelf, subject, files)
         except Exception as error:
+            if is_ended():
+                raise ReportEndedError from error
             raise _failed(error, done, (folder / NOTEBOOK, source), shelf, subject) from error
     return Published(shelf.where(f"{name}/{PAGE}"), alarms)
 

@@ -208,6 +208,9 @@ def quality(report: Report) -> Section:
     facts.append(("Rejected", f"{rejected}."))
     for reason, number in found.rejected.reasons:
         facts.append((f"{grouped(number)} of these", REASONS.get(reason, reason)))
+    rest = found.rejected.pings - sum(number for _, number in found.rejected.reasons)
+    if rest > 0 and found.rejected.reasons:
+        facts.append((f"{grouped(rest)} of these", "Other reasons."))
     if found.unlisted is not None:
         named = ", ".join(
             f"{_named(version)} on {channel} {grouped(pings)}" for channel, version, pings in found.unlisted.versions
@@ -230,7 +233,10 @@ def made(report: Report) -> Section:
     facts = [(each.name, str(getattr(given, each.name)) or "(default)") for each in fields(given)]
     names = {"commits": "Commits of its tables", "programs": "Programs", "calendar": "Calendar"}
     facts += [(names[name], value) for name, value in report.made_of.items() if name in names]
-    again = "The same parameters and commits give the same report. How verdicts are found: docs/judgement.md."
+    again = (
+        "The same parameters and commits give the same report. How verdicts are found: docs/judgement.md of Mission "
+        "Control."
+    )
     return Section(_facts(facts) + tag("p", text(again), css="mc-small"), again)
 
 

@@ -131,7 +131,8 @@ def watch(status: Status) -> list[str]:
     running = "running" if report.is_running else "not running now"
     lines = [f"{running}, {looked}: {'data are stale, ' if report.is_stale else ''}{number} up", *report.alarms]
     for each in report.waiting:
-        why = f": {each.failure}" if each.failure else ""
+        reason = each.failure or ("quiet hours" if each.is_held else "")
+        why = f": {reason}" if reason else ""
         verb = "waits" if each.messages == 1 else "wait"
         since = moment(each.since, status.at)
         lines.append(f"{plural(each.messages, 'message')} {verb} for {printable(each.target)} since {since}{why}")

@@ -12,12 +12,16 @@ from streaming.errors import MissionControlError, printable
 
 @dataclass(frozen=True)
 class Waiting:
-    """Messages that wait for a target. since: the oldest; failure: of the last attempt, empty without one."""
+    """Messages that wait for a target. since: the oldest; failure: of the last attempt, empty without one.
+
+    is_held: whether quiet hours hold them back.
+    """
 
     target: str
     messages: int
     since: datetime
     failure: str
+    is_held: bool
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def report_of(folder: Path) -> WatchReport | None:
     if state is None:
         return None
     waiting = tuple(
-        Waiting(name, messages, since, state.targets[name].failure)
+        Waiting(name, messages, since, state.targets[name].failure, state.targets[name].is_held)
         for name, (messages, since) in waiting_of(state).items()
     )
     return WatchReport(

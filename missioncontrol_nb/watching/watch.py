@@ -215,8 +215,10 @@ class _Looks:
         return None
 
     def _say(self, found: Look | None, told: Sequence[Message]) -> None:
+        quiet = self._settings.quiet
+        when = "to tell after the quiet hours" if quiet and quiet.cover(datetime.now(UTC)) else "to tell"
         for message in told:
-            self._on_line(f"to tell: {printable(title_of(message))}")
+            self._on_line(f"{when}: {printable(title_of(message))}")
         if found is None:
             return
         up_to = "no ping yet" if found.data_up_to is None else f"data up to {found.data_up_to:%Y-%m-%d %H:%M:%S} UTC"

@@ -50,6 +50,7 @@ def day(page: Page, label: str, value: str) -> None:
 
 
 # (what is clicked, its label, the choice, what the URL then says of it)
+SEEN_EVERY_SECONDS = 0.3  # what is seen of a page is large
 TABLE_STEPS = [
     (toggle, "Time", "Last 24 h", "period=last-24h"),
     (toggle, "Show", "Count", "show=count"),
@@ -86,7 +87,8 @@ def act(page: Page, step: tuple, before: Seen) -> Seen:
     what, label, choice, said = step
     what(*([page, label, choice] if choice else [page, label]))
     try:
-        wait_until(lambda: differs(before, seen(page), what is not link and "view=detail" in before.url))
+        has_chart = what is not link and "view=detail" in before.url
+        wait_until(lambda: differs(before, seen(page), has_chart), every=SEEN_EVERY_SECONDS)
     except AssertionError:
         raise AssertionError(f"{label} {choice}: {before.url} and {page.url} look alike") from None
     after = settled(page)
@@ -111,7 +113,7 @@ def walk(page: Page, steps: list[tuple]) -> list[Seen]:
 
 def expect(page: Page, state: Seen) -> None:
     try:
-        wait_until(lambda: seen(page) == state)
+        wait_until(lambda: seen(page) == state, every=SEEN_EVERY_SECONDS)
     except AssertionError:
         assert settled(page)._asdict() == state._asdict()
 

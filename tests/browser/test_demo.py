@@ -109,8 +109,9 @@ class LiveSums:
 
 
 def counts_of(page: Page) -> dict[str, int]:
-    """The counts of 56.0 that a table shows, by measure."""
-    return {measure: int(figure(by_version["56.0"])) for measure, by_version in table_texts(page).items()}
+    """The counts of 56.0 that a table shows, by measure; of measures that 56.0 reports."""
+    shown = table_texts(page)
+    return {measure: int(figure(versions["56.0"])) for measure, versions in shown.items() if "56.0" in versions}
 
 
 def click_through(page: Page, folder: Path) -> None:

@@ -147,6 +147,7 @@ def heap_bytes(session):
     return session.send("Runtime.getHeapUsage")["usedSize"]
 
 
+@pytest.mark.long
 def test_memory_stays_flat_over_hundreds_of_updates(page):
     session = page.context.new_cdp_session(page)
 

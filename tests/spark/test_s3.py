@@ -173,6 +173,7 @@ def test_days_in_a_bucket_are_counted_anew_through_faults(server, bucket, proxy,
     assert dataset_sums(f"{bucket}/data") == loop_sums(server, f"{bucket}/archive")
 
 
+@pytest.mark.long
 def test_what_is_done_to_a_url_with_options_leaves_the_dataset_before_them(server, bucket, monkeypatch):
     dataset = f"{bucket}/prod"
     for number in range(6):
@@ -223,6 +224,7 @@ def test_dataset_in_a_bucket_is_at_the_key_that_is_named(server, bucket):
     assert {tuple(key.split("/")[:2]) for key in keys} == {("top", name)}
 
 
+@pytest.mark.long
 def test_annotations_of_a_dataset_in_a_bucket_survive_two_writers_and_upkeep(server, bucket, monkeypatch):
     dataset, times = f"{bucket}/a b/data", ("2017-10-02T10:00Z", "2017-10-02T12:00Z")
     with pytest.raises(MissionControlError, match="there is no dataset"):

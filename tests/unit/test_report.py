@@ -79,7 +79,7 @@ def test_exit_code_says_whether_an_alarm_is_up(published):
     assert published[1].stdout.startswith("Bad on Windows: 56.0 on release has ")
     assert published[1].stdout.endswith("reports/2017-10-02T12-00Z/report.html\n")
     assert "Publishing it in " in published[1].stderr
-    assert "hours old: the report is of then" in published[1].stderr
+    assert re.search(r"The newest data are \d+ d.* older than .* UTC: the report is as of then", published[1].stderr)
 
 
 def test_report_has_its_files_and_is_the_latest(folder, published):
@@ -240,12 +240,29 @@ def test_run_without_an_executed_notebook_keeps_its_source(folder, tmp_path, mon
     assert json.loads(kept)["cells"][1]["source"] == ["1 / 0"]
 
 
+@pytest.mark.parametrize("result", [SimpleNamespace(cells=[]), MissionControlError("the kernel died")])
+def test_run_that_was_told_to_end_publishes_nothing_whoever_took_the_exception(folder, tmp_path, monkeypatch, result):
+    def execute(*_: Any, **__: Any) -> Any:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(running, "_execute", execute)
+    monkeypatch.setattr(running, "alarms_of", lambda executed: None)
+    monkeypatch.setattr(running, "_checked", lambda *_: {})
+    monkeypatch.setattr(running, "files_of", lambda *_: {})
+    with pytest.raises(running.ReportEndedError):
+        run_report(report.Parameters(str(folder / "fleet")), str(tmp_path / "out"), is_ended=lambda: True)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--channel", "relese"], "unknown channel 'relese'; did you mean release"),
         (["--product", "Firefx"], "Firefox"),
         (["--as-of", "2017-13-01"], "as_of takes an ISO time"),
+        (["--as-of", "2317-10-02"], "'2317-10-02' lies in the future"),
         (["--channel", "beta"], "name another --out"),
         (["--notebook", "none.ipynb"], "there is none at 'none.ipynb'"),
         (["--previous", "nothing"], "there is no alarms.json in"),
