@@ -156,8 +156,9 @@ def around(one: list[float], other: list[float]) -> list[float]:
 
 # ---------- an open page ----------
 def test_open_page_takes_up_an_incident_and_lets_it_go(page, folder):
+    wait_for(page, "document.querySelector('.mc-incidents') === null")  # a page that was ready has those of before
+    settled(page)
     embeds = page.locator(".mc-chart").get_attribute("data-mc-embeds")
-    assert page.locator(".mc-incidents").count() == 0
     before = len(page.evaluate("document.querySelector('.mc-chart').mcView.data('incidents')"))
     written = mc.annotate(folder, "2017-09-30T06:00Z", "2017-09-30T18:00Z", HOSTILE)
     page.wait_for_selector(".mc-incidents li")
