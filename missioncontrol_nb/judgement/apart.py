@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-P", "-m", "missioncontrol_nb.judgement.apart")
 LONGEST_SECONDS = 600.0
-NICE = 3  # pages go first; with 10 a busy machine of two cores left it a thirtieth of one
+NICE = 3  # pages go first; with 10, verdicts took minutes on a busy machine
 
 
 def judge_apart(
