@@ -41,9 +41,9 @@ class Stop(threading.Event):
 
 
 @contextmanager
-def stopped_by_signals(*numbers: signal.Signals) -> Iterator[Stop]:
-    """An event that Ctrl-C, SIGTERM and the given further signals set; main thread only."""
-    stop = Stop()
+def stopped_by_signals(*numbers: signal.Signals, stop: Stop | None = None) -> Iterator[Stop]:
+    """An event that Ctrl-C, SIGTERM and the given further signals set; main thread only. stop: one that does more."""
+    stop = stop or Stop()
     before = {number: signal.signal(number, stop.handle) for number in (signal.SIGINT, signal.SIGTERM, *numbers)}
     try:
         yield stop

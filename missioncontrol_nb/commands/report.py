@@ -1,9 +1,6 @@
 """`missioncontrol report`: makes a report of releases as of a moment, and publishes it whole."""
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +11,7 @@ import psutil  # type: ignore[import-untyped]
 from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import Command
 from missioncontrol_nb.formatting import duration
+from missioncontrol_nb.terminal import Stop, stopped_by_signals
 
 ALARM = 3  # exit code; 2 is the code for an invalid command line
 STALE_AFTER = timedelta(hours=1)
@@ -72,7 +70,7 @@ def command(
         click.echo(sentence, err=True)
 
     given = Parameters(dataset, product, ",".join(channels), as_of, previous, releases)
-    with _ended_by_signals() as signals:
+    with stopped_by_signals(stop=_End()) as stop:
         try:
             published = run_report(
                 given,
@@ -80,10 +78,10 @@ def command(
                 notebook=notebook,
                 notify=notify,
                 has_bar=sys.stderr.isatty(),
-                is_ended=lambda: bool(signals),
+                is_ended=stop.is_set,
             )
         except ReportEndedError:
-            sys.exit(128 + signals[0])
+            sys.exit(stop.exit_code)
     _tell_stale(given.moment() or datetime.now(UTC), published.alarms["as_of"])
     for each in published.alarms["headlines"]:
         click.echo(each["sentence"])
@@ -91,26 +89,18 @@ def command(
     sys.exit(ALARM if published.has_alarm else 0)
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[list[int]]:
-    """Ends a run in order when Ctrl-C or SIGTERM comes, with its kernel and its temporary folder; the signals.
+class _End(Stop):
+    """Ends a run in order when a signal comes, with its kernel and its temporary folder.
 
-    The kernel is killed, because who waits for it may take the exception for its own and go on waiting.
+    The kernel is killed, because the client that waits for it may take the exception for its own and go on waiting.
     """
-    signals: list[int] = []
 
-    def end(number: int, _frame: object) -> NoReturn:
-        signals.append(number)
+    def handle(self, number: int, _frame: object = None) -> NoReturn:
+        """Handles a signal."""
+        super().handle(number)
         for child in psutil.Process().children():
             child.kill()
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        sys.exit(self.exit_code)
 
 
 def _tell_stale(asked: datetime, as_of: str) -> None:

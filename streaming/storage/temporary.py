@@ -1,6 +1,5 @@
 """Temporary folders that do not stay behind: what a killed process left is removed by the next one."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -9,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from streaming.storage.locks import take_lock
 
 _LOCK, _UNLOCKED = ".in-use", ".in-use.new"
 _UNLOCKED_SECONDS = 3600.0  # a folder that has not been locked by then never will be
@@ -30,8 +31,8 @@ def temporary_folder(prefix: str, parent: str | None = None) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
     unlocked = folder / _UNLOCKED
     try:
-        with unlocked.open("x") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with unlocked.open("xb") as lock:
+            take_lock(lock, 0)
             unlocked.rename(folder / _LOCK)  # locked from the moment on at which another process can see it
             yield folder
     finally:
@@ -47,9 +48,9 @@ def _remove_abandoned(above: Path, prefix: str) -> None:
                 _remove_unlocked(folder, prefix)
                 continue
             with (folder / _LOCK).open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # it is in use, was removed by now, or is being made
+                if take_lock(lock, 0):
+                    shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # it was removed by now, or is being made
             continue
 
 
