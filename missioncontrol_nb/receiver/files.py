@@ -201,7 +201,8 @@ class FileSink:
             group, self._waiting = self._waiting, deque()
             lines = [line for line, _ in group]
             failure = await loop.run_in_executor(self._disk, self._write, lines) if lines else None
-            self._problem = failure.reason if failure else ""
+            if failure:
+                self._problem = failure.reason  # until check() finds room: a smaller group may still fit
             self._queued_bytes -= sum(map(len, lines))
             for _, future in group:
                 if future.done():  # its client is gone
