@@ -8,7 +8,6 @@ from missioncontrol_nb.commands.command import Command, Need
 from missioncontrol_nb.commands.simulate import FLEETS
 from missioncontrol_nb.terminal import HISTORY_DAYS, MAX_SEED, NumberRange
 
-
 _FLEET = Need("a simulated fleet, whose place --firefox takes", lambda given: given["firefox"] is None)
 _FIREFOX = Need("--firefox", lambda given: given["firefox"] is not None)
 

@@ -26,6 +26,7 @@ PREFERENCES: dict[str, bool | int | str] = {
     "telemetry.fog.test.localhost_port": PORT,
     "toolkit.telemetry.send.overrideOfficialCheck": True,  # for builds that are not Mozilla's
     "toolkit.telemetry.initDelay": 1,  # seconds, instead of a minute
+    "toolkit.telemetry.minSubsessionLength": 0,  # seconds, instead of 5 minutes, until a main ping may be sent
     # Nothing asks, and nothing else looks for a server.
     "browser.aboutwelcome.enabled": False,
     "browser.shell.checkDefaultBrowser": False,
@@ -44,16 +45,15 @@ _KEPT_VARIABLES = ("PATH", "LANG", "TZ", "DISPLAY", "XAUTHORITY", "WAYLAND_DISPL
 _RECEIVER_TIMEOUT_SECONDS = 120.0
 
 
-def find_firefox(program: str = "") -> str:
-    """The path of a Firefox: that of the given name or path, else one of PROGRAMS.
+def find_firefox(program: str = PROGRAMS[0]) -> str:
+    """The path of a Firefox: that of the given name or path; for "firefox" the first of PROGRAMS that is installed.
 
     Raises MissionControlError where it, or what the crash reporter's pings need, is not there.
     """
-    found = next(filter(None, map(shutil.which, [program] if program else PROGRAMS)), None)
+    names = PROGRAMS if program == PROGRAMS[0] else [program]
+    found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        raise MissionControlError(
-            f"no Firefox is at {program!r}" if program else "no Firefox is here: name one with --firefox PROGRAM"
-        )
+        raise MissionControlError(f"no Firefox is found as {' or '.join(names)}: name its program with --firefox")
     for needed in ("openssl", "curl"):
         if shutil.which(needed) is None:
             raise MissionControlError(f"Firefox's crash reporter reaches the receiver with {needed}: install it")

@@ -13,7 +13,7 @@ from time import monotonic
 
 from missioncontrol_nb.aggregator_process import AggregatorProcess
 from missioncontrol_nb.demo.arrivals import Arrivals
-from missioncontrol_nb.demo.firefox import OfflineFirefox, find_firefox, offline_firefox
+from missioncontrol_nb.demo.firefox import PROGRAMS, OfflineFirefox, find_firefox, offline_firefox
 from missioncontrol_nb.demo.processes import (
     DashboardProcess,
     check_running,
@@ -41,12 +41,12 @@ _WELCOME = """<!doctype html><meta charset="utf-8"><title>Mission Control</title
 class FirefoxSettings:
     """The settings of a demo with a real Firefox.
 
-    program: its name or path, "" for the one that is installed; is_headless: without a window, it crashes by itself;
+    program: its name or path; is_headless: without a window, it crashes by itself;
     port: of the dashboard, 0 is any free one; minutes: from the first page on, None runs until the demo is stopped;
     folder: None is a temporary folder.
     """
 
-    program: str = ""
+    program: str = PROGRAMS[0]
     is_headless: bool = False
     port: int = 8866
     minutes: float | None = None

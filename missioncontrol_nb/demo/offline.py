@@ -45,8 +45,8 @@ class OfflineNetwork:
         if not self._is_ready:
             self._process.wait()
             raise MissionControlError(
-                f"this system does not give Firefox a network of its own ({' '.join(self._errors[-1:])}); root may make "
-                "one, and so may others where user namespaces are allowed"
+                f"this system does not give Firefox a network of its own ({' '.join(self._errors[-1:])}); root "
+                "may make one, and so may others where user namespaces are allowed"
             )
 
     def _note(self, line: str) -> None:
