@@ -110,7 +110,8 @@ def open_source(source: str, settings: AggregateSettings) -> Source:
     if is_topic(source):
         most = data_source.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else data_source.MAX_BATCH_BYTES
         return TopicSource.of(source, settings.topic, settings.max_batch_bytes or most)
-    return FileSource(source_url(source), settings.max_batch_bytes or splits.MAX_BATCH_BYTES)
+    most = splits.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else splits.MAX_BATCH_BYTES
+    return FileSource(source_url(source), settings.max_batch_bytes or most)
 
 
 def _session(

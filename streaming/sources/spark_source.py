@@ -46,4 +46,5 @@ def counter_of(options: Mapping[str, str]) -> Counter:
         Envelope(options.get("channel"), options.get("country"), moment),
         products=contract.Products((*contract.PRODUCTS, *declared)),
         by_delivery=by_delivery(options),
+        once=options.get("once") == "true",
     )

@@ -17,7 +17,7 @@ from streaming.contract.products.product_file import as_document, product_of
 from streaming.pings.classify import Classifier, Ping, Rejected
 from streaming.pings.decode import decode_document
 from streaming.pings.envelope import Envelope
-from streaming.pings.kinds import KINDS, glean_crash, kind_named
+from streaming.pings.kinds import KINDS, kind_named
 from tests.other_version import append
 from tests.real_pings import crash, glean
 
@@ -217,14 +217,18 @@ def test_experiments_are_those_of_the_ping_and_of_the_crash() -> None:
     assert reason(document) == "experiment"
 
 
-def test_crash_can_be_told_from_others_and_says_no_site() -> None:
-    document = crash(
-        event_id="a1", minidump_sha256_hash="e3b0", remote_type="webIsolated=https://example.org/" + "x" * 300
-    )
+def test_crash_is_told_from_others_by_its_event_and_its_dump() -> None:
+    of_empty_file = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert accepted(crash(event_id="a1", minidump_sha256_hash="E3B0")).crash == ("a1", "e3b0")
+    assert accepted(crash(event_id="a1", minidump_sha256_hash=of_empty_file)).crash == ("a1", "")
+    assert accepted(crash(minidump_sha256_hash="e3b0")).crash == ("", "e3b0")
+    assert accepted(crash(minidump_sha256_hash=of_empty_file)).crash == ()
+    assert accepted(crash()).crash == ()
+
+
+def test_site_of_a_content_process_is_not_read() -> None:
+    document = crash(event_id="a1", remote_type="webIsolated=https://example.org/" + "x" * 300)
     assert events(accepted(document)) == {"main_crashes": 1}
-    found = glean_crash.identity(decode_document(json.dumps(document).encode()))
-    assert found == ("a1", "e3b0", "webIsolated")
-    assert glean_crash.identity(decode_document(json.dumps(crash()).encode())) == ("", "", "")
 
 
 # ---------- usage ----------

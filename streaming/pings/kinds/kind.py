@@ -68,7 +68,9 @@ class Kind:
     events of declared measures in it, or the reason to reject it. enrolments: its experiments; None where one has no
     known form. required: sections without which a document is rejected, with the reason. reasons: reasons that only
     this kind has. bare_keys: top-level keys by which a document without a type is recognised as this kind. explain: a
-    further check of rejected documents, for a reason that would be too expensive to look for in every ping.
+    further check of rejected documents, for a reason that would be too expensive to look for in every ping. crash:
+    gives the event and the dump of the crash that a document reports, "" for one that it does not say; () where it says
+    neither. Documents with the same event, or the same dump, report one crash.
     """
 
     namespace: str
@@ -82,6 +84,7 @@ class Kind:
     bare_keys: tuple[str, ...] = ()
     explain: Callable[[bytes], str | None] | None = None
     namespaces: tuple[str, ...] = ()
+    crash: Callable[[Any], tuple[str, str] | tuple[()]] | None = None
 
     def is_of(self, namespace: str, document_type: str) -> bool:
         """Whether documents of a namespace and type are of this kind."""
