@@ -179,6 +179,11 @@ class Calendar:
         _write_atomically(Path(arguments.place("path", path)), f'{{"releases": [\n{lines}\n]}}\n')
 
 
+def not_on_calendar(newest_date: date) -> str:
+    """What is said of a version that a calendar lacks: "not on the release calendar of 2024-05-31", its newest day."""
+    return f"not on {CALENDAR_NAME} of {newest_date.isoformat()}"
+
+
 def _day(at: Time) -> date:
     moment = arguments.as_utc("at", at)
     assert moment is not None
