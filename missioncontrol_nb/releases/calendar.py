@@ -169,6 +169,14 @@ class Calendar:
             shown = arguments.brief(weeks)
             raise MissionControlError(f"weeks that lead out of the calendar's years, 1 to 9999: {shown}") from error
 
+    def merged_with(self, newer: "Calendar") -> "Calendar":
+        """The releases of both calendars, by date; the day of a release that both have is that of the newer one."""
+        arguments.instance("newer", newer, Calendar, "a release calendar such as load_calendar() gives")
+        merged = {(each.channel, each.version): each for each in (*self.releases, *newer.releases)}
+        order = self.product.channel_names.index
+        by_date = sorted(merged.values(), key=lambda each: (each.date, order(each.channel), version_key(each.version)))
+        return replace(self, releases=tuple(by_date))
+
     def save(self, path: str | Path) -> None:
         """Writes the calendar as JSON for `load_calendar`, atomically.
 
