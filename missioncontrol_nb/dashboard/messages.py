@@ -23,6 +23,7 @@ from missioncontrol_nb.monitor import (
     Rate,
     Version,
 )
+from missioncontrol_nb.releases.calendar import not_on_calendar
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -81,7 +82,7 @@ def figure(rate: Rate | None) -> str:
 def not_listed(version: Version | Line) -> str:
     """ "not on the release calendar of 2024-05-14"; empty for a version that is on it"""
     day = version.not_listed_on
-    return f"not on the release calendar of {day.isoformat()}" if day else ""
+    return not_on_calendar(day) if day else ""
 
 
 def versions_not_listed(*versions: Version | Line | None) -> str:

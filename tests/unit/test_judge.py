@@ -150,6 +150,27 @@ def test_one_version_alone_is_too_early_to_judge_and_why(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason=f"needs {SAMPLE.name}, which lies outside of the repository")
+def test_version_that_the_calendar_lacks_is_not_judged_and_says_so(tmp_path: Path) -> None:
+    rows = """
+        window    display_version  build_id        usage_hours  main_crashes
+        05T13:00  56.0             20171004120000  1000         2
+        07T09:00  56.0             20171004120000  990          2
+        07T09:00  56.0.1           20171006120000  10           3
+        07T10:00  56.0             20171004120000  900          2
+        07T10:05  56.0.1           20171006120000  20           4
+        07T10:05  55.9             20171006120000  0.1          4
+        07T11:00  56.0.1           20171006120000  20           8
+    """
+    write(tmp_path, rows, "07T11:05")
+    for at, events, hours in (("2017-10-07T10:59", 7, 30), (None, 15, 50)):
+        found = mc.judge(tmp_path, at, releases=CALENDAR)
+        newest = found[(found["display_version"] != "56.0") & (found["measure"] == "main_crashes")]
+        why = "56.0.1 on release is not on the release calendar of 2017-10-05, so it is not judged"
+        shown = ["display_version", "state", "why", "events", "usage_hours"]
+        assert newest[shown].to_numpy().tolist() == [["56.0.1", "too early", why, events, hours]]
+    assert set(mc.judge(tmp_path, "2017-10-07T08:00", releases=CALENDAR)["display_version"]) == {"56.0"}
+
+
 def test_real_hundred_rows_are_too_early_to_judge() -> None:
     found = mc.judge(SAMPLE)
     assert len(found) > 0
