@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -96,7 +96,7 @@ class FirefoxDemo:
         self._arrivals = Arrivals(folder / "pings")
         self._aggregator = AggregatorProcess(str(folder / "pings"), str(self._dataset), ["--trigger=1"])
         self._server = DashboardProcess(self._dataset, folder, settings.port)
-        self._told = 0
+        self._counted, self._told = 0, set[str]()
         self._is_open = self._has_crashed = False
         self._wants_open = threading.Event()
 
@@ -147,7 +147,7 @@ class FirefoxDemo:
             if self._firefox.open_seconds < MIN_OPEN_SECONDS:
                 raise MissionControlError(ended_early("Firefox", self._firefox.last_lines()))
             self._is_open = False
-            if code < 0:
+            if code:
                 self._report("Firefox has crashed, and opens again; a minute later it reports the same crash again")
                 self._wants_open.set()
             else:
@@ -158,25 +158,31 @@ class FirefoxDemo:
             self._open()
 
     def _tell_counts(self) -> None:
-        """Reports the sums of the dataset once the job has counted all pings that arrived."""
-        if self._told == self._arrivals.number:
+        """Reports the sums of the dataset, where they changed, once the job has counted all pings that arrived."""
+        if self._counted == self._arrivals.number:
             return
         counted, uncounted = counts_in(self._dataset)
         if counted + sum(uncounted.values()) >= self._arrivals.number:
-            self._told = self._arrivals.number
-            self._report(self._totals())
+            self._counted = self._arrivals.number
+            for line in self._totals():
+                if line not in self._told:
+                    self._told.add(line)
+                    self._report(line)
 
-    def _totals(self) -> str:
-        """The crashes and the usage of each version in the dataset."""
+    def _totals(self) -> Iterator[str]:
+        """A line for each version in the dataset: its main crashes, its usage, and the page that shows them."""
+        from missioncontrol_nb.dashboard.query import Query
         from missioncontrol_nb.loading.dataset import Dataset
 
-        sums = Dataset(self._dataset).load(every=None, by=["application", "display_version"], measures=["main_crashes"])
-        versions = [
-            f"{row.application} {row.display_version}: main crashes {row.main_crashes:.0f}, "
-            f"{60 * row.usage_hours:.1f} minutes of use"
-            for row in sums.fillna(0).itertuples()
-        ]
-        return f"Counted: {'; '.join(versions)}"
+        sums = Dataset(self._dataset).load(
+            every=None, by=["application", "channel", "os_name", "display_version"], measures=["main_crashes"]
+        )
+        for row in sums.fillna(0).itertuples():
+            page = Query(view="table", channel=row.channel, os_name=row.os_name, show="count").search
+            yield (
+                f"Counted of {row.application} {row.display_version}: main crashes {row.main_crashes:.0f}, "
+                f"{60 * row.usage_hours:.1f} minutes of use: {self._server.url}{page}"
+            )
 
     def end(self) -> None:
         """Report what arrived, and end every process that was started, even after an error."""
