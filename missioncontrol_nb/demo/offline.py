@@ -45,7 +45,7 @@ class OfflineNetwork:
         if not self._is_ready:
             self._process.wait()
             raise MissionControlError(
-                f"this system does not give Firefox a network of its own ({' '.join(self._errors[-1:])}); root "
+                f"this system does not give Firefox a network of its own ({' '.join(self._errors)}); root "
                 "may make one, and so may others where user namespaces are allowed"
             )
 

@@ -1,9 +1,16 @@
 """A real Firefox that is used, crashes, starts again and is closed: what a receiver, the job and a page make of it."""
 
 import json
+import os
+import re
+import signal
+import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 import missioncontrol_nb as mc
@@ -15,7 +22,7 @@ from tests.browser.page_actions import table_texts
 from tests.clients import firefox as client
 from tests.clients import marionette
 from tests.clients.marionette import Marionette
-from tests.patience import wait_until
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.unit.small_dataset import CALENDAR
 
 MISSIONCONTROL = str(Path(sys.executable).with_name("missioncontrol"))
@@ -99,3 +106,32 @@ def number_counted(dataset: Path) -> int:
     """How many pings the dataset tells of, counted or not."""
     counted, uncounted = counts_in(dataset)
     return counted + sum(uncounted.values())
+
+
+@pytest.fixture
+def temporary():
+    """A folder for temporary ones whose path is short enough for sockets in them."""
+    with tempfile.TemporaryDirectory(prefix="mc-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_demo_shows_the_crash_of_its_firefox_and_ctrl_c_leaves_nothing(temporary):
+    command = [MISSIONCONTROL, "demo", "--firefox", "--headless", "--port", "0"]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        timer = threading.Timer(PATIENCE_SECONDS, process.kill)
+        timer.start()
+        lines = iter(process.stdout.readline, "")
+        shown = next((line for line in lines if "main crashes 1," in line), None)
+        timer.cancel()
+        assert shown, process.stderr.read()
+        assert re.search(r"Firefox [\d.]+\w*: main crashes 1, 0\.[1-9] minutes of use: http://127\.0\.0\.1:", shown)
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, errors
+    assert re.search(r"\d+ pings in, 0 page visits\n$", output)
+    assert len(started) > 5
+    assert psutil.wait_procs(started, timeout=PATIENCE_SECONDS)[1] == []
+    assert list(temporary.iterdir()) == []

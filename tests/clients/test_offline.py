@@ -1,5 +1,6 @@
 """Programs on a network that has only a loopback: what they reach, and when they end."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from streaming.errors import MissionControlError
 from tests.patience import PATIENCE_SECONDS, wait_until
 
 PROBE = """
-import errno, socket, sys, threading
+import errno, socket
 with socket.create_server(("127.0.0.1", 0)) as server:
     socket.create_connection(server.getsockname(), 5).close()
 for address in ("192.0.2.1", "2001:db8::1"):
@@ -43,7 +44,7 @@ input()
 
 def run(network, tmp_path: Path, program: str, name: str = "probe") -> Path:
     log = tmp_path / f"{name}.log"
-    network.start(name, [sys.executable, "-c", program], {}, log)
+    network.start(name, [sys.executable, "-c", program], {"PATH": os.environ["PATH"]}, log)
     return log
 
 
@@ -63,7 +64,7 @@ def test_relay_passes_connections_on_with_and_without_tls(network, tmp_path):
     wait_until(lambda: answer(tmp_path / "plain") == b"HELLO")
     command = ["openssl", "s_client", "-quiet", "-connect", "127.0.0.1:9443"]
     script = f"import subprocess; subprocess.run({command}, input=b'hello', stderr=subprocess.DEVNULL)"
-    log = run(network, tmp_path, script.replace("[", "['/usr/bin/env', ", 1))
+    log = run(network, tmp_path, script)
     wait_until(lambda: network.exit_code("probe") is not None)
     assert log.read_text() == "HELLO"
 
@@ -89,7 +90,7 @@ def test_nothing_outlives_a_process_that_is_killed(network):
     assert psutil.wait_procs(started, timeout=PATIENCE_SECONDS)[1] == []
 
 
-def test_no_namespaces_are_an_error_that_says_what_the_system_said(monkeypatch, tmp_path):
+def test_no_namespaces_are_an_error_that_says_what_the_system_said(monkeypatch):
     monkeypatch.setattr(offline, "_UNSHARE", ("unshare", "--no-such-option"))
     with pytest.raises(MissionControlError, match="--no-such-option"):
         offline.OfflineNetwork()
