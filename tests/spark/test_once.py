@@ -9,12 +9,16 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
+from missioncontrol_nb.simulator import Bad, Fleet
+from missioncontrol_nb.simulator.batches import batches
+from missioncontrol_nb.simulator.today import TODAY, calendar_of_today
 from streaming import contract
 from streaming.aggregation.once import SEEN_CRASHES_FOLDER
 from streaming.job.aggregate import aggregate
@@ -165,6 +169,31 @@ def test_job_that_sees_no_crash_pings_notes_nothing(spark: SparkSession, tmp_pat
     write_files(source, others(20), name="a")
     aggregate(str(source), str(dataset), spark=spark)
     assert not (dataset / "_checkpoint" / SEEN_CRASHES_FOLDER).exists()
+
+
+def test_dataset_of_the_simulated_fleet_of_today_has_the_true_number_of_crashes(
+    spark: SparkSession, plain_sums: Any, tmp_path: Path
+) -> None:
+    """The fleet reports each main crash at once and, while it is played, most of them again."""
+    source, dataset = tmp_path / "pings", tmp_path / "dataset"
+    start = datetime(2026, 7, 25, 12, tzinfo=UTC)
+    fleet = Fleet(calendar_of_today(), seed=7, rate=0.3, bad=[Bad("153.0", start, "main_crashes", 300.0)], era=TODAY)
+    documents: list[bytes] = []
+    for number, batch in enumerate(islice(batches(fleet, start, timedelta(minutes=5)), 8)):
+        write_files(source, batch.documents, name=str(number), files=2)
+        documents += batch.documents
+    found = aggregate(str(source), str(dataset), settings=replace(PLAIN, max_batch_bytes=2 << 20), spark=spark)
+    first_reports = [document for document in documents if b'"event_found"' not in document]
+    seconds = len(documents) - len(first_reports)
+    assert found.passed_over["same_crash"] > seconds * 0.8  # of the others, older versions send telemetry's crash pings
+    sums, passed_over = sums_without("same_crash", dataset)
+    expected = plain_sums(first_reports)
+    for each in (sums, expected):
+        rejected = each[contract.REJECTED_PINGS.name]
+        for key in [key for key in rejected if key[-1] == "other_source"]:
+            del rejected[key]
+    assert sums == expected
+    assert passed_over > 100
 
 
 DAYS = [date(2026, 11, 20 + day) for day in range(8)]
