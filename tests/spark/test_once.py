@@ -25,31 +25,22 @@ from streaming.job.aggregate import aggregate
 from streaming.job.backfill import backfill
 from streaming.job.backfill_settings import BackfillSettings
 from streaming.job.settings import AggregateSettings
-from tests.real_pings import crash, glean
+from tests.real_pings import glean
 from tests.services.kafka import Broker
-from tests.spark.small_pings import Sums, dataset_sums, main_ping, write_pings
+from tests.spark.small_pings import Sums, crash_report, dataset_sums, main_ping, write_pings
 
-BEGAN = datetime(2026, 11, 20, tzinfo=UTC)
 PLAIN = AggregateSettings()
 SMALL = AggregateSettings(max_batch_bytes=20_000)
-EXPERIMENTS = {"one": {"branch": "a"}, "two": {"branch": "b"}}
-
-
-def reported(number: int, hours: float, *, reason: str = "crash", **texts: str) -> bytes:
-    """A ping that reports the crash of a number, submitted some hours after BEGAN."""
-    texts = {"event_id": f"event {number}", "minidump_sha256_hash": f"{number:064x}"} | texts
-    document = crash(**texts)
-    document["ping_info"] |= {"reason": reason, "experiments": EXPERIMENTS if number % 3 else {}}
-    document["document_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{number} {hours} {reason}"))
-    moment = (BEGAN + timedelta(hours=hours)).isoformat()
-    return json.dumps(document | {"submission_timestamp": moment}).encode()
 
 
 def twins(count: int, *, first: int = 0) -> tuple[list[bytes], list[bytes]]:
     """Crashes of main processes: as they are reported at once, and a few hours or days later."""
     drawn = random.Random(first)
-    at_once = [reported(number, drawn.uniform(0, 48)) for number in range(first, first + count)]
-    later = [reported(number, drawn.uniform(50, 190), reason="event_found") for number in range(first, first + count)]
+    at_once = [crash_report(number, drawn.randrange(48 * 60)) for number in range(first, first + count)]
+    later = [
+        crash_report(number, drawn.randrange(50 * 60, 190 * 60), reason="event_found")
+        for number in range(first, first + count)
+    ]
     return at_once, later
 
 
@@ -220,8 +211,8 @@ def test_backfill_of_any_day_changes_nothing_where_the_job_was_right(spark: Spar
 def test_backfill_counts_a_crash_once_that_the_job_saw_on_another_day_only(spark: SparkSession, tmp_path: Path) -> None:
     """The first day was lost on its way to the job, which counted the crashes when they were reported again."""
     source, dataset, archive = tmp_path / "pings", tmp_path / "dataset", tmp_path / "archive"
-    at_once = [reported(number, 1 + number / 10) for number in range(40)]
-    later = [reported(number, 30 + number / 10, reason="event_found") for number in range(20)]
+    at_once = [crash_report(number, 60 + number) for number in range(40)]
+    later = [crash_report(number, 30 * 60 + number, reason="event_found") for number in range(20)]
     write_files(source, later, name="b")
     aggregate(str(source), str(dataset), spark=spark)
     write_files(archive, at_once, name="a")
