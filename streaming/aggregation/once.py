@@ -123,12 +123,15 @@ def _find_same(
     keys = [_keys(pings[name], submitted) for name in _KEYS]
     oldest = min(int(submitted.min()), time.time_ns() // 1000)  # clocks that are ahead must not remove notes
     seen = SeenIds(folder, number, oldest - window_us - LATE_US, DAY_US)
+    ids = np.concatenate([each.ids for each in keys], axis=1)
+    times = np.concatenate([each.times for each in keys])
     is_same = np.zeros(len(pings), bool)
-    for ids, times, places, _ in keys:
-        is_same[places] |= are_repeated(ids, times, deliveries[places], window_us) | seen.hold(ids, times, window_us)
+    is_same[np.concatenate([each.places for each in keys])[seen.hold(ids, times, window_us)]] = True
+    for each in keys:
+        is_same[each.places] |= are_repeated(each.ids, each.times, deliveries[each.places], window_us)
     if counted_before is not None:
         is_same |= counted_before.hold(keys, window_us)
-    seen.add(np.concatenate([each.ids for each in keys], axis=1), np.concatenate([each.times for each in keys]))
+    seen.add(ids, times)
     return is_same
 
 

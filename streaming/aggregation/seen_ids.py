@@ -139,8 +139,10 @@ def hold_between(folder: Path, ids: Ids, since_us: Times, until_us: Times) -> Fl
 
 def _hold(files: Sequence[_IdsFile], ids: Ids, since_us: Times, until_us: Times) -> Flags:
     held = np.zeros(ids.shape[1], bool)
+    order = np.argsort(ids[0])  # neighbours are in the same pages of a file
+    ids, since_us, until_us = ids[:, order], since_us[order], until_us[order]
     for file in files:
-        held |= _is_among(ids, since_us, until_us, np.load(file.path, mmap_mode="r"))
+        held[order] |= _is_among(ids, since_us, until_us, np.load(file.path, mmap_mode="r"))
     return held
 
 
