@@ -11,6 +11,8 @@ import pytest
 from deltalake import DeltaTable
 
 import missioncontrol_nb as mc
+from missioncontrol_nb.dashboard import verdict_words
+from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.monitor import ChannelTable, Monitor
 from missioncontrol_nb.releases.calendar import Calendar
@@ -152,13 +154,25 @@ def test_phones_count_by_glean_pings_alone(tmp_path: Path, shared_data: Path) ->
     assert sums == [4, 1, 2, 0]
     assert (ios["count"], ios["usage_hours"]) == (1, 0.5)
     assert ios[[*contract.MEASURE_NAMES]].isna().all(), "it sends no crash ping: not 0"
+    now = moment("2026-11-29T05:00")
     for name, crashes in (("Fenix", "measured"), ("Firefox iOS", "not_reported")):
         monitor = Monitor(tmp_path, product=name)
         table = monitor.table("release", contract.PACKAGED_PRODUCTS.named(name).os_names[0])
         assert isinstance(table, ChannelTable)
         (row,) = [row for row in table.rows if row.measure == "main_crashes"]
         assert (row.state, row.why) == (crashes, "" if crashes == "measured" else contract.NOT_CARRIED)
-        assert [each.newest.version for each in monitor.overview().channels] == ["153.0b3"]
+        (channel,) = monitor.overview().channels
+        headlines = [
+            verdict_words.channel_headline(channel, Judged(), now),
+            verdict_words.table_headline(table, Judged()),
+        ]
+        if name == "Firefox iOS":
+            place = "153.0b3 on release"
+            assert [state for state, *_ in headlines] == ["none", "none"]
+            assert headlines[0][1:] == (f"Not reported: main crashes of {place}", contract.NOT_CARRIED)
+            assert headlines[1][1] == f"Not reported: main crashes of {place}, iOS"
+        else:
+            assert [state for state, *_ in headlines] == ["judging", "judging"]
 
 
 def test_no_sample_is_left_out(shared_data: Path) -> None:
