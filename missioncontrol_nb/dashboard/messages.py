@@ -150,7 +150,7 @@ def page_title(query: Query) -> str:
     """The title of the browser's tab."""
     platform = [platform_label(query)]
     where = {"overview": [], "table": platform, "detail": platform}
-    product = [] if query.product in contract.PRODUCTS else [query.product.label]
+    product = [] if query.product == contract.FIREFOX else [query.product.label]
     names = [measure_label(query.measure)] if query.view == "detail" else []
     return (
         ", ".join([*names, query.product.channel(query.channel).label, *where[query.view], *product])

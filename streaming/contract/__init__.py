@@ -26,6 +26,7 @@ from streaming.contract.products import (
     Platform,
     Product,
     Products,
+    with_declared,
 )
 from streaming.contract.reasons import PASSED_OVER, Reason, reasons_with, split_passed_over
 from streaming.contract.tables import (
@@ -119,4 +120,5 @@ __all__ = [
     "reasons_with",
     "schema",
     "split_passed_over",
+    "with_declared",
 ]

@@ -19,20 +19,10 @@ from streaming.pings.decode import decode_document
 from streaming.pings.envelope import Envelope
 from streaming.pings.kinds import KINDS, kind_named
 from tests.other_version import append
-from tests.real_pings import crash, glean
+from tests.real_pings import android, crash, glean
 
 BUILD_ID = "20261117185949"
-_BUILDS = contract.BuildRules("text", None)
-_CHANNELS = (contract.Channel("release", "Release"), contract.Channel("beta", "Beta"))
-_KINDS = ("glean/crash", "glean/baseline")
-
-
-def mobile(name: str, os_name: str) -> contract.Product:
-    return contract.Product(name, name, _CHANNELS, (contract.Platform(os_name, os_name, "x", name, _KINDS),), _BUILDS)
-
-
-PRODUCTS = contract.Products((contract.FIREFOX, mobile("Fenix", "Android"), mobile("Firefox iOS", "iOS")))
-CLASSIFIER = Classifier(Envelope(), PRODUCTS)
+CLASSIFIER = Classifier(Envelope())
 
 
 def read(document: dict[str, Any], classifier: Classifier = CLASSIFIER) -> Ping | Rejected:
@@ -58,19 +48,6 @@ def events(ping: Ping) -> dict[str, int]:
 
 def said(ping: Ping, *names: str) -> tuple[str, ...]:
     return tuple(ping.dimensions[contract.DIMENSION_NAMES.index(name)] for name in names)
-
-
-def android(
-    document_type: str, namespace: str = "org-mozilla-firefox-beta", **metrics: dict[str, Any]
-) -> dict[str, Any]:
-    document = glean(namespace, document_type, **metrics)
-    document["client_info"] |= {
-        "os": "Android",
-        "os_version": "14",
-        "architecture": "arm64-v8a",
-        "app_build": "2016153",
-    }
-    return document
 
 
 # ---------- kinds ----------
@@ -276,7 +253,6 @@ def test_desktops_usage_is_that_of_main_pings() -> None:
 
 def test_application_that_no_product_declares_is_passed_over() -> None:
     assert reason(android("baseline", "org-mozilla-focus")) == "other_product"
-    assert read(android("baseline"), Classifier(Envelope())).reason == "other_product"  # type: ignore[union-attr]
     assert {"other_product", "not_counted", "other_source", "background_task", "process_type"} <= contract.PASSED_OVER
 
 

@@ -9,7 +9,7 @@ from streaming.pings import validation
 from streaming.pings.envelope import Envelope
 from streaming.pings.kinds.environment_section import checked
 from streaming.pings.kinds.glean_document import (
-    DESKTOP_NAMESPACE,
+    DESKTOP_NAMESPACES,
     MOBILE_PREFIX,
     GleanDocument,
     application_of,
@@ -130,5 +130,5 @@ KIND = Kind(
     describe,
     count,
     enrolments,
-    namespaces=(DESKTOP_NAMESPACE, f"{MOBILE_PREFIX}*"),
+    namespaces=(*DESKTOP_NAMESPACES, f"{MOBILE_PREFIX}*"),
 )

@@ -9,8 +9,8 @@ from streaming.pings.envelope import Envelope
 from streaming.pings.kinds.environment_section import checked
 from streaming.pings.kinds.glean_document import (
     ANDROID_NAMESPACES,
-    DESKTOP_NAMESPACE,
-    REPORTER_NAMESPACE,
+    DESKTOP_NAMESPACES,
+    REPORTER_NAMESPACES,
     ClientInfo,
     GleanDocument,
     application_of,
@@ -75,7 +75,7 @@ def crash(document: GleanCrash) -> tuple[str, str] | tuple[()]:
 def describe(document: GleanCrash, envelope: Envelope) -> Sender:
     """The program that crashed, and the system."""
     namespace, said, client = document.metadata.document_namespace, document.metrics.string, document.client_info
-    own = _NO_CLIENT if namespace == REPORTER_NAMESPACE else client
+    own = _NO_CLIENT if namespace in REPORTER_NAMESPACES else client
     shown = said.app_display_version or own.app_display_version
     os = client.os or said.os
     versions = (client.os_version, said.os_version)
@@ -116,7 +116,7 @@ KIND = Kind(
     describe,
     count,
     enrolments,
-    namespaces=(DESKTOP_NAMESPACE, REPORTER_NAMESPACE, *ANDROID_NAMESPACES),
+    namespaces=(*DESKTOP_NAMESPACES, *REPORTER_NAMESPACES, *ANDROID_NAMESPACES),
     required={"metrics": "nothing_to_count"},
     crash=crash,
 )

@@ -14,11 +14,11 @@ from streaming.pings.record import Record, Text
 ANDROID_NAMESPACES = ("org-mozilla-firefox", "org-mozilla-firefox-beta", "org-mozilla-fenix")
 IOS_PREFIX = "org-mozilla-ios-"
 MOBILE_PREFIX = "org-mozilla-"
-REPORTER_NAMESPACE = "firefox-crashreporter"
-DESKTOP_NAMESPACE = "firefox-desktop"
+REPORTER_NAMESPACES = ("firefox-crashreporter", "thunderbird-crashreporter")
+DESKTOP_NAMESPACES = ("firefox-desktop", "thunderbird-desktop")
 _APPLICATIONS = {
-    DESKTOP_NAMESPACE: "Firefox",
-    REPORTER_NAMESPACE: "Firefox",
+    **dict.fromkeys(("firefox-desktop", "firefox-crashreporter"), "Firefox"),
+    **dict.fromkeys(("thunderbird-desktop", "thunderbird-crashreporter"), "Thunderbird"),
     **dict.fromkeys(ANDROID_NAMESPACES, "Fenix"),
     **dict.fromkeys((f"{IOS_PREFIX}{name}" for name in ("firefox", "firefoxbeta", "fennec")), "Firefox iOS"),
 }
