@@ -30,6 +30,7 @@ PREFERENCES: dict[str, bool | int | str] = {
     # Nothing asks, and nothing else looks for a server.
     "browser.aboutwelcome.enabled": False,
     "browser.shell.checkDefaultBrowser": False,
+    "browser.sessionstore.resume_from_crash": False,
     "app.normandy.enabled": False,
     "app.update.enabled": False,
     "network.captive-portal-service.enabled": False,

@@ -28,6 +28,7 @@ from missioncontrol_nb.terminal import plural, stopped_by_signals
 from streaming.errors import MissionControlError
 
 MIN_OPEN_SECONDS = 3.0  # a Firefox that ends sooner did not start
+_WELCOME_FILE = "welcome.html"
 _WELCOME = """<!doctype html><meta charset="utf-8"><title>Mission Control</title>
 <body style="font: 18px/1.6 sans-serif; max-width: 40em; margin: 4em auto">
 <h1>This Firefox reports to Mission Control on this machine</h1>
@@ -92,10 +93,11 @@ class FirefoxDemo:
         report: Callable[[str], None],
     ) -> None:
         self._settings, self._firefox, self._stop, self._report = settings, firefox, stop, report
+        self._folder = folder
         self._dataset = folder / "dataset"
         self._arrivals = Arrivals(folder / "pings")
         self._aggregator = AggregatorProcess(str(folder / "pings"), str(self._dataset), ["--trigger=1"])
-        self._server = DashboardProcess(self._dataset, folder, settings.port)
+        self._server: DashboardProcess | None = None
         self._counted, self._told = 0, set[str]()
         self._is_open = self._has_crashed = False
         self._wants_open = threading.Event()
@@ -103,12 +105,13 @@ class FirefoxDemo:
     def start(self) -> None:
         """Start everything, and report the URL when the first page is ready."""
         self._aggregator.start()
+        self._server = DashboardProcess(self._dataset, self._folder, self._settings.port)
         while self._server.url is None:
             check_running(self._aggregator, self._server)
             if self._stop.wait(0.05):
                 return
         self._report(self._server.url)
-        (self._firefox.home / "welcome.html").write_text(_WELCOME.replace("@URL@", self._server.url))
+        (self._firefox.home / _WELCOME_FILE).write_text(_WELCOME.replace("@URL@", self._server.url))
         if self._settings.is_headless:
             self._report("A Firefox without a window opens, and crashes after its first main ping. Ctrl-C ends it all")
         else:
@@ -119,7 +122,7 @@ class FirefoxDemo:
             threading.Thread(target=self._read_keys, name="keys", daemon=True).start()
 
     def _open(self) -> None:
-        self._firefox.open((self._firefox.home / "welcome.html").as_uri())
+        self._firefox.open((self._firefox.home / _WELCOME_FILE).as_uri())
         self._is_open = True
 
     def _read_keys(self) -> None:
@@ -130,7 +133,7 @@ class FirefoxDemo:
         """Report what arrives and what is counted until the end. Raises MissionControlError when a part fails."""
         minutes = self._settings.minutes
         ends = None if minutes is None else monotonic() + 60 * minutes
-        while not self._stop.wait(0.2) and (ends is None or monotonic() < ends):
+        while not self._stop.wait(0.5) and (ends is None or monotonic() < ends):
             check_running(self._aggregator, self._server)
             for line in self._arrivals.new():
                 self._report(f"{datetime.now(UTC):%H:%M:%S} UTC  {line}")
@@ -158,22 +161,27 @@ class FirefoxDemo:
             self._open()
 
     def _tell_counts(self) -> None:
-        """Reports the sums of the dataset, where they changed, once the job has counted all pings that arrived."""
+        """Reports what the dataset holds, where that changed, once the job has counted all pings that arrived."""
         if self._counted == self._arrivals.number:
             return
         counted, uncounted = counts_in(self._dataset)
-        if counted + sum(uncounted.values()) >= self._arrivals.number:
-            self._counted = self._arrivals.number
-            for line in self._totals():
-                if line not in self._told:
-                    self._told.add(line)
-                    self._report(line)
+        if counted + sum(uncounted.values()) < self._arrivals.number:
+            return
+        self._counted = self._arrivals.number
+        lines = list(self._totals())
+        if uncounted:
+            lines.append(f"Not counted: {', '.join(f'{reason} {count}' for reason, count in uncounted.items())}")
+        for line in lines:
+            if line not in self._told:
+                self._told.add(line)
+                self._report(line)
 
     def _totals(self) -> Iterator[str]:
         """A line for each version in the dataset: its main crashes, its usage, and the page that shows them."""
         from missioncontrol_nb.dashboard.query import Query
         from missioncontrol_nb.loading.dataset import Dataset
 
+        assert self._server is not None
         sums = Dataset(self._dataset).load(
             every=None, by=["application", "channel", "os_name", "display_version"], measures=["main_crashes"]
         )
@@ -190,7 +198,7 @@ class FirefoxDemo:
         with ExitStack() as stack:
             stack.callback(kill, started)
             stack.callback(end_aggregator, self._aggregator)
-            stack.callback(self._server.end)
-            self._report(
-                f"{plural(self._arrivals.number, 'ping')} in, {plural(self._server.page_visits(), 'page visit')}"
-            )
+            if self._server is not None:
+                stack.callback(self._server.end)
+                visits = plural(self._server.page_visits(), "page visit")
+                self._report(f"{plural(self._arrivals.number, 'ping')} in, {visits}")
