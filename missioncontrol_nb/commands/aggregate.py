@@ -72,7 +72,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--batch-megabytes", type=click.IntRange(1, 1 << 20), metavar="MB",
-    help="How much a micro-batch reads at most.  [default: 8192 of files, 4096 of a topic]",
+    help="How much a micro-batch reads at most.  [default: 8192 of files, 4096 of a topic; 1024 with --dedupe]",
 )  # fmt: skip
 @click.option(
     "--starting-offsets", default="earliest", show_default=True, metavar="earliest|latest|TIME",

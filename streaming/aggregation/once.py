@@ -22,6 +22,7 @@ from streaming import contract
 from streaming.aggregation.crash_rows import unpacked
 from streaming.aggregation.partial_sums import add_up, as_uncounted
 from streaming.aggregation.seen_ids import LATE_US, Flags, Ids, SeenIds, Times, are_repeated, hold_between, ids_of
+from streaming.aggregation.spill import BATCH_ROWS, spilled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,12 +70,18 @@ class _Keys(NamedTuple):
 
 
 def count_once(
-    sums: "pa.Table", number: int, folder: Path, days: int, counted_before: CountedBefore | None = None
+    sums: "pa.Table",
+    number: int,
+    folder: Path,
+    days: int,
+    counted_before: CountedBefore | None = None,
+    dataset: str | None = None,
 ) -> "tuple[pa.Table, int]":
     """The sums of a micro-batch with its crash pings, each crash once; and how many rows of these there were.
 
     sums: rows of contract.partial_schema() with those of contract.CRASHES; number: of the micro-batch, from
-    FIRST_NUMBER on; folder: where crashes are noted; days: how far back the same crash is looked for.
+    FIRST_NUMBER on; folder: where crashes are noted; days: how far back the same crash is looked for. dataset: where
+    rows beyond BATCH_ROWS are written to files, as `spilled` does; None: nowhere.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -86,9 +93,9 @@ def count_once(
     pings = pa.concat_tables(map(_pings, texts))
     is_same = _find_same(pings, number, folder, days * DAY_US, counted_before)
     passed_over = pings["delivery"].filter(pa.array(is_same)).combine_chunks()
-    counted = [*_counted(texts, passed_over)]
+    counted = pa.Table.from_batches(spilled(_counted(texts, passed_over), dataset, BATCH_ROWS))
     others = sums.filter(pc.invert(is_packed)).select(contract.partial_schema().names).cast(contract.partial_schema())
-    return add_up(pa.concat_tables([others, *(rows for rows, _ in counted)])), sum(rows for _, rows in counted)
+    return add_up(pa.concat_tables([others, counted])), pc.sum(sums.filter(is_packed)["count"]).as_py()
 
 
 def _pings(text: str) -> "pa.Table":
@@ -100,8 +107,8 @@ def _pings(text: str) -> "pa.Table":
     return rows.filter(pc.equal(rows["table"], contract.ERROR_AGGREGATES.name)).select(names)
 
 
-def _counted(texts: "Sequence[str]", passed_over: "pa.Array") -> "Iterator[tuple[pa.Table, int]]":
-    """The summed rows of the pings in each text, and how many rows there were before."""
+def _counted(texts: "Sequence[str]", passed_over: "pa.Array") -> "Iterator[pa.RecordBatch]":
+    """The summed rows of the pings in each text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -111,7 +118,7 @@ def _counted(texts: "Sequence[str]", passed_over: "pa.Array") -> "Iterator[tuple
         is_same = pc.is_in(rows["delivery"], value_set=passed_over)
         kept = rows.filter(pc.invert(is_same)).select(schema.names)
         summed = add_up(pa.concat_tables([kept, as_uncounted(rows.filter(is_same), SAME_CRASH)]))
-        yield summed.select(schema.names).cast(schema), len(rows)
+        yield from summed.select(schema.names).cast(schema).to_batches()
 
 
 def _find_same(

@@ -297,7 +297,8 @@ class Run:
     def _count_crashes_once(self, sums: "pa.Table", number: int) -> "tuple[pa.Table, int]":
         """The sums with crash pings, each crash once, and how many rows of crash pings there were."""
         folder, days = self._checkpoint.folder / SEEN_CRASHES_FOLDER, self._settings.once_days
-        return count_once(sums, FIRST_NUMBER + number, folder, days, self._settings.counted_before)
+        counted_before = self._settings.counted_before
+        return count_once(sums, FIRST_NUMBER + number, folder, days, counted_before, self._dataset)
 
     def _spill_to(self, spark: "SparkSession") -> str | None:
         """The dataset where tasks can write to it: on one machine, in an object store or by the settings; else None."""

@@ -20,6 +20,7 @@ from missioncontrol_nb.simulator import Bad, Fleet
 from missioncontrol_nb.simulator.batches import batches
 from missioncontrol_nb.simulator.today import TODAY, calendar_of_today
 from streaming import contract
+from streaming.aggregation import crash_rows, once
 from streaming.aggregation.once import SEEN_CRASHES_FOLDER
 from streaming.job.aggregate import aggregate
 from streaming.job.backfill import backfill
@@ -92,6 +93,18 @@ def test_crashes_in_files_count_once(
     second = aggregate(str(source), str(dataset), settings=settings, spark=spark)
     assert [first.passed_over, second.passed_over] == [{"same_crash": 10}, {"same_crash": 50}]
     assert (first.accepted, second.accepted, first.rejected) == (100, 0, {})
+    assert sums_without("same_crash", dataset) == (plain_sums([*at_once, *others(40)]), 60)
+
+
+def test_rows_of_crashes_that_are_too_many_for_the_driver_are_written_to_files(
+    spark: SparkSession, plain_sums: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(once, "BATCH_ROWS", 20)
+    monkeypatch.setattr(crash_rows, "PACKED_ROWS", 7)
+    at_once, later = twins(60)
+    source, dataset = tmp_path / "pings", tmp_path / "dataset"
+    write_files(source, [*at_once, *later, *others(40)], name="a")
+    aggregate(str(source), str(dataset), spark=spark)
     assert sums_without("same_crash", dataset) == (plain_sums([*at_once, *others(40)]), 60)
 
 
@@ -241,16 +254,16 @@ def test_line_that_a_receiver_wrote_twice_counts_once(
 ) -> None:
     source, dataset = tmp_path / "pings", tmp_path / "dataset"
     settings = AggregateSettings(dedupe=True, max_batch_bytes=max_batch_bytes)
-    once = [sent_again(number, number / 300) for number in range(100)]
+    first = [sent_again(number, number / 300) for number in range(100)]
     in_the_same_file = [sent_again(number, number / 300 + 0.01) for number in range(0, 100, 4)]
     in_another_file = [sent_again(number, number / 300 + 0.9) for number in range(0, 100, 3)]
     without_id = [main_ping(5), main_ping(5)]
-    write_files(source, [*once, *in_the_same_file, *without_id], name="a", files=1)
+    write_files(source, [*first, *in_the_same_file, *without_id], name="a", files=1)
     write_files(source, in_another_file, name="b", files=3)
     aggregate(str(source), str(dataset), settings=settings, spark=spark)
-    write_files(source, once[10:20], name="copied")
+    write_files(source, first[10:20], name="copied")
     aggregate(str(source), str(dataset), settings=settings, spark=spark)
-    expected = plain_sums([*once, *without_id])
+    expected = plain_sums([*first, *without_id])
     assert sums_without("duplicate", dataset) == (expected, len(in_the_same_file) + len(in_another_file) + 10)
 
 
