@@ -1,5 +1,6 @@
 """The grouped dataset, as writers and readers share it: tables, dimensions, measures, products, types and units."""
 
+from streaming.contract.declared_pings import DECLARED, DeclaredPing
 from streaming.contract.dimensions import DIMENSIONS, Dimension, dimension
 from streaming.contract.measures import (
     ACTIVE_HOURS,
@@ -72,6 +73,7 @@ __all__ = [
     "COUNTS",
     "CRASHES",
     "DATA_UP_TO",
+    "DECLARED",
     "DELAY_BUCKET_EDGES_HOURS",
     "DELIVERY_COLUMNS",
     "DIMENSIONS",
@@ -103,6 +105,7 @@ __all__ = [
     "BuildRules",
     "Channel",
     "Count",
+    "DeclaredPing",
     "Dimension",
     "Event",
     "Measure",
