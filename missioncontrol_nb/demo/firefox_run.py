@@ -42,9 +42,9 @@ _WELCOME = """<!doctype html><meta charset="utf-8"><title>Mission Control</title
 class FirefoxSettings:
     """The settings of a demo with a real Firefox.
 
-    program: its name or path; is_headless: without a window, it crashes by itself;
-    port: of the dashboard, 0 is any free one; minutes: from the first page on, None runs until the demo is stopped;
-    folder: None is a temporary folder.
+    program: its name or path; is_headless: it has no window, and crashes by itself; port: of the dashboard, 0 is any
+    free one; minutes: counted from the first ping, None runs until the demo is stopped; folder: None is a temporary
+    folder.
     """
 
     program: str = PROGRAMS[0]
@@ -131,9 +131,10 @@ class FirefoxDemo:
 
     def watch(self) -> None:
         """Report what arrives and what is counted until the end. Raises MissionControlError when a part fails."""
-        minutes = self._settings.minutes
-        ends = None if minutes is None else monotonic() + 60 * minutes
+        minutes, ends = self._settings.minutes, None
         while not self._stop.wait(0.5) and (ends is None or monotonic() < ends):
+            if minutes is not None and ends is None and self._arrivals.number:
+                ends = monotonic() + 60 * minutes
             check_running(self._aggregator, self._server)
             for line in self._arrivals.new():
                 self._report(f"{datetime.now(UTC):%H:%M:%S} UTC  {line}")

@@ -78,11 +78,21 @@ class OfflineNetwork:
         try:
             self._process.write_line(json.dumps(order))
         except OSError:
-            raise MissionControlError(f"the network of Firefox has ended: {' '.join(self._errors[-1:])}") from None
+            raise self._has_ended() from None
+
+    def _has_ended(self) -> MissionControlError:
+        return MissionControlError(f"the network of Firefox has ended: {' '.join(self._errors[-1:])}")
 
     def exit_code(self, name: str) -> int | None:
-        """The exit code of a program, negative for a signal; None while it runs."""
-        return self._exit_codes[name]
+        """The exit code of a program, negative for a signal; None while it runs.
+
+        Raises MissionControlError when it could not be started, or the namespaces have ended for another reason.
+        """
+        code = self._exit_codes[name]
+        if code is None and not self._process.is_running:
+            self._process.wait()  # until all lines are read
+            raise self._has_ended()
+        return code
 
     def end(self) -> None:
         """Kill all programs, and end the namespaces."""

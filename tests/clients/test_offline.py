@@ -90,6 +90,13 @@ def test_nothing_outlives_a_process_that_is_killed(network):
     assert psutil.wait_procs(started, timeout=PATIENCE_SECONDS)[1] == []
 
 
+def test_file_that_is_no_program_is_an_error_that_names_it(network, tmp_path):
+    (tmp_path / "firefox").touch(0o755)
+    network.start("firefox", [str(tmp_path / "firefox")], {}, tmp_path / "log")
+    with pytest.raises(MissionControlError, match="Exec format error"):
+        wait_until(lambda: network.exit_code("firefox"))
+
+
 def test_no_namespaces_are_an_error_that_says_what_the_system_said(monkeypatch):
     monkeypatch.setattr(offline, "_UNSHARE", ("unshare", "--no-such-option"))
     with pytest.raises(MissionControlError, match="--no-such-option"):
