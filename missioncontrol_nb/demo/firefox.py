@@ -61,14 +61,15 @@ def find_firefox(program: str = PROGRAMS[0]) -> str:
     return str(Path(found).absolute())
 
 
-def make_certificate(path: Path, host: str) -> None:
-    """Write a certificate for a host, and its key, to one file; it holds for 30 days."""
+def make_certificate(path: Path) -> None:
+    """Write a certificate for 127.0.0.1, valid for 30 days, and its key to one file."""
     key = path.with_suffix(".key")
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={host}"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=127.0.0.1"]
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(path)]
     try:
-        subprocess.run([*made, "-keyout", key, "-out", path], check=True, capture_output=True)
+        subprocess.run([*made, *files], check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
-        raise MissionControlError(f"openssl makes no certificate: {error.stderr.decode(errors='replace')}") from None
+        raise MissionControlError(f"openssl makes no certificate: {error.stderr}") from None
     path.write_text(path.read_text() + key.read_text())
 
 
@@ -119,7 +120,7 @@ class OfflineFirefox:
         self._environment = _environment(home, is_headless)
         self._opened_at = monotonic()
         certificate = home / "certificate.pem"
-        make_certificate(certificate, "localhost")
+        make_certificate(certificate)
         network.relay(TLS_PORT, PORT, certificate)
         self._start_receiver(pings)
 

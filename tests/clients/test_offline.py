@@ -57,7 +57,7 @@ def test_programs_reach_each_other_and_nothing_else(network, tmp_path):
 
 def test_relay_passes_connections_on_with_and_without_tls(network, tmp_path):
     certificate = tmp_path / "certificate.pem"
-    make_certificate(certificate, "localhost")
+    make_certificate(certificate)
     run(network, tmp_path, ECHO, "echo")
     network.relay(tmp_path / "plain", 9000)
     network.relay(9443, 9000, certificate)
