@@ -164,6 +164,12 @@ def drop_from_memory(folder: Path) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def peak_mb() -> float:
+    """The most memory of this process, mapped pages included."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
 def measure_once(folder: Path, crashes_a_day: int, rounds: int) -> None:
     """Prints what counting a crash once costs."""
     print(f"{'':<20} {'without':>12} {'with':>12} {'ratio':>7}   pings a second of CPU time")
@@ -179,22 +185,26 @@ def measure_once(folder: Path, crashes_a_day: int, rounds: int) -> None:
     until_us = round(datetime.fromisoformat(begins[1].decode()).timestamp() * 1e6)
     size = write_days(folder / "days", crashes_a_day, until_us)
     print(f"{ONCE_DAYS} days of {crashes_a_day:,} crash pings noted: {size / 1e9:.2f} GB")
-    print(f"{'crash pings':<20} {'not in memory':>15} {'in memory':>12}   seconds of a micro-batch")
-    before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{'crash pings':<20} {'not in memory':>15} {'in memory':>12} {'CPU':>8} {'MB more':>9}")
     number = seen_ids.FIRST_NUMBER
     for count in (10, 1_000, 10_000):
-        seconds = []
+        seconds, of_cpu, megabytes = [], [], []
         for each in range(1 + rounds):
             sums = summed(of_crashes(count), is_once=True)
             if not each:
                 drop_from_memory(folder / "days")
-            began = time.perf_counter()
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+            began, cpu, before_mb = time.perf_counter(), time.process_time(), peak_mb()
             count_once(sums, number, folder / "days", ONCE_DAYS)
             seconds.append(time.perf_counter() - began)
+            of_cpu.append(time.process_time() - cpu)
+            megabytes.append(peak_mb() - before_mb)
             number += 1
-        print(f"{count:<20,} {seconds[0]:>15.2f} {median(seconds[1:]):>12.3f}")
-    after_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"the process grew by {after_mb - before_mb:.0f} MB at its most, mapped pages included")
+        print(
+            f"{count:<20,} {seconds[0]:>15.2f} {median(seconds[1:]):>12.3f} {median(of_cpu[1:]):>8.3f} "
+            f"{max(megabytes):>9.0f}"
+        )
+    print("seconds of a micro-batch; at most so much more memory, mapped pages of one file of a day among it")
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def pings_of(drawn: list[list[tuple[int, str, str]]]) -> list[list[Ping]]:
     ]  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(FEW, max_size=5), st.integers(1, 3), st.integers(1, 2))
 def test_within_the_days_of_looking_back_any_order_gives_what_the_definition_says(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[list[tuple[int, str, str]]], tasks: int, repeats: int
@@ -133,7 +133,7 @@ def test_within_the_days_of_looking_back_any_order_gives_what_the_definition_say
 ON_A_DAY = st.lists(st.tuples(st.integers(0, HOURS_A_DAY - 1), NAMES, NAMES), max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4 * HOURS_A_DAY), ON_A_DAY), max_size=8))
 def test_over_many_days_pings_may_be_read_a_day_late(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[int, list[tuple[int, str, str]]]]
@@ -166,7 +166,7 @@ def test_event_or_dump_alone_tells_the_crash(
 ) -> None:
     pings = [Ping(hour, *names, COUNTRIES[hour]) for hour, names in enumerate(order)]
     batches = [pings[first:last] for first, last in zip((0, *cut), cut, strict=False)]
-    found = count(batches, tmp_path)
+    found = count(batches, tmp_path, repeats=2)
     assert (len(found.countries), sum(found.passed_over.values())) == (counts, 3 - counts)
     assert COUNTRIES[0] in found.countries
 
