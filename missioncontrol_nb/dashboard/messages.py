@@ -59,7 +59,7 @@ def measures_words(names: Sequence[str], joined: str = "and") -> str:
     words = [measure_words(name) for name in names]
     if all(word.endswith(" crashes") for word in words):
         words = [*(word.removesuffix(" crashes") for word in words[:-1]), words[-1]]
-    return f" {joined} ".join(words)
+    return in_a_list(words) if joined == "and" else f" {joined} ".join(words)
 
 
 # ---------- changes ----------
