@@ -7,7 +7,7 @@ MINUTES ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab report kafka s3 test faults long check setup chromium fuse lock benchmarks clean
+.PHONY: help demo lab report kafka s3 test faults long check setup chromium firefox fuse lock benchmarks clean
 
 help: ## Say what can be made.
 	@grep -hE '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
@@ -40,7 +40,7 @@ s3: .venv/.complete ## Run an S3 server with a bucket until Ctrl-C (needs Go).
 # Four processes on two cores: each waits for servers now and then.
 test: ## Run the checks and all tests but the longest (ARGS= for pytest: some of them, one after another).
 	@$(MAKE) --no-print-directory -j2 setup check
-	@$(MAKE) --no-print-directory chromium fuse
+	@$(MAKE) --no-print-directory chromium firefox fuse
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder -m "not long")
 
 faults: setup ## Kill the job, its broker and its upkeep again and again: is a ping lost or doubled? (KINDS= some of them)
@@ -75,6 +75,9 @@ setup: .venv/.complete .venv/.warm ## Make the environment in .venv, as requirem
 
 chromium: setup ## Find a Chromium for the browser tests, or install one.
 	@$(BIN)/python -m tests.browser.chromium
+
+firefox: setup ## Find a Firefox for the tests of real clients, or install one.
+	@$(BIN)/python -m tests.clients.firefox
 
 fuse: setup ## Find FUSE for the tests of power cuts, or install it.
 	@$(BIN)/python -m tests.services.power

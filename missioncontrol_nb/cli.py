@@ -22,7 +22,7 @@ COMMANDS = {
     "annotate": "Write down, list or remove data incidents: hours whose numbers are wrong, which are not judged.",
     "backfill": "Replace whole days of the dataset by pings counted anew.",
     "dashboard": "Publish the dashboard of a dataset.",
-    "demo": "Watch a simulated fleet stream through the whole of Mission Control.",
+    "demo": "Watch a simulated fleet, or your own Firefox that crashes, go through the whole of Mission Control.",
     "environment": "Pack what a Spark cluster's workers need.",
     "judge": "Say of each release whether it crashes more than it should; exit code 3 when one does.",
     "maintain": "Keep a dataset small and quick to read, beside the stream that fills it.",

@@ -77,6 +77,12 @@ class ChildProcess:
         self.close_input()
         return code
 
+    def write_line(self, line: str) -> None:
+        """Write a line to the program's standard input. Raises OSError when it has ended."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
     def close_input(self) -> None:
         """Close the program's standard input."""
         if self._process.stdin:

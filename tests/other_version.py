@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from streaming import contract
 from streaming.aggregation.counter import Counter
 from streaming.aggregation.partial_sums import rows_of
+from streaming.dataset.stored_products import TABLE
 from streaming.dataset.writer import open_writers
 
 ROOT = Path(__file__).parent.parent
@@ -69,12 +70,15 @@ def run(change: str, code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def append(dataset: str, app: str, batches: list[list[bytes]], first: int = 0) -> list[bool]:
-    """Appends micro-batches of pings as a job does; whether each was appended now."""
+def append(
+    dataset: str, app: str, batches: list[list[bytes]], first: int = 0, products: Sequence[contract.Product] = ()
+) -> list[bool]:
+    """Appends micro-batches of pings as a job does; whether each was appended now. products: declared ones."""
     writers = open_writers(dataset)
+    known = next(each for each in writers if each.table is TABLE).declare_products(products)
     appended = []
     for number, documents in enumerate(batches, first):
-        counter = Counter()
+        counter = Counter(products=known)
         for document in documents:
             counter.add(document, 0)
         sums = pa.Table.from_batches([counter.partial_sums()])

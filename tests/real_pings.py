@@ -53,6 +53,20 @@ def crash(namespace: str = "firefox-crashreporter", version: str = "153.0", **te
     return document
 
 
+def android(
+    document_type: str, namespace: str = "org-mozilla-firefox-beta", **metrics: dict[str, Any]
+) -> dict[str, Any]:
+    """A Glean document of Firefox for Android."""
+    document = glean(namespace, document_type, **metrics)
+    document["client_info"] |= {
+        "os": "Android",
+        "os_version": "14",
+        "architecture": "arm64-v8a",
+        "app_build": "2016153",
+    }
+    return document
+
+
 def split(line: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The envelope and the client's document."""
     both = json.loads(line)

@@ -41,7 +41,7 @@ Examples:
     cls=Command,
     epilog=_EXAMPLES,
     needs={
-        **dict.fromkeys(("starting_offsets", "kafka_config", "on_data_loss", "dedupe"), TOPIC),
+        **dict.fromkeys(("starting_offsets", "kafka_config", "on_data_loss"), TOPIC),
         **dict.fromkeys(("trigger", "no_maintain", "watch"), FOLLOW),
         "watch_state": WATCH,
     },
@@ -72,7 +72,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--batch-megabytes", type=click.IntRange(1, 1 << 20), metavar="MB",
-    help="How much a micro-batch reads at most.  [default: 8192 of files, 4096 of a topic]",
+    help="How much a micro-batch reads at most.  [default: 8192 of files, 4096 of a topic; 1024 with --dedupe]",
 )  # fmt: skip
 @click.option(
     "--starting-offsets", default="earliest", show_default=True, metavar="earliest|latest|TIME",
@@ -85,8 +85,9 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--dedupe", is_flag=True,
-    help="Of a topic: count pings once that are delivered again (same kind and document_id) within an hour.",
+    help="Count pings once that are delivered again (same kind and document_id) within an hour.",
 )  # fmt: skip
+@options.once_days
 @click.option(
     "--no-maintain", is_flag=True, help="With --follow: leave the dataset's upkeep to missioncontrol maintain."
 )
@@ -124,6 +125,7 @@ def command(
     kafka_config: dict[str, str],
     on_data_loss: "OnDataLoss",
     dedupe: bool,
+    once_days: int,
     no_maintain: bool,
     watch: tuple[str, ...],
     watch_state: str | None,
@@ -162,6 +164,7 @@ def command(
         recount=recount,
         maintains=not no_maintain,
         dedupe=dedupe,
+        once_days=once_days,
         spark_config=spark_config,
         environment=environment,
         write_from=write_from,

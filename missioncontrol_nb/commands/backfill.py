@@ -37,9 +37,7 @@ Examples:
 """
 
 
-@click.command(
-    cls=Command, epilog=_EXAMPLES, needs=dict.fromkeys(("starting_offsets", "kafka_config", "dedupe"), TOPIC)
-)
+@click.command(cls=Command, epilog=_EXAMPLES, needs=dict.fromkeys(("starting_offsets", "kafka_config"), TOPIC))
 @click.argument("source")
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset; made if need be.")
 @click.option("--from", "since", required=True, metavar="DATE", help="The first day of submission, UTC: 2017-10-02.")
@@ -61,8 +59,9 @@ Examples:
 @options.kafka_config
 @click.option(
     "--dedupe", is_flag=True,
-    help="Of a topic: count pings once that are delivered again within an hour. As the job does, or not.",
+    help="Count pings once that are delivered again within an hour. As the job does, or not.",
 )  # fmt: skip
+@options.once_days
 @options.endpoint_url
 @options.stands_in
 def command(
@@ -81,6 +80,7 @@ def command(
     starting_offsets: str,
     kafka_config: dict[str, str],
     dedupe: bool,
+    once_days: int,
     channel: str | None,
     country: str | None,
 ) -> None:
@@ -104,6 +104,7 @@ def command(
             envelope=Envelope(channel, country),
             topic=TopicSettings(read_starting_offsets(starting_offsets), kafka_config),
             dedupe=dedupe,
+            once_days=once_days,
             spark_config=spark_config,
             environment=environment,
         ),

@@ -4,12 +4,18 @@ from pathlib import Path
 
 import click
 
-from missioncontrol_nb.commands.command import Command
+from missioncontrol_nb.commands.command import Command, Need
 from missioncontrol_nb.commands.simulate import FLEETS
 from missioncontrol_nb.terminal import HISTORY_DAYS, MAX_SEED, NumberRange
 
+_FLEET = Need("a simulated fleet, whose place --firefox takes", lambda given: given["firefox"] is None)
+_FIREFOX = Need("--firefox", lambda given: given["firefox"] is not None)
 
-@click.command(cls=Command)
+
+@click.command(
+    cls=Command,
+    needs={**dict.fromkeys(("fleet", "days", "seed", "topic"), _FLEET), "headless": _FIREFOX},
+)
 @click.option(
     "--fleet",
     type=click.Choice(FLEETS),
@@ -43,8 +49,22 @@ from missioncontrol_nb.terminal import HISTORY_DAYS, MAX_SEED, NumberRange
     "--kafka", "topic", metavar="kafka://HOST:PORT/TOPIC",
     help="Send live pings through this topic instead of files; `make kafka` runs one.",
 )  # fmt: skip
+@click.option(
+    "--firefox", is_flag=False, flag_value="firefox", metavar="[PROGRAM]",
+    help="Instead of a simulated fleet, open a real Firefox for you to crash (Linux): the one that is installed, or "
+    "this program.",
+)  # fmt: skip
+@click.option("--headless", is_flag=True, help="That Firefox has no window, and crashes by itself.")
 def command(
-    fleet: str, port: int, minutes: float | None, days: int, folder: Path | None, seed: int, topic: str | None
+    fleet: str,
+    port: int,
+    minutes: float | None,
+    days: int,
+    folder: Path | None,
+    seed: int,
+    topic: str | None,
+    firefox: str | None,
+    headless: bool,
 ) -> None:
     """Watch a release go wrong while pings stream in.
 
@@ -60,7 +80,21 @@ def command(
     missioncontrol demo --port 0 --minutes 10 --folder demo
     missioncontrol demo --fleet today
     missioncontrol demo --kafka kafka://127.0.0.1:9092/pings
+
+    With --firefox the pings are those of a Firefox of yours. It has a profile of its own and reaches nothing but a
+    receiver of this demo. Type about:crashparent into its address bar, and see your crash on the page.
+
+    \b
+    missioncontrol demo --firefox
+    missioncontrol demo --firefox --headless
+    missioncontrol demo --firefox ~/firefox/firefox
     """
+    if firefox is not None:
+        from missioncontrol_nb.demo import firefox_run
+
+        settings = firefox_run.FirefoxSettings(firefox, headless, port, minutes, folder)
+        firefox_run.run(settings, report=click.echo)
+        return
     from missioncontrol_nb.demo.run import DemoSettings, run
 
     run(DemoSettings(port, minutes, folder, seed, topic, days, fleet), report=click.echo)

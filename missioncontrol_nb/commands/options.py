@@ -40,6 +40,11 @@ kafka_config = click.option(
     "--kafka-config", metavar="FILE", callback=_read_config,
     help="Lines of name = value for Kafka's client, such as security.protocol = SASL_SSL: whatever librdkafka takes.",
 )  # fmt: skip
+once_days = click.option(
+    "--once-days", type=click.IntRange(0, 3650), default=60, show_default=True, metavar="DAYS",
+    help="How far back to look for another ping of the same crash (same event or dump), which then is passed over; 0: "
+    "count every crash ping.",
+)  # fmt: skip
 
 
 def cluster(command: _Command) -> _Command:

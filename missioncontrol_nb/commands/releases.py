@@ -64,39 +64,30 @@ def show(channel: tuple[str, ...], at: str | None, last: int, source: str | None
     help="The file to write. Default: the packaged snapshot, or one in your own folder if that is not writable.",
 )
 @click.option(
-    "--allow-missing-versions",
+    "--replace",
     is_flag=True,
-    help="Write it although it lacks versions that the calendar which is there has, or what is there is no calendar.",
+    help="Write only the releases of the source, whatever is there: without it they are added to those that are there.",
 )
-def update(source: str, target: Path | None, allow_missing_versions: bool) -> None:
+def update(source: str, target: Path | None, replace: bool) -> None:
     """Refresh the snapshot of the release calendar.
 
-    It is used where no other calendar is given. A new calendar that lacks versions which the present one has, or that
-    ends in the future, is refused: exit code 1, and the present one stays.
+    It is used where no other calendar is given. Releases that the source lacks stay; of those that are there, the day
+    becomes that of the source. A source that ends in the future is refused: exit code 1, and nothing is written.
     """
     click.echo(f"Reading {source} ...", err=True)
     calendar = sources.load_calendar(source)
     path = target or sources.snapshot_to_refresh()
     if calendar.newest_date > (datetime.now(UTC) + MAX_AHEAD).date():
         raise MissionControlError(f"the calendar of {source} ends in the future, {calendar.newest_date}: not written")
-    if not allow_missing_versions and (target is None or target.exists()):
-        _check_complete(calendar, source, target)
+    if not replace and (target is None or target.exists()):
+        calendar = _present(target).merged_with(calendar)
     calendar.save(path)
     click.echo(f"{len(calendar.releases)} releases up to {calendar.newest_date} written to {path}")
 
 
-def _check_complete(calendar: calendar_module.Calendar, source: str, target: Path | None) -> None:
-    """Raises MissionControlError where a calendar lacks releases of the calendar that it would replace."""
-    flag = "give --allow-missing-versions to write it all the same"
+def _present(target: Path | None) -> calendar_module.Calendar:
+    """The calendar that is there; None: the one in use. Raises MissionControlError where what is there is none."""
     try:
-        present = sources.load_calendar(target)
+        return sources.load_calendar(target)
     except MissionControlError as error:
-        raise MissionControlError(f"what would be replaced is no calendar; {flag}: {error}") from error
-    known = {(release.channel, release.version) for release in calendar.releases}
-    lacking = [release for release in present.releases if (release.channel, release.version) not in known]
-    if lacking:
-        examples = ", ".join(f"{release.version} ({release.channel})" for release in lacking[-3:])
-        raise MissionControlError(
-            f"the calendar of {source} lacks {len(lacking):,} of the {len(present.releases):,} releases that the "
-            f"present one has, such as {examples}: nothing was written. If that is right, {flag}"
-        )
+        raise MissionControlError(f"what is there is no calendar; give --replace to replace it: {error}") from error

@@ -24,7 +24,7 @@ TABLE_COLUMNS = (
 
 def filename(query: Query, format_: str) -> str:
     """ "missioncontrol-release-windows_nt-content_crashes.csv" """
-    product = [] if query.product in contract.PRODUCTS else [query.product.word]
+    product = [] if query.product == contract.FIREFOX else [query.product.word]
     parts = ["missioncontrol", *product, query.channel, query.os_name.lower()]
     return "-".join([*parts, *([query.measure] if query.view == "detail" else [])]) + f".{format_}"
 

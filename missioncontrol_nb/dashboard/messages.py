@@ -23,6 +23,7 @@ from missioncontrol_nb.monitor import (
     Rate,
     Version,
 )
+from missioncontrol_nb.releases.calendar import not_on_calendar
 from streaming import contract
 from streaming.errors import MissionControlError
 
@@ -58,7 +59,7 @@ def measures_words(names: Sequence[str], joined: str = "and") -> str:
     words = [measure_words(name) for name in names]
     if all(word.endswith(" crashes") for word in words):
         words = [*(word.removesuffix(" crashes") for word in words[:-1]), words[-1]]
-    return f" {joined} ".join(words)
+    return in_a_list(words) if joined == "and" else f" {joined} ".join(words)
 
 
 # ---------- changes ----------
@@ -81,7 +82,7 @@ def figure(rate: Rate | None) -> str:
 def not_listed(version: Version | Line) -> str:
     """ "not on the release calendar of 2024-05-14"; empty for a version that is on it"""
     day = version.not_listed_on
-    return f"not on the release calendar of {day.isoformat()}" if day else ""
+    return not_on_calendar(day) if day else ""
 
 
 def versions_not_listed(*versions: Version | Line | None) -> str:
@@ -149,7 +150,7 @@ def page_title(query: Query) -> str:
     """The title of the browser's tab."""
     platform = [platform_label(query)]
     where = {"overview": [], "table": platform, "detail": platform}
-    product = [] if query.product in contract.PRODUCTS else [query.product.label]
+    product = [] if query.product == contract.FIREFOX else [query.product.label]
     names = [measure_label(query.measure)] if query.view == "detail" else []
     return (
         ", ".join([*names, query.product.channel(query.channel).label, *where[query.view], *product])

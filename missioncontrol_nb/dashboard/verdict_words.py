@@ -246,6 +246,8 @@ def _channel_headline(channel: ChannelSummary, judged: Judged, now: datetime) ->
         rest = others or "Nothing else is or looks bad."
         return up.state, sentence(up, channel), _joined(how_bad(up), evidence_words(up), rest, outside)
     fine, early = by_state.get("fine", []), by_state.get("early", [])
+    if set(by_state) == {"none"}:
+        return _not_reported(found, what)
     if "judging" in by_state:
         return "judging", f"Judging {what} …", JUDGING
     if fine and len(fine) >= len(early):
@@ -265,6 +267,7 @@ def _joined(*parts: str) -> str:
     return " ".join(filter(None, parts))
 
 
+MOST_NAMED = 3  # measures in a headline
 SO_FAR = {
     NONE_BEFORE: "has too few earlier releases to compare with",
     NOT_JUDGED: "could not be judged",
@@ -320,6 +323,8 @@ def _table_headline(table: ChannelTable, judged: Judged) -> Headline:
         line = _joined(how_bad(up), evidence_words(up), others or _counts(found), outside)
         return up.state, sentence(up, table), line
     state = overall(found, decisive_of(table))
+    if state == "none":
+        return _not_reported(found, what, came)
     if state == "judging":
         return "judging", f"Judging {what} …", JUDGING
     if state == "fine":
@@ -327,6 +332,14 @@ def _table_headline(table: ChannelTable, judged: Judged) -> Headline:
     decisive = [each for each in found if each.state == "early" and each.measure in decisive_of(table)]
     line = _joined(_reasons(decisive[:1], table), _counts(found), came, outside)
     return "early", f"Too early to say: {what}, {_so_far(decisive, table.now - table.newest.released)}", line
+
+
+def _not_reported(found: Sequence[Standing], what: str, came: str = "") -> Headline:
+    """The headline where nothing can be said because no measure is reported."""
+    names = list(dict.fromkeys(each.measure for each in found))
+    words = messages.measures_words(names) if len(names) <= MOST_NAMED else "all measures"
+    reasons = dict.fromkeys(f"{each.why}." for each in found if each.why)
+    return "none", f"Not reported: {words} of {what}", _joined(*reasons, came)
 
 
 def _counts(found: Sequence[Standing]) -> str:
@@ -377,6 +390,8 @@ def platform_reason(channel: ChannelSummary, state: State, found: Sequence[Stand
         return "No measure is above its acceptable range"
     if state == "judging":
         return "Figures as reported; the verdict follows"
+    if state == "none":
+        return "Its hours of use are reported, but none of these measures"
     early = worst(each for each in found if each.state == "early" and each.why)
     if early is None:
         return f"No usage of {channel.newest.version} yet"

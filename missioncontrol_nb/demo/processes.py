@@ -52,12 +52,12 @@ class LivePings:
 
 
 class DashboardProcess:
-    """The dashboard in a child process. url: set when the first page is ready."""
+    """The dashboard in a child process. calendar: None is the snapshot; url: set when the first page is ready."""
 
-    def __init__(self, dataset: Path, folder: Path, port: int) -> None:
+    def __init__(self, dataset: Path, folder: Path, port: int, calendar: Path | None = None) -> None:
         self._log = folder / "dashboard.log"
         self.url: str | None = None
-        what = ["--dataset", str(dataset), "--releases", str(folder / "releases.json")]
+        what = ["--dataset", str(dataset), *(["--releases", str(calendar)] if calendar else [])]
         self._process = ChildProcess(
             [*MISSIONCONTROL, "dashboard", "--verbose", *what, "--host", HOST, "--port", str(port)],
             on_line=self._note_url,
@@ -85,6 +85,19 @@ class DashboardProcess:
     def end(self) -> None:
         """Stop the dashboard and its kernels."""
         self._process.end(signal.SIGINT, DASHBOARD_STOP_TIMEOUT_SECONDS)
+
+
+def check_running(aggregator: AggregatorProcess | None, server: DashboardProcess | None) -> None:
+    """Raises MissionControlError when one of these processes has ended."""
+    if aggregator is not None and not aggregator.running:
+        raise MissionControlError(ended_early("the Spark job", list(aggregator.log)))
+    if server is not None and not server.is_running:
+        raise MissionControlError(ended_early("the dashboard", server.last_lines()))
+
+
+def ended_early(what: str, lines: Sequence[str]) -> str:
+    """The message for a part of a demo that ended too early. lines: of its log."""
+    return "\n  ".join([f"{what} ended by itself; its last words:", *lines[-15:]])
 
 
 def end_aggregator(aggregator: AggregatorProcess) -> None:

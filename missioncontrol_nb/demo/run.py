@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from missioncontrol_nb.aggregator_process import AggregatorProcess
-from missioncontrol_nb.demo.processes import DashboardProcess, LivePings, descendants, end_aggregator, kill
+from missioncontrol_nb.demo.processes import (
+    DashboardProcess,
+    LivePings,
+    check_running,
+    descendants,
+    end_aggregator,
+    kill,
+)
 from missioncontrol_nb.demo.workspace import check_port, check_topic, own_folder
 from missioncontrol_nb.terminal import HISTORY_DAYS, plural, stopped_by_signals
 from streaming import contract
@@ -132,7 +139,9 @@ class Demo:
         self._write_history(fleet, now)
         self._live = LivePings(fleet, source, now)
         self._live.start()
-        self._server = DashboardProcess(self._dataset, self._folder, self._settings.port)
+        self._server = DashboardProcess(
+            self._dataset, self._folder, self._settings.port, self._folder / "releases.json"
+        )
         self._report("Making the first page ready ...")
         url = self._await_url(self._server)
         self._report(f"Ready after {monotonic() - self._began:.0f} s; Ctrl-C ends it. Look at")
@@ -187,13 +196,9 @@ class Demo:
                 self._prune()
 
     def _check_parts(self) -> None:
-        aggregator, server, live = self._aggregator, self._server, self._live
-        if aggregator is not None and not aggregator.running:
-            raise MissionControlError(_failure("the Spark job", list(aggregator.log)))
-        if server is not None and not server.is_running:
-            raise MissionControlError(_failure("the dashboard", server.last_lines()))
-        if live is not None and live.error is not None:
-            raise MissionControlError(f"the simulated fleet failed: {live.error!r}") from live.error
+        check_running(self._aggregator, self._server)
+        if self._live is not None and self._live.error is not None:
+            raise MissionControlError(f"the simulated fleet failed: {self._live.error!r}") from self._live.error
 
     def _progress(self) -> str:
         assert self._live is not None
@@ -252,12 +257,12 @@ class Demo:
 
     def _counted(self, written: "Written") -> tuple[int, dict[str, int]]:
         """The number of live pings in the dataset, and of live pings that do not count by reason."""
-        counted, all_rejected = _counts(self._dataset)
+        counted, all_rejected = counts_in(self._dataset)
         rejected = {reason: count - written.rejected.get(reason, 0) for reason, count in all_rejected.items()}
         return counted - written.pings, {reason: count for reason, count in rejected.items() if count}
 
 
-def _counts(dataset: Path) -> tuple[int, dict[str, int]]:
+def counts_in(dataset: Path) -> tuple[int, dict[str, int]]:
     """The number of pings in a dataset, and of those that do not count by reason."""
     import pandas as pd
 
@@ -274,7 +279,3 @@ def _data_up_to(dataset: Path) -> datetime | None:
     from missioncontrol_nb.loading.dataset import Dataset
 
     return Dataset(dataset).data_up_to()
-
-
-def _failure(what: str, lines: Sequence[str]) -> str:
-    return "\n  ".join([f"{what} ended by itself; its last words:", *lines[-15:]])

@@ -28,6 +28,7 @@ from missioncontrol_nb.judgement.watch import Look, Watch, interval_edges
 from streaming import contract
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 DAY = 24.0
 MOST_RELEASES, MOST_BUILDS = 8, 20  # of a history
 LEAST_RELEASES = 2
@@ -68,6 +69,7 @@ class ChannelJudge:
         self._taught: dict[tuple[str, Name], float] = {}
         self._spreads: dict[float, dict[str, Spread]] = {}
         self._sensitivities: dict[tuple[str, Name], Array] = {}
+        self._are_crashes: dict[tuple[str, str], Mask] = {}  # by system and version
         self._final: dict[tuple[str, Name], UsedHours] = {}  # of releases whose reports have all come
 
     @cached_property
@@ -75,16 +77,18 @@ class ChannelJudge:
         """The measures that are judged."""
         return self.observations.measures
 
-    @cached_property
-    def is_crash(self) -> npt.NDArray[np.bool_]:
-        """By measure, whether its pings come without usage, so that its events come before their hours."""
-        return np.array([comes_without_hours(name) for name in self.measures])
+    def is_crash(self, segment: Segment, released: Released) -> Mask:
+        """By measure, whether a release's events come before their hours: see `comes_without_hours`."""
+        key = segment.os_name, released.name.display_version
+        if key not in self._are_crashes:
+            found = [comes_without_hours(self.observations.product, name, *key) for name in self.measures]
+            self._are_crashes[key] = np.array(found, bool)
+        return self._are_crashes[key]
 
-    @cached_property
-    def _witnesses(self) -> Array:
+    def _witnesses(self, is_crash: Mask) -> Array:
         """For each measure, those that tell about its hours of use: of crashes, and not counting the same ones."""
         declared = [contract.measure(name) for name in self.measures]
-        tells = np.outer(self.is_crash, self.is_crash).astype(float)
+        tells = np.outer(is_crash, is_crash).astype(float)
         for place, one in enumerate(declared):
             for other, another in enumerate(declared):
                 if place == other:
@@ -135,7 +139,9 @@ class ChannelJudge:
         key = segment.os_name, released.name
         watch = self._watches.get(key)
         if watch is None or watch.released.moment != released.moment:
-            watch = self._watches[key] = Watch(segment, released, self.measures, self.is_crash, self._witnesses)
+            is_crash = self.is_crash(segment, released)
+            watch = Watch(segment, released, self.measures, is_crash, self._witnesses(is_crash))
+            self._watches[key] = watch
             watch.begin_at(at)
             self._taught.pop(key, None)
         watch.superseded_at = known[place + 1].moment if place + 1 < len(known) else np.inf
@@ -214,12 +220,10 @@ class ChannelJudge:
             edges = np.minimum(released.moment + np.minimum(AGE_EDGES, HISTORY_AGE), day)
             events.append(self._events(segment, released, edges))
             exposure.append(self._exposure(segment, released, edges, learned))
-        return History(np.array(events), np.array(exposure), self._groups)
-
-    @cached_property
-    def _groups(self) -> tuple[tuple[int, ...], ...]:
-        places = (np.flatnonzero(self.is_crash), np.flatnonzero(~self.is_crash))
-        return tuple(tuple(int(place) for place in each) for each in places if len(each))
+        is_crash = self.is_crash(segment, earlier[-1])
+        places = (np.flatnonzero(is_crash), np.flatnonzero(~is_crash))
+        groups = tuple(tuple(int(place) for place in each) for each in places if len(each))
+        return History(np.array(events), np.array(exposure), groups)
 
     def _intervals(
         self, segment: Segment, known: Sequence[Released], day: float, curves: Curves
@@ -249,7 +253,8 @@ class ChannelJudge:
             expected = self._exposure(segment, released, edges, learned) * typical
             events = self._events(segment, released, edges)
             sensitivity = self._sensitivity(segment, released, edges, learned.usage)
-            yield Early(events[:, self.is_crash], expected[:, self.is_crash], sensitivity, scatter_at(ages))
+            is_crash = self.is_crash(segment, released)
+            yield Early(events[:, is_crash], expected[:, is_crash], sensitivity, scatter_at(ages))
 
     def _sensitivity(self, segment: Segment, released: Released, edges: Array, usage: Usage) -> Array:
         """How much the logarithm of a release's hours grows with that of its delays, when it is two days old."""
@@ -280,7 +285,7 @@ class ChannelJudge:
         def hours(finer: Array) -> Array:
             used = learned.used[released.name].between(finer)
             reported = segment.releases[released.name].between("usage_hours", finer)
-            exposure = np.where(self.is_crash[None, :], used[:, None], reported[:, None])
+            exposure = np.where(self.is_crash(segment, released), used[:, None], reported[:, None])
             if learned.standard is not None:
                 exposure *= learned.standard.index(released.name, finer, learned.day)
             return exposure
@@ -321,7 +326,9 @@ class ChannelJudge:
             return None
         days = day + DAY * np.arange(-PAST_DAYS, 1.0)
         wrong = np.any(covered(segment.incidents, self.measures, days), axis=1)
-        return segment.adopters.learn(day, self.is_crash, np.asarray(wrong))
+        known = self._releases[segment.application].at(day)
+        is_crash = self.is_crash(segment, known[-1]) if known else np.zeros(len(self.measures), bool)
+        return segment.adopters.learn(day, is_crash, np.asarray(wrong))
 
     def _law(self, segment: Segment, day: float) -> DelayLaw:
         """The segment's delays; where it has none, those of the channel's other systems."""
@@ -374,6 +381,11 @@ def _includes(source: contract.Count | contract.Event, part: contract.Count | co
     )
 
 
-def comes_without_hours(measure: str) -> bool:
-    """Whether the pings that count a measure report no usage, so that its hours come later than its events."""
-    return all(kind.split("/")[1] == "crash" for kind in contract.measure(measure).kinds)
+def comes_without_hours(product: contract.Product, measure: str, os_name: str, version: str) -> bool:
+    """Whether the pings that count a measure of a version report no usage, so that its hours come after its events.
+
+    Where no ping of the version counts it, all kinds of ping that report it decide.
+    """
+    declared = contract.measure(measure)
+    kinds = product.kinds_of(declared, os_name, version) or declared.kinds
+    return all(kind.split("/")[1] == "crash" for kind in kinds)

@@ -21,7 +21,9 @@ from missioncontrol_nb.judgement.observations import (
     read_older_observations,
 )
 from missioncontrol_nb.judgement.series import Series
+from missioncontrol_nb.judgement.unlisted import unlisted_series
 from missioncontrol_nb.judgement.where import slice_finder
+from missioncontrol_nb.loading.as_of import DatasetAsOf
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.loading.handles import told_by_the_system
 from missioncontrol_nb.loading.legacy_parquet import is_older
@@ -49,9 +51,10 @@ def judge(
 ) -> "pd.DataFrame":
     """What can be said of each release of a product as of a moment: a row per series, see `judgement.series.Series`.
 
-    A series is a measure of a release on a channel and system. dataset: its folder, URL or an open one. at: only what
-    was known then counts; None: as of the newest data. channel, os_name: only these. releases: a release calendar or
-    its source; None: that in the dataset, else the snapshot. all_builds: not only those that the calendar knows.
+    A series is a measure of a release on a channel and system; those of versions in use that the release calendar lacks
+    say so, and are not judged. dataset: its folder, URL or an open one. at: only what was known then counts; None: as
+    of the newest data. channel, os_name: only these. releases: a release calendar or its source; None: that in the
+    dataset, else the snapshot. all_builds: not only those that the calendar knows.
 
     Raises MissionControlError for unknown names, and where there is no dataset.
     """
@@ -66,7 +69,27 @@ def judge(
 def judged(dataset: Dataset | str | Path, at: Time = None, **options: Any) -> tuple[list[Series], bool]:
     """The series as of a moment, and whether an alarm is up; arguments as for `judge`."""
     looked, is_up = looked_once(dataset, at, **options)
-    return [series for series, _ in looked if series is not None], is_up
+    found = [series for series, _ in looked if series is not None]
+    return [*found, *_unlisted(dataset, arguments.as_utc("at", at), **options)], is_up
+
+
+def _unlisted(
+    dataset: Dataset | str | Path,
+    at: datetime | None,
+    *,
+    product: str = contract.FIREFOX.name,
+    releases: str | Path | Calendar | None = None,
+    all_builds: bool = False,
+    **where: str | None,
+) -> Iterator[Series]:
+    """The series of versions that the release calendar lacks; arguments as for `judge`."""
+    opened, named, calendar = _subject_of(dataset, product, releases)
+    if opened is None:
+        return
+    known = at or opened.data_up_to() or _end_of(opened)
+    if at is not None:
+        opened = DatasetAsOf(opened.url, at - (at - datetime.min.replace(tzinfo=UTC)) % contract.WINDOW)
+    yield from unlisted_series(opened, named, calendar, known, official=not all_builds, **where)
 
 
 def looked_once(
@@ -144,28 +167,13 @@ def judge_of(
     Also returns until when data has arrived, or `until`; None where no commit of the dataset says so.
     """
     arguments.flag("all_builds", all_builds)
-    place = dataset if isinstance(dataset, Dataset) else arguments.place("dataset", dataset)
-    if isinstance(place, str):
-        with told_by_the_system(place):
-            is_in_older_files = is_older(place)
-        opened = None if is_in_older_files else Dataset(place)
-    else:
-        opened = place
-    products = contract.PACKAGED_PRODUCTS if opened is None else opened.products
-    named = products.named(arguments.text("product", product))
+    opened, named, calendar = _subject_of(dataset, product, releases)
     if channel is not None:
         arguments.choice("channel", channel, named.channel_names)
     if os_name is not None:
         arguments.choice("operating system", os_name, named.os_names)
-    if named.calendar is None:
-        calendar = Calendar((), named)
-    elif isinstance(releases, Calendar):
-        calendar = releases
-    else:
-        beside = None if opened is None else calendar_beside(opened.url)
-        calendar = load_calendar(releases if releases is not None else beside)
     if opened is None:
-        return Judge(read_older_observations(str(place), named, calendar, until, not all_builds)), until
+        return Judge(read_older_observations(str(dataset), named, calendar, until, not all_builds)), until
     if not opened.tables():
         raise no_dataset(opened.url)
     known = until or opened.data_up_to()
@@ -176,6 +184,28 @@ def judge_of(
     )  # fmt: skip
     observations = with_adopters(observations, opened, channel, os_name)
     return Judge(with_incidents(observations, read_incidents(opened)), slice_finder(opened)), known
+
+
+def _subject_of(
+    dataset: Dataset | str | Path, product: str, releases: str | Path | Calendar | None
+) -> tuple[Dataset | None, contract.Product, Calendar]:
+    """The opened dataset, its product and the product's calendar; None for files of the older layout."""
+    opened = dataset if isinstance(dataset, Dataset) else _opened(arguments.place("dataset", dataset))
+    products = contract.PACKAGED_PRODUCTS if opened is None else opened.products
+    named = products.named(arguments.text("product", product))
+    if named.calendar is None:
+        return opened, named, Calendar((), named)
+    if isinstance(releases, Calendar):
+        return opened, named, releases
+    beside = None if opened is None else calendar_beside(opened.url)
+    return opened, named, load_calendar(releases if releases is not None else beside)
+
+
+def _opened(place: str) -> Dataset | None:
+    """The dataset at a place; None for files of the older layout."""
+    with told_by_the_system(place):
+        is_in_older_files = is_older(place)
+    return None if is_in_older_files else Dataset(place)
 
 
 def _end_of(dataset: Dataset) -> datetime:

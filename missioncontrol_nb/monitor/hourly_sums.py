@@ -26,6 +26,7 @@ from missioncontrol_nb.monitor.version_hours import (
     split_by_day,
 )
 from missioncontrol_nb.monitor.versions_in_use import (
+    USAGE_COLUMNS,
     CalendarWithUnlisted,
     FirstHours,
     first_hours,
@@ -72,7 +73,7 @@ class Day:
     """A day's sums by hour.
 
     hours: by channel, system and version, of the builds that count. unlisted: the rows of versions that the calendar
-    lacks, of all builds. usage: `usage_hours` of all rows, by `channel` and `window_start`. columns: those of the sums.
+    lacks, of all builds. usage: USAGE_COLUMNS of all rows, by `channel` and `window_start`. columns: those of the sums.
     """
 
     hours: Mapping[Key, VersionHours]
@@ -154,9 +155,9 @@ class HourlySums:
         columns = tuple(name for name in contract.COUNTS if name in sums)
         is_unlisted = rows_of_unlisted(sums, self.calendar)
         counts = is_unlisted | rows_of_official(sums, self.calendar) if self.is_official else slice(None)
-        unlisted = sums.loc[is_unlisted, ["window_start", "channel", "display_version", "usage_hours"]]
-        usage = sums.groupby(["window_start", "channel"], as_index=False)["usage_hours"].sum()
-        return {"sums": _of_all_builds(sums[counts], columns), "unlisted": unlisted, "usage": usage}
+        used = sums.reindex(columns=["window_start", "channel", "display_version", *USAGE_COLUMNS])
+        usage = used.groupby(["window_start", "channel"], as_index=False)[list(USAGE_COLUMNS)].sum()
+        return {"sums": _of_all_builds(sums[counts], columns), "unlisted": used[is_unlisted], "usage": usage}
 
     def _load(self, first: date, last: date) -> "pd.DataFrame":
         until = datetime.combine(last, time()) + DAY

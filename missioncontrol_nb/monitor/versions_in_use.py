@@ -11,6 +11,7 @@ import numpy.typing as npt
 from missioncontrol_nb.monitor.time_units import HOUR
 from missioncontrol_nb.monitor.version_hours import DAY_SECONDS, Floats, Seconds
 from missioncontrol_nb.releases.calendar import Calendar
+from streaming import contract
 from streaming.pings.validation import is_version
 
 if TYPE_CHECKING:
@@ -51,10 +52,14 @@ def _first_busy_hour(hours: Seconds, pings: Floats) -> datetime:
     return datetime.fromtimestamp(int(hours[pings >= least][0]), UTC)
 
 
-LEAST_SHARE = 0.01  # Of the channel's usage hours; a version counts from the first hour with it
-# Of the usage in the channel's busiest hour; the quietest hour of a night has more. In an hour with less usage, a
-# single ping from anyone could make up the whole channel.
+LEAST_SHARE = 0.01  # Of the channel's usage; a version counts from the first hour with it
+# Of the usage in the channel's busiest hour; the quietest hour of a night has more. In an hour with less usage, such as
+# one that has just begun, a single ping from anyone could make up the whole channel.
 LEAST_USAGE = 0.1
+LEAST_BASELINE_PINGS = 10  # Of the version in the hour; fewer can be those of a single client
+_MAIN_PINGS, _BASELINE_PINGS = contract.count_of_pings("telemetry/main"), contract.count_of_pings("glean/baseline")
+USAGE_COLUMNS = ("usage_hours", _MAIN_PINGS, _BASELINE_PINGS)
+"""The sums from which shares of usage are worked out; a dataset may lack those after the first."""
 FirstHours = dict[tuple[str, str], datetime]
 """The first hour of use by (channel, version), for versions that the calendar lacks and that are used."""
 
@@ -100,20 +105,34 @@ def _rows_where(sums: "pd.DataFrame", keys: Sequence[str], holds: Callable[[tupl
 
 
 def first_hours(unlisted: "pd.DataFrame", usage: "pd.DataFrame") -> FirstHours:
-    """The first hour in which each version had LEAST_SHARE of its channel's usage hours; absent if it never had.
+    """The first hour in which each version had LEAST_SHARE of its channel's usage; absent if it never had.
 
-    unlisted: sums of versions that the calendar lacks. usage: `usage_hours` of all rows, by `channel` and
-    `window_start`. A channel's newest hour is ignored if the channel has others, because its data is still arriving.
+    It is the share of usage hours or that of baseline pings, whichever is reached first. Hours are reported when a
+    session ends, so that a new version has few at first (153.0, simulated: 1 % of the hours reported 3 hours after it
+    had 1 % of the use), but a baseline ping is sent when a session begins. unlisted: USAGE_COLUMNS of versions that the
+    calendar lacks, by `channel`, `window_start` and `display_version`. usage: the same of all rows, by `channel` and
+    `window_start`.
     """
-    by_hour = unlisted.groupby(["channel", "window_start", "display_version"])["usage_hours"].sum()
-    if by_hour.empty:
-        return {}
-    hours = usage.groupby("channel")["window_start"]
-    newest, oldest = hours.transform("max"), hours.transform("min")
-    usage = usage[(usage["window_start"] < newest) | (newest == oldest)]
-    busiest = usage.groupby("channel")["usage_hours"].transform("max")
-    enough = usage[usage["usage_hours"] > LEAST_USAGE * busiest].set_index(["channel", "window_start"])["usage_hours"]
-    share = by_hour / enough.reindex(by_hour.index.droplevel("display_version")).to_numpy()
-    used = share[share >= LEAST_SHARE].reset_index()
-    first = used.groupby(["channel", "display_version"])["window_start"].min()
-    return {key: moment.to_pydatetime() for key, moment in first.items()}
+    keys = ["channel", "window_start"]
+    of_versions = unlisted.groupby([*keys, "display_version"]).sum()
+    of_versions[_BASELINE_PINGS] = of_versions[_BASELINE_PINGS].where(lambda pings: pings >= LEAST_BASELINE_PINGS)
+    of_channels = usage.groupby(keys).sum()
+    # Where hardly any client sends baseline pings, those of a few are not the use of the channel.
+    of_channels[_BASELINE_PINGS] = of_channels[[_MAIN_PINGS, _BASELINE_PINGS]].max(axis="columns")
+    used = [
+        moment
+        for column in ("usage_hours", _BASELINE_PINGS)
+        for moment in _hours_with_share(of_versions[column], of_channels[column])
+    ]
+    first: FirstHours = {}
+    for channel, moment, version in sorted(used, reverse=True):
+        first[channel, version] = moment.to_pydatetime()
+    return first
+
+
+def _hours_with_share(of_versions: "pd.Series", of_channels: "pd.Series") -> "list[tuple[str, pd.Timestamp, str]]":
+    """The channel, hour and version of each value that is LEAST_SHARE of the channel's, in hours with LEAST_USAGE."""
+    busiest = of_channels.groupby("channel").transform("max")
+    enough = of_channels[of_channels > LEAST_USAGE * busiest]
+    share = of_versions / enough.reindex(of_versions.index.droplevel("display_version")).to_numpy()
+    return list(share[share >= LEAST_SHARE].index)

@@ -169,6 +169,14 @@ class Calendar:
             shown = arguments.brief(weeks)
             raise MissionControlError(f"weeks that lead out of the calendar's years, 1 to 9999: {shown}") from error
 
+    def merged_with(self, newer: "Calendar") -> "Calendar":
+        """The releases of both calendars, by date; the day of a release that both have is that of the newer one."""
+        arguments.instance("newer", newer, Calendar, "a release calendar such as load_calendar() gives")
+        merged = {(each.channel, each.version): each for each in (*self.releases, *newer.releases)}
+        order = self.product.channel_names.index
+        by_date = sorted(merged.values(), key=lambda each: (each.date, order(each.channel), version_key(each.version)))
+        return replace(self, releases=tuple(by_date))
+
     def save(self, path: str | Path) -> None:
         """Writes the calendar as JSON for `load_calendar`, atomically.
 
@@ -177,6 +185,11 @@ class Calendar:
         rows = [[release.version, release.channel, release.date.isoformat()] for release in self.releases]
         lines = ",\n".join(json.dumps(row) for row in rows)
         _write_atomically(Path(arguments.place("path", path)), f'{{"releases": [\n{lines}\n]}}\n')
+
+
+def not_on_calendar(newest_date: date) -> str:
+    """What is said of a version that a calendar lacks: "not on the release calendar of 2024-05-31", its newest day."""
+    return f"not on {CALENDAR_NAME} of {newest_date.isoformat()}"
 
 
 def _day(at: Time) -> date:

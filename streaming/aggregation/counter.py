@@ -1,12 +1,13 @@
 """Counts pings: documents in, one Arrow batch of partial sums for all tables of the dataset out; pure, no Spark."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streaming import contract
+from streaming.aggregation.crash_rows import packed
 from streaming.pings.classify import Ping, Rejected, classifier_of
 from streaming.pings.decode import decode_document
 from streaming.pings.envelope import Envelope
@@ -27,6 +28,7 @@ _SECONDS, _PINGS, _EVENTS = 0, 1, 2
 _NEWEST = len(contract.COUNTS)
 _BYTES = _NEWEST + 1
 _DELAY_GROUP = _BYTES + 1
+_NO_DELIVERY = (None,) * len(contract.DELIVERY_COLUMNS)
 _NOTHING: list[Any] = [0] * _DELAY_GROUP + [-1]
 _SUM_PLACES = {name: place for place, name in enumerate(contract.COUNTS)}
 _ACTIVE = _SUM_PLACES[contract.ACTIVE_SECONDS]
@@ -44,10 +46,14 @@ _Groups = dict[tuple[Any, ...], list[Any]]
 
 
 class Delivery(NamedTuple):
-    """A message that delivers a document. number: identifies the message; received_us: see `receipt`."""
+    """A message, or a line of a file, that delivers a document.
+
+    number: identifies it in its micro-batch, and orders those that were received at the same time; received_us: see
+    `receipt`; None: when the document was submitted.
+    """
 
     number: int
-    received_us: int
+    received_us: int | None = None
 
 
 class Counter:
@@ -55,7 +61,8 @@ class Counter:
 
     The sums do not depend on the order of the pings, because usage is summed in whole seconds. products: the products
     whose pings are counted. by_delivery: each row holds sums of one delivery of a document only, see
-    contract.DELIVERY_COLUMNS.
+    contract.DELIVERY_COLUMNS. once: pings that report the same crash are to count once, so their rows are rows of
+    contract.CRASHES; by_delivery, they say which crash it is.
     """
 
     def __init__(
@@ -64,8 +71,9 @@ class Counter:
         *,
         products: contract.Products = contract.PACKAGED_PRODUCTS,
         by_delivery: bool = False,
+        once: bool = False,
     ) -> None:
-        self._envelope, self.by_delivery = envelope, by_delivery
+        self._envelope, self.by_delivery, self._once = envelope, by_delivery, once
         self._classifier = classifier_of(envelope, products)
         self._start_anew()
 
@@ -73,36 +81,57 @@ class Counter:
         self._totals: _Groups = {}
         self._experiments: _Groups = {}
         self._rejects: _Groups = {}
+        self._crashes: tuple[_Groups, _Groups] = ({}, {})  # totals and experiments of crashes that count once
         self._delays = _Delays()
 
     def __len__(self) -> int:
-        """The number of groups held: the rows that partial_sums would return now, without the rows of delays."""
-        return len(self._totals) + len(self._experiments) + len(self._rejects)
+        """The number of groups held: rows that partial_sums would return now, unpacked and without those of delays."""
+        return sum(map(len, (self._totals, self._experiments, self._rejects, *self._crashes)))
 
     def add(self, document: bytes, received_at_us: int, delivery: Delivery | None = None) -> str | None:
         """Count a document received at a time in microseconds since 1970; returns the reason when it is rejected.
 
-        delivery: for a counter by delivery.
+        delivery: for a counter by delivery, or of crashes that are to count once.
         """
-        return self._add(decode_document(document), document, received_at_us, delivery)
+        deliveries = None if delivery is None else lambda _: delivery
+        return self._add(decode_document(document), document, received_at_us, 0, deliveries)
 
     def add_all(
-        self, documents: Sequence[bytes], received_at_us: Sequence[int], deliveries: Sequence[Delivery] | None = None
+        self,
+        documents: Sequence[bytes],
+        received_at_us: Sequence[int],
+        deliveries: Callable[[int], Delivery] | None = None,
     ) -> list[str | None]:
         """Count several documents like add, but faster: all are decoded before the first is counted.
 
         Decoding and counting each need their own data in the processor's caches, and each evicts the data of the other.
+        deliveries: gives the delivery of a document by its place among the documents.
         """
         records = [decode_document(document) for document in documents]
-        delivered: Sequence[Delivery | None] = deliveries or [None] * len(documents)
-        return [self._add(*each) for each in zip(records, documents, received_at_us, delivered, strict=True)]
+        return [
+            self._add(*each, place, deliveries)
+            for place, each in enumerate(zip(records, documents, received_at_us, strict=True))
+        ]
 
-    def _add(self, record: Any, document: bytes, received_at_us: int, delivery: Delivery | None) -> str | None:
+    def _add(
+        self,
+        record: Any,
+        document: bytes,
+        received_at_us: int,
+        place: int,
+        deliveries: Callable[[int], Delivery] | None,
+    ) -> str | None:
         ping = self._classifier.classify(record, document, received_at_us)
         if isinstance(ping, Rejected):
             self._reject(ping, received_at_us, len(document))
             return ping.reason
-        self._count(ping, len(document), _delivery(ping, delivery) if self.by_delivery else ())
+        size = len(document)
+        if not self.by_delivery and not (ping.crash and self._once and deliveries):
+            self._count(ping, size, (), self._totals, self._experiments)
+            return None
+        delivery = _delivery(ping, deliveries and deliveries(place), self._once)
+        groups = (self._totals, self._experiments) if self.by_delivery else self._crashes
+        self._count(ping, size, delivery, *groups)
         return None
 
     def reject(
@@ -118,27 +147,27 @@ class Counter:
         """The sums since the last call, as rows of contract.partial_schema()."""
         import pyarrow as pa
 
-        schema = contract.partial_schema(by_delivery=self.by_delivery)
         groups = {
             contract.ERROR_AGGREGATES: self._totals,
             contract.EXPERIMENT_ERROR_AGGREGATES: self._experiments,
             contract.REPORTING_DELAYS: self._delays.groups(self._totals),
             contract.REJECTED_PINGS: self._rejects,
         }
-        tables = [_columns(table, groups[table]) for table in contract.COUNTED_TABLES]
+        totals, experiments = self._crashes
+        of_crashes = {contract.ERROR_AGGREGATES: totals, contract.EXPERIMENT_ERROR_AGGREGATES: experiments}
         self._start_anew()
-        arrays = []
-        for column in schema:
-            values: list[Any] = []
-            for columns in tables:
-                values += columns.get(column.name) or [None] * len(columns["table"])
-            arrays.append(pa.array(values, column.type))
-        return pa.record_batch(arrays, schema=schema)
+        sums = _rows(groups, by_delivery=self.by_delivery)
+        if not totals:
+            return sums
+        crashes = packed(pa.Table.from_batches([_rows(of_crashes, by_delivery=True)]))
+        return pa.concat_batches([sums, *crashes])
 
-    def _count(self, ping: Ping, size: int, delivery: tuple[Any, ...]) -> None:
+    def _count(
+        self, ping: Ping, size: int, delivery: tuple[Any, ...], totals: "_Groups", experiments: "_Groups"
+    ) -> None:
         submitted_us, dimensions, counts = ping.submitted_us, ping.dimensions, ping.counts
         window_us = submitted_us - submitted_us % _WINDOW_US
-        sums = _add(self._totals, (window_us, *dimensions, *delivery), submitted_us, counts)
+        sums = _add(totals, (window_us, *dimensions, *delivery), submitted_us, counts)
         sums[_BYTES] += size
         of_kind = _PINGS_OF_KIND.get(ping.document_type)
         if of_kind is not None:
@@ -150,7 +179,7 @@ class Counter:
             self._delays.add(sums[_DELAY_GROUP], submitted_us - counts.used_until_us, counts.usage_seconds)
         for experiment in ping.experiments:
             group = (window_us, *_experiment_dimensions(dimensions), *experiment, *delivery)
-            sums = _add(self._experiments, group, submitted_us, counts)
+            sums = _add(experiments, group, submitted_us, counts)
             if of_kind is not None:
                 sums[of_kind] += 1
 
@@ -160,15 +189,43 @@ class Counter:
         _add(self._rejects, group, rejected.submitted_us or 0, NO_COUNTS, pings)[_BYTES] += size
 
 
-def _delivery(ping: Ping, delivery: Delivery | None) -> tuple[Any, ...]:
-    """The values of contract.DELIVERY_COLUMNS for a ping. Its id is untrusted input of any length, so it is hashed.
+def _delivery(ping: Ping, delivery: Delivery | None, once: bool) -> tuple[Any, ...]:
+    """The values of contract.DELIVERY_COLUMNS for a ping. once: whether pings that report the same crash count once.
 
-    Pings of two kinds that share an id are two documents.
+    Pings of two kinds that share an id are two documents, and crashes of two applications are two crashes.
     """
-    if not ping.document_id or delivery is None:
-        return (None, None, None, None)
-    name = f"{ping.document_type}/{ping.document_id}"
-    return (blake2b(name.encode(), digest_size=16).digest(), *delivery, ping.document_type)
+    crash = ping.crash if once else ()
+    if delivery is None or not (ping.document_id or crash):
+        return _NO_DELIVERY
+    event, dump = crash or ("", "")
+    return (
+        _hash(ping.document_type, ping.document_id),
+        delivery.number,
+        ping.submitted_us if delivery.received_us is None else delivery.received_us,
+        ping.document_type,
+        _hash(f"event/{ping.dimensions[0]}", event),
+        _hash(f"dump/{ping.dimensions[0]}", dump),
+    )
+
+
+def _hash(what: str, name: str) -> bytes | None:
+    """A hash of a name, which is untrusted input of any length; None where there is no name."""
+    return blake2b(f"{what}/{name}".encode(), digest_size=16).digest() if name else None
+
+
+def _rows(groups: "dict[contract.Table, _Groups]", *, by_delivery: bool) -> "pa.RecordBatch":
+    """The sums of some tables' groups as rows of contract.partial_schema()."""
+    import pyarrow as pa
+
+    schema = contract.partial_schema(by_delivery=by_delivery)
+    tables = [_columns(table, groups[table]) for table in groups]
+    arrays = []
+    for column in schema:
+        values: list[Any] = []
+        for columns in tables:
+            values += columns.get(column.name) or [None] * len(columns["table"])
+        arrays.append(pa.array(values, column.type))
+    return pa.record_batch(arrays, schema=schema)
 
 
 def _add(groups: _Groups, group: tuple[Any, ...], submitted_us: int, counts: Counts, pings: int = 1) -> list[Any]:

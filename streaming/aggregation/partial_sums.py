@@ -52,6 +52,23 @@ def add_up(partials: "pa.Table") -> "pa.Table":
     return summed.rename_columns([*keys, *sums, "newest_submission"])
 
 
+def as_uncounted(rows: "pa.Table", reason: str) -> "pa.Table":
+    """A row of rejected_pings for each delivery in rows by delivery. reason: a key of REASONS."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = rows.filter(pc.equal(rows["table"], contract.ERROR_AGGREGATES.name))  # one row for each delivery
+    known = {
+        "table": pa.repeat(contract.REJECTED_PINGS.name, len(rows)),
+        "document_type": rows["kind"],
+        "reason": pa.repeat(reason, len(rows)),
+        **{name: rows[name] for name in (*contract.WINDOW_COLUMNS, "count", "bytes")},
+    }
+    schema = contract.partial_schema()
+    columns = [known[field.name] if field.name in known else pa.nulls(len(rows), field.type) for field in schema]
+    return pa.table(columns, schema=schema)
+
+
 def by_keys(table: contract.Table, rows: "pa.Table") -> "pa.Table":
     """Rows, also those of another table, summed by the keys of a table."""
     summed = rows.group_by(list(table.keys), use_threads=False).aggregate([(name, "sum") for name in table.sums])

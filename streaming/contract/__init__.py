@@ -1,5 +1,6 @@
 """The grouped dataset, as writers and readers share it: tables, dimensions, measures, products, types and units."""
 
+from streaming.contract.declared_pings import DECLARED, DeclaredPing
 from streaming.contract.dimensions import DIMENSIONS, Dimension, dimension
 from streaming.contract.measures import (
     ACTIVE_HOURS,
@@ -26,6 +27,7 @@ from streaming.contract.products import (
     Platform,
     Product,
     Products,
+    with_declared,
 )
 from streaming.contract.reasons import PASSED_OVER, Reason, reasons_with, split_passed_over
 from streaming.contract.tables import (
@@ -34,6 +36,7 @@ from streaming.contract.tables import (
     COARSE_DIMENSIONS,
     COUNTED_TABLES,
     COUNTS,
+    CRASHES,
     DATA_UP_TO,
     DELAY_BUCKET_EDGES_HOURS,
     DELIVERY_COLUMNS,
@@ -68,7 +71,9 @@ __all__ = [
     "COUNTED_TABLES",
     "COUNTRIES",
     "COUNTS",
+    "CRASHES",
     "DATA_UP_TO",
+    "DECLARED",
     "DELAY_BUCKET_EDGES_HOURS",
     "DELIVERY_COLUMNS",
     "DIMENSIONS",
@@ -100,6 +105,7 @@ __all__ = [
     "BuildRules",
     "Channel",
     "Count",
+    "DeclaredPing",
     "Dimension",
     "Event",
     "Measure",
@@ -117,4 +123,5 @@ __all__ = [
     "reasons_with",
     "schema",
     "split_passed_over",
+    "with_declared",
 ]

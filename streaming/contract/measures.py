@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from streaming.contract.declared_pings import DECLARED, DeclaredMeasure
 from streaming.errors import MissionControlError
 
 MAIN, CRASH = "telemetry/main", "telemetry/crash"
@@ -112,6 +113,10 @@ def _glean_crash(
     return Event(GLEAN_CRASH, of_users | dict(where), **more)
 
 
+def _declared(measure: DeclaredMeasure) -> Measure:
+    return Measure(measure.name, measure.label, (Count(measure.ping.kind, f"/metrics/counter/{measure.counter}"),))
+
+
 # Fennec was Firefox for Android until 2020; its successor is another application, with content processes.
 _NO_CONTENT_PROCESSES = {"Fennec": "Firefox for Android runs no content processes."}
 
@@ -174,6 +179,7 @@ MEASURES = (
     ),
     Measure("slow_script_notice_count", "Slow script notices", (count_histogram("SLOW_SCRIPT_NOTICE_COUNT"),)),
     Measure("slow_script_page_count", "Slow script pages", (count_histogram("SLOW_SCRIPT_PAGE_COUNT"),)),
+    *map(_declared, DECLARED.measures),
 )
 MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
 

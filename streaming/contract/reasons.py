@@ -60,8 +60,11 @@ _GENERAL = {
     "build_too_old": "The build is more than six months older than the ping's submission.",
     "other_source": "The crashes of this version are counted from another kind of ping.",
     "duplicate": "The same ping was received up to an hour before; only where that is looked for (--dedupe).",
+    "same_crash": "Another ping has reported the same crash, up to --once-days before.",
 }
-PASSED_OVER = frozenset({"not_counted", "background_task", "process_type", "other_product", "other_source"})
+PASSED_OVER = frozenset(
+    {"not_counted", "background_task", "process_type", "other_product", "other_source", "same_crash"}
+)
 """The reasons for which a good ping does not count: it is passed over. For all others, a ping is rejected."""
 _OF_NEW_DIMENSIONS = "build_in_future"  # reasons of new dimensions take precedence over it
 

@@ -106,13 +106,15 @@ def schema(table: Table) -> "pa.Schema":
 # Further values of `table` in partial sums, which are not tables of the dataset: see partial_schema.
 FILE_REJECTS = "file_rejects"
 WRITTEN_FILES = "written_files"
+CRASHES = "crashes"
 PARTIAL_KEYS = ("table", *dict.fromkeys(key for table in COUNTED_TABLES for key in table.keys))
 
 
-# Additional columns of partial sums where duplicates are dropped: the hash of the document's kind and id, a number that
+# Additional columns of partial sums where pings may be dropped: the hash of the document's kind and id, a number that
 # identifies one delivery of the document, the time of receipt of this delivery (microseconds since 1970, see
-# `receipt`), and the kind of ping. A row then belongs to one delivery; all four are null for documents without an id.
-DELIVERY_COLUMNS = ("document", "delivery", "received", "kind")
+# `receipt`), the kind of ping, and hashes of the event and the dump of the crash that it reports. A row then belongs to
+# one delivery; all are null for documents without an id that report no such crash.
+DELIVERY_COLUMNS = ("document", "delivery", "received", "kind", "crash_event", "crash_dump")
 
 
 @cache
@@ -123,7 +125,8 @@ def partial_schema(*, by_delivery: bool = False) -> "pa.Schema":
     submission behind a row; for delays, the latest behind the totals they come from (only the greatest is used, see
     DATA_UP_TO). `bytes` is the size of the documents behind a row, each counted once. `file` names the file in rows of
     FILE_REJECTS, which count rejects by file and reason for the log; in rows of WRITTEN_FILES it describes a file that
-    a task wrote, in the form that `spill` reads. by_delivery: adds DELIVERY_COLUMNS.
+    a task wrote, in the form that `spill` reads; in rows of CRASHES it holds rows by delivery, in the form of
+    `crash_rows`. by_delivery: adds DELIVERY_COLUMNS.
     """
     import pyarrow as pa
 
@@ -135,6 +138,6 @@ def partial_schema(*, by_delivery: bool = False) -> "pa.Schema":
         ("bytes", pa.int64()),
     ]
     if by_delivery:
-        types = (pa.binary(), pa.int64(), pa.int64(), pa.string())
+        types = (pa.binary(), pa.int64(), pa.int64(), pa.string(), pa.binary(), pa.binary())
         fields += zip(DELIVERY_COLUMNS, types, strict=True)
     return pa.schema(fields)

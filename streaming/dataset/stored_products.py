@@ -1,7 +1,7 @@
 """Products that were declared to a dataset, besides those of the package; stored in the properties of a table."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -46,29 +46,7 @@ def known_products(delta: "DeltaTable | None") -> contract.Products:
 
 @lru_cache(16)
 def _with_stored(stored: tuple[contract.Product, ...]) -> contract.Products:
-    return with_declared(stored)
-
-
-def with_declared(stored: Iterable[contract.Product], declared: Sequence[contract.Product] = ()) -> contract.Products:
-    """The products of the package, stored ones, and declared ones, which replace stored ones that they collide with.
-
-    Raises MissionControlError where a declared product takes the name or the pings of another product. Stored products
-    are excepted.
-    """
-    known = list(contract.PRODUCTS)
-    for product in declared:
-        if other := next((each for each in known if _collide(each, product)), None):
-            raise MissionControlError(
-                f"the product {product.name!r} has the name, the word in URLs ({product.word}) or an application "
-                f"of the product {other.name!r}: give it others"
-            )
-        known.append(product)
-    kept = [each for each in stored if not any(_collide(each, other) for other in known)]
-    return contract.Products((*contract.PRODUCTS, *kept, *declared))
-
-
-def _collide(one: contract.Product, other: contract.Product) -> bool:
-    return one.name == other.name or one.word == other.word or not set(one.applications).isdisjoint(other.applications)
+    return contract.with_declared(stored)
 
 
 def store_products(
@@ -79,10 +57,10 @@ def store_products(
 ) -> None:
     """Stores declarations in a dataset's TABLE, where they replace stored ones; one commit, none if nothing changes.
 
-    Fails with Delta's CommitFailedError where another writer has committed in the meantime. Raises as with_declared.
+    Fails with Delta's CommitFailedError where another writer has committed in the meantime. Raises as `with_declared`.
     """
     stored = stored_products(delta)
-    products = tuple(each for each in with_declared(stored, declared) if each not in contract.PRODUCTS)
+    products = tuple(each for each in contract.with_declared(stored, declared) if each not in contract.PRODUCTS)
     if products != stored:
         delta.alter.set_table_properties(
             {_PROPERTY: json.dumps([as_document(product) for product in products])},

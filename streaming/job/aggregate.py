@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streaming import contract
 from streaming.dataset.opening import has_log
-from streaming.dataset.stored_products import TABLE, with_declared
+from streaming.dataset.stored_products import TABLE
 from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
 from streaming.job.checkpoint import Checkpoint, check_consistent, open_checkpoint, source_app
@@ -102,7 +103,7 @@ def aggregate(
 def _check_channel_early(dataset: str, settings: AggregateSettings) -> None:
     """Raises MissionControlError, before anything is created, for a channel that no product of a new dataset has."""
     if not is_remote(dataset) and not has_log(table_url(dataset, TABLE)):
-        check_channel(settings.envelope, with_declared((), settings.products))
+        check_channel(settings.envelope, contract.with_declared((), settings.products))
 
 
 def open_source(source: str, settings: AggregateSettings) -> Source:
@@ -110,7 +111,8 @@ def open_source(source: str, settings: AggregateSettings) -> Source:
     if is_topic(source):
         most = data_source.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else data_source.MAX_BATCH_BYTES
         return TopicSource.of(source, settings.topic, settings.max_batch_bytes or most)
-    return FileSource(source_url(source), settings.max_batch_bytes or splits.MAX_BATCH_BYTES)
+    most = splits.MAX_DEDUPING_BATCH_BYTES if settings.dedupe else splits.MAX_BATCH_BYTES
+    return FileSource(source_url(source), settings.max_batch_bytes or most)
 
 
 def _session(

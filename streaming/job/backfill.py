@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from streaming import contract
+from streaming.aggregation.once import SEEN_CRASHES_FOLDER, CountedBefore
 from streaming.dataset.day_sums import (
     added,
     are_same,
@@ -37,6 +38,7 @@ from streaming.errors import MissionControlError, printable
 from streaming.job.aggregate import aggregate, open_source
 from streaming.job.backfill_settings import BackfillSettings, BackfillStopped, DayChange, Notify
 from streaming.job.option_checks import check_settings
+from streaming.job.progress import CheckpointProgress
 from streaming.job.settings import AggregateSettings, Batch, Progress, Summary
 from streaming.job.snapshot import (
     BACKFILLED,
@@ -120,7 +122,12 @@ def backfill(
             at_start.save_sums(days, folder, retry_policy)
         counted = folder / "dataset"
         declared = (*stored_products(tables[contract.ERROR_AGGREGATES.name]), *counting.products)
-        counting = replace(counting, checkpoint=str(folder / "checkpoint"), products=declared)
+        counting = replace(
+            counting,
+            checkpoint=str(folder / "checkpoint"),
+            products=declared,
+            counted_before=_counted_before(progress, since, until),
+        )
         lost_files: dict[str, set[str]] = {reason: set() for reason in LOSS_REASONS}
         summary = aggregate(
             only, str(counted), settings=counting, on_start=on_start, on_progress=on_progress, on_notice=on_notice,
@@ -159,6 +166,16 @@ def _checked(source: str, since: date, until: date, counting: AggregateSettings)
             f"would be emptied; got {str(begin)!r}"
         )
     return counting
+
+
+def _counted_before(progress: CheckpointProgress | None, since: date, until: date) -> CountedBefore | None:
+    """The crashes that the dataset's stream has counted on other days; None where its checkpoint is not known."""
+    if progress is None:
+        return None
+    begin_us, end_us = (
+        round(moment.timestamp() * 1e6) for moment in (end_of(since - timedelta(days=1)), end_of(until))
+    )
+    return CountedBefore(progress.folder / SEEN_CRASHES_FOLDER, begin_us, end_us)
 
 
 def _note_lost(lost_files: Mapping[str, set[str]], batch: Batch) -> None:

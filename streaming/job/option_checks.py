@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 MAX_TRIGGER_SECONDS = 86_400
 BATCH_BYTES_LIMIT = 1 << 40
+MAX_ONCE_DAYS = 3650
 
 
 class Setting(NamedTuple):
@@ -25,7 +26,6 @@ TOPIC_SETTINGS = (
     Setting("--starting-offsets", "topic.starting_offsets", "earliest"),
     Setting("--kafka-config", "topic.config", {}),
     Setting("--on-data-loss", "topic.on_data_loss", "fail"),
-    Setting("--dedupe", "dedupe", False),
 )
 FOLLOW_SETTINGS = (
     Setting("--trigger", "trigger_seconds", 1.0),
@@ -48,6 +48,8 @@ def check_settings(settings: "AggregateSettings", source: str, is_topic: bool) -
         raise MissionControlError(f"expected a trigger of 0 to {MAX_TRIGGER_SECONDS:,} seconds; got {trigger!r}")
     if most is not None and not 1 <= most <= BATCH_BYTES_LIMIT:
         raise MissionControlError(f"expected micro-batches of 1 to {BATCH_BYTES_LIMIT:,} bytes; got {most!r}")
+    if not 0 <= settings.once_days <= MAX_ONCE_DAYS:
+        raise MissionControlError(f"expected once_days of 0 to {MAX_ONCE_DAYS:,}; got {settings.once_days!r}")
     if settings.write_from not in ("driver", "workers"):
         raise MissionControlError(f"expected write_from as 'driver' or 'workers'; got {settings.write_from!r}")
 

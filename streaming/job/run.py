@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from streaming import contract
 from streaming.aggregation import spill
-from streaming.aggregation.deduplication import FIRST_NUMBER, SEEN_IDS_FOLDER, drop_duplicates, remove_seen_ids
+from streaming.aggregation.deduplication import SEEN_IDS_FOLDER, drop_duplicates, remove_seen_ids
+from streaming.aggregation.once import SEEN_CRASHES_FOLDER, count_once
 from streaming.aggregation.partial_sums import add_up, rows_of
+from streaming.aggregation.seen_ids import FIRST_NUMBER, LATE_US
 from streaming.aggregation.spill import files_of, rows_per_task, with_rows
 from streaming.dataset.worker_writes import check_visible, spill_rows
 from streaming.dataset.writer import TableWriter, sync_tables
@@ -140,7 +142,8 @@ class Run:
         if not self._settings.dedupe:
             remove_seen_ids(self._checkpoint.folder)
             return
-        assert isinstance(self._plan, TopicPlan)
+        if not isinstance(self._plan, TopicPlan):
+            return
         pass_on_settings(spark.sparkContext.environment)
         options = self._reading_options(spark)
         failure = record_hour_before(spark, self._plan, self._checkpoint, options, self._stop, self._on_notice)
@@ -151,6 +154,7 @@ class Run:
         return {
             **reading_options(self._settings.envelope, self._products),
             "by_delivery": str(self._settings.dedupe).lower(),
+            "once": str(self._settings.once_days > 0).lower(),
             "cores": str(spark.sparkContext.defaultParallelism),
         }
 
@@ -238,10 +242,11 @@ class Run:
         if self._settings.dedupe:
             spark, seen_ids = partials.sparkSession, self._checkpoint.folder / SEEN_IDS_FOLDER
             max_rows = rows_per_task(spill.BATCH_ROWS, int(spark.conf.get(SHUFFLE_PARTITIONS) or 1))
+            late_us = 0 if isinstance(self._plan, TopicPlan) else LATE_US
             partials = drop_duplicates(
-                partials, FIRST_NUMBER + number, seen_ids, self._spill_before_shuffle(spark), max_rows
+                partials, FIRST_NUMBER + number, seen_ids, self._spill_before_shuffle(spark), max_rows, late_us
             )
-        sums, written = self._sum(partials, number)
+        sums, written, crash_rows = self._sum(partials, number)
         data_up_to = newest_submission(sums)
         with self._committing:
             if self._is_ended:
@@ -258,13 +263,14 @@ class Run:
                         self._on_commit(writer.table.name, number)
                 sync_tables(self._writers)
                 now = time.monotonic()
-                self._record_batch(sums, row_count(sums, written), number, now - began, now - summed_at, data_up_to)
+                rows = row_count(sums, written) + crash_rows
+                self._record_batch(sums, rows, number, now - began, now - summed_at, data_up_to)
             except Exception as error:
                 self._error = error
                 raise
 
-    def _sum(self, partials: "DataFrame", number: int) -> "tuple[pa.Table, dict[str, list[AddAction]] | None]":
-        """The sums of a micro-batch, and the files that hold them where workers write.
+    def _sum(self, partials: "DataFrame", number: int) -> "tuple[pa.Table, dict[str, list[AddAction]] | None, int]":
+        """The sums of a micro-batch, the files that hold them where workers write, and how many rows crash pings had.
 
         On one machine, rows that are few enough to hold in memory are added up in this process. For a small
         micro-batch, Spark's shuffle and second job would take longer than everything else; even for a large one they
@@ -281,11 +287,18 @@ class Run:
                 tasks = int(spark.conf.get(SHUFFLE_PARTITIONS) or 1)
                 summed = spill_rows(summed, spill_to, 0 if is_shared else rows_per_task(spill.BATCH_ROWS, tasks))
             passed = summed.toArrow()
+        passed, crash_rows = self._count_crashes_once(passed, number)
         sums, files = files_of(passed)
         if not is_shared and not any(files.values()):
-            return sums, None
+            return sums, None, crash_rows
         check_visible(self._dataset, files)
-        return sums, with_rows(sums, files, self._dataset)
+        return sums, with_rows(sums, files, self._dataset), crash_rows
+
+    def _count_crashes_once(self, sums: "pa.Table", number: int) -> "tuple[pa.Table, int]":
+        """The sums with crash pings, each crash once, and how many rows of crash pings there were."""
+        folder, days = self._checkpoint.folder / SEEN_CRASHES_FOLDER, self._settings.once_days
+        counted_before = self._settings.counted_before
+        return count_once(sums, FIRST_NUMBER + number, folder, days, counted_before, self._dataset)
 
     def _spill_to(self, spark: "SparkSession") -> str | None:
         """The dataset where tasks can write to it: on one machine, in an object store or by the settings; else None."""

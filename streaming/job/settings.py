@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from streaming import contract
+from streaming.aggregation.once import CountedBefore
 from streaming.pings.envelope import Envelope
 from streaming.sources.kafka.source import TopicSettings
 from streaming.storage.local_files import IgnoredFiles
@@ -21,10 +22,12 @@ class AggregateSettings:
     checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
     the dataset already holds. max_batch_bytes: how much a micro-batch reads at most; None: the source's default.
     topic: settings for a source that is a topic. maintains: when following, maintain the dataset beside the stream.
-    dedupe: pings of a topic that are delivered twice within an hour count once. spark_config: Spark's own settings;
-    environment: the archive that a cluster's executors run in; write_from: which processes write the tables' files,
-    "workers" where the driver would be busy with so many rows and all machines see the dataset. The driver always
-    commits the files. products: to be counted and stored in the dataset, besides those that it and the package know.
+    dedupe: pings that are delivered twice within an hour count once. once_days: how many days back the same crash is
+    looked for, so that it counts once; 0: not at all. counted_before: crashes that count on days that a backfill does
+    not count anew. spark_config: Spark's own settings; environment: the archive that a cluster's executors run in;
+    write_from: which processes write the tables' files, "workers" where the driver would be busy with so many rows and
+    all machines see the dataset. The driver always commits the files. products: to be counted and stored in the
+    dataset, besides those that it and the package know.
     """
 
     master: str = "local[*]"
@@ -37,6 +40,8 @@ class AggregateSettings:
     topic: TopicSettings = field(default_factory=TopicSettings)
     maintains: bool = True
     dedupe: bool = False
+    once_days: int = 60
+    counted_before: CountedBefore | None = None
     java_home: Path | None = None
     spark_config: Mapping[str, str] = field(default_factory=dict)
     environment: str | None = None

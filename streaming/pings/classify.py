@@ -51,7 +51,8 @@ class Ping(Struct, gc=False, frozen=True):
     """A ping that counts. dimensions: in the order of contract.DIMENSIONS; experiments: (id, branch) pairs.
 
     document_type: the name of its kind. submitted_us: microseconds since 1970. document_id: the id in the envelope; ""
-    where there is none.
+    where there is none. crash: the event and the dump of the crash that it reports, "" for one that it does not say; ()
+    where it says neither.
     """
 
     document_type: str
@@ -60,6 +61,7 @@ class Ping(Struct, gc=False, frozen=True):
     experiments: Enrolments
     counts: Counts
     document_id: str = ""
+    crash: tuple[str, str] | tuple[()] = ()
 
 
 class Rejected(Struct, gc=False, frozen=True):
@@ -164,7 +166,8 @@ class Classifier:
         if not country or country == OTHER:
             country = record.metadata.geo.country or envelope.country or ""
         dimensions = (*client.dimensions, validation.country(country), *more)
-        return Ping(kind.name, submitted_us, dimensions, experiments, counts, record.document_id)
+        crash = kind.crash(record) if kind.crash else ()
+        return Ping(kind.name, submitted_us, dimensions, experiments, counts, record.document_id, crash)
 
     def _submitted_us(self, record: Any, received_at_us: int) -> int | None:
         """The submission or its fallback, in microseconds since 1970; None when it is not a time of this century."""

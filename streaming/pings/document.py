@@ -22,8 +22,8 @@ _TRUTH: Field = (bool, False)
 
 
 def _declared_fields() -> dict[tuple[str, ...], Field]:
-    """The fields that measures and dimensions name, by the keys that lead to them."""
-    named: dict[tuple[str, ...], Field] = {}
+    """The fields that kinds, measures and dimensions name by JSON pointers, by the keys that lead to them."""
+    named = {keys_of(at): field for kind in KINDS for at, field in kind.at.items()}
     for measure in contract.MEASURES:
         for source in measure.sources:
             if isinstance(source, contract.Count):

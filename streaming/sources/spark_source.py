@@ -44,6 +44,7 @@ def counter_of(options: Mapping[str, str]) -> Counter:
     declared = map(product_of, json.loads(options.get("products", "[]")))
     return Counter(
         Envelope(options.get("channel"), options.get("country"), moment),
-        products=contract.Products((*contract.PRODUCTS, *declared)),
+        products=contract.with_declared((), tuple(declared)),
         by_delivery=by_delivery(options),
+        once=options.get("once") == "true",
     )

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,16 @@ from tests.services import kafka, s3
 from tests.services.cluster import JAVA_OPTIONS, Cluster, lives
 from tests.services.kafka import RECEIVED_MS, Broker
 from tests.services.s3 import KEYS, S3Server
-from tests.spark.small_pings import Sums, crash_ping, dataset_sums, main_ping, some_pings
+from tests.spark.small_pings import (
+    Sums,
+    counted_sums,
+    crash_ping,
+    crash_report,
+    dataset_sums,
+    main_ping,
+    some_pings,
+    write_pings,
+)
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -41,8 +50,11 @@ UNTIL_WARM_SECONDS = 8.0  # Spark's start and some micro-batches: a kill comes s
 WARM_SECONDS = 2.0  # some micro-batches of a job that has counted something
 MAINTENANCE_SECONDS = 180.0  # it starts and works at a tenth of a core where others want that
 WORKERS = 2
+AGAIN = "event_found"  # why a crash is reported for the second time
 BUCKET = "faults"
 DEDUPING = "driver, dedupe"
+CRASHES = "driver, crashes"
+FILES = "driver, files"
 DRIVER_AND_MAINTENANCE = "driver, upkeep"
 _COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
 _HERE = ["--master", "local[2]"]
@@ -133,7 +145,8 @@ class Process:
 class World:
     """A broker, a sender, a dataset and a job that is started whenever it does not run.
 
-    dedupes: pings have ids, some are delivered twice, and the job is told to count them once. tends: the job's own
+    dedupes: pings have ids, some are delivered twice, and the job is told to count them once. crashes: crashes are sent
+    too, each twice, by two documents. files: pings come in files instead of through the broker. tends: the job's own
     upkeep looks for work all the time. cluster: where it runs, instead of in Spark's own process; server: where its
     dataset is, instead of in a folder; points: where a job that is to kill itself does so, one after another.
     """
@@ -145,18 +158,27 @@ class World:
         random_: random.Random,
         *,
         dedupes: bool = False,
+        crashes: bool = False,
+        files: bool = False,
         maintains: bool = False,
         cluster: Cluster | None = None,
         server: S3Server | None = None,
     ) -> None:
         self.broker, self.random, self.cluster, self.server = broker, random_, cluster, server
         self.dedupes, self.maintains = dedupes, maintains
+        self._sends_crashes, self._crashes = crashes, itertools.count()
+        self._to_report: list[int] = []  # crashes that were reported once
+        self._pings = folder / "pings" if files else None
         self.points = itertools.cycle(POINTS)
         self.checkpoint, self._spark_config = folder / "checkpoint", folder / "spark.conf"
         self._spark_config.write_text("".join(f"{name} = {value}\n" for name, value in _ON_A_CLUSTER.items()))
         self.topic = f"pings-{uuid.uuid4().hex[:8]}"
-        broker.create(self.topic, PARTITIONS)
         self.url = f"kafka://{broker.address}/{self.topic}"
+        if self._pings:
+            self._pings.mkdir()
+            self.url = str(self._pings)
+        else:
+            broker.create(self.topic, PARTITIONS)
         self.dataset = f"s3://{BUCKET}/dataset" if server else str(folder / "dataset")
         self.sent: list[bytes] = []  # each once
         self.job: Process | None = None
@@ -232,7 +254,7 @@ class World:
                 while not stop.wait(SEND_EVERY_SECONDS):
                     self._may_send.wait()
                     documents, again = self._next_pings()
-                    self.broker.send(self.topic, documents + again, **{"enable.idempotence": True})
+                    self._send(documents + again)
                     self.sent += documents
             except Exception as error:
                 failures.append(error)
@@ -247,17 +269,36 @@ class World:
         if failures:
             raise failures[0]
 
+    def _send(self, documents: list[bytes]) -> None:
+        if self._pings:
+            write_pings(self._pings, f"{uuid.uuid4()}.jsonl", documents)
+        else:
+            self.broker.send(self.topic, documents, **{"enable.idempotence": True})
+
+    def held(self) -> list[bytes]:
+        """All pings that have arrived, also those that arrived twice."""
+        if self._pings:
+            return [line for path in self._pings.iterdir() for line in path.read_bytes().splitlines()]
+        return self.broker.held(self.topic)
+
+    def _crash_reports(self) -> list[bytes]:
+        """Crashes, and earlier ones for the second time."""
+        again, self._to_report = self._to_report, [next(self._crashes) for _ in range(SENT_AT_ONCE // 2)]
+        first = [crash_report(number, self.random.randrange(600)) for number in self._to_report]
+        return [*first, *(crash_report(number, self.random.randrange(600, 9000), reason=AGAIN) for number in again)]
+
     def _next_pings(self) -> tuple[list[bytes], list[bytes]]:
         """Pings to send, and those of before to send again."""
+        crashes = self._crash_reports() if self._sends_crashes else []
         if not self.dedupes:
-            return some_pings(self.random, SENT_AT_ONCE), []
+            return [*some_pings(self.random, SENT_AT_ONCE), *crashes], []
         makers = (crash_ping, main_ping)
         new = [
             self.random.choice(makers)(
                 self.random.randrange(60), document_id=str(uuid.UUID(int=self.random.getrandbits(128)))
             )
             for _ in range(SENT_AT_ONCE)
-        ]
+        ] + crashes
         return new, self.random.sample([*self.sent[-1000:], *new], SENT_AT_ONCE // 4)
 
     def count_the_rest(self) -> None:
@@ -362,6 +403,8 @@ def kill_worker(world: World) -> None:
 KINDS: dict[str, Callable[[World], None]] = {
     "driver": kill_driver,
     DEDUPING: kill_driver,
+    CRASHES: kill_driver,
+    FILES: kill_driver,
     DRIVER_AND_MAINTENANCE: kill_tending_driver,
     "Java": kill_java,
     "broker": kill_broker,
@@ -373,6 +416,8 @@ KINDS: dict[str, Callable[[World], None]] = {
 FULL_TIMES = {
     "driver": 50,
     DEDUPING: 10,
+    CRASHES: 20,
+    FILES: 20,
     DRIVER_AND_MAINTENANCE: 10,
     "Java": 20,
     "broker": 5,
@@ -406,7 +451,9 @@ def run_campaign(
             folder,
             broker,
             random_,
-            dedupes=DEDUPING in faults,
+            dedupes=DEDUPING in faults or FILES in faults,
+            crashes=CRASHES in faults or FILES in faults,
+            files=FILES in faults,
             maintains=DRIVER_AND_MAINTENANCE in faults,
             cluster=cluster,
             server=server,
@@ -457,12 +504,13 @@ def judge(faults: Mapping[str, int], world: World, seconds: float, seed: int) ->
     A broker that was killed may hold a batch of messages twice, which the sender sent again for want of an answer:
     brokers forget senders whose newest message is more than a day old, and these messages are of 2017.
     """
-    held = world.broker.held(world.topic)
-    assert not Counter(world.sent) - Counter(held), "the broker lost messages"
+    held = world.held()
+    assert not Counter(world.sent) - Counter(held), "pings were lost before the job could read them"
     counted = list(dict.fromkeys(held)) if world.dedupes else held
-    expected = plain_sums((document, RECEIVED_MS * 1000) for document in counted)
+    counted = [document for document in counted if AGAIN.encode() not in document]
+    expected = _expected_sums(counted)
     found = dataset_sums(world.dataset)
-    dropped = _take_duplicates(found)
+    dropped = _take_dropped(found)
     lost = doubled = 0
     for table in contract.TABLES:
         if "count" in table.sums:
@@ -474,7 +522,15 @@ def judge(faults: Mapping[str, int], world: World, seconds: float, seed: int) ->
     return Outcome(faults, len(world.sent), lost, doubled, is_exact, seconds, seed)
 
 
-def _take_duplicates(found: Sums) -> int:
-    """How many pings were rejected as duplicates; takes them out of the sums."""
+def _expected_sums(documents: Sequence[bytes]) -> Sums:
+    """The plain loop's sums; it does not know Glean's pings, none of which is in a row with others."""
+    glean = [document for document in documents if b'"ping_info"' in document]
+    others = [(document, RECEIVED_MS * 1000) for document in documents if b'"ping_info"' not in document]
+    sums = plain_sums(others)
+    return {name: sums[name] | rows for name, rows in counted_sums(glean).items()} if glean else sums
+
+
+def _take_dropped(found: Sums) -> int:
+    """How many pings did not count because the same ping or crash had come before; takes them out of the sums."""
     rejected = found[contract.REJECTED_PINGS.name]
-    return sum(rejected.pop(key)[0] for key in list(rejected) if key[-1] == "duplicate")
+    return sum(rejected.pop(key)[0] for key in list(rejected) if key[-1] in ("duplicate", "same_crash"))

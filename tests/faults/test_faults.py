@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.campaign import FULL_TIMES, missing, run_campaign
+from tests.faults.campaign import FILES, FULL_TIMES, missing, run_campaign
 from tests.services.kafka import Broker
 
 FORCED = {"forced points": FULL_TIMES["forced points"]}
 HERE = {"driver": 1, "Java": 1, "broker": 1, "maintenance": 1}  # on one machine, into a folder
-MIXED = {kind: 1 for kind in FULL_TIMES if kind not in FORCED and kind not in HERE}
+IN_FILES = {FILES: 3}
+MIXED = {kind: 1 for kind in FULL_TIMES if kind not in (*FORCED, *HERE, *IN_FILES)}
 
 
 @pytest.fixture
@@ -28,6 +29,7 @@ def mortal_broker(broker: Broker) -> Iterator[Broker]:
     "faults",
     [
         pytest.param(HERE, id="here"),
+        pytest.param(IN_FILES, id="in files", marks=pytest.mark.long),
         pytest.param(MIXED, id="mixed", marks=pytest.mark.long),
         pytest.param(FORCED, id="forced points", marks=pytest.mark.long),
     ],

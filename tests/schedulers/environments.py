@@ -1,4 +1,4 @@
-"""Environments of schedulers, each of its own, made once in the checkout's cache from a list of pinned packages."""
+"""Environments of other programs, each of its own, made once in the checkout's cache from a list of pinned packages."""
 
 import hashlib
 import shutil
@@ -13,12 +13,12 @@ ROOT = HERE.parents[1]
 UV = Path(sys.executable).with_name("uv")
 
 
-def environment(name: str) -> Path:
-    """The environment of a scheduler: the packages of NAME.txt, which uv pip compile has made for airflow and prefect.
+def environment(name: str, folder: Path = HERE) -> Path:
+    """An environment of the packages of NAME.txt, which uv pip compile has made for airflow, prefect and glean.
 
     uv pip compile --universal --python-version 3.11 --no-annotate --no-header -o airflow.txt -
     """
-    listed = HERE / f"{name}.txt"
+    listed = folder / f"{name}.txt"
     made = ROOT / ".cache" / "schedulers" / f"{name}-{hashlib.sha256(listed.read_bytes()).hexdigest()[:12]}"
     if not made.exists():
         unfinished = made.with_name(f"{made.name}-unfinished")

@@ -2,7 +2,6 @@
 
 import shutil
 import ssl
-import subprocess
 import warnings
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -18,18 +17,6 @@ from tests.services.ports import free_port
 def missing() -> str | None:
     """What must be installed before the server has a certificate; None when nothing is."""
     return None if shutil.which("openssl") else "A certificate needs openssl; on Debian: apt-get install openssl"
-
-
-def make_certificate(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 and its key, in one file."""
-    path, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", path],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.write_text(path.read_text() + key.read_text())
-    return path
 
 
 class MailSink:

@@ -2,14 +2,21 @@
 
 import json
 import random
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from streaming import contract
+from streaming.aggregation.counter import Counter
+from streaming.aggregation.partial_sums import add_up, rows_of
 from streaming.storage.locations import table_url
 from streaming.storage.s3 import storage_options
+from tests import real_pings
 from tests.plain_loop import plain_sums
 
 Sums = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
@@ -28,6 +35,21 @@ def crash_ping(minute: int = 0, *, country: str = "DE", **changes: Any) -> bytes
         "payload": {"processType": "main", "metadata": {}},
     }
     return json.dumps(ping | changes).encode()
+
+
+def crash_report(number: int, minute: int, *, reason: str = "crash", **texts: str) -> bytes:
+    """A Glean ping that reports the main crash of a number, submitted some minutes into 20 November 2026.
+
+    Each reason gives another document.
+    """
+    said = {"event_id": f"event {number}", "minidump_sha256_hash": f"{number:064x}"} | texts
+    document = real_pings.crash(**said)
+    document["ping_info"]["reason"] = reason
+    if number % 3:
+        document["ping_info"]["experiments"] = {"one": {"branch": "a"}, "two": {"branch": "b"}}
+    document["document_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{number} {reason}"))
+    moment = datetime(2026, 11, 20, tzinfo=UTC) + timedelta(minutes=minute)
+    return json.dumps(document | {"submission_timestamp": moment.isoformat()}).encode()
 
 
 def main_ping(minute: int = 0, *, hours: int = 1, **changes: Any) -> bytes:
@@ -55,6 +77,22 @@ def table_sums(dataset: Path | str, table: contract.Table) -> dict[tuple[Any, ..
 
 def dataset_sums(dataset: Path | str) -> Sums:
     return {table.name: table_sums(dataset, table) for table in contract.TABLES}
+
+
+def counted_sums(documents: Iterable[bytes]) -> Sums:
+    """The sums of pings that all count, as streaming counts them without looking for duplicates, like table_sums."""
+    counter = Counter()
+    for document in documents:
+        assert counter.add(document, 0) is None
+    partials = add_up(pa.Table.from_batches([counter.partial_sums()]))
+    sums: Sums = {}
+    for table in contract.TABLES:
+        rows = [list(row.values()) for row in rows_of(table, partials).to_pylist()]
+        cut, hours = len(table.keys), table.sums.index("usage_hours") if "usage_hours" in table.sums else None
+        for row in rows if hours is not None else ():
+            row[cut + hours] = round(row[cut + hours] * 3600)
+        sums[table.name] = {tuple(row[:cut]): tuple(row[cut:]) for row in rows}
+    return sums
 
 
 def write_pings(folder: Path, name: str, documents: list[bytes]) -> None:

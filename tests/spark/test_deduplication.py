@@ -18,10 +18,9 @@ from confluent_kafka import Producer
 from pyspark.sql import DataFrame, SparkSession
 
 from streaming import contract
-from streaming.aggregation import deduplication
+from streaming.aggregation import deduplication, seen_ids
 from streaming.aggregation.counter import Counter, Delivery
 from streaming.aggregation.partial_sums import rows_of
-from streaming.errors import MissionControlError
 from streaming.job import hour_before
 from streaming.job.aggregate import aggregate
 from streaming.job.backfill import backfill
@@ -222,12 +221,6 @@ def test_hour_before_whose_reading_failed_midway_is_read_again_whole(
     assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
 
 
-def test_files_are_not_searched_for_duplicates(tmp_path: Path) -> None:
-    (tmp_path / "ping.json").write_bytes(crash_ping())
-    with pytest.raises(MissionControlError, match="--dedupe has no effect on files"):
-        aggregate(str(tmp_path / "ping.json"), str(tmp_path / "d"), settings=AggregateSettings(dedupe=True))
-
-
 # ---------- the notes alone ----------
 def counted(documents: Iterable[bytes], number: int, folder: Path, received_us: int = 0) -> int:
     """How many pings of a micro-batch count; of its rows no two share a key."""
@@ -266,56 +259,83 @@ def test_notes_are_merged_and_forgotten_by_the_hour(tmp_path: Path) -> None:
     seconds = 90
     for number in range(150):
         now_us = (MOMENT + number * seconds) * 1_000_000
-        seen_ids = deduplication.SeenIds(tmp_path, number, now_us - HOUR_US)
+        seen = seen_of(tmp_path, number, now_us - HOUR_US)
         ids = some_ids(number, 20)
-        assert (seen_ids.last_received(ids) < 0).all()
+        assert not held(seen, ids, now_us, HOUR_US).any()
         for other in range(max(0, number - HOUR_US // 1_000_000 // seconds), number, 17):
-            assert (seen_ids.last_received(some_ids(other, 20)) == (MOMENT + other * seconds) * 1_000_000).all()
-        seen_ids.add(ids, np.full(20, now_us))
+            other_us = (MOMENT + other * seconds) * 1_000_000
+            assert held(seen, some_ids(other, 20), now_us, now_us - other_us).all()
+            assert not held(seen, some_ids(other, 20), now_us, now_us - other_us - 1).any()
+        seen.add(ids, np.full(20, now_us))
     files = list(tmp_path.glob("*"))
     slices = HOUR_US // 1_000_000 // deduplication.SLICE_SECONDS + 2
-    assert len(files) <= slices * (deduplication.FILES_A_SLICE + 1)
-    held = sum(np.load(file).shape[1] for file in files)
-    assert held <= 20 * slices * deduplication.SLICE_SECONDS / seconds
+    assert len(files) <= (slices - 1) * seen_ids.FILES_A_SLICE // 4 + seen_ids.FILES_A_SLICE + 1
+    noted = sum(np.load(file).shape[1] for file in files)
+    assert noted <= 20 * slices * deduplication.SLICE_SECONDS / seconds
 
 
-def test_merging_keeps_when_an_id_was_received_last(tmp_path: Path) -> None:
-    ids = some_ids(1, 3)
-    for number in range(deduplication.FILES_A_SLICE + 1):
-        deduplication.SeenIds(tmp_path, number, 0).add(ids, MOMENT * 1_000_000 + np.array([number, 0, 7 - number]))
-    seen_ids = deduplication.SeenIds(tmp_path, deduplication.FILES_A_SLICE + 1, 0)
-    assert len(list(tmp_path.glob("*.npy"))) == 1
-    assert (seen_ids.last_received(ids) - MOMENT * 1_000_000).tolist() == [deduplication.FILES_A_SLICE, 0, 7]
+def seen_of(folder: Path, number: int, since_us: int = 0) -> seen_ids.SeenIds:
+    return seen_ids.SeenIds(folder, number, since_us, deduplication.SLICE_SECONDS * 1_000_000)
+
+
+def held(seen: seen_ids.SeenIds, ids: seen_ids.Ids, received_us: int, window_us: int = 0) -> seen_ids.Flags:
+    return seen.hold(ids, np.full(ids.shape[1], received_us), window_us)
+
+
+def test_merging_keeps_each_time_at_which_an_id_was_received(tmp_path: Path) -> None:
+    ids, now_us = some_ids(1, 3), MOMENT * 1_000_000
+    for number in range(seen_ids.FILES_A_SLICE + 1):
+        seen_of(tmp_path, number).add(ids, now_us + np.array([number, 0, 70 - 10 * number]))
+    seen = seen_of(tmp_path, seen_ids.FILES_A_SLICE + 1)
+    [merged] = tmp_path.glob("*.npy")
+    assert np.load(merged).shape[1] == 9 + 1 + 9
+    assert held(seen, ids, now_us + 8).tolist() == [True, False, False]
+    assert held(seen, ids, now_us).tolist() == [True, True, True]
+    assert held(seen, ids, now_us + 35).tolist() == [False, False, False]
+    assert held(seen, ids, now_us + 35, 5).tolist() == [False, False, True]
+    assert held(seen, ids, now_us + 35, 27).tolist() == [True, False, True]
+
+
+def test_each_id_is_written_anew_only_as_often_as_its_file_doubles(tmp_path: Path) -> None:
+    for number in range(300):
+        seen_of(tmp_path, number).add(some_ids(number, 5), np.full(5, MOMENT * 1_000_000))
+    sizes = [np.load(file).shape[1] for file in tmp_path.glob("*.npy")]
+    assert sum(sizes) == 300 * 5
+    assert max(sizes) >= sum(sizes) // 2
+    assert len(sizes) <= 12
 
 
 def test_merging_that_was_broken_off_changes_nothing(tmp_path: Path) -> None:
-    for number in range(deduplication.FILES_A_SLICE + 1):
-        deduplication.SeenIds(tmp_path, number, 0).add(some_ids(number, 5), np.full(5, MOMENT * 1_000_000 + number))
+    now_us = MOMENT * 1_000_000
+    for number in range(seen_ids.FILES_A_SLICE + 1):
+        seen_of(tmp_path, number).add(some_ids(number, 5), np.full(5, now_us + number))
     kept = {file.name: file.read_bytes() for file in tmp_path.glob("*.npy")}
-    number = deduplication.FILES_A_SLICE + 1
-    deduplication.SeenIds(tmp_path, number, 0)
+    number = seen_ids.FILES_A_SLICE + 1
+    seen_of(tmp_path, number)
     assert len(list(tmp_path.glob("*.npy"))) == 1
     for name, content in kept.items():  # as if killed before they were removed
         (tmp_path / name).write_bytes(content)
-    seen_ids = deduplication.SeenIds(tmp_path, number, 0)
-    assert all(
-        (seen_ids.last_received(some_ids(other, 5)) == MOMENT * 1_000_000 + other).all() for other in range(number)
-    )
-    assert (seen_ids.last_received(some_ids(99, 5)) < 0).all()
+    seen = seen_of(tmp_path, number)
+    assert all(held(seen, some_ids(other, 5), now_us + other).all() for other in range(number))
+    assert not held(seen, some_ids(99, 5), now_us, 10**9).any()
 
 
 def test_ids_that_share_half_of_their_hash_are_told_apart(tmp_path: Path) -> None:
-    known = np.array([[7, 7, 7, 9], [1, 3, 5, 1]], np.uint64)
-    deduplication.SeenIds(tmp_path, 0, 0).add(known, np.arange(4) + 10)
+    known = np.array([[7, 7, 7, 7, 9], [1, 3, 3, 5, 1]], np.uint64)
+    seen_of(tmp_path, 0).add(known, np.array([10, 11, 21, 12, 13]))
     asked = np.array([[7, 7, 7, 7, 9, 9, 8, 10], [1, 2, 3, 5, 1, 3, 1, 1]], np.uint64)
-    latest: list[int] = np.maximum(deduplication.SeenIds(tmp_path, 1, 0).last_received(asked), 0).tolist()
-    assert latest == [10, 0, 11, 12, 13, 0, 0, 0]
+    seen = seen_of(tmp_path, 1)
+    expected = [True, False, True, True, True, False, False, False]
+    assert held(seen, asked, 12, 2).tolist() == expected
+    assert [held(seen, asked[:, [2]], time, 2).all() for time in (8, 9, 13, 14, 18, 19, 23, 24)] == [
+        *(False, True, True, False, False, True, True, False)
+    ]
 
 
 def test_notes_are_forgotten_and_nobody_elses_files(tmp_path: Path) -> None:
     for folder in (deduplication.SEEN_IDS_FOLDER, deduplication.OLD_SEEN_IDS_FOLDER):
         deduplication.write_token(tmp_path / folder)
-        deduplication.SeenIds(tmp_path / folder / "3", 0, 0).add(some_ids(1, 2), np.arange(2))
+        seen_of(tmp_path / folder / "3", 0).add(some_ids(1, 2), np.arange(2))
     deduplication.remove_seen_ids(tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / deduplication.OLD_SEEN_IDS_FOLDER / "3").mkdir(parents=True)  # a folder of that name that is not ours
@@ -323,7 +343,7 @@ def test_notes_are_forgotten_and_nobody_elses_files(tmp_path: Path) -> None:
     assert (tmp_path / deduplication.OLD_SEEN_IDS_FOLDER / "3").is_dir()
 
 
-def some_ids(seed: int, count: int) -> deduplication.Ids:
+def some_ids(seed: int, count: int) -> seen_ids.Ids:
     return np.random.default_rng(seed).integers(0, 2**64, (2, count), np.uint64, endpoint=False)
 
 

@@ -72,11 +72,10 @@ def test_places_that_the_library_takes_are_not_empty(monkeypatch, tmp_path):
 IDLE = """
     aggregate p.json --dataset d --trigger 1           | --trigger has no effect without --follow
     aggregate p.json --dataset d --no-maintain         | --no-maintain has no effect without --follow
-    aggregate p.json --dataset d --dedupe              | --dedupe has no effect without a SOURCE that is a topic
     aggregate p.json --dataset d --starting-offsets earliest | --starting-offsets has no effect without a SOURCE
     aggregate p.json --dataset d --on-data-loss count  | --on-data-loss has no effect without a SOURCE that is a topic
     aggregate p.json --dataset d --kafka-config k.conf | --kafka-config has no effect without a SOURCE that is a topic
-    backfill p.json --dataset d --from 2017-10-02 --to 2017-10-02 --dedupe | --dedupe has no effect
+    aggregate p.json --dataset d --once-days -1        | not in the range
     maintain --dataset d --every 5                     | --every has no effect without --follow
     simulate --history d --minutes 1                   | --minutes has no effect without --live
     simulate --live d --minutes 1 --days 3             | --days has no effect without --history
@@ -119,7 +118,6 @@ GIVEN = {
     "--starting-offsets": {"topic": TopicSettings(starting_offsets="latest")},
     "--kafka-config": {"topic": TopicSettings(config={"security.protocol": "SSL"})},
     "--on-data-loss": {"topic": TopicSettings(on_data_loss="count")},
-    "--dedupe": {"dedupe": True},
     "--trigger": {"trigger_seconds": 2.0},
     "--no-maintain": {"maintains": False},
 }

@@ -109,7 +109,7 @@ def test_documents_that_are_added_together_count_as_one_by_one(
     together, apart = Counter(by_delivery=by_delivery), Counter(by_delivery=by_delivery)
     documents, received = [list(column) for column in zip(*dealt, strict=True)] or ([], [])
     deliveries = [Delivery(number, number) for number in range(len(dealt))]
-    reasons = together.add_all(documents, received, deliveries if by_delivery else None)
+    reasons = together.add_all(documents, received, deliveries.__getitem__ if by_delivery else None)
     assert reasons == [apart.add(*each, delivery) for each, delivery in zip(dealt, deliveries, strict=True)]
     assert len(together) == len(apart)
     assert together.partial_sums() == apart.partial_sums()

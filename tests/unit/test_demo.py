@@ -138,7 +138,7 @@ def summary_of(tmp_path, monkeypatch, counts):
     """What a demo of 100 live pings says at its end. counts: what the dataset holds, each time it is looked at."""
     demo = demo_module.Demo(demo_module.DemoSettings(), tmp_path, threading.Event(), print)
     demo._aggregator = Part()
-    monkeypatch.setattr(demo_module, "_counts", counts)
+    monkeypatch.setattr(demo_module, "counts_in", counts)
     clock = count(0, 0.9 * demo_module.CATCH_UP_SECONDS)
     monkeypatch.setattr(demo_module, "monotonic", lambda: next(clock))
     sent, written = SimpleNamespace(pings=100), SimpleNamespace(pings=1000, rejected={"not_json": 5})

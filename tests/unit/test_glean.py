@@ -17,22 +17,12 @@ from streaming.contract.products.product_file import as_document, product_of
 from streaming.pings.classify import Classifier, Ping, Rejected
 from streaming.pings.decode import decode_document
 from streaming.pings.envelope import Envelope
-from streaming.pings.kinds import KINDS, glean_crash, kind_named
+from streaming.pings.kinds import KINDS, kind_named
 from tests.other_version import append
-from tests.real_pings import crash, glean
+from tests.real_pings import android, crash, glean
 
 BUILD_ID = "20261117185949"
-_BUILDS = contract.BuildRules("text", None)
-_CHANNELS = (contract.Channel("release", "Release"), contract.Channel("beta", "Beta"))
-_KINDS = ("glean/crash", "glean/baseline")
-
-
-def mobile(name: str, os_name: str) -> contract.Product:
-    return contract.Product(name, name, _CHANNELS, (contract.Platform(os_name, os_name, "x", name, _KINDS),), _BUILDS)
-
-
-PRODUCTS = contract.Products((contract.FIREFOX, mobile("Fenix", "Android"), mobile("Firefox iOS", "iOS")))
-CLASSIFIER = Classifier(Envelope(), PRODUCTS)
+CLASSIFIER = Classifier(Envelope())
 
 
 def read(document: dict[str, Any], classifier: Classifier = CLASSIFIER) -> Ping | Rejected:
@@ -58,19 +48,6 @@ def events(ping: Ping) -> dict[str, int]:
 
 def said(ping: Ping, *names: str) -> tuple[str, ...]:
     return tuple(ping.dimensions[contract.DIMENSION_NAMES.index(name)] for name in names)
-
-
-def android(
-    document_type: str, namespace: str = "org-mozilla-firefox-beta", **metrics: dict[str, Any]
-) -> dict[str, Any]:
-    document = glean(namespace, document_type, **metrics)
-    document["client_info"] |= {
-        "os": "Android",
-        "os_version": "14",
-        "architecture": "arm64-v8a",
-        "app_build": "2016153",
-    }
-    return document
 
 
 # ---------- kinds ----------
@@ -217,14 +194,18 @@ def test_experiments_are_those_of_the_ping_and_of_the_crash() -> None:
     assert reason(document) == "experiment"
 
 
-def test_crash_can_be_told_from_others_and_says_no_site() -> None:
-    document = crash(
-        event_id="a1", minidump_sha256_hash="e3b0", remote_type="webIsolated=https://example.org/" + "x" * 300
-    )
+def test_crash_is_told_from_others_by_its_event_and_its_dump() -> None:
+    of_empty_file = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert accepted(crash(event_id="a1", minidump_sha256_hash="E3B0")).crash == ("a1", "e3b0")
+    assert accepted(crash(event_id="a1", minidump_sha256_hash=of_empty_file)).crash == ("a1", "")
+    assert accepted(crash(minidump_sha256_hash="e3b0")).crash == ("", "e3b0")
+    assert accepted(crash(minidump_sha256_hash=of_empty_file)).crash == ()
+    assert accepted(crash()).crash == ()
+
+
+def test_site_of_a_content_process_is_not_read() -> None:
+    document = crash(event_id="a1", remote_type="webIsolated=https://example.org/" + "x" * 300)
     assert events(accepted(document)) == {"main_crashes": 1}
-    found = glean_crash.identity(decode_document(json.dumps(document).encode()))
-    assert found == ("a1", "e3b0", "webIsolated")
-    assert glean_crash.identity(decode_document(json.dumps(crash()).encode())) == ("", "", "")
 
 
 # ---------- usage ----------
@@ -272,7 +253,6 @@ def test_desktops_usage_is_that_of_main_pings() -> None:
 
 def test_application_that_no_product_declares_is_passed_over() -> None:
     assert reason(android("baseline", "org-mozilla-focus")) == "other_product"
-    assert read(android("baseline"), Classifier(Envelope())).reason == "other_product"  # type: ignore[union-attr]
     assert {"other_product", "not_counted", "other_source", "background_task", "process_type"} <= contract.PASSED_OVER
 
 

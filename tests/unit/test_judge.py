@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,16 @@ from click.testing import CliRunner
 import missioncontrol_nb as mc
 from missioncontrol_nb.cli import group
 from missioncontrol_nb.judgement.alarms import Judge
+from missioncontrol_nb.judgement.channel import comes_without_hours
 from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.series import Series
+from missioncontrol_nb.releases.calendar import Calendar, Release
 from missioncontrol_nb.simulator import Bad
+from streaming import contract
 from streaming.errors import MissionControlError
 from tests.judged_fleets import draw, midnight
-from tests.unit.small_dataset import CALENDAR, write
+from tests.unit.small_dataset import CALENDAR, write, write_delays
 
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "data" / "error_aggregates_2017-06-29_sample.parquet"
 RELEASED = datetime(2017, 9, 28, 13, tzinfo=UTC)  # of 56.0
@@ -150,6 +153,65 @@ def test_one_version_alone_is_too_early_to_judge_and_why(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason=f"needs {SAMPLE.name}, which lies outside of the repository")
+@pytest.mark.parametrize(
+    ("measure", "os_name", "expected"),
+    [
+        ("main_crashes", "Linux", {"149.0": True, "150.0": True}),
+        ("gpu_crashes", "Linux", {"149.0": False, "150.0b1": True, "150.0": True, "153.8.0esr": True}),
+        ("gmplugin_crashes", "Windows_NT", {"140.10.0esr": False, "151.0a1": True}),
+        ("gpu_crashes", "Android", {"56.0": False}),  # no ping of it counts them
+        ("rdd_crashes", "Darwin", {"149.0": True, "150.0": True}),
+        ("plugin_crashes", "Linux", {"149.0": False, "150.0": False}),
+    ],
+)
+def test_events_come_before_hours_where_crash_pings_count_them(
+    measure: str, os_name: str, expected: dict[str, bool]
+) -> None:
+    found = {version: comes_without_hours(contract.FIREFOX, measure, os_name, version) for version in expected}
+    assert found == expected
+
+
+def test_gpu_crashes_of_crash_pings_are_by_hours_of_use_and_of_main_pings_by_reported_ones(tmp_path: Path) -> None:
+    days = {"149.0": date(2017, 10, 2), "150.0": date(2017, 10, 4)}
+    calendar = Calendar(tuple(Release(version, "release", day) for version, day in days.items()))
+    hours = [f"{day:02}T{hour:02}:00" for day in range(2, 7) for hour in range(24)]
+    rows = [
+        f"{hour} {version} {days[version] - timedelta(days=1):%Y%m%d}120000 100 {gpu}"
+        for version, gpu in (("149.0", 3), ("150.0", 5))
+        for hour in hours
+        if int(hour[:2]) >= days[version].day
+    ]
+    write(tmp_path, "\n".join(["window display_version build_id usage_hours gpu_crashes", *rows]), "06T23:05")
+    write_delays(tmp_path, "submission_hour delay_hours usage_hours\n05T10:00 1.0 300\n05T10:00 24.0 700")
+    found = mc.judge(tmp_path, releases=calendar)
+    found = found[found["measure"] == "gpu_crashes"].set_index("display_version")
+    assert (found["usage_hours_corrected"] > 1.01 * found["usage_hours"]).all()
+    for version, hours_of_rate in (("149.0", "usage_hours"), ("150.0", "usage_hours_corrected")):
+        row = found.loc[version]
+        assert row["rate"] == pytest.approx(1000 * row["events"] / row[hours_of_rate])
+
+
+def test_version_that_the_calendar_lacks_is_not_judged_and_says_so(tmp_path: Path) -> None:
+    rows = """
+        window    display_version  build_id        usage_hours  main_crashes
+        05T13:00  56.0             20171004120000  1000         2
+        07T09:00  56.0             20171004120000  990          2
+        07T09:00  56.0.1           20171006120000  10           3
+        07T10:00  56.0             20171004120000  900          2
+        07T10:05  56.0.1           20171006120000  20           4
+        07T10:05  55.9             20171006120000  0.1          4
+        07T11:00  56.0.1           20171006120000  20           8
+    """
+    write(tmp_path, rows, "07T11:05")
+    for at, events, hours in (("2017-10-07T10:59", 7, 30), (None, 15, 50)):
+        found = mc.judge(tmp_path, at, releases=CALENDAR)
+        newest = found[(found["display_version"] != "56.0") & (found["measure"] == "main_crashes")]
+        why = "56.0.1 on release is not on the release calendar of 2017-10-05, so it is not judged"
+        shown = ["display_version", "state", "why", "events", "usage_hours"]
+        assert newest[shown].to_numpy().tolist() == [["56.0.1", "too early", why, events, hours]]
+    assert set(mc.judge(tmp_path, "2017-10-07T08:00", releases=CALENDAR)["display_version"]) == {"56.0"}
+
+
 def test_real_hundred_rows_are_too_early_to_judge() -> None:
     found = mc.judge(SAMPLE)
     assert len(found) > 0

@@ -124,6 +124,47 @@ def test_pings_of_a_version_that_the_calendar_lacks_count_only_where_it_is_used(
     assert table_of(monitor_of(tmp_path, rows, "07T12:30")).newest.version == "56.0"
 
 
+# Versions of which hours are reported late: a client says at once that it is used, and for how long at the end.
+LATE = """
+    window    display_version  build_id        usage_hours  main_pings  glean_baseline_pings
+    07T08:00  56.0             20171004120000  5000         5000        9000
+    07T09:00  56.0             20171004120000  5000         5000        9000
+    07T09:00  57.0.9           20171006120000  1            2           80
+    07T10:00  56.0             20171004120000  1000         1000        1790
+    07T10:00  57.0.9           20171006120000  2            4           20
+"""
+
+
+def test_version_counts_from_the_hour_in_which_it_had_one_percent_of_baseline_pings(tmp_path: Path) -> None:
+    newest = table_of(monitor_of(tmp_path, LATE, "07T10:14")).newest
+    assert newest == Version("57.0.9", moment("07T10:00"), date(2017, 10, 5))
+
+
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [
+        ("1790", "1990"),  # less than 1 %
+        ("1000        1790", "600         790 "),  # less than a tenth of the busiest hour
+        ("4           20", "4           9 "),  # so few can be of one client
+        ("1000        1790", "9000        1790"),  # few clients send baseline pings
+    ],
+)
+def test_a_few_baseline_pings_make_no_version_the_newest(tmp_path: Path, said: str, instead: str) -> None:
+    rows = LATE.replace(said, instead)
+    assert rows != LATE
+    assert table_of(monitor_of(tmp_path, rows, "07T10:14")).newest.version == "56.0"
+
+
+def test_version_is_shown_in_the_hour_that_has_just_begun(tmp_path: Path) -> None:
+    rows = """
+        window    display_version  build_id        usage_hours
+        07T09:00  56.0             20171004120000  5000
+        07T10:00  56.0             20171004120000  590
+        07T10:00  57.0.9           20171006120000  6
+    """
+    assert table_of(monitor_of(tmp_path, rows, "07T10:08")).newest.version == "57.0.9"
+
+
 def test_one_ping_in_an_hour_that_has_just_begun_makes_no_version_the_newest(tmp_path: Path) -> None:
     rows = """
         window    display_version  build_id        usage_hours

@@ -25,7 +25,7 @@ from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.dashboard.reader import DatasetReader
 from missioncontrol_nb.incidents import Incident
 from missioncontrol_nb.loading.dataset import Dataset
-from missioncontrol_nb.monitor import Change, Line, MeasureSummary, Overview, Version
+from missioncontrol_nb.monitor import Change, ChannelTable, Line, MeasureSummary, Overview, Version
 from missioncontrol_nb.monitor.summaries import Received
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -339,14 +339,37 @@ def test_measure_that_is_not_reported_shows_no_figure() -> None:
     assert "Not reported" in said
     assert "Firefox for Android runs no content processes." in said
     row = Page(table_page.table(TABLES["level"], replace(TABLE_QUERY, order="name"), JUDGED["fine"]))
-    assert row.text.count("Not reported") == len(contract.MEASURE_NAMES) - 1
+    assert row.text.count("Not reported") == len(contract.MEASURE_NAMES) - 1 - len(SINCE_150)
+
+
+# Firefox reports the crashes of these processes from version 150 on.
+SINCE_150 = ("rdd_crashes", "socket_crashes", "utility_crashes", "vr_crashes", "forkserver_crashes")
+
+
+def test_table_has_no_row_of_what_no_version_there_can_report() -> None:
+    rows = tuple(MeasureSummary(name, "not_reported", why="x") for name in ("main_crashes", "gpu_crashes", *SINCE_150))
+    before = replace(TABLES["level"], rows=rows)
+    of_150 = Version("150.0", NEWEST.released)
+
+    def shown(summary: ChannelTable) -> tuple[list[str], str]:
+        page = Page(table_page.table(summary, TABLE_QUERY, JUDGED["fine"]))
+        return page.attributes("data-mc-key"), page.text
+
+    keys, said = shown(before)
+    assert keys == ["main_crashes", "gpu_crashes"]
+    assert "No version here can report RDD, socket, utility, VR and fork server crashes." in said
+    keys, said = shown(replace(before, newest=of_150))
+    assert (keys, "can report" in said) == (["main_crashes", "gpu_crashes", *SINCE_150], False)
+    assert shown(replace(before, older=(of_150,)))[0] == keys, "an older version reports them"
+    keys, said = shown(replace(before, product=contract.PACKAGED_PRODUCTS.named("Firefox iOS"), os_name="iOS"))
+    assert keys == ["main_crashes"], "it is on the cards"
 
 
 def test_table_has_a_cell_for_each_head_in_every_row() -> None:
     for each in TABLES.values():
         page = Page(table_page.table(each, TABLE_QUERY, JUDGED["bad"]))
         cells = [tag for tag, _ in page.elements if tag in ("th", "td")]
-        assert len(cells) % (len(contract.MEASURE_NAMES) + 1) == 0
+        assert len(cells) % (len(contract.MEASURE_NAMES) - len(SINCE_150) + 1) == 0
 
 
 def test_table_behind_the_chart_shows_the_lines_that_are_on() -> None:

@@ -603,8 +603,8 @@ DOCUMENTS = {  # a document for each reason, and the kind it is counted as
     "use_time": [(changed(MAIN, payload__info__subsessionStartDate="noon"), "main")],
     "uri_missing": [(changed(CORE, metadata={}), "core"), (changed(CORE, metadata={"uri": {}}), "core")],
     "other_product": [
-        (changed(CRASH, normalized_app_name="Thunderbird"), "crash"),
-        (changed(MAIN, normalized_app_name="Other", application__name="Thunderbird"), "main"),
+        (changed(CRASH, normalized_app_name="SeaMonkey"), "crash"),
+        (changed(MAIN, normalized_app_name="Other", application__name="SeaMonkey"), "main"),
     ],
     "background_task": [
         (changed(GLEAN_CRASH, metrics__string={"crash.background_task_name": "x", **GLEAN_MAIN}), "glean/crash")

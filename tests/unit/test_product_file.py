@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from streaming import contract
+from streaming.contract import with_declared
 from streaming.contract.products.product_file import LARGEST_FILE_BYTES, as_document, product_of, read_product
-from streaming.dataset.stored_products import with_declared
 from streaming.errors import MissionControlError
 from streaming.pings.kinds import KINDS
 
@@ -136,8 +136,9 @@ def test_product_does_not_take_another_ones_pings(tmp_path: Path, change: tuple[
 def test_declaration_takes_the_place_of_a_stored_one_that_it_corrects(tmp_path: Path) -> None:
     wrong = read(tmp_path, THUNDERBIRD.replace('name = "Thunderbird"', 'name = "Thunderbrid"'))
     right = read(tmp_path, THUNDERBIRD)
-    assert with_declared([wrong], [right]).all == (*contract.PRODUCTS, right)
-    assert with_declared([right]).all == (*contract.PRODUCTS, right)
+    others = tuple(each for each in contract.PRODUCTS if each.name != "Thunderbird")
+    assert with_declared([wrong], [right]).all == (*others, right)
+    assert with_declared([right]).all == (*others, right), "it replaces the packaged one, too"
     of_a_later_package = read(tmp_path, THUNDERBIRD.replace("Thunderbird for Mac", "Fennec"))
     assert with_declared([of_a_later_package]).all == contract.PRODUCTS, "readers go on"
 

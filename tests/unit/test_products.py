@@ -23,12 +23,12 @@ FIREFOX = """
 # The same builds and more usage, as if it were the release; versions above Firefox's; a system of its own.
 OTHERS = """
     window    application  display_version  usage_hours  main_crashes  os_name
-    02T10:00  Thunderbird  55.0.3           3000         297           Windows_NT
-    05T12:00  Thunderbird  56.0             9000         891           Windows_NT
-    05T13:00  Thunderbird  56.0             3000         297           Windows_NT
-    05T14:05  Thunderbird  56.0             3000         297           Windows_NT
-    05T14:00  Thunderbird  99.0             9000         891           Windows_NT
-    05T13:00  Thunderbird  56.0             3000         297           Darwin
+    02T10:00  SeaMonkey    55.0.3           3000         297           Windows_NT
+    05T12:00  SeaMonkey    56.0             9000         891           Windows_NT
+    05T13:00  SeaMonkey    56.0             3000         297           Windows_NT
+    05T14:05  SeaMonkey    56.0             3000         297           Windows_NT
+    05T14:00  SeaMonkey    99.0             9000         891           Windows_NT
+    05T13:00  SeaMonkey    56.0             3000         297           Darwin
     05T13:00  Fennec       56.0             3000         297           Windows_NT
     05T13:00  Firefox      56.0             3000         297           Android
 """
@@ -50,7 +50,7 @@ def test_pages_say_the_same_of_a_product_whatever_others_there_are(tmp_path: Pat
     with_others = monitor_of(tmp_path / "both", FIREFOX, "05T14:12", official=official)
     write(tmp_path / "both", OTHERS, "05T14:12")
     write_delays(tmp_path / "both", delays)
-    write_delays(tmp_path / "both", "application " + "\nThunderbird ".join(["submission_hour delay_hours usage_hours",
+    write_delays(tmp_path / "both", "application " + "\nSeaMonkey ".join(["submission_hour delay_hours usage_hours",
                                                                         "05T13:00 24.0 9000"]))  # fmt: skip
     assert said(with_others) == said(alone)
     row = with_others.table("release", "Windows_NT").rows[0]
@@ -76,7 +76,7 @@ def both(tmp_path: Path) -> Path:
 
 
 def test_sums_over_two_products_are_refused_with_a_sentence(both: Path) -> None:
-    said = r"expected pings of one product.*got Firefox and Thunderbird: say application='Firefox'.*by='application'"
+    said = r"expected pings of one product.*got Firefox and SeaMonkey: say application='Firefox'.*by='application'"
     with pytest.raises(MissionControlError, match=said):
         mc.load(both, os_name="Windows_NT", every=None)
     with pytest.raises(MissionControlError, match=said):
@@ -88,7 +88,7 @@ def test_sums_over_two_products_are_refused_with_a_sentence(both: Path) -> None:
 def test_products_are_summed_apart(both: Path) -> None:
     of_windows = mc.load(both, os_name="Windows_NT", every=None, by="application", measures="main_crashes")
     rates = mc.rates(of_windows).set_index("application")["rate_per_1k_hours"]
-    assert rates.to_dict() == pytest.approx({"Fennec": 99.0, "Firefox": 1.0, "Thunderbird": 99.0})
+    assert rates.to_dict() == pytest.approx({"Fennec": 99.0, "Firefox": 1.0, "SeaMonkey": 99.0})
     alone = mc.load(both, os_name="Windows_NT", every=None, application="Firefox", measures="main_crashes")
     assert alone["usage_hours"].tolist() == [9000]
     as_one = mc.load(both, every=None, application=["Firefox", "Fennec"])
@@ -113,9 +113,9 @@ def test_files_of_the_older_layout_sum_no_two_products(tmp_path: Path) -> None:
     start = moment("05T13:00").replace(tzinfo=None)
     build = {"channel": "release", "version": "56.0", "build_id": build_of("56.0", "release")}
     rows = [{"window_start": start, "application": name, **build, "usage_hours": 1000.0, "count": 1, "main_crashes": n}
-            for name, n in (("Firefox", 1), ("Thunderbird", 99))]  # fmt: skip
+            for name, n in (("Firefox", 1), ("SeaMonkey", 99))]  # fmt: skip
     pd.DataFrame(rows).to_parquet(path, index=False)
-    with pytest.raises(MissionControlError, match="got Firefox and Thunderbird"):
+    with pytest.raises(MissionControlError, match="got Firefox and SeaMonkey"):
         mc.load(path, every=None)
     assert mc.load(path, every=None, application="Firefox")["main_crashes"].tolist() == [1]
     assert mc.load(path, every=None, official=CALENDAR)["main_crashes"].tolist() == [1]

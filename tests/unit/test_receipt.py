@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from streaming.aggregation import deduplication
 from streaming.aggregation.counter import Counter, Delivery
 from streaming.aggregation.receipt import SETTLE_MS, BatchEnd, Receipts, find_batch_end, received_since, settled
+from streaming.aggregation.seen_ids import FIRST_NUMBER
 from tests.unit.deliveries import BEGAN_MS, COUNTRIES, HOUR_MS, Counted, Log, Message, by_definition
 
 
@@ -24,7 +25,7 @@ class Job:
     folder: Path
     begin: dict[str, int]
     since_ms: int = 0
-    number: int = deduplication.FIRST_NUMBER
+    number: int = FIRST_NUMBER
 
     def __post_init__(self) -> None:
         self.counts: list[str] = []

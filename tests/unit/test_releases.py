@@ -381,7 +381,6 @@ def update(source: Path | str, target: Path, *options: str) -> tuple[int, str]:
         ("firefox_history_stability_releases.json", {"56.0.1": "9999-12-31"}, "expected a year from 1990 to 2299"),
         ("firefox_history_development_releases.json", {"57.0b7": 20171010}, "dates like"),
         ("firefox_history_development_releases.json", {"57.0b7": "2199-01-01", "57.0b3": "2017-09-26"}, "future"),
-        ("firefox_history_major_releases.json", {"56.0": "2017-09-28"}, "lacks 1 of .* such as 55.0 .release."),
         ("firefox_versions.json", {}, "a version as LATEST_FIREFOX_VERSION .*; got None"),
         ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"FIREFOX_NIGHTLY": 58}, "NIGHTLY .*; got 58"),
         ("firefox_versions.json", HISTORY["firefox_versions.json"] | {"FIREFOX_ESR": ["52"]}, "FIREFOX_ESR .*; got"),
@@ -488,14 +487,50 @@ def test_calendar_may_have_the_longest_name_that_a_file_can_have(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_update_may_be_told_to_write_a_calendar_that_lacks_versions(product_details: Path, tmp_path: Path) -> None:
+def test_update_adds_what_is_new_and_keeps_what_the_source_lacks(product_details: Path, tmp_path: Path) -> None:
     target = tmp_path / "snapshot.json"
+    new = load_calendar(product_details)
+    there = {
+        Release("54.0", "release", date(2017, 6, 13)),  # the source lacks it
+        Release("56.0", "release", date(2017, 9, 1)),  # the source has another day
+        Release("144.0", "release", date(2026, 11, 3)),
+    }
+    Calendar(tuple(there)).save(target)
+    assert update(product_details, target)[0] == 0
+    merged = load_calendar(target)
+    kept = {each for each in there if each.version != "56.0"}
+    assert (set(merged.releases), len(merged.releases)) == ({*new.releases, *kept}, len(new.releases) + 2)
+    assert merged.released("56.0", "release") == date(2017, 9, 28)
+    assert merged.newest_date == date(2026, 11, 3)
+    once = target.read_bytes()
+    assert update(product_details, target)[0] == 0
+    assert target.read_bytes() == once
+
+
+def test_update_without_a_place_adds_to_the_calendar_in_use(
+    product_details: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package is not writable: the snapshot of the user's folder gets the releases of the packaged one too."""
+    own = tmp_path / "own" / "releases.json"
+    monkeypatch.setattr(sources, "user_snapshot", lambda: own)
+    monkeypatch.setattr(sources, "snapshot_to_refresh", lambda: own)
+    new = tmp_path / "new.json"
+    Calendar((Release("153.0", "release", date(2026, 7, 21)),)).save(new)
+    result = CliRunner().invoke(command, ["update", "--from", str(new)])
+    assert result.exit_code == 0, result.output
+    assert load_calendar().newest("release").version == "153.0"
+    assert len(load_calendar().releases) == len(load_calendar(sources.PACKAGED).releases) + 1
+
+
+def test_update_may_be_told_to_replace_whatever_is_there(product_details: Path, tmp_path: Path) -> None:
+    target = tmp_path / "snapshot.json"
+    target.write_text("no calendar")
+    assert "--replace" in update(product_details, target)[1]
+    assert target.read_text() == "no calendar"
     for there in ("no calendar", CALENDAR):
         target.write_text(there) if isinstance(there, str) else there.save(target)
-        assert "--allow-missing-versions" in update(product_details, target)[1]
-        assert update(product_details, target, "--allow-missing-versions")[0] == 0
+        assert update(product_details, target, "--replace")[0] == 0
         assert load_calendar(target) == load_calendar(product_details)
-        target.unlink()
 
 
 class Server(ThreadingHTTPServer):

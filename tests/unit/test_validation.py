@@ -186,7 +186,7 @@ def test_display_version_is_else_the_version(
 @pytest.mark.parametrize(
     ("dimension", "known", "unknown"),
     [
-        ("application", contract.FIREFOX.applications, ("", "firefox", "Thunderbird", "<b>")),
+        ("application", tuple(PRODUCTS.by_application), ("", "firefox", "SeaMonkey", "<b>")),
         ("channel", contract.FIREFOX.channel_names, ("", "Other", "default", "Release", "<b>")),
         ("architecture", contract.ARCHITECTURES, ("", "z80", "X86", "<b>")),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from missioncontrol_nb.demo.firefox import make_certificate
 from missioncontrol_nb.watching.changes import apply_look
 from missioncontrol_nb.watching.delivery import Courier, delivering
 from missioncontrol_nb.watching.outbox import FIRST_WAIT, add_targets
@@ -272,7 +273,8 @@ def test_command_gets_json_and_its_exit_code_decides(tmp_path, hasty, monkeypatc
 def mail_certificate(tmp_path, monkeypatch):
     if said := smtp.missing():
         pytest.skip(said)
-    certificate = smtp.make_certificate(tmp_path)
+    certificate = tmp_path / "certificate.pem"
+    make_certificate(certificate)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     return certificate
 

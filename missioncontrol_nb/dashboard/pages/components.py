@@ -181,6 +181,6 @@ def get_this(query: Query, code: str, has_chart: bool = False) -> str:
 def monitor_code(query: Query) -> str:
     """The Python code that opens the data that the page reads."""
     builds = "" if query.official else ", official=False"
-    builds += f", product={query.product.name!r}" if query.product not in contract.PRODUCTS else ""
+    builds += f", product={query.product.name!r}" if query.product != contract.FIREFOX else ""
     opened = f"mc.monitor.Monitor(DATASET, mc.load_calendar(RELEASES){builds})"
     return f"import missioncontrol_nb as mc\nmonitor = {opened}\n"

@@ -16,11 +16,12 @@ from missioncontrol_nb.dashboard.pages.components import (
 from missioncontrol_nb.dashboard.query import Query
 from missioncontrol_nb.formatting import day
 from missioncontrol_nb.monitor import ChannelTable, MeasureSummary, Rate, Version
+from streaming import contract
 
 
 def table(summary: ChannelTable, query: Query, judged: Judged) -> str:
-    """Measures by version: one row per measure, each linking to its detail."""
-    rows = ordered(summary, query.order, judged)
+    """Measures by version: one row per measure that a shown version can report, each linking to its detail."""
+    rows = [pair for pair in ordered(summary, query.order, judged) if not _is_left_out(pair[0], summary)]
     head = _table_head(summary, query, is_compared(of_table(judged, summary)))
     body = "".join(_table_row(row, standing, summary, query) for row, standing in rows)
     unit = "per 1000 hours of use" if query.show == "rate" else "as counts"
@@ -42,7 +43,21 @@ def _note(summary: ChannelTable, query: Query, judged: Judged) -> str:
         newest = text(summary.newest.version)
         note += f"{newest}: hours still to be reported are estimated; of what is or looks bad, since it began. "
         note += "Others: as reported at the same age. Grey: the acceptable range; an arrow: the scale is left. "
+    left_out = [row.measure for row in summary.rows if _is_left_out(row, summary)]
+    if left_out:
+        note += text(f"No version here can report {messages.measures_words(left_out)}. ")
     return note + builds_switch(query)
+
+
+def _is_left_out(row: MeasureSummary, summary: ChannelTable) -> bool:
+    """Whether no shown version can report a measure; those of the score and the cards are shown all the same."""
+    product, measure = summary.product, contract.measure(row.measure)
+    shown = [each.version for each in (summary.newest, summary.previous, *summary.older) if each]
+    return (
+        row.state == "not_reported"
+        and row.measure not in (*product.score, *product.cards)
+        and all(product.why_not_reported(measure, summary.os_name, version) for version in shown)
+    )
 
 
 def ordered(summary: ChannelTable, order: str, judged: Judged) -> list[tuple[MeasureSummary, Standing]]:

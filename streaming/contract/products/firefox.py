@@ -2,10 +2,10 @@
 
 from streaming.contract.products.product import Channel, Platform, Product
 
-_DESKTOP = ("telemetry/main", "telemetry/crash", "glean/crash", "glean/baseline")
+DESKTOP_KINDS = ("telemetry/main", "telemetry/crash", "glean/crash", "glean/baseline")
 _ANDROID = ("telemetry/core", "telemetry/crash")
 # Firefox 149 still sends telemetry/crash pings, and 153 no longer does. Up to about 148, it reports each crash by both.
-_SINCE = {"glean/crash": "150"}
+DESKTOP_SINCE = {"glean/crash": "150"}
 
 FIREFOX = Product(
     name="Firefox",
@@ -18,9 +18,9 @@ FIREFOX = Product(
         Channel("esr", "ESR", ("esr",)),
     ),
     platforms=(
-        Platform("Windows_NT", "Windows", "windows", "Firefox", _DESKTOP, _SINCE),
-        Platform("Darwin", "macOS", "mac", "Firefox", _DESKTOP, _SINCE),
-        Platform("Linux", "Linux", "linux", "Firefox", _DESKTOP, _SINCE),
+        Platform("Windows_NT", "Windows", "windows", "Firefox", DESKTOP_KINDS, DESKTOP_SINCE),
+        Platform("Darwin", "macOS", "mac", "Firefox", DESKTOP_KINDS, DESKTOP_SINCE),
+        Platform("Linux", "Linux", "linux", "Firefox", DESKTOP_KINDS, DESKTOP_SINCE),
         Platform("Android", "Android", "android", "Fennec", _ANDROID),
     ),
     calendar="product-details",

@@ -123,8 +123,9 @@ class Product:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The names of the measures that any of its pings can hold."""
-        return measures_of(self.platforms)
+        """The names of the measures that any of its pings can hold, and of those of its score and its cards."""
+        named = {*measures_of(self.platforms), *self.score, *self.cards}
+        return tuple(measure.name for measure in MEASURES if measure.name in named)
 
     def channel(self, name: str) -> Channel:
         """A channel by its name."""

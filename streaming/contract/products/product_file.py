@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from streaming.contract import declared_pings
 from streaming.contract.measures import MEASURE_NAMES, REPLACING
 from streaming.contract.products.product import BuildRules, Channel, Platform, Product, measures_of
 from streaming.errors import MissionControlError, unknown_name
@@ -99,8 +100,10 @@ class _Reader:
 
     def product(self, document: Mapping[str, Any]) -> Product:
         """The product that the document declares."""
-        self._check(document, {**_TOP, **dict.fromkeys(_TABLES, dict)}, (), what="setting of a product")
+        tables = dict.fromkeys((*_TABLES, *declared_pings.TABLES), dict)
+        self._check(document, {**_TOP, **tables}, (), what="setting of a product")
         name = self._text(document, "name")
+        self._check_declared(document)
         kinds = self._kinds(document, (), default=KINDS)
         platforms = self._platforms(document, name, kinds, self._since(document, (), default={}))
         measures = measures_of(platforms)
@@ -115,6 +118,14 @@ class _Reader:
             score=self._measures(document, "score", Product.score, measures),
             cards=self._measures(document, "cards", Product.cards, measures),
         )
+
+    def _check_declared(self, document: Mapping[str, Any]) -> None:
+        """Raises MissionControlError where a file declares measures that this process has not read from it."""
+        for measure in document.get("measures", {}):
+            if measure not in MEASURE_NAMES:
+                variable = declared_pings.VARIABLE
+                error = MissionControlError(f"{measure!r} is not known here: set {variable} to the path of this file")
+                raise self._refuse(error, "measures", measure)
 
     def _channels(self, document: Mapping[str, Any]) -> tuple[Channel, ...]:
         said = self._table(document, "channels", 'such as [channels] with release = "Release" in it')

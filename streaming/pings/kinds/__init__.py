@@ -5,6 +5,7 @@ from importlib import import_module
 
 from streaming import contract
 from streaming.errors import unknown_name
+from streaming.pings.kinds import glean_declared
 from streaming.pings.kinds.kind import Kind
 
 _FILES = (
@@ -14,7 +15,7 @@ _FILES = (
     "glean_crash",
     "glean_baseline",
 )
-KINDS: tuple[Kind, ...] = tuple(import_module(f"{__name__}.{name}").KIND for name in _FILES)
+KINDS: tuple[Kind, ...] = (*(import_module(f"{__name__}.{name}").KIND for name in _FILES), *glean_declared.KINDS)
 for _measure in contract.MEASURES:
     for _kind in _measure.kinds:
         if _kind not in [kind.id for kind in KINDS]:

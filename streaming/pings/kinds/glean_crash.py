@@ -3,16 +3,14 @@
 The crash reporter's own `client_info` is not that of the program that crashed: its version is that of the reporter.
 """
 
-from typing import NamedTuple
-
 from msgspec import field
 
 from streaming.pings.envelope import Envelope
 from streaming.pings.kinds.environment_section import checked
 from streaming.pings.kinds.glean_document import (
     ANDROID_NAMESPACES,
-    DESKTOP_NAMESPACE,
-    REPORTER_NAMESPACE,
+    DESKTOP_NAMESPACES,
+    REPORTER_NAMESPACES,
     ClientInfo,
     GleanDocument,
     application_of,
@@ -27,6 +25,8 @@ from streaming.pings.kinds.kind import Counts, Enrolments, Events, Kind, Sender
 from streaming.pings.record import Record, Text
 
 _NO_CLIENT = ClientInfo()
+# The SHA-256 of an empty file, which is the dump of any crash whose dump could not be written.
+_EMPTY_FILE = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 class CrashTexts(Record, frozen=True):
@@ -41,7 +41,6 @@ class CrashTexts(Record, frozen=True):
     background_task_name: Text = field(name="crash.background_task_name", default="")
     event_id: Text = field(name="crash.event_id", default="")
     minidump_hash: Text = field(name="crash.minidump_sha256_hash", default="")
-    remote_type: str = field(name="crash.remote_type", default="")
 
 
 class CrashLists(Record, frozen=True):
@@ -63,27 +62,20 @@ class GleanCrash(GleanDocument, frozen=True):
     metrics: CrashMetrics = CrashMetrics()
 
 
-class CrashIdentity(NamedTuple):
-    """What tells a crash from others: a crash of the main process is reported twice, each time by a new document.
+def crash(document: GleanCrash) -> tuple[str, str] | tuple[()]:
+    """The event and the dump of the crash, which tell it from others; "" for one that is missing, () where both are.
 
-    remote_type: the kind of a content process, without the site that follows "=" in some.
+    A crash of the main process is reported twice, each time by a new document.
     """
-
-    event_id: str
-    minidump_hash: str
-    remote_type: str
-
-
-def identity(document: GleanCrash) -> CrashIdentity:
-    """The identity of a crash; each part is "" where the ping lacks it."""
     said = document.metrics.string
-    return CrashIdentity(said.event_id, said.minidump_hash, said.remote_type.partition("=")[0])
+    dump = "" if said.minidump_hash.lower() == _EMPTY_FILE else said.minidump_hash.lower()
+    return (said.event_id, dump) if said.event_id or dump else ()
 
 
 def describe(document: GleanCrash, envelope: Envelope) -> Sender:
     """The program that crashed, and the system."""
     namespace, said, client = document.metadata.document_namespace, document.metrics.string, document.client_info
-    own = _NO_CLIENT if namespace == REPORTER_NAMESPACE else client
+    own = _NO_CLIENT if namespace in REPORTER_NAMESPACES else client
     shown = said.app_display_version or own.app_display_version
     os = client.os or said.os
     versions = (client.os_version, said.os_version)
@@ -124,6 +116,7 @@ KIND = Kind(
     describe,
     count,
     enrolments,
-    namespaces=(DESKTOP_NAMESPACE, REPORTER_NAMESPACE, *ANDROID_NAMESPACES),
+    namespaces=(*DESKTOP_NAMESPACES, *REPORTER_NAMESPACES, *ANDROID_NAMESPACES),
     required={"metrics": "nothing_to_count"},
+    crash=crash,
 )

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from streaming.contract import Reason
 from streaming.pings.envelope import Envelope
-from streaming.pings.record import Record
+from streaming.pings.record import Field, Record
 
 MAX_USAGE_SECONDS = 25 * 3600
 FAR_FUTURE_US = 2**52  # in the year 2112: later than each time of submission that is valid
@@ -64,11 +64,13 @@ class Kind:
 
     namespaces: the namespaces of its documents, where several send this kind, such as `org-mozilla-*`; then `namespace`
     is what declarations call them together. sections: the fields that are read of documents of this kind, a record of
-    their top-level keys. describe: gives what a document reports about its sender. count: gives what it adds, from the
-    events of declared measures in it, or the reason to reject it. enrolments: its experiments; None where one has no
-    known form. required: sections without which a document is rejected, with the reason. reasons: reasons that only
-    this kind has. bare_keys: top-level keys by which a document without a type is recognised as this kind. explain: a
-    further check of rejected documents, for a reason that would be too expensive to look for in every ping.
+    their top-level keys. at: further fields, by JSON pointer. describe: gives what a document reports about its sender.
+    count: gives what it adds, from the events of declared measures in it, or the reason to reject it. enrolments: its
+    experiments; None where one has no known form. required: sections without which a document is rejected, with the
+    reason. reasons: reasons that only this kind has. bare_keys: top-level keys by which a document without a type is
+    recognised as this kind. explain: a further check of rejected documents, for a reason that would be too expensive to
+    look for in every ping. crash: gives the event and the dump of the crash that a document reports, "" for one that it
+    does not say; () where it says neither. Documents with the same event, or the same dump, report one crash.
     """
 
     namespace: str
@@ -82,6 +84,8 @@ class Kind:
     bare_keys: tuple[str, ...] = ()
     explain: Callable[[bytes], str | None] | None = None
     namespaces: tuple[str, ...] = ()
+    crash: Callable[[Any], tuple[str, str] | tuple[()]] | None = None
+    at: Mapping[str, Field] = field(default_factory=dict)
 
     def is_of(self, namespace: str, document_type: str) -> bool:
         """Whether documents of a namespace and type are of this kind."""

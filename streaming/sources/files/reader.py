@@ -3,10 +3,11 @@
 import re
 from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streaming import contract
-from streaming.aggregation.counter import Counter
+from streaming.aggregation.counter import Counter, Delivery
 from streaming.pings.text import BYTE_ORDER_MARK, without_marks
 from streaming.sources.files.decompression import Damaged, decompressed, open_file
 from streaming.sources.files.splits import MAX_DOCUMENT_BYTES, MIN_LINE_BYTES, FileSplit
@@ -23,6 +24,8 @@ COMPRESSED_BLOCK_BYTES = 64 << 10
 LINE_BUFFER_BYTES = 256 << 10
 CHUNK_DOCUMENTS, CHUNK_BYTES = 50, 4 << 20  # documents that are decoded before the first of them is counted
 FLUSH_ROWS = 50_000
+DEDUPING_FLUSH_ROWS = 20_000  # where a row is a ping, it has up to nine rows of delays
+NUMBER_BITS = 44  # of a line in its file; the bits above are the file's number
 _EMPTY_LINES = re.compile(rb"\n{3,}")
 
 
@@ -34,12 +37,15 @@ def count_splits(
     Raises MissionControlError where an object store does not answer until the timeout.
     """
     rejects: dict[str, Tally[str]] = {}
+    flush_rows = DEDUPING_FLUSH_ROWS if counter.by_delivery else FLUSH_ROWS
     for split in splits:
         reasons: Tally[str] = Tally()
+        number = (split.number << NUMBER_BITS) + split.start  # a document has more than one byte, so numbers differ
         for documents in _chunks(_whole_documents(split, counter, reasons, retry_policy)):
-            rejected = counter.add_all(documents, [split.modified_us] * len(documents))
+            rejected = counter.add_all(documents, [split.modified_us] * len(documents), partial(_delivery, number))
+            number += len(documents)
             reasons.update(reason for reason in rejected if reason is not None and reason not in contract.PASSED_OVER)
-            if len(counter) > FLUSH_ROWS:
+            if len(counter) > flush_rows:
                 yield counter.partial_sums()
         if reasons:
             rejects[split.path] = reasons
@@ -47,6 +53,11 @@ def count_splits(
         yield counter.partial_sums()
     if rejects:
         yield _file_rejects(rejects)
+
+
+def _delivery(first: int, place: int) -> Delivery:
+    """The delivery of a document by its place among some whose first one has a number."""
+    return Delivery(first + place)
 
 
 def _whole_documents(

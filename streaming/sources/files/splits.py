@@ -11,6 +11,7 @@ from streaming.storage.local_files import FileInfo, compression_of, is_line_deli
 from streaming.storage.locations import is_remote
 
 MAX_BATCH_BYTES = 8 << 30
+MAX_DEDUPING_BATCH_BYTES = 1 << 30  # with deduplication, where a row is a ping and a task holds all that it reads
 MAX_FILES = 100_000  # in a micro-batch; a limit of bytes does not limit the number of empty files
 SPLIT_BYTES = 256 << 20  # about as much as one task reads, if there is enough
 SMALL_BATCH_BYTES = 4 << 20  # below this size, one task is faster than several
@@ -21,12 +22,16 @@ _UNPACKED_FACTOR = {".gz": 6, ".zst": 8}  # approximate, for balancing tasks
 
 
 class FileSplit(NamedTuple):
-    """What one task reads of a file: the bytes from start to end. Only files of lines are split, between lines."""
+    """What one task reads of a file: the bytes from start to end. Only files of lines are split, between lines.
+
+    number: of the file in its micro-batch.
+    """
 
     path: str
     start: int
     end: int
     modified_us: int
+    number: int = 0
 
 
 def select_batch(files: Sequence[FileInfo], seen: set[str], max_bytes: int | None) -> list[FileInfo]:
@@ -47,7 +52,8 @@ def assign_to_tasks(files: Sequence[FileInfo], cores: int) -> list[list[FileSpli
     """The parts of files for each task, with about equal bytes; the same at each call for the same files."""
     total = sum(_weight(file) for file in files)
     tasks = _task_count(total, cores)
-    splits = [split for file in files for split in _split_file(file, max(total // tasks, SMALL_BATCH_BYTES))]
+    split_bytes = max(total // tasks, SMALL_BATCH_BYTES)
+    splits = [split for number, file in enumerate(files) for split in _split_file(file, number, split_bytes)]
     splits.sort(key=lambda split: (split.start - split.end, split.path))
     loads = [(0, task) for task in range(min(tasks, len(splits)))]
     splits_of_tasks: list[list[FileSplit]] = [[] for _ in loads]
@@ -79,7 +85,7 @@ def have_few_rows(files: Sequence[FileInfo], cores: int, density: Density) -> bo
     return rows is not None and rows * _task_count(weight, cores) <= BATCH_ROWS
 
 
-def _split_file(file: FileInfo, split_bytes: int) -> Iterator[FileSplit]:
+def _split_file(file: FileInfo, number: int, split_bytes: int) -> Iterator[FileSplit]:
     """A large file of lines in parts that begin and end between lines; any other file in one part."""
     start = 0
     if is_line_delimited(file.path) and not compression_of(file.path) and file.size > 2 * split_bytes:
@@ -92,10 +98,10 @@ def _split_file(file: FileInfo, split_bytes: int) -> Iterator[FileSplit]:
                     stream.readline(MAX_DOCUMENT_BYTES)
                     if stream.tell() >= file.size:
                         break
-                    yield FileSplit(file.path, start, stream.tell(), file.modified_us)
+                    yield FileSplit(file.path, start, stream.tell(), file.modified_us, number)
                     start = stream.tell()
         except Exception as error:  # what a remote filesystem raises depends on its client
             if not is_remote(file.path) and not isinstance(error, OSError):
                 raise
             # the task that reads the file reports the fault
-    yield FileSplit(file.path, start, file.size, file.modified_us)
+    yield FileSplit(file.path, start, file.size, file.modified_us, number)

@@ -359,7 +359,7 @@ def count_ranges(
 ) -> Iterator["pa.RecordBatch"]:
     """Reads, decodes and sums; yields batches of contract.partial_schema().
 
-    A message without a value is rejected with the reason `empty`. receipts: for a counter by delivery.
+    A message without a value is rejected with the reason `empty`. receipts: for a counter by delivery, else unused.
     Raises MissionControlError where messages were lost since the ranges were planned, unless tolerates_loss.
     """
 
@@ -376,7 +376,7 @@ def count_ranges(
         counter.add_all(
             [message.value() or b"" for message in messages],
             [message.timestamp()[1] * 1000 for message in messages],
-            [_delivery(message, receipts) for message in messages] if receipts and counter.by_delivery else None,
+            _deliveries(messages, receipts if counter.by_delivery else None),
         )
         del messages  # frees them before the next ones arrive: they may be large
         if len(counter) > flush_rows:
@@ -385,7 +385,14 @@ def count_ranges(
         yield counter.partial_sums()
 
 
-def _delivery(message: "Message", receipts: Receipts) -> Delivery:
-    """A message's number, which orders messages by partition, then by offset, and its time of receipt."""
-    partition, offset = message.partition() or 0, message.offset() or 0
-    return Delivery((partition << 48) + offset, receipts.received_us(partition, message.timestamp()[1]))
+def _deliveries(messages: "Sequence[Message]", receipts: Receipts | None) -> Callable[[int], Delivery]:
+    """Gives a message's number, which orders messages by partition, then by offset, and its time of receipt."""
+    if receipts is None:
+        return lambda place: Delivery(_number(messages[place]))
+    # The time of receipt is that of earlier messages too, so all are asked for, in order.
+    times = [receipts.received_us(message.partition() or 0, message.timestamp()[1]) for message in messages]
+    return lambda place: Delivery(_number(messages[place]), times[place])
+
+
+def _number(message: "Message") -> int:
+    return ((message.partition() or 0) << 48) + (message.offset() or 0)
