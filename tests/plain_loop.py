@@ -19,6 +19,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIVE_MINUTES_US, HOUR_US = 300_000_000, 3_600_000_000
 VERSION = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}(?:(?:a|b|rc)[0-9]{1,3}|esr)?")
 OS_VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:\.[0-9]+)?")
+LINUX_VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 EXPERIMENT = re.compile(r"[A-Za-z0-9@{_][A-Za-z0-9 ._:@{}+/-]{0,99}")
 # The measures whose events stand in main pings, with the keys that lead there.
 COUNTED = [
@@ -403,7 +404,7 @@ def describe_system(ping: dict[str, Any], kind: str, counted: dict[str, Any]) ->
         name, version = at(ping, "os"), at(ping, "osversion")
     if kind == "crash" and counted["application"] == "Fennec" and name == "Linux":
         name = "Android"
-    number = OS_VERSION.match(version)
+    number = (LINUX_VERSION if name == "Linux" else OS_VERSION).match(version)
     counted |= {"os_name": name, "os_version": number[0] if number else ""}
     faults = set() if name in (["Android"] if kind == "core" else contract.FIREFOX.os_names) else {"os_name"}
     return faults | (set() if 0 < len(counted["os_version"]) <= 17 else {"os_version"})

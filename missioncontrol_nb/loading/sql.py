@@ -119,6 +119,9 @@ def conditions_of(
 ) -> list[str]:
     """The conditions on the rows; those on submission_date let the engine skip whole partitions."""
     conditions = [is_among(key_of(name, keys), values) for name, values in selection.filters.items()]
+    if "os_version" in selection.filters:  # also as older rows have it
+        raw = is_among("os_version", selection.filters["os_version"])
+        conditions = [f"({each} OR {raw})" if _LINUX_VERSION in each else each for each in conditions]
     if selection.since:
         conditions.append(f"submission_date >= {_date(selection.since)}")
         conditions.append(f"{time_column} >= {_moment(selection.since)}")
@@ -131,11 +134,17 @@ def conditions_of(
 def key_of(name: str, keys: Mapping[str, str]) -> str:
     """A dimension in SQL; rows from before it was declared get the value of pings that do not report it.
 
+    A version of Linux is cut to two numbers, as it is in rows that were counted since that is all of it that counts.
     keys: see `Handles.keys`.
     """
+    if name == "os_version":
+        return f"CASE WHEN os_name = 'Linux' AND os_version LIKE '%.%.%' THEN {_LINUX_VERSION} ELSE os_version END"
     if name in keys or name not in _MISSING:
         return keys.get(name, quoted_name(name))
     return f"coalesce({quoted_name(name)}, {_text(_MISSING[name])})"
+
+
+_LINUX_VERSION = "concat(split_part(os_version, '.', 1), '.', split_part(os_version, '.', 2))"
 
 
 def missing_key(name: str) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 from missioncontrol_nb.simulator.era import Era
 
 Document = dict[str, Any]
+BASELINE, CRASH = "glean/baseline", "glean/crash"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of a ping; reason: its name in the dataset; share: of all pings.
+    """A fault of a ping; reason: its name in the dataset; document_type: as there; share: of main and core pings.
 
     break_it: makes the bytes of a broken ping from a valid document of its type, which it may change.
     """
@@ -83,6 +84,46 @@ def _without_length(document: Document) -> bytes:
     return _encoded(document)
 
 
+def _glean_of_another_channel(document: Document) -> bytes:
+    document["client_info"]["app_channel"] = "default"  # As builds of distributions say
+    document["normalized_channel"] = "Other"
+    return _encoded(document)
+
+
+def _glean_from_another_system(document: Document) -> bytes:
+    document["client_info"]["os"] = "FreeBSD"
+    document["normalized_os"] = "Other"
+    return _encoded(document)
+
+
+def _glean_of_an_old_build(document: Document) -> bytes:
+    client = document["client_info"]
+    client["app_build"] = f"{int(client['app_build'][:4]) - 1}{client['app_build'][4:6]}01{client['app_build'][8:]}"
+    return _encoded(document)
+
+
+def _with_ticks(ticks: Any) -> Callable[[Document], bytes]:
+    def break_it(document: Document) -> bytes:
+        document["metrics"]["counter"] = {"browser.engagement.active_ticks": ticks}
+        return _encoded(document)
+
+    return break_it
+
+
+def _without_annotations(document: Document) -> bytes:
+    """What the crash reporter sends of a crash of which it was told nothing."""
+    document["metrics"] = {"string": {"crash.process_type": document["metrics"]["string"]["crash.process_type"]}}
+    return _encoded(document)
+
+
+def _with_text(name: str, text: str) -> Callable[[Document], bytes]:
+    def break_it(document: Document) -> bytes:
+        document["metrics"]["string"][f"crash.{name}"] = text
+        return _encoded(document)
+
+    return break_it
+
+
 FAULTS = (
     Fault("channel", "main", 0.0012, _from_another_channel),
     Fault("build_too_old", "main", 0.0006, _of_an_old_build),
@@ -97,6 +138,22 @@ FAULTS = (
 )
 
 
+GLEAN_FAULTS = (
+    Fault("channel", BASELINE, 0.0024, _glean_of_another_channel),
+    Fault("build_too_old", BASELINE, 0.0012, _glean_of_an_old_build),
+    Fault("not_json", BASELINE, 0.0004, _cut_short),
+    Fault("os_name", BASELINE, 0.0004, _glean_from_another_system),
+    Fault("count_negative", BASELINE, 0.0001, _with_ticks(-1)),
+    Fault("wrong_type", BASELINE, 0.0001, _with_ticks("12")),
+    Fault("version", CRASH, 0.0001, _without_annotations),
+    Fault("background_task", CRASH, 0.0002, _with_text("background_task_name", "backgroundupdate")),
+    Fault("process_type", CRASH, 0.0001, _with_text("process_type", "ipdlunittest")),
+    Fault("too_long", CRASH, 0.0001, _with_text("event_id", "x" * 300)),
+)
+
+
 def faults_of(era: Era) -> tuple[Fault, ...]:
-    """The faults in an era's pings; where clients send Glean pings, only main pings are broken."""
-    return tuple(fault for fault in FAULTS if fault.document_type == "main" or not era.is_glean)
+    """The faults in an era's pings; clients that send Glean pings send no crash and core pings without them."""
+    if not era.is_glean:
+        return FAULTS
+    return (*(fault for fault in FAULTS if fault.document_type == "main"), *GLEAN_FAULTS)

@@ -7,6 +7,8 @@ from heapq import heappop, heappush
 import numpy as np
 
 from missioncontrol_nb.simulator import midnight, ping_templates
+from missioncontrol_nb.simulator.builds import Build
+from missioncontrol_nb.simulator.faulty_pings import BASELINE, CRASH
 from missioncontrol_nb.simulator.fleet import PING_DISPERSION, Expected
 from missioncontrol_nb.simulator.glean_pings import (
     NO_DUMP,
@@ -152,6 +154,19 @@ class GleanSender(Sender):
             return float(self._rng.exponential(RESTART_SECONDS))
         hours = CLOSED_HOURS * np.exp(self._rng.normal(0, CLOSED_SPREAD))
         return float(min(hours, LONGEST_CLOSED_HOURS) * 3600)
+
+    def _can_send(self, build: Build, document_type: str) -> bool:
+        """Whether clients of a build send pings of a type; crashes of the others are counted from legacy pings."""
+        return document_type != CRASH or not sends_legacy_crash_pings(build)
+
+    def _draw_one(
+        self, document_type: str, place: int, window: int, since: float, seconds: float
+    ) -> tuple[float, bytes]:
+        if document_type == BASELINE:
+            return self._baseline(place, since + self._rng.random() * seconds)
+        if document_type == CRASH:  # Of a process whose crashes are reported once
+            return self._crash(place, "gpu_crashes", window, since, seconds)
+        return super()._draw_one(document_type, place, window, since, seconds)
 
     def _draw_others(self, window: int, since: float, seconds: float) -> Found:
         """Baseline pings, and crash pings that are sent again."""

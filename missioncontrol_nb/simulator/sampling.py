@@ -1,6 +1,7 @@
 """Pings of the simulated fleet drawn one by one: their builds, contents and times."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -99,8 +100,10 @@ class Sender:
         found += self._draw_broken(np.repeat(np.arange(len(self.faults)), faults), window, since, seconds)
         found += self._draw_others(window, since, seconds)
         found.sort()
-        broken = {fault.reason: count for fault, count in zip(self.faults, faults.tolist(), strict=True) if count}
-        return Batch(start, end, tuple(document for _, document in found), broken)
+        broken: Counter[str] = Counter()
+        for fault, count in zip(self.faults, faults.tolist(), strict=True):
+            broken[fault.reason] += count
+        return Batch(start, end, tuple(document for _, document in found), dict(+broken))
 
     def _draw_others(self, window: int, since: float, seconds: float) -> Found:
         """Pings of other kinds than those that all eras have."""
@@ -146,15 +149,24 @@ class Sender:
         """Broken pings, each with its moment; faults: indices into the faults."""
         found = []
         for fault in (self.faults[place] for place in faults.tolist()):
-            is_core = fault.document_type == "core"
-            can_send = [(build.os_name == "Android") == is_core for build in self.builds]
+            can_send = [self._can_send(build, fault.document_type) for build in self.builds]
             means = self._reports[:, window] * can_send
             place = int(self._rng.choice(len(means), p=means / means.sum()))
-            if fault.document_type == "crash":
-                moment, sound = self._crash(place, "main_crashes", window, since, seconds)
-            else:
-                [(moment, sound)] = self._draw_reports(np.array([place]), window, since, seconds)
+            moment, sound = self._draw_one(fault.document_type, place, window, since, seconds)
             found.append((moment, fault.break_it(json.loads(sound))))
+        return found
+
+    def _can_send(self, build: Build, document_type: str) -> bool:
+        """Whether clients of a build send pings of a type."""
+        return (build.os_name == "Android") == (document_type == "core")
+
+    def _draw_one(
+        self, document_type: str, place: int, window: int, since: float, seconds: float
+    ) -> tuple[float, bytes]:
+        """A ping of a type with its moment; place: the index of its build."""
+        if document_type == "crash":
+            return self._crash(place, "main_crashes", window, since, seconds)
+        [found] = self._draw_reports(np.array([place]), window, since, seconds)
         return found
 
     def _fields(self, build: Build, moment: float) -> Fields:

@@ -17,6 +17,7 @@ VERSION = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,4}){1,3})(?:(a|b|rc)([0-9]{1,3})|
 _BUILD_ID = re.compile(r"[0-9]{14}", re.ASCII)
 _BUILD_TEXT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,39}", re.ASCII)
 _OS_VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}", re.ASCII)
+_LINUX_VERSION = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 _OS_VERSION_LENGTH = 17  # three numbers of five digits
 _EXPERIMENT = re.compile(r"[A-Za-z0-9@{_][A-Za-z0-9 ._:@{}+/-]{0,99}", re.ASCII)
 SUBMISSION_YEARS = range(2001, 2101)
@@ -177,10 +178,11 @@ class System:
 def system(products: contract.Products, application: str, os_name: str, os_version: str) -> System:
     """The dimensions of an operating system, which must be one that the product runs on.
 
-    The version is cut to numbers and dots, major.minor.patch: `10.2.42-hello` becomes `10.2.42`.
+    The version is cut to numbers and dots, major.minor.patch: `10.2.42-hello` becomes `10.2.42`. Of Linux it is cut to
+    major.minor, because Glean says no more of it: 6.18, where main pings say 6.18.0-41-amd64.
     """
     product = products.by_application.get(application)
-    numbers = _OS_VERSION.match(os_version)
+    numbers = (_LINUX_VERSION if os_name == "Linux" else _OS_VERSION).match(os_version)
     cut = numbers[0] if numbers else ""
     known = {
         "os_name": os_name in (product.os_names if product else products.os_names),

@@ -18,7 +18,8 @@ from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Bad, Fleet, weeks_until
 from missioncontrol_nb.simulator.batches import batches
 from missioncontrol_nb.simulator.builds import builds_of
-from missioncontrol_nb.simulator.fleet import window_of
+from missioncontrol_nb.simulator.faulty_pings import GLEAN_FAULTS
+from missioncontrol_nb.simulator.fleet import DELAY_EDGES_HOURS, DELAY_SHARES, window_of
 from missioncontrol_nb.simulator.glean_pings import NO_DUMP
 from missioncontrol_nb.simulator.glean_sampling import (
     EMPTY_DUMP,
@@ -31,6 +32,7 @@ from missioncontrol_nb.simulator.history import write_history
 from missioncontrol_nb.simulator.sessions import ACTIVE_SHARE, KILLED_SHARE, MEAN_LENGTH_HOURS, WINDOWS_A_DAY
 from missioncontrol_nb.simulator.today import TODAY, calendar_of_today
 from streaming import contract
+from streaming.aggregation.counter import Counter
 
 NOW = datetime(2026, 7, 25, 12, 0, tzinfo=UTC)  # 153.0 is four days old
 ENVELOPE = {
@@ -51,8 +53,17 @@ def slow_fleet():
 
 @pytest.fixture(scope="module")
 def pings(slow_fleet):
-    """The whole pings of five minutes by kind: (namespace, type)."""
-    return by_kind(next(batches(slow_fleet, NOW, timedelta(minutes=5))).documents)
+    """The whole pings of five minutes by kind: (namespace, type); Glean pings without those that are broken."""
+    documents = next(batches(slow_fleet, NOW, timedelta(minutes=5))).documents
+    return by_kind(each for each in documents if b'"ping_info"' not in each or reason_of(each) in COUNTED)
+
+
+COUNTED = {None, "other_source"}
+
+
+def reason_of(document):
+    """Why a document does not count; None where it does."""
+    return Counter().add(document, 0)
 
 
 def by_kind(documents):
@@ -117,6 +128,47 @@ def test_glean_pings_are_valid_by_the_schemas_of_envelope_and_client(pings, cras
         ("firefox-desktop", "crash", "event_found"): checked["firefox-desktop", "crash", "event_found"],
     }
     assert checked["firefox-desktop", "crash", "event_found"] > 10
+
+
+@pytest.mark.parametrize("fault", GLEAN_FAULTS, ids=lambda fault: f"{fault.document_type} {fault.reason}")
+def test_broken_glean_ping_is_rejected_for_what_is_wrong_with_it(fault, fleet):
+    sender = GleanSender(fleet, window_of(NOW), fleet.generator("test"))
+    place = sender.faults.index(fault)
+    found = sender._draw_broken(np.array([place] * 5), 0, NOW.timestamp(), 2.0)
+    assert sender._waiting == [], "no sound ping follows"
+    for moment, document in found:
+        assert NOW.timestamp() <= moment < NOW.timestamp() + 2
+        counter = Counter()
+        assert counter.add(document, 0) == fault.reason
+        rows = counter.partial_sums().to_pylist()
+        assert [row["document_type"] for row in rows if row["table"] == "rejected_pings"] == [fault.document_type]
+
+
+def test_stream_has_broken_pings_of_all_kinds_and_says_how_many(slow_fleet):
+    found, said, kinds = Tally(), Tally(), Tally()
+    for batch in islice(batches(slow_fleet, NOW, timedelta(minutes=5)), 8):
+        said.update(batch.broken)
+        for document in batch.documents:
+            reason = reason_of(document)
+            if reason not in COUNTED:
+                found[reason] += 1
+                kinds[b'"ping_info"' in document] += 1
+    assert found == said
+    assert kinds[True] > 0.3 * kinds[False] > 5
+
+
+def test_glean_pings_are_sent_at_once_and_main_pings_as_late_as_the_delays_say(pings):
+    def waited(ping, ended):
+        return (datetime.fromisoformat(ping["submission_timestamp"]) - datetime.fromisoformat(ended)).total_seconds()
+
+    glean_seconds = [waited(each, each["ping_info"]["end_time"]) for each in pings["firefox-desktop", "baseline"]]
+    assert 0 <= min(glean_seconds) <= max(glean_seconds) < 1
+    sound = filter(is_sound, pings["telemetry", "main"])
+    hours = np.array([waited(each, each["creationDate"]) for each in sound]) / 3600
+    within = np.cumsum(DELAY_SHARES) / np.sum(DELAY_SHARES)
+    for edge, share in zip(DELAY_EDGES_HOURS[1:], within, strict=True):
+        if edge <= 24:  # later, pings of builds that are younger come sooner
+            assert (hours <= edge).mean() == pytest.approx(share, abs=0.06)
 
 
 def test_legacy_pings_are_valid_by_the_schemas_of_envelope_and_client(pings, crashes, shared_data):

@@ -78,9 +78,6 @@ def describe(document: GleanCrash, envelope: Envelope) -> Sender:
     own = _NO_CLIENT if namespace in REPORTER_NAMESPACES else client
     shown = said.app_display_version or own.app_display_version
     os = client.os or said.os
-    versions = (client.os_version, said.os_version)
-    if os == "Linux":  # the whole version of the kernel, as main pings say it, before its first two numbers
-        versions = versions[::-1]
     return Sender(
         application_of(namespace),
         channel_of(said.app_channel or normalized_channel(document) or envelope.channel or own.app_channel),
@@ -90,7 +87,7 @@ def describe(document: GleanCrash, envelope: Envelope) -> Sender:
         said.app_build or said.application_build_id or client.app_build,
         architecture_of(client.architecture, os),
         os_name_of(os),
-        versions[0] or versions[1],
+        client.os_version or said.os_version,
     )
 
 
