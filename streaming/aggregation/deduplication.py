@@ -136,8 +136,10 @@ def _without_duplicates(
             is_duplicate = pc.and_(is_named, pc.is_in(chunk["delivery"], value_set=repeated))
             counted = chunk.filter(pc.invert(is_duplicate))
             of_crashes = pc.or_(pc.is_valid(counted["crash_event"]), pc.is_valid(counted["crash_dump"]))
-            yield from packed(counted.filter(of_crashes))
-            summed = counted.filter(pc.invert(of_crashes)).select(contract.partial_schema().names)
+            if pc.any(of_crashes).as_py():
+                yield from packed(counted.filter(of_crashes))
+                counted = counted.filter(pc.invert(of_crashes))
+            summed = counted.select(contract.partial_schema().names)
             rejected = as_uncounted(chunk.filter(is_duplicate), "duplicate")
             yield from _summed(pa.concat_tables([summed, rejected])).to_batches()
 
