@@ -96,8 +96,8 @@ class Status:
     """The status of a dataset at a moment, from data that was collected then or earlier.
 
     at: the moment; looked_up: when the data was collected; newest: the pings of the newest 5 to 10 minutes that have
-    any; lag, is_job_running: None where no checkpoint is known; products: labels of the products of the dataset; watch:
-    None where none has run; receivers: those that were named.
+    any; lag, is_job_running: None where no checkpoint is known; products: labels of Firefox, and of those with pings or
+    declared to it; watch: None where none has run; receivers: those that were named.
     """
 
     dataset: str
@@ -181,10 +181,19 @@ class Collector:
             self._pings(at - timedelta(hours=1), at),
             self._pings(at - timedelta(days=1), at),
             tuple(_table_state(self.dataset, table, handle, at) for table, handle in self._handles()),
-            tuple(product.label for product in self._opened.products),
+            self._products(),
             self._watch(),
             tuple(map(ask_receiver, self.receivers)),
         )
+
+    def _products(self) -> tuple[str, ...]:
+        there = self._opened.applications()
+
+        def is_shown(product: contract.Product) -> bool:
+            is_packaged = product in contract.PRODUCTS and product != contract.FIREFOX
+            return not is_packaged or not there.isdisjoint(product.applications)
+
+        return tuple(product.label for product in self._opened.products if is_shown(product))
 
     def _check_config(self) -> None:
         """Raises MissionControlError where settings for Kafka's client have no effect."""
