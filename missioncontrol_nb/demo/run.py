@@ -11,8 +11,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from missioncontrol_nb.aggregator_process import AggregatorProcess
+from missioncontrol_nb.alarm_words import excess
 from missioncontrol_nb.demo.processes import DashboardProcess, LivePings, descendants, end_aggregator, kill
 from missioncontrol_nb.demo.workspace import check_port, check_topic, own_folder
+from missioncontrol_nb.formatting import moment
 from missioncontrol_nb.terminal import HISTORY_DAYS, plural, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -139,6 +141,7 @@ class Demo:
         self._report(url)
 
     def _fleet(self, now: datetime) -> "Fleet":
+        from missioncontrol_nb.dashboard.messages import measure_words
         from missioncontrol_nb.simulator.fleets import fleet_at
 
         name, seed = self._settings.fleet, self._settings.seed
@@ -146,8 +149,8 @@ class Demo:
         fleet = fleet_at(now, name, seed, [bad])
         fleet.calendar.save(self._folder / "releases.json")
         self._report(
-            f"{fleet.era.label} is played {fleet.weeks} weeks later. {bad.version} goes wrong on Windows: "
-            f"{bad.factor:.1f} times the content crashes since {bad.since:%a %d %b %H:%M} UTC"
+            f"{fleet.era.label} is played {fleet.weeks} weeks later. {bad.version} goes wrong on Windows: it has "
+            f"{excess(measure_words(BAD_MEASURE), *3 * (bad.factor,))}, since {moment(bad.since)}"
         )
         return fleet
 
