@@ -35,8 +35,10 @@ def _title(message: Message) -> str:
 
 
 def lines_of(message: Message) -> list[str]:
-    """The lines under the title: the events, and what was missed."""
+    """The lines under the title: the events, of a single one its figures alone, and what was missed."""
     lines = [line_of(finding) for finding in _ordered(message.findings)[:MOST_LINES]]
+    if len(lines) == 1:
+        lines = list(filter(None, [lines[0].removeprefix(_title(message)).removeprefix(".").strip()]))
     if len(message.findings) > MOST_LINES:
         lines.append(f"And {len(message.findings) - MOST_LINES} more.")
     return [printable(line) for line in [*lines, *([missed_line(message.missed)] if message.missed else [])]]

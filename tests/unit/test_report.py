@@ -337,3 +337,18 @@ def test_run_that_is_ended_in_order_leaves_nothing(folder, short_folder):
     assert "this is a fault of Mission Control" not in said
     assert list(short_folder.glob("mc-report-*")) == []
     assert not (folder / "ended").exists()
+
+
+def test_channel_without_a_release_is_no_good_verdict(folder):
+    """Made again, the report says that nothing has changed."""
+    made, again = (run(folder, "--as-of", BEFORE, "--channel", "aurora", "--out", "aurora") for _ in range(2))
+    assert (made.returncode, again.returncode) == (4, 4)
+    assert made.stdout.startswith("No version on the aurora channel has sent a ping\n")
+    assert "Nothing was judged: this is no verdict" in made.stderr
+    assert "It is published in " in made.stderr
+    assert "Nothing has changed: " in again.stderr
+    page = (folder / "aurora" / "latest.html").read_text()
+    assert "Nothing was judged there: this is no verdict, neither a good one nor a bad one." in page
+    assert "No alarm is up" not in page
+    assert json.loads((folder / "aurora" / "latest.json").read_text())["state"] == "none"
+    assert [each.name for each in (folder / "aurora").glob("2017*")] == ["2017-09-30T12-00Z"]

@@ -155,7 +155,7 @@ def test_webhook_gets_the_published_json():
 
 def test_slack_and_teams_get_their_formats_and_no_character_is_special():
     odd = finding(version="<!channel>&\x1b[31m")
-    message = message_of(odd)
+    message = message_of(odd, finding("main_crashes"))
     slack = Slack("s", "https://example.org").body(message, ABOUT)
     assert "&lt;!channel&gt;&amp;\\x1b[31m" in slack["text"]
     assert [block["text"]["type"] for block in slack["blocks"][:3]] == ["mrkdwn", "plain_text", "mrkdwn"]
