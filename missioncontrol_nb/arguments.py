@@ -140,8 +140,9 @@ def _in_utc(moment: Any) -> datetime | None:
 
 
 def _no_time(argument: str, moment: Any) -> MissionControlError:
+    or_datetime = "" if argument.startswith("--") else " or a datetime"  # an option of a command is text
     return MissionControlError(
-        f"{argument} takes an ISO time like '2017-10-07T14:00' (UTC) or a datetime, not {brief(moment)}"
+        f"{argument} takes an ISO time like '2017-10-07T14:00' (UTC){or_datetime}, not {brief(moment)}"
     )
 
 

@@ -41,22 +41,22 @@ def acceptable_label(
     nothing = pd.DataFrame({"x": [], "y": [], "label": pd.Series([], dtype=object), "least": [], "below": []})
     if not words:
         return nothing
-    label = f"acceptable: {words}"
     pixel, height = (axis.end - axis.start) / width.least, top / RATE_HEIGHT
-    length = (text_width(label) + 6) * pixel
     walls = np.array([*((x, x) for x in rules), *hatched], float).reshape(-1, 2)
     drawn = np.concatenate([*_segments(windows), _of_line(band["x"], band["upper"]), _boxes(ends, pixel, height)])
     lower, upper = band["lower"].iloc[-1], band["upper"].iloc[-1]
     least, most = (rows_below + 0.5) * LINE * height, top - (rows_above + 0.5) * LINE * height
     levels = [max(LEVEL * lower, least), lower - LINE * height, upper + LINE * height]
-    for y in (level for level in levels if least <= level <= most):
-        for x in np.linspace(band["x"].iloc[-1], band["x"].iloc[0], STEPS):
-            left, low, high = x - length, y - LINE / 2 * height, y + LINE / 2 * height
-            if left < max(axis.start, band["x"].iloc[0]):
-                break
-            if not _meets(walls, left, x).any() and not _crosses(drawn, left, x, low, high):
-                found = {"x": float(x), "y": float(y), "label": label, "least": width.least, "below": width.below}
-                return pd.DataFrame([found])
+    for label in (f"acceptable now: {words}", f"acceptable: {words}", "acceptable"):
+        length = (text_width(label) + 6) * pixel
+        for y in (level for level in levels if least <= level <= most):
+            for x in np.linspace(band["x"].iloc[-1], band["x"].iloc[0], STEPS):
+                left, low, high = x - length, y - LINE / 2 * height, y + LINE / 2 * height
+                if left < max(axis.start, band["x"].iloc[0]):
+                    break
+                if not _meets(walls, left, x).any() and not _crosses(drawn, left, x, low, high):
+                    found = {"x": float(x), "y": float(y), "label": label, "least": width.least, "below": width.below}
+                    return pd.DataFrame([found])
     return nothing
 
 

@@ -68,7 +68,8 @@ def rise_marks(expected: Expected, lines: Sequence[Line], axis: Axis) -> list[Ma
     if newest is None or expected.rise is None:
         return []
     word = "bad" if expected.is_bad else "looks bad"
-    texts = [f"{word} since {moment_without_zone(expected.rise)}", f"since {expected.rise:%a %H:%M}", word]
+    short = f"{expected.rise:%a %H:%M}"
+    texts = [f"{word} since {moment_without_zone(expected.rise)}", f"{word} since {short}", f"{word} {short}", word]
     begins = 1000 * expected.rise.timestamp()
     mark = (begins / HOUR_MS - newest.released.timestamp() / 3600 if axis.by_age else begins, texts)
     return [mark] if axis.start < mark[0] < axis.end else []

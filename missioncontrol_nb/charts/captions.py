@@ -62,7 +62,7 @@ def _quiet(
     start, end = x_extent(detail, lines, time)
     band = acceptable_band(expected, lines, is_rate=show == "rate", by_age=time != "latest", start=start, end=end)
     if len(band):
-        parts.append(f"Grey range: acceptable, {acceptable_words(band)} at its end.")
+        parts.append(f"Grey range: acceptable, now {acceptable_words(band)}.")
     if incidents:
         drawn = "Upright grey bands" if time == "latest" else "Strips at the bottom"
         parts.append(f"{drawn}: {_number_of(incidents)}, listed below.")

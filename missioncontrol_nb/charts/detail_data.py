@@ -85,7 +85,7 @@ def detail_data(
     pixel = (end - start) / (NARROW_PLOT_WIDTH if narrow else PLOT_WIDTH)
     extent = {"x": start, "x2": end, "top": top, "step": step, "tick": _tick(end - start, time, narrow),
               "usage_top": usage_top, "usage_title": title}  # fmt: skip
-    ends = line_ends(windows, lines, top, every, end, narrow)
+    ends, axis = line_ends(windows, lines, top, every, end, narrow), Axis(start, end, narrow, time != "latest")
     return {
         "extent": pd.DataFrame([extent]),
         "windows": windows.drop(columns=["line", "age_hours", "window_start"], errors="ignore"),
@@ -96,18 +96,7 @@ def detail_data(
         "usage_hatch": hatching(late, pixel, USAGE_HEIGHT, usage_top),
         "ends": ends,
         "acceptable": band,
-        **_marks(
-            detail,
-            lines,
-            Axis(start, end, narrow, time != "latest"),
-            top,
-            expected,
-            incidents,
-            band,
-            windows,
-            ends,
-            late,
-        ),
+        **_marks(detail, lines, axis, top, expected, incidents, band, windows, ends, late),
     }
 
 

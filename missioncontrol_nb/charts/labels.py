@@ -8,7 +8,7 @@ CHARACTER, WIDE_CHARACTER = 7.0, 13.0  # pixels of a character in the charts' fo
 GAP = 6.0  # pixels between a rule and its label
 # Pixels of plots on a phone and on wider screens: labels are placed for each of these widths. What fits at one of them
 # fits in all wider plots, because rules move apart while labels keep their widths.
-NARROW_WIDTHS, WIDTHS = (180.0, 240.0, 300.0, 420.0), (420.0, 640.0, 840.0, 1080.0)
+NARROW_WIDTHS, WIDTHS = (180.0, 230.0, 300.0, 420.0), (420.0, 640.0, 840.0, 1080.0)
 
 
 @dataclass(frozen=True)

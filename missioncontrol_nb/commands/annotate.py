@@ -23,8 +23,12 @@ _NEEDS = {**dict.fromkeys(("since", "until", "product", "channel", "os_name", "m
 @click.command(cls=Command, epilog=_EXAMPLES, needs=_NEEDS)
 @click.argument("text", required=False)
 @click.option("--dataset", required=True, metavar="URL", help="Folder or s3:// URL of the dataset.")
-@click.option("--since", metavar="TIME", help="When the numbers began to be wrong, ISO 8601, UTC.")
-@click.option("--until", metavar="TIME", help="From when on they are right again, ISO 8601, UTC.")
+@click.option(
+    "--since", metavar="TIME", callback=options.check_time, help="When the numbers began to be wrong, ISO 8601, UTC."
+)
+@click.option(
+    "--until", metavar="TIME", callback=options.check_time, help="From when on they are right again, ISO 8601, UTC."
+)
 @click.option("--product", help="Only this product.  [default: all]")
 @click.option("--channel", help="Only this channel: release, beta, aurora, nightly or esr.  [default: all]")
 @click.option("--os-name", help="Only this system: Windows_NT, Darwin, Linux or Android.  [default: all]")

@@ -22,8 +22,9 @@ Examples:
 @click.command(cls=Command, epilog=_EXAMPLES)
 @options.judged
 @click.option(
-    "--at", metavar="TIME", help="ISO 8601, UTC; only what was known then counts.  [default: as of the newest data]"
-)
+    "--at", metavar="TIME", callback=options.check_time,
+    help="ISO 8601, UTC; only what was known then counts.  [default: as of the newest data]",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a series on stdout.")
 @options.endpoint_url
 def command(dataset: str, at: str | None, as_json: bool, **chosen: Any) -> None:

@@ -31,6 +31,14 @@ def _read_spark_config(_: click.Context, __: click.Parameter, path: str | None) 
     return read_spark_config(path)
 
 
+def check_time(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """An option's callback: its text, which is a time. Raises MissionControlError, with the option's name, else."""
+    from missioncontrol_nb.arguments import as_utc
+
+    as_utc(parameter.opts[0], text or None)
+    return text
+
+
 # Applies to the whole process, so the value is not passed to the command.
 endpoint_url = click.option(
     "--endpoint-url", metavar="URL", expose_value=False, callback=_use_endpoint,

@@ -19,8 +19,10 @@ Examples:
 
 @click.command(cls=Command, epilog=_EXAMPLES)
 @options.judged
-@click.option("--since", required=True, metavar="TIME", help="The first look, ISO 8601, UTC.")
-@click.option("--until", required=True, metavar="TIME", help="No look after this.")
+@click.option(
+    "--since", required=True, metavar="TIME", callback=options.check_time, help="The first look, ISO 8601, UTC."
+)
+@click.option("--until", required=True, metavar="TIME", callback=options.check_time, help="No look after this.")
 @click.option(
     "--every", default="1h", show_default=True, metavar="LENGTH", help="Between looks: 5min or more, such as 1h or 1d."
 )
@@ -30,7 +32,7 @@ def command(dataset: str, since: str, until: str, every: str, as_json: bool, **c
     """Look at a dataset as if it were another day, again and again, and say what would have been told.
 
     An event is an alarm, what has changed about it, or its end. Each look knows only what was known at its time. The
-    first one also tells of the alarms that came up before it and are not over.
+    first one also tells of what rose before it and is bad by its evidence.
 
     Exit code 0: it ran to its end, whatever it found. 1: it could not, and why.
     """

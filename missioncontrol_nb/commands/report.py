@@ -1,7 +1,6 @@
 """`missioncontrol report`: makes a report of releases as of a moment, and publishes it whole."""
 
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,11 +9,9 @@ import psutil  # type: ignore[import-untyped]
 
 from missioncontrol_nb.commands import options
 from missioncontrol_nb.commands.command import Command
-from missioncontrol_nb.formatting import duration
 from missioncontrol_nb.terminal import Stop, stopped_by_signals
 
-ALARM = 3  # exit code; 2 is the code for an invalid command line
-STALE_AFTER = timedelta(hours=1)
+EXIT_CODES = {"fine": 0, "alarm": 3, "none": 4}  # 2 is the code for an invalid command line
 _EXAMPLES = """
 \b
 Examples:
@@ -32,7 +29,10 @@ Examples:
     "--channel", "channels", multiple=True, default=("release",), show_default=True,
     help="One of the product's channels, or all; may be repeated.",
 )  # fmt: skip
-@click.option("--as-of", default="", metavar="TIME", help="ISO 8601, UTC.  [default: as of the newest data]")
+@click.option(
+    "--as-of", default="", metavar="TIME", callback=options.check_time,
+    help="ISO 8601, UTC.  [default: as of the newest data]",
+)  # fmt: skip
 @click.option(
     "--previous", default="", metavar="URL", help="The report before.  [default: the newest one in --out before this]"
 )
@@ -61,7 +61,8 @@ def command(
     latest.json and index.html. Where a run fails, these stay as they are, and the notebook with its error is kept in
     failed/.
 
-    Exit code 0: no alarm is up. 3: one is. 1: there is no report, and why.
+    Exit code 0: no alarm is up. 3: one is. 4: no channel has a release, so that nothing was judged. 1: there is no
+    report, and why.
     """
     from missioncontrol_nb.report.parameters import Parameters
     from missioncontrol_nb.report.running import ReportEndedError, run_report
@@ -82,11 +83,14 @@ def command(
             )
         except ReportEndedError:
             sys.exit(stop.exit_code)
-    _tell_stale(given.moment() or datetime.now(UTC), published.alarms["as_of"])
-    for each in published.alarms["headlines"]:
-        click.echo(each["sentence"])
+    if published.alarms["state"] == "none":
+        click.echo("Nothing was judged: this is no verdict", err=True)
+    for line in filter(
+        None, [published.alarms.get("stale"), *(each["sentence"] for each in published.alarms["headlines"])]
+    ):
+        click.echo(line)
     click.echo(published.where)
-    sys.exit(ALARM if published.has_alarm else 0)
+    sys.exit(EXIT_CODES[published.alarms["state"]])
 
 
 class _End(Stop):
@@ -101,13 +105,3 @@ class _End(Stop):
         for child in psutil.Process().children():
             child.kill()
         sys.exit(self.exit_code)
-
-
-def _tell_stale(asked: datetime, as_of: str) -> None:
-    """Says how much older than the moment that was asked for the newest data are."""
-    age = asked - datetime.fromisoformat(as_of)
-    if age > STALE_AFTER:
-        click.echo(
-            f"The newest data are {duration(age)} older than {asked:%Y-%m-%d %H:%M} UTC: the report is as of then",
-            err=True,
-        )

@@ -26,7 +26,8 @@ Examples:
   missioncontrol watch --dataset data/ --notify teams:env:TEAMS_URL --every 300 --quiet-hours 22:00-07:00@Europe/Berlin
   missioncontrol watch --dataset data/ --every 300 \\
     --notify 'email:releases@example.org?from=watch@example.org&server=mail.example.org&login=@/run/secrets/smtp'
-  missioncontrol watch --dataset s3://bucket/data --state watch/ --notify alertmanager:http://127.0.0.1:9093 --every 300
+  missioncontrol watch --dataset s3://bucket/data --watch-state watch/ --every 300 \\
+    --notify alertmanager:http://127.0.0.1:9093
   missioncontrol watch --dataset data/ --notify 'command:/usr/local/bin/page-us --urgent' --dry-run
 
 \b
@@ -55,10 +56,13 @@ Secrets are in files or environment variables, never on a command line: env:NAME
     help="Keep at it until Ctrl-C, and look so often.  [default: one look]",
 )  # fmt: skip
 @click.option(
-    "--state", metavar="FOLDER",
+    "--watch-state", "--state", "state", metavar="FOLDER",
     help="What was told and is still to be told; one for each watch.  [default: _watch in a local dataset]",
 )  # fmt: skip
-@click.option("--at", metavar="TIME", help="One look as of then, ISO 8601, UTC.  [default: as of the newest data]")
+@click.option(
+    "--at", metavar="TIME", callback=options.check_time,
+    help="One look as of then, ISO 8601, UTC.  [default: as of the newest data]",
+)  # fmt: skip
 @click.option(
     "--least-state", type=click.Choice(["looks-bad", "bad"]), default="bad", show_default=True,
     help="looks-bad: tell also what looks bad and may be chance.",

@@ -1,9 +1,10 @@
 """The verdicts as sentences: what, where, since when, how bad now, how sure; plain text, no HTML."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from missioncontrol_nb import alarm_words
 from missioncontrol_nb.dashboard import messages
 from missioncontrol_nb.dashboard.judged import (
     NOT_JUDGED,
@@ -23,16 +24,11 @@ from missioncontrol_nb.dashboard.judged import (
 )
 from missioncontrol_nb.formatting import (
     DASH,
-    FIXED_SPACE,
     age_in_words,
     decimals_of,
-    dimension_words,
     grouped,
     moment,
-    percent_change,
-    percent_interval,
     rate_and_interval,
-    signed,
 )
 from missioncontrol_nb.judgement.verdicts import Figures, Verdict
 from missioncontrol_nb.monitor import ChannelSummary, ChannelTable, Detail, Overview, Version
@@ -40,9 +36,6 @@ from streaming import contract
 
 Headline = tuple[str, str, str]
 """State, sentence, and the line under it."""
-TIMES_FROM = 1.95  # a ratio from here on is said as "times as many"
-MOST_TIMES = 11.0  # an upper end beyond is not said: it is that of very few events
-LEAST_MORE = 1.005  # a smaller ratio is no longer an excess
 FROM_RELEASE = timedelta(hours=2)  # a rise that began so soon began with the release
 MOST_CERTAIN = 1e6
 NONE_BEFORE = "fewer than two earlier releases to compare with"
@@ -54,27 +47,12 @@ EXPECTED = "Expected is what earlier releases showed at the same age."
 # ---------- figures ----------
 def size(figures: Figures) -> str:
     """ "+38 %", "2.1 times"; a dash where nothing is expected"""
-    if figures.ratio is None or figures.ratio_lower is None or figures.ratio_upper is None:
-        return DASH
-    if figures.ratio >= TIMES_FROM:
-        return f"{_times(figures.ratio)}{FIXED_SPACE}times"
-    return percent_change(figures.ratio - 1, figures.ratio_lower - 1, figures.ratio_upper - 1)
+    return alarm_words.size(figures.ratio, figures.ratio_lower, figures.ratio_upper)
 
 
 def size_interval(figures: Figures) -> str:
     """ "+31 to +45 %", "1.8 to 2.4 times", "−100 to over +1000 %"; empty where nothing is expected"""
-    if figures.ratio is None or figures.ratio_lower is None or figures.ratio_upper is None:
-        return ""
-    if figures.ratio >= TIMES_FROM:
-        return f"{_times(figures.ratio_lower)} to {_times(figures.ratio_upper)}{FIXED_SPACE}times"
-    if figures.ratio_upper > MOST_TIMES:
-        low = signed(100 * (figures.ratio_lower - 1))
-        return f"{low} to over {signed(100 * (MOST_TIMES - 1))}{FIXED_SPACE}%"
-    return percent_interval(figures.ratio_lower - 1, figures.ratio_upper - 1)
-
-
-def _times(ratio: float) -> str:
-    return grouped(ratio, 1 if ratio < 10 else 0)
+    return alarm_words.size_interval(figures.ratio, figures.ratio_lower, figures.ratio_upper)
 
 
 def rate(figures: Figures) -> tuple[str, str]:
@@ -91,13 +69,18 @@ def rate_like(value: float | None, figures: Figures) -> str:
     return grouped(value, decimals_of(figures.rate, figures.lower, figures.upper))
 
 
-def acceptable(verdict: Verdict) -> str:
-    """ "3.8 to 5.3", the rates that healthy releases show; empty where nothing is expected"""
-    series = verdict.series
-    if series.expected_lower is None or series.expected_upper is None:
-        return ""
-    like = verdict.now
-    return f"{rate_like(series.expected_lower, like)} to {rate_like(series.expected_upper, like)}"
+def acceptable_range(verdict: Verdict, figures: Figures) -> tuple[float, float] | None:
+    """The rates that healthy releases show in the hours of some figures; None where nothing is expected."""
+    series, expected = verdict.series, figures.expected_rate
+    if series.expected_lower is None or series.expected_upper is None or not series.expected_rate or expected is None:
+        return None
+    of_these_hours = expected / series.expected_rate
+    return series.expected_lower * of_these_hours, series.expected_upper * of_these_hours
+
+
+def acceptable(verdict: Verdict, figures: Figures) -> str:
+    """ "3.8 to 5.3", the ends of that range; empty without any"""
+    return " to ".join(rate_like(end, figures) for end in acceptable_range(verdict, figures) or ())
 
 
 # ---------- sentences about one measure ----------
@@ -108,13 +91,8 @@ def excess(standing: Standing) -> str:
 
 def excess_of(measure: str, figures: Figures | None) -> str:
     """The same for figures of a measure; None: without figures."""
-    words = messages.measure_words(measure)
-    ratio = figures.ratio if figures else None
-    if figures is None or ratio is None or ratio < LEAST_MORE:
-        return f"more {words} than expected"
-    if ratio >= TIMES_FROM:
-        return f"{_times(ratio)} times as many {words} as expected"
-    return f"{size(figures).lstrip('+')} more {words} than expected"
+    ratio = (figures.ratio, figures.ratio_lower, figures.ratio_upper) if figures else (None, None, None)
+    return alarm_words.excess(messages.measure_words(measure), *ratio)
 
 
 def since(standing: Standing, newest: Version) -> str:
@@ -127,10 +105,9 @@ def since(standing: Standing, newest: Version) -> str:
 
 def sentence(standing: Standing, place: Place) -> str:
     """What is bad, or looks bad, where, how bad now, since when; the same on every page."""
-    platform = place.product.platform(standing.os_name).label
-    what = f"{place.newest.version} on {messages.channel_words(place)} has {excess(standing)}"
-    began = since(standing, place.newest)
-    return f"{WORDS[standing.state]} on {platform}: {what}" + (f", {began}" if began else "")
+    platform, began = place.product.platform(standing.os_name).label, since(standing, place.newest)
+    where = platform, place.newest.version, messages.channel_words(place)
+    return alarm_words.sentence(WORDS[standing.state], *where, excess(standing), began)
 
 
 def evidence_words(standing: Standing) -> str:
@@ -152,25 +129,17 @@ def evidence_words(standing: Standing) -> str:
 def how_bad(standing: Standing) -> str:
     """The rate now against what is expected and acceptable there, and which users have most of the excess."""
     verdict = standing.verdict
-    if verdict is None or verdict.now.rate is None or verdict.now.expected_rate is None:
+    now = verdict.now if verdict else None
+    if verdict is None or now is None or now.rate is None or now.expected_rate is None:
         return ""
-    now = verdict.now
-    said = f"{rate(now)[0]} per 1000 hours of use since then, {rate_like(now.expected_rate, now)} expected"
-    said += (
-        f" ({size(now)}, {size_interval(now)})" if now.ratio and now.ratio < TIMES_FROM else f" ({size_interval(now)})"
-    )
-    if now.ratio is not None and now.ratio < LEAST_MORE:
+    interval = size_interval(now)
+    both = f"{size(now)}, {interval}" if now.ratio and now.ratio < alarm_words.TIMES_FROM else interval
+    said = alarm_words.rates(now.rate, now.lower, now.upper, now.expected_rate, both)
+    if now.ratio is not None and now.ratio < alarm_words.LEAST_MORE:
         said += "; it is no longer above that"
-    parts = [f"{said}."]
-    if verdict.series.expected_upper is not None:
-        parts.append(f"Up to {rate_like(verdict.series.expected_upper, now)} would be acceptable.")
-    return _joined(*parts, slice_words(verdict.series.slice))
-
-
-def slice_words(part: Mapping[str, str]) -> str:
-    """Which users have most of the excess; empty where it is everywhere, or not known."""
-    named = ", ".join(f"{dimension_words(name)} {value}" for name, value in part.items())
-    return f"Most of the excess is on {named}." if named else ""
+    most = acceptable_range(verdict, now)
+    parts = [f"{said}.", f"Up to {rate_like(most[1], now)} would be acceptable." if most else ""]
+    return _joined(*parts, alarm_words.slice_words(verdict.series.slice))
 
 
 def why_early(standing: Standing) -> str:
@@ -199,11 +168,15 @@ def _with_listing(said: Headline, *versions: Version | None) -> Headline:
     return state, words, " ".join(filter(None, [messages.versions_not_listed(*versions), line]))
 
 
-def no_release_headline(product: contract.Product, channel: str, os_name: str | None = None) -> Headline:
+FILLS = "This page fills by itself when pings of the channel arrive."
+
+
+def no_release_headline(
+    product: contract.Product, channel: str, os_name: str | None = None, *, line: str = FILLS
+) -> Headline:
     """The headline of a channel, or of one of its platforms, without a release or without pings."""
     where = f"the {product.channel(channel).in_sentence} channel"
     where += f", {product.platform(os_name).label}," if os_name else ""
-    line = "This page fills by itself when pings of the channel arrive."
     return "none", f"No version on {where} has sent a ping", line
 
 
@@ -260,7 +233,7 @@ def _channel_headline(channel: ChannelSummary, judged: Judged, now: datetime) ->
     return "early", f"Too early to say: {what} {_so_far(reasons, now - channel.newest.released)}", line
 
 
-JUDGING = "Figures are shown as they were reported. Verdicts follow in a few seconds."
+JUDGING = "Figures are shown as they were reported. Verdicts follow in seconds, on a busy machine in minutes."
 
 
 def _joined(*parts: str) -> str:
@@ -371,9 +344,8 @@ def _detail_headline(detail: Detail, judged: Judged) -> Headline:
         return "judging", f"Judging {words} of {what} …", JUDGING
     if standing.state == "fine" and standing.verdict is not None:
         figures = standing.verdict.since_release
-        line = (
-            f"{rate(figures)[0]} per 1000 hours of use since its release, {acceptable(standing.verdict)} is acceptable."
-        )
+        line = f"{rate(figures)[0]} per 1000 hours of use since its release, "
+        line += f"{acceptable(standing.verdict, figures)} is acceptable."
         return "fine", f"Fine: {what}, has no more {words} than expected", _joined(line, EXPECTED, also, outside)
     why = why_early(standing)
     line = f"{why[0].upper()}{why[1:]}." if why else ""

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from missioncontrol_nb.aggregator_process import AggregatorProcess
+from missioncontrol_nb.alarm_words import excess
 from missioncontrol_nb.demo.processes import (
     DashboardProcess,
     LivePings,
@@ -20,6 +21,7 @@ from missioncontrol_nb.demo.processes import (
     kill,
 )
 from missioncontrol_nb.demo.workspace import check_port, check_topic, own_folder
+from missioncontrol_nb.formatting import moment
 from missioncontrol_nb.terminal import HISTORY_DAYS, plural, stopped_by_signals
 from streaming import contract
 from streaming.errors import MissionControlError
@@ -148,6 +150,7 @@ class Demo:
         self._report(url)
 
     def _fleet(self, now: datetime) -> "Fleet":
+        from missioncontrol_nb.dashboard.messages import measure_words
         from missioncontrol_nb.simulator.fleets import fleet_at
 
         name, seed = self._settings.fleet, self._settings.seed
@@ -155,8 +158,8 @@ class Demo:
         fleet = fleet_at(now, name, seed, [bad])
         fleet.calendar.save(self._folder / "releases.json")
         self._report(
-            f"{fleet.era.label} is played {fleet.weeks} weeks later. {bad.version} goes wrong on Windows: "
-            f"{bad.factor:.1f} times the content crashes since {bad.since:%a %d %b %H:%M} UTC"
+            f"{fleet.era.label} is played {fleet.weeks} weeks later. {bad.version} goes wrong on Windows: it has "
+            f"{excess(measure_words(BAD_MEASURE), *3 * (bad.factor,))}, since {moment(bad.since)}"
         )
         return fleet
 

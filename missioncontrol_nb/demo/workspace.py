@@ -1,6 +1,5 @@
 """Checks of a demo's port and topic, and the folder that a demo owns."""
 
-import fcntl
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from streaming.errors import MissionControlError
+from streaming.storage.locks import take_lock
 from streaming.storage.temporary import temporary_folder
 
 HOST = "127.0.0.1"
@@ -73,7 +73,5 @@ def _marker(folder: Path) -> IO[str]:
 
 
 def _lock(marker: IO[str], folder: Path) -> None:
-    try:
-        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise MissionControlError(f"another demo runs in {folder}: name another folder, or none") from None
+    if not take_lock(marker, 0):
+        raise MissionControlError(f"another demo runs in {folder}: name another folder, or none")

@@ -19,7 +19,6 @@ from missioncontrol_nb.judgement.outside import (
     OVER_HOURS,
     OVER_RATIO,
     Past,
-    is_outside,
     others_rose,
     past_of,
     rises_alike,
@@ -32,7 +31,7 @@ from missioncontrol_nb.judgement.series import (
     text_of,
     variance_besides_clusters,
 )
-from missioncontrol_nb.judgement.watch import Look, Watch, begun, is_over
+from missioncontrol_nb.judgement.watch import ALARM, Look, Watch, begun, is_over
 from missioncontrol_nb.statistics import PER_HOURS
 from streaming import contract
 
@@ -126,9 +125,9 @@ class Judge:
                     self._figures[*where, None, place] = of_all
         if past is None or not newest.is_compared:
             return
-        log_evidence = past.log_evidence
+        log_evidence = past.log_evidence_with(look.log_evidence)
         for place in self._reported(newest):
-            if place in opened or not is_outside(float(log_evidence[place]), float(look.log_evidence[place])):
+            if place in opened or log_evidence[place] < ALARM:
                 continue
             since = past.since(place)
             events, expected = past.ratio(place, since)
@@ -169,7 +168,7 @@ class Judge:
         opened = self._open.get(key)
         event = None
         is_back = bool(is_over(look.log_evidence[place], look.share_back[place]))
-        has_risen = watch.is_compared and (is_up(look, place) or bool(watch.latched[place])) and not is_back
+        has_risen = watch.is_compared and is_up(look, place) and not is_back
         since = self._since(watch, look, place) if has_risen else np.nan
         is_from_outside = has_risen and self._is_from_outside(watch, look, place, since)
         if opened is None and has_risen and not is_from_outside:
@@ -268,7 +267,7 @@ class Judge:
         dispersion = float((watch if of is None else of[1]).dispersion[place])
         log_evidence = float(look.log_evidence[place])
         if of is not None:
-            log_evidence = max(log_evidence, float(of[1].log_evidence[place]))
+            log_evidence = float(np.fmax(log_evidence, of[1].log_evidence_with(look.log_evidence)[place]))
         ratio, lower, upper = ratio_interval(events, expected, variance, dispersion) if expected > 0 else (None,) * 3
         return Event(
             kind,

@@ -6,6 +6,7 @@ rise, the cause is not in a release. And where one version rises that came out l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from missioncontrol_nb.judgement import evidence as filtering
 from missioncontrol_nb.judgement.evidence import Evidence
 from missioncontrol_nb.judgement.observations import Name
-from missioncontrol_nb.judgement.watch import ALARM, Look, Watch
+from missioncontrol_nb.judgement.watch import Look, Watch
 
 Array = npt.NDArray[np.float64]
 PAST_HOURS = 72.0
@@ -34,7 +35,7 @@ class Past:
     """Several versions of a system, summed: by interval, events and those expected by their own past.
 
     exposure: hours that the events belong to, by measure. dispersion: of counts, by measure. versions: events and
-    expected events of each version.
+    expected events of each version. has_newest: whether the newest version is among them.
     """
 
     edges: Array
@@ -43,8 +44,9 @@ class Past:
     exposure: Array
     dispersion: Array
     versions: tuple[tuple[Array, Array], ...] = ()
+    has_newest: bool = False
 
-    @property
+    @cached_property
     def log_evidence(self) -> Array:
         """The logarithm of the evidence of a rise, by measure."""
         measures = self.events.shape[1]
@@ -58,6 +60,12 @@ class Past:
             weight = filtering.LATER * hours / filtering.LATER_HOURS
             chain = chain.after(likely[place], drift, weight, hours)
         return np.where(enough, chain.log_ratio, -np.inf)
+
+    def log_evidence_with(self, newest: Array) -> Array:
+        """The same with the newest version's, which counts for more where the older ones look suspicious."""
+        others = self.log_evidence
+        is_more = (others >= SUSPICIOUS) & (not self.has_newest)
+        return np.where(is_more, others + np.fmax(newest, 0.0), others)
 
     def since(self, measure: int) -> float:
         """When a rise most likely began."""
@@ -109,9 +117,8 @@ def past_of(looks: Sequence[tuple[Watch, Look]], effects: Mapping[Name, Array], 
             np.add.at(total, place[inside], each[inside])
         versions.append(sums)
     events, expected, exposure = np.sum(versions, axis=0)
-    return Past(
-        edges, events, expected, exposure, known[0][0].dispersion, tuple((each[0], each[1]) for each in versions)
-    )
+    of_each = tuple((each[0], each[1]) for each in versions)
+    return Past(edges, events, expected, exposure, known[0][0].dispersion, of_each, of_all)
 
 
 def others_rose(
@@ -152,8 +159,3 @@ def rises_alike(look: Look, effect: Array, measure: int, since: float, ratio: fl
     events = float(look.events[later, measure].sum())
     expected = float(look.typical[later, measure].sum() * np.exp(effect[measure]))
     return None if expected < 2 * LEAST_EXPECTED else bool(events / expected >= 1 + (ratio - 1) / 2)
-
-
-def is_outside(log_of_others: float, log_of_newest: float) -> bool:
-    """Whether the evidence is enough, given that older versions rose and the newest one did not do otherwise."""
-    return log_of_others >= ALARM or (log_of_others >= SUSPICIOUS and log_of_others + max(log_of_newest, 0.0) >= ALARM)

@@ -16,7 +16,6 @@ WAIT_SECONDS = 60.0  # for another process to make tables, before this one makes
 KEPT_SECONDS = 3600.0  # files that nobody has used for so long are removed
 MOST_BYTES = 256 << 20  # of all files; the ones that were used longest ago are removed first
 TIDY_SECONDS = 10.0
-_POLL_SECONDS = 0.02
 _STATE, _NAME = b"missioncontrol.state", b"missioncontrol.name"
 log = logging.getLogger(__name__)
 
@@ -57,8 +56,10 @@ class TableCache:
         lock = None
         try:
             with suppress(OSError, ImportError):  # without locks, such as on Windows, each makes its own
+                from streaming.storage.locks import take_lock
+
                 lock = os.open(self._folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-                _wait_for(lock)
+                take_lock(lock, WAIT_SECONDS)
             yield
         finally:
             if lock is not None:
@@ -98,20 +99,6 @@ class TableCache:
             if used < oldest or total > MOST_BYTES:
                 with suppress(OSError):
                     path.unlink()
-
-
-def _wait_for(lock: int) -> None:
-    """Takes an open file's lock, which a process gives back however it ends; after WAIT_SECONDS without it."""
-    import fcntl
-
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
 
 
 def _read(path: Path, state: str) -> "Mapping[str, pa.Table] | None":

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import fcntl
 import math
 import os
 import time
@@ -20,6 +19,7 @@ from missioncontrol_nb.receiver.sinks import MAX_QUEUED_BYTES, CannotKeepError
 from streaming.errors import MissionControlError
 from streaming.storage.durability import make_folder, sync_folder
 from streaming.storage.locations import is_remote, normal_url
+from streaming.storage.locks import take_lock
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAX_BUFFERS = 1000  # of one writev; Linux takes 1,024
@@ -51,8 +51,7 @@ class UnfinishedFile:
         self._is_whole = True
         self.began = time.monotonic()
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(self._descriptor).st_nlink:
+            if not take_lock(self._descriptor, 0) or not os.fstat(self._descriptor).st_nlink:
                 raise FileNotFoundError(errno.ENOENT, "removed by another receiver that has just started")
             sync_folder(folder)
         except OSError:
@@ -114,9 +113,7 @@ def recover(folder: Path) -> int:
     found = 0
     for path in sorted(folder.glob(f".{_PREFIX}*{_SUFFIX}{_UNFINISHED}")):
         with path.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not take_lock(file, 0):
                 continue  # its process lives
             if not path.exists():
                 continue  # another process has finished it meanwhile

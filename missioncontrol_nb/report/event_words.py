@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from missioncontrol_nb import alarm_words
 from missioncontrol_nb.dashboard import messages, verdict_words
 from missioncontrol_nb.dashboard.judged import Judged
 from missioncontrol_nb.formatting import moment
@@ -24,7 +25,6 @@ class Told:
     kind: Kind
     sentence: str
     figures: str
-    since: str
     told_at: str
 
     @property
@@ -52,29 +52,31 @@ def _subject(event: Event) -> tuple[object, ...]:
 
 
 def _told(event: Event, kind: Kind, product: contract.Product, now: Figures | None) -> Told:
-    since = moment(datetime.fromisoformat(event.since)) if event.since else ""
     told_at = moment(datetime.fromisoformat(event.detected_at))
-    return Told(kind, _sentence(event, product, now), _figures_words(event, now), since, told_at)
+    return Told(kind, _sentence(event, product, now), _figures_words(event, now), told_at)
 
 
 def _sentence(event: Event, product: contract.Product, now: Figures | None) -> str:
-    """ "56.0 on release, Windows, has 28 % more content crashes than expected" """
-    channel = product.channel(event.channel).in_sentence
-    where = f"{event.display_version or 'All versions'} on {channel}, {product.platform(event.os_name).label}"
-    has = "has" if event.display_version else "have"
-    if event.event == "recovered":
-        return f"{where}, {has} no more {messages.measure_words(event.measure)} than expected any longer"
-    reservation = "" if event.display_version else ": not one release"
-    return f"{where}, {has} {verdict_words.excess_of(event.measure, now)}{reservation}"
+    """ "Bad on Windows: 56.0 on release has 28 % more content crashes than expected, since Mon 2 Oct 00:00 UTC" """
+    is_over = event.event == "recovered"
+    measure = messages.measure_words(event.measure)
+    return alarm_words.sentence(
+        "Over" if is_over else "Bad",
+        product.platform(event.os_name).label,
+        event.display_version or "all versions",
+        product.channel(event.channel).in_sentence,
+        alarm_words.back(measure) if is_over else verdict_words.excess_of(event.measure, now),
+        f"since {moment(datetime.fromisoformat(event.since))}" if event.since and not is_over else "",
+        is_one=event.display_version is not None,
+    )
 
 
 def _figures_words(event: Event, now: Figures | None) -> str:
     """The rate against the expected one since the rise, and which users have most of the excess; may be empty."""
     if now is None or now.rate is None or now.expected_rate is None:
         return ""
-    said = f"{verdict_words.rate(now)[0]} per 1000 hours of use since then, "
-    said += f"{verdict_words.rate_like(now.expected_rate, now)} expected ({verdict_words.size_interval(now)})."
-    return " ".join(filter(None, [said, verdict_words.slice_words(event.slice)]))
+    said = alarm_words.rates(now.rate, now.lower, now.upper, now.expected_rate, verdict_words.size_interval(now))
+    return " ".join(filter(None, [f"{said}.", alarm_words.slice_words(event.slice)]))
 
 
 def _figures(event: Event, judged: Judged) -> Figures | None:

@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from missioncontrol_nb import arguments
+from missioncontrol_nb.formatting import age_in_words, moment_with_year
 from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.releases.calendar import Calendar
 from missioncontrol_nb.releases.sources import calendar_beside, load_calendar
@@ -67,12 +68,17 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a report is of: an open dataset, one of its products, channels, and a moment (UTC)."""
+    """What a report is of: an open dataset, one of its products, channels, and a moment (UTC).
+
+    stale_by: how much older than the moment that was asked for the newest data are, in whole hours, from two days on in
+    whole days, so that it is the same when the report is made again; 0 where that is less than an hour.
+    """
 
     dataset: Dataset
     product: contract.Product
     channels: tuple[str, ...]
     as_of: datetime
+    stale_by: timedelta = timedelta()
 
 
 def subject_of(parameters: Parameters) -> Subject:
@@ -97,11 +103,26 @@ def subject_of(parameters: Parameters) -> Subject:
         raise MissionControlError(
             f"as_of {as_of:%Y-%m-%dT%H:%MZ} lies before the first data of {dataset.url!r}, {first}"
         )
-    return Subject(dataset, product, channels, as_of)
+    return Subject(dataset, product, channels, as_of, _stale_by((asked or datetime.now(UTC)) - as_of))
+
+
+def _stale_by(age: timedelta) -> timedelta:
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    return age // hour * hour if age < 2 * day else age // day * day
 
 
 def _has_window(dataset: Dataset, since: date, until: datetime) -> bool:
     return not dataset.load(since, until, measures=(), by="application", every=None).empty
+
+
+def stale_words(stale_by: timedelta, as_of: datetime) -> str:
+    """That a report's data are old, in a sentence; empty where they are not. Arguments as in `Subject`."""
+    if not stale_by:
+        return ""
+    asked = moment_with_year(as_of + stale_by)
+    return (
+        f"Data are {age_in_words(stale_by)} old: by {asked}, nothing newer than {moment_with_year(as_of)} had arrived."
+    )
 
 
 def calendar_of(parameters: Parameters, subject: Subject) -> Calendar:

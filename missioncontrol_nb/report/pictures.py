@@ -21,7 +21,7 @@ _FONT = "Liberation Sans, Arial, sans-serif"
 CARD_WIDTH, CARD_MARGIN, LINE = 720, 24, 28
 _CHARACTERS, _SMALL_CHARACTERS = 58, 92  # of a line of the headline card, and of its small print
 _MOST_SMALL = 3  # lines of small print of each headline
-_INKS = {"bad": "bad", "looks-bad": "looks-bad", "fine": "fine", "early": "early"}
+_INKS = {"stale": "looks-bad", "bad": "bad", "looks-bad": "looks-bad", "fine": "fine", "early": "early"}
 
 
 def chart_svg(spec: dict[str, Any], width: int, label: str, prefix: str) -> str:

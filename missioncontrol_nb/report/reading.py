@@ -20,7 +20,7 @@ from missioncontrol_nb.monitor import ChannelSummary, Detail, DetailRequest, Mon
 from missioncontrol_nb.releases.calendar import Calendar
 from missioncontrol_nb.report.branches import Experiment, read_experiments
 from missioncontrol_nb.report.data_state import Quality, read_quality
-from missioncontrol_nb.report.parameters import Parameters, Subject, calendar_of, subject_of
+from missioncontrol_nb.report.parameters import Parameters, Subject, calendar_of, stale_words, subject_of
 from missioncontrol_nb.report.previous import Previous, iso, read_previous
 from streaming import contract
 
@@ -31,6 +31,7 @@ MOST_CHARTS = 6  # each is 0.15 MB of a report
 MOST_CHARTS_OF_A_CHANNEL = 4
 DIGITS = 9  # of numbers in alarms.json: threads add up in any order, so the last of 16 differ from run to run
 CHART_LENGTH = timedelta(days=7)
+NOT_JUDGED = "Nothing was judged there: this is no verdict, neither a good one nor a bad one."
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,17 @@ class Chart:
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says. as_of: UTC. changes: what has changed since the previous report, of the report's channels."""
+    """What a report says.
+
+    as_of: UTC; stale_by: as in `Subject`. changes: what has changed since the previous report, of the report's
+    channels.
+    """
 
     parameters: Parameters
     product: "Product"
     channels: tuple[str, ...]
     as_of: datetime
+    stale_by: timedelta
     overview: Overview
     judged: Judged
     changes: Changes
@@ -64,6 +70,18 @@ class Report:
         """The alarms that are up, with their figures now."""
         return tuple(each.event for each in self.changes.open)
 
+    @property
+    def stale(self) -> str:
+        """That the data are old, in a sentence; empty where they are not."""
+        return stale_words(self.stale_by, self.as_of)
+
+    @property
+    def state(self) -> str:
+        """ "alarm" where one is up, "none" where no channel has a release, so that nothing was judged, else "fine"."""
+        if self.open:
+            return "alarm"
+        return "none" if all(state == "none" for state, _, _ in self.headlines.values()) else "fine"
+
     @cached_property
     def headlines(self) -> Mapping[str, verdict_words.Headline]:
         """By channel: its verdict, a sentence, and the line under it."""
@@ -71,7 +89,7 @@ class Report:
         return {
             name: verdict_words.channel_headline(there[name], self.judged, self.overview.now)
             if name in there
-            else verdict_words.no_release_headline(self.product, name)
+            else verdict_words.no_release_headline(self.product, name, line=NOT_JUDGED)
             for name in self.channels
         }
 
@@ -92,7 +110,9 @@ class Report:
             "product": self.product.name,
             "channels": list(self.channels),
             "as_of": iso(self.as_of),
-            "state": "alarm" if self.open else "fine",
+            "state": self.state,
+            "data_age_hours": self.stale_by / timedelta(hours=1),
+            "stale": self.stale,
             "previous": None if self.previous is None else self.previous.as_of,
             "headlines": headlines,
             "open": [each.as_record() for each in self.changes.open],
@@ -131,6 +151,7 @@ def read_report(parameters: Parameters) -> Report:
         subject.product,
         subject.channels,
         subject.as_of,
+        subject.stale_by,
         overview,
         judged,
         changes,

@@ -13,7 +13,7 @@ from typing import Any
 from missioncontrol_nb.failures import sentence_of
 from missioncontrol_nb.formatting import moment_with_year
 from missioncontrol_nb.report.page import alarms_of, page_of
-from missioncontrol_nb.report.parameters import Parameters, Subject, calendar_of, subject_of
+from missioncontrol_nb.report.parameters import Parameters, Subject, calendar_of, stale_words, subject_of
 from missioncontrol_nb.report.pictures import headline_png
 from missioncontrol_nb.report.previous import iso, previous_of, read_previous
 from missioncontrol_nb.report.publishing import RUN, check_is_ours, keep_failed, previous_name, publish
@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).parents[1]
 NAME = "release_report.ipynb"
 MOST_PAGE_BYTES = 2_000_000
 _KEPT_METADATA = ("kernelspec", "language_info")
+STATES = ("alarm", "fine", "none")
 Notify = Callable[[str], None]
 
 
@@ -35,15 +36,12 @@ class ReportEndedError(Exception):
 
 @dataclass(frozen=True)
 class Published:
-    """A report that was published. where: its page; alarms: the content of its alarms.json."""
+    """A report that was published. where: its page; alarms: the content of its alarms.json; is_new: whether that was
+    not there before."""
 
     where: str
     alarms: dict[str, Any]
-
-    @property
-    def has_alarm(self) -> bool:
-        """Whether an alarm is up."""
-        return self.alarms["state"] != "fine"
+    is_new: bool
 
 
 def packaged_notebook() -> Path:
@@ -86,14 +84,17 @@ def run_report(
             files = files_of(executed, alarms, given, subject, run)
             if is_ended():  # the client of a kernel may have taken the signal's exception for its own
                 raise ReportEndedError
-            notify(f"Publishing it in {shelf.place}")
-            done = "published"
+            done, there = "published", set(shelf.names())
             name = publish(shelf, subject, files)
+            is_new = name not in there
+            notify(
+                f"It is published in {shelf.place}" if is_new else f"Nothing has changed: {shelf.place} has this report"
+            )
         except Exception as error:
             if is_ended():
                 raise ReportEndedError from error
             raise _failed(error, done, (folder / NOTEBOOK, source), shelf, subject) from error
-    return Published(shelf.where(f"{name}/{PAGE}"), alarms)
+    return Published(shelf.where(f"{name}/{PAGE}"), alarms, is_new)
 
 
 def _prepared(parameters: Parameters, out: str) -> tuple[Shelf, Parameters, Subject]:
@@ -108,11 +109,12 @@ def _prepared(parameters: Parameters, out: str) -> tuple[Shelf, Parameters, Subj
     if before:
         read_previous(before, subject)
     calendar_of(parameters, subject)
+    shelf.require_writable()
     given = Parameters(
         dataset=dataset_url(parameters.dataset),
         product=subject.product.name,
         channel=", ".join(subject.channels),
-        as_of=iso(subject.as_of),
+        as_of=iso(subject.as_of + subject.stale_by),
         previous=normal_url(before) if before else "",
         releases=normal_url(parameters.releases) if parameters.releases.strip() else "",
     )
@@ -152,13 +154,14 @@ def _checked(alarms: dict[str, Any] | None, source: str, subject: Subject) -> di
         "as_of": iso(subject.as_of),
     }
     wrong = [name for name, value in expected.items() if alarms.get(name) != value]
-    if alarms.get("state") not in ("alarm", "fine"):
+    if alarms.get("state") not in STATES:
         wrong.append("state")
     if not _are_headlines(alarms.get("headlines"), subject.channels):
         wrong.append("headlines")
     if wrong:
         raise MissionControlError(
             f"{source} shows alarms that are not this report's, by their {', '.join(wrong)}: show report.alarms(read)"
+            + (", or make it again where newer data have arrived meanwhile" if subject.stale_by else "")
         )
     try:
         previous_of(source, json.dumps(alarms, allow_nan=False).encode())
@@ -214,6 +217,8 @@ def files_of(
             "notebook"
         )
     told = [(each["state"], each["sentence"], each["text"]) for each in alarms["headlines"]]
+    stale = stale_words(subject.stale_by, subject.as_of)
+    told = [*([("stale", stale, "")] if stale else []), *told]
     whole = alarms | {"page_sha256": hashlib.sha256(page).hexdigest(), RUN: run}
     return {
         PAGE: page,

@@ -53,20 +53,21 @@ class Section:
 def headlines(report: Report) -> Section:
     """What it is a report of, and a sentence for each channel with its verdict."""
     names = messages.in_a_list([report.product.channel(each).label for each in report.channels])
-    up_to = f"As of {moment_with_year(report.as_of)}"
-    asked = report.parameters.moment()
-    if asked is not None and asked > report.as_of and report.quality.data_up_to is not None:
-        up_to += f"; no newer data had arrived, although it was asked for {moment(asked)}"
     number = len(report.open)
     up = "No alarm is up" if not number else "1 alarm is up" if number == 1 else f"{number} alarms are up"
-    head = tag("h1", text(f"{report.product.label} {names}")) + tag("p", text(f"{up_to}. {up}."), css="mc-quiet")
+    up = "Nothing was judged" if report.state == "none" else up
+    said = f"As of {moment_with_year(report.as_of)}. {up}."
+    head = tag("h1", text(f"{report.product.label} {names}")) + tag("p", text(said), css="mc-quiet")
+    stale = (
+        [tag("div", tag("strong", text(report.stale)), css="mc-report-stale", role="status")] if report.stale else []
+    )
     parts = []
     for name, (state, sentence, line) in report.headlines.items():
         label = tag("span", text(report.product.channel(name).label), css="mc-hidden")
         said = tag("h2", label, " ", text(sentence))
         parts.append(tag("div", tag("div", said), tag("p", text(line)), css=f"mc-headline mc-{state}"))
-    words = "\n".join(sentence for _, sentence, _ in report.headlines.values())
-    return Section(tag("header", head, css="mc-report-head") + "".join(parts), words, has_style=True)
+    words = "\n".join([*filter(None, [report.stale]), *(sentence for _, sentence, _ in report.headlines.values())])
+    return Section(tag("header", head, *stale, css="mc-report-head") + "".join(parts), words, has_style=True)
 
 
 def changes(report: Report) -> Section:
@@ -86,7 +87,7 @@ def changes(report: Report) -> Section:
 def _change(each: event_words.Told) -> str:
     parts = [
         chip(each.state, event_words.KINDS[each.kind]),
-        tag("strong", text(each.sentence + (f", since {each.since}" if each.since else ""))),
+        tag("strong", text(each.sentence)),
         tag("p", text(each.figures), css="mc-quiet") if each.figures else "",
         tag(
             "p", text(f"First told {each.told_at}." if each.kind != "over" else f"Over {each.told_at}."), css="mc-small"
@@ -141,8 +142,8 @@ def _lines(chart: Chart) -> str:
     measure = messages.measure_label(chart.standing.measure)
     platform = chart.detail.product.platform(chart.detail.os_name).label
     return (
-        f"{measure} per 1000 hours of use on {platform} by hour, with usage hours below; grey is the range that is "
-        "acceptable, hatched hours are still being reported."
+        f"{measure} per 1000 hours of use on {platform} by hour, with usage hours below. Grey is what is acceptable in "
+        "each hour; the figures above are of all hours together. Hatched hours are still being reported."
     )
 
 

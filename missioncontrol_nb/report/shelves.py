@@ -141,6 +141,14 @@ class LocalShelf:
                 for path in unfinished.values():
                     path.unlink(missing_ok=True)
 
+    def require_writable(self) -> None:
+        """Raises MissionControlError where no report can be added."""
+        there = next(each for each in (self._folder, *self._folder.absolute().parents) if each.exists())
+        probe = there / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        with _explained(self._folder, "written"):
+            probe.mkdir()
+            probe.rmdir()
+
     def sweep(self) -> None:
         """Removes what runs that were killed have left, and all but the newest notebooks that failed."""
         with _explained(self._folder, "read"):
@@ -210,6 +218,12 @@ class Bucket:
         """Writes files, each whole or not at all, in place of those that are there."""
         for name, content in files.items():
             object_store.replace_file(self.where(name), content, self._retries)
+
+    def require_writable(self) -> None:
+        """Raises MissionControlError where no report can be added."""
+        probe = f"{_UNFINISHED}{uuid.uuid4().hex}"
+        self._create(probe, b"")
+        object_store.delete_file(self.where(probe), self._retries)
 
     def sweep(self) -> None:
         """Removes what runs that were killed have left, and all but the newest notebooks that failed."""

@@ -68,8 +68,8 @@ def state_folder(dataset: str, named: str | None) -> Path:
         return Path(named).absolute()
     if is_remote(dataset):
         raise MissionControlError(
-            f"expected --state with a dataset in a store, {dataset!r}: a local folder in which the watch keeps what it "
-            "has told"
+            f"expected --watch-state with a dataset in a store, {dataset!r}: a local folder in which the watch keeps "
+            "what it has told"
         )
     return Path(dataset, DEFAULT_FOLDER)
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from missioncontrol_nb import formatting
+from missioncontrol_nb import alarm_words, formatting
 from missioncontrol_nb.watching.state import Finding, Message, Missed
 from streaming.errors import printable
 
 _LABELS = {"alarm": "Bad", "update": "Changed", "looks bad": "Looks bad", "recovered": "Over"}
 _ORDER = tuple(_LABELS)
 MOST_LINES = 20
-_FROM_TENFOLD = 10
+MOST_NAMED = 2  # measures and versions in a title
 
 
 def title_of(message: Message) -> str:
@@ -28,15 +28,17 @@ def _title(message: Message) -> str:
     if not message.findings:
         return "What came up meanwhile is over again"
     ordered = _ordered(message.findings)
-    first = [finding for finding in ordered if finding.kind == ordered[0].kind]
-    rest = len(ordered) - len(first)
-    more = f", and {rest} more {'change' if rest == 1 else 'changes'}" if rest else ""
-    return f"{_LABELS[first[0].kind]}: {_subject(first)}{_times(first)}{more}"
+    worst = ordered[0]
+    alike = [each for each in ordered if (each.kind, each.words.channel) == (worst.kind, worst.words.channel)]
+    rest = len(ordered) - len(alike)
+    return _plain(_sentence(alike)) + (f", and {rest} more {'change' if rest == 1 else 'changes'}" if rest else "")
 
 
 def lines_of(message: Message) -> list[str]:
-    """The lines under the title: the events, and what was missed."""
+    """The lines under the title: the events, of a single one its figures alone, and what was missed."""
     lines = [line_of(finding) for finding in _ordered(message.findings)[:MOST_LINES]]
+    if len(lines) == 1:
+        lines = list(filter(None, [lines[0].removeprefix(_title(message)).removeprefix(".").strip()]))
     if len(message.findings) > MOST_LINES:
         lines.append(f"And {len(message.findings) - MOST_LINES} more.")
     return [printable(line) for line in [*lines, *([missed_line(message.missed)] if message.missed else [])]]
@@ -48,24 +50,20 @@ def as_text(message: Message) -> str:
 
 
 def line_of(finding: Finding) -> str:
-    """An event in one sentence with all its figures."""
-    event, about = finding.event, f"{_LABELS[finding.kind]}: {subject_of(finding)}"
-    since = f"since {_moment(event['since'])}" if event["since"] else ""
-    where = ", ".join(f"{formatting.dimension_words(name)} {value}" for name, value in event["slice"].items())
-    if finding.kind == "recovered":
-        return f"{about}, as expected again or no longer listed{f', it was bad {since}' if since else ''}."
-    ratio = _ratio(event)
-    rates = ""
-    if event["observed_rate"] is not None and event["expected_rate"] is not None:
-        observed, expected = _number(event["observed_rate"]), _number(event["expected_rate"])
-        rates = f"{observed} in 1000 hours instead of {expected}"
-    parts = [ratio, rates, since, f"above all in {where}" if where else "", finding.change]
-    return f"{about}, {', '.join(filter(None, parts))}."
+    """An event in one sentence, and its figures."""
+    event, said = finding.event, [_sentence([finding]), finding.change]
+    rate, expected, (ratio, lower, upper) = event["observed_rate"], event["expected_rate"], _ratio(finding)
+    if finding.kind != "recovered" and rate and expected and lower is not None and upper is not None:
+        interval = alarm_words.size_interval(ratio, lower, upper)
+        said += [alarm_words.rates(rate, expected * lower, expected * upper, expected, interval)]
+        said += [alarm_words.slice_words(event["slice"]).removesuffix(".")]
+    return _plain(". ".join(each[0].upper() + each[1:] for each in said if each) + ".")
 
 
 def subject_of(finding: Finding) -> str:
     """What an event is about: "content crashes of Firefox 56.0 (release) on Windows"."""
-    return _subject([finding])
+    words = finding.words
+    return f"{words.measure} of {_version(finding)} ({words.channel}) on {words.platform}"
 
 
 def missed_line(missed: Missed) -> str:
@@ -84,42 +82,40 @@ def _ordered(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (_ORDER.index(finding.kind), -(finding.ratio or 0), finding.key))
 
 
-def _subject(findings: Sequence[Finding]) -> str:
-    measures = list(dict.fromkeys(finding.words.measure for finding in findings))
-    versions = list(dict.fromkeys(finding.event["display_version"] for finding in findings))
-    platforms = list(dict.fromkeys(finding.words.platform for finding in findings))
-    words = findings[0].words
-    if any(finding.words.channel != words.channel for finding in findings):
-        return f"{len(findings)} series, above all {_subject(findings[:1])}"
-    what = " and ".join(measures) if len(measures) <= 2 else f"{len(measures)} measures"
-    more = f" and {len(versions) - 3} more" if len(versions) > 3 else ""
-    named = f"{words.product} {' and '.join(map(str, versions[:3]))}{more}"
-    named = f"all {words.product} versions" if None in versions else named
-    return f"{what} of {named} ({words.channel}) on {' and '.join(platforms)}"
+def _sentence(findings: Sequence[Finding]) -> str:
+    """Findings of one kind and channel in one sentence, as pages say it of one; of several, the largest ratio."""
+    worst, is_over = findings[0], findings[0].kind == "recovered"
+    measures, platforms, versions = (
+        list(dict.fromkeys(names))
+        for names in zip(*((each.words.measure, each.words.platform, _version(each)) for each in findings), strict=True)
+    )
+    what = " and ".join(measures) if len(measures) <= MOST_NAMED else f"{len(measures)} measures"
+    more = f" and {len(versions) - MOST_NAMED} more" if len(versions) > MOST_NAMED else ""
+    is_one, when = len(findings) == 1, worst.event["since"]
+    size = alarm_words.excess(what, *_ratio(worst))
+    return alarm_words.sentence(
+        _LABELS[worst.kind],
+        " and ".join(platforms),
+        " and ".join(versions[:MOST_NAMED]) + more,
+        worst.words.channel,
+        alarm_words.back(what) if is_over else size if is_one or not worst.ratio else f"up to {size}",
+        f"since {_moment(when)}" if when and is_one and not is_over else "",
+        is_one=len(versions) == 1 and worst.event["display_version"] is not None,
+    )
 
 
-def _times(findings: Sequence[Finding]) -> str:
-    """The largest ratio in words; empty for ends."""
-    ratios = [finding.ratio for finding in findings if finding.ratio is not None and finding.kind != "recovered"]
-    if not ratios:
-        return ""
-    up_to = "up to " if len(findings) > 1 else ""
-    return f", {up_to}{_figure(max(ratios))} times the expected rate"
+def _plain(words: str) -> str:
+    """Words without the spaces of pages that `printable` escapes."""
+    return words.replace(formatting.FIXED_SPACE, " ").replace(formatting.NARROW_SPACE, " ")
 
 
-def _ratio(event: dict[str, object]) -> str:
-    ratio, lower, upper = (event[name] for name in ("rate_ratio", "lower", "upper"))
-    if not isinstance(ratio, float) or not isinstance(lower, float) or not isinstance(upper, float):
-        return ""
-    return f"{_figure(ratio)} times the expected rate ({_figure(lower)} to {_figure(upper)})"
+def _version(finding: Finding) -> str:
+    version, product = finding.event["display_version"], finding.words.product
+    return f"{product} {version}" if version else f"all {product} versions"
 
 
-def _figure(ratio: float) -> str:
-    return f"{ratio:.1f}" if ratio < _FROM_TENFOLD else f"{ratio:.0f}"
-
-
-def _number(rate: float) -> str:
-    return f"{rate:.3g}"
+def _ratio(finding: Finding) -> tuple[float | None, float | None, float | None]:
+    return finding.ratio, finding.event["lower"], finding.event["upper"]
 
 
 def _moment(text: str) -> str:

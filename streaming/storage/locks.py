@@ -4,20 +4,23 @@ import fcntl
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.02
 
 
-def take_lock(file: BinaryIO, seconds: float) -> bool:
-    """Locks an open file, trying for some seconds; returns whether that succeeded. Closing the file unlocks it."""
+def take_lock(file: IO[Any] | int, seconds: float) -> bool:
+    """Locks an open file, trying for some seconds; returns whether that succeeded. Closing the file unlocks it.
+
+    file: the file, or its descriptor. Raises OSError where the file system has no locks.
+    """
     give_up = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() > give_up:
+            if time.monotonic() >= give_up:
                 return False
         time.sleep(_POLL_SECONDS)
 

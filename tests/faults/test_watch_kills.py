@@ -169,7 +169,7 @@ def test_watch_of_a_dataset_tells_each_change_once(fleet, tmp_path):
             said, _ = process.communicate(timeout=PATIENCE_SECONDS)
             assert process.returncode == 0, said
         assert told_of(sink.received) == TOLD
-        assert sink.received[0]["text"].startswith("Bad: content crashes of Firefox 56.0 (release) on Windows, ")
+        assert sink.received[0]["text"].startswith("Bad on Windows: Firefox 56.0 on release has ")
         assert 3 < sink.received[0]["events"][0]["rate_ratio"] < 5
         assert len({*sink.ids}) == 3
 

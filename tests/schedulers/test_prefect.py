@@ -61,4 +61,4 @@ def test_flow_makes_the_report_and_fails_without_a_dataset(bad_places: Places) -
     assert json.loads(latest.read_text())["state"] == "alarm"
     assert "Bad on Windows" in said, "the flow's log has what the command said"
     assert "there is no dataset at" in said
-    assert "RuntimeError: no report, exit code 1" in said
+    assert "RuntimeError: no verdict, exit code 1" in said

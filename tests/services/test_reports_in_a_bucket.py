@@ -73,6 +73,13 @@ def publish(shelf: Bucket, as_of: datetime, said: str = "fine", made_at: str = "
     return publishing.publish(shelf, subject(as_of), files_of(f"{as_of:%Y-%m-%dT%H:%M:%SZ}", said, made_at, 50_000))
 
 
+def test_bucket_is_tried_before_anything_is_made_and_nothing_is_left(bucket: Bucket) -> None:
+    bucket.require_writable()
+    assert not bucket._find()
+    with pytest.raises(MissionControlError):
+        shelf_of("s3://no-such-bucket/reports").require_writable()
+
+
 def test_bucket_has_the_same_files_as_a_folder(bucket, server):
     assert publish(bucket, NOON) == publish(bucket, NOON, made_at="again") == "2017-10-02T12-00Z"
     assert publish(bucket, NOON, "after a backfill") == "2017-10-02T12-00Z.2"

@@ -247,7 +247,7 @@ def test_command_adds_lists_and_removes(dataset: Path) -> None:
         (["x", "--since", "2017-10-05"], 2, "got no --until"),
         (["x", *TIMES, "--json"], 2, "--json has no effect without --list"),
         (["--list", "--channel", "beta"], 2, "--channel has no effect without a TEXT"),
-        (["x", "--since", "2017-10-05", "--until", "noon"], 1, "until takes an ISO time like"),
+        (["x", "--since", "2017-10-05", "--until", "noon"], 1, "--until takes an ISO time like"),
         (["x", *TIMES, "--os-name", "Windows"], 1, "Windows_NT"),
         (["--remove", "x"], 1, "the dataset has none"),
     ],

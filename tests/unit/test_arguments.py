@@ -243,20 +243,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def functions(folder: Path) -> Functions:
     """The public functions, each with the arguments of a call that does something."""
+    return of_datasets(folder) | of_numbers() | of_charts() | of_calendars(folder)
+
+
+def of_datasets(folder: Path) -> Functions:
     dataset, monitor = mc.Dataset(folder), Monitor(folder)
-    shown = {"detail": DETAIL, "show": "rate", "time": "latest"}
-    events = {"events": [3, 1], "usage_hours": [100.0, 50.0]}
-    before = {"events_before": [2, 2], "usage_hours_before": [100.0, 60.0]}
-    hour = {"window_start": "2017-10-05T09:00", "window_end": "2017-10-05T10:00", "now": "2017-10-05T10:00"}
-    build = {"display_version": "56.0", "channel": "release", "build_id": "20171004120000"}
+    incident = {"dataset": folder, "since": "2017-01-01", "until": "2017-10-06", "text": "no pings"} | {
+        "channel": "nightly"
+    }
 
     def annotate_and_remove(**given: Any) -> None:
         mc.annotate(**incident)
         mc.remove_annotation(**given)
 
-    incident = {"dataset": folder, "since": "2017-01-01", "until": "2017-10-06", "text": "no pings"} | {
-        "channel": "nightly"
-    }
     return {
         "load": (mc.load, {"dataset": folder, "every": None}),
         "Dataset": (mc.Dataset, {"url": folder}),
@@ -265,7 +264,6 @@ def functions(folder: Path) -> Functions:
         "Dataset.load_rejected": (dataset.load_rejected, {}),
         "Dataset.load_passed_over": (dataset.load_passed_over, {}),
         "Dataset.versions": (dataset.versions, {}),
-        "rates": (mc.rates, {"frame": FRAME}),
         "slices": (
             mc.slices,
             {"frame": FRAME, "dimensions": "channel", "events": "main_crashes", "exposure": "usage_hours"}
@@ -276,11 +274,33 @@ def functions(folder: Path) -> Functions:
         "annotations": (mc.annotations, {"dataset": folder}),
         "remove_annotation": (annotate_and_remove, {"dataset": folder, "annotation_id": mc.annotate(**incident)}),
         "replay": (mc.replay, {"dataset": folder, "since": "2017-10-05", "until": "2017-10-05T10:00"}),
+        "Monitor": (Monitor, {"dataset": folder}),
+        "Monitor.table": (monitor.table, {"channel": "release", "os_name": "Windows_NT"}),
+        "Monitor.detail": (monitor.detail, {"channel": "release", "os_name": "Windows_NT", "measure": "main_crashes"}),
+        "load_calendar": (mc.load_calendar, {"source": folder / "releases.json"}),
+        "calendar_beside": (mc.releases.calendar_beside, {"dataset": folder}),
+        "Aggregator": (Aggregator, {"source": "pings", "dataset": "data"}),
+        "show": (mc.dashboard.show, {"dataset": folder, "releases": folder / "releases.json"}),
+    }
+
+
+def of_numbers() -> Functions:
+    events = {"events": [3, 1], "usage_hours": [100.0, 50.0]}
+    before = {"events_before": [2, 2], "usage_hours_before": [100.0, 60.0]}
+    hour = {"window_start": "2017-10-05T09:00", "window_end": "2017-10-05T10:00", "now": "2017-10-05T10:00"}
+    return {
+        "rates": (mc.rates, {"frame": FRAME}),
         "rate_interval": (statistics.rate_interval, events),
         "change": (statistics.change, events | before),
         "standardised_rate": (statistics.standardised_rate, events | {"weights": [0.5, 0.5]}),
         "standardised_change": (statistics.standardised_change, events | before | {"weights": [0.5, 0.5]}),
         "completeness": (statistics.completeness, {"delays": DELAYS, **hour}),
+    }
+
+
+def of_charts() -> Functions:
+    shown = {"detail": DETAIL, "show": "rate", "time": "latest"}
+    return {
         "rate_chart": (mc.rate_chart, {"rates": RATES}),
         "rate_data": (charts.rate_data, {"rates": RATES, "key": None}),
         "detail_chart": (charts.detail_chart, shown),
@@ -293,12 +313,13 @@ def functions(folder: Path) -> Functions:
         ),
         "shown_lines": (charts.shown_lines, {"lines": DETAIL.lines, "hidden": ()}),
         "light": (charts.light, {"token": "text"}),
-        "Monitor": (Monitor, {"dataset": folder}),
-        "Monitor.table": (monitor.table, {"channel": "release", "os_name": "Windows_NT"}),
-        "Monitor.detail": (monitor.detail, {"channel": "release", "os_name": "Windows_NT", "measure": "main_crashes"}),
+    }
+
+
+def of_calendars(folder: Path) -> Functions:
+    build = {"display_version": "56.0", "channel": "release", "build_id": "20171004120000"}
+    return {
         "DetailRequest": (DetailRequest, {}),
-        "load_calendar": (mc.load_calendar, {"source": folder / "releases.json"}),
-        "calendar_beside": (mc.releases.calendar_beside, {"dataset": folder}),
         "version_key": (mc.releases.version_key, {"text": "56.0"}),
         "major_of": (mc.releases.major_of, {"version": "56.0"}),
         "Calendar.on": (CALENDAR.on, {"channel": "release"}),
@@ -311,8 +332,6 @@ def functions(folder: Path) -> Functions:
         "Calendar.merged_with": (CALENDAR.merged_with, {"newer": CALENDAR}),
         "Calendar.save": (CALENDAR.save, {"path": folder / "saved.json"}),
         "require_writable": (mc.releases.require_writable, {"path": folder / "saved.json"}),
-        "Aggregator": (Aggregator, {"source": "pings", "dataset": "data"}),
-        "show": (mc.dashboard.show, {"dataset": folder, "releases": folder / "releases.json"}),
     }
 
 

@@ -8,6 +8,8 @@ from missioncontrol_nb.judgement.alarms import Judge
 from missioncontrol_nb.judgement.changes import changes_of
 from missioncontrol_nb.judgement.events import Event, OpenAlarm
 from missioncontrol_nb.judgement.observations import Observations, hours_of
+from missioncontrol_nb.judgement.series import Series
+from missioncontrol_nb.judgement.watch import Look, Watch
 from missioncontrol_nb.simulator import Bad
 from tests.judged_fleets import draw, midnight
 from tests.unit.test_judge import RELEASED
@@ -71,6 +73,26 @@ def test_alarm_of_what_is_not_judged_stays_and_that_of_a_forgotten_release_ends(
     [end] = found.events
     assert (end.event, end.display_version, end.rate_ratio) == ("recovered", "54.0", None)
     assert end.since == event.since
+
+
+def test_watcher_that_begins_is_not_told_of_evidence_that_is_gone() -> None:
+    """A rise by half whose evidence had been enough on the way is no alarm of a look at which it is not."""
+    bad = [
+        Bad("56.0", RELEASED, measure, 1.5)
+        for measure in ("content_crashes", "slow_script_notice_count", "plugin_crashes")
+    ]
+    observations = draw("release", midnight(2017, 7, 1), 100, 6, bad=bad, systems=("Linux", "Darwin"))[0]
+    states = []
+
+    def note(series: Series, watch: Watch, _: Look, place: int) -> None:
+        if (series.os_name, series.measure, series.display_version) == ("Linux", "content_crashes", "56.0"):
+            assert series.evidence is not None
+            states.append((series.state, bool(watch.latched[place]), 10 < series.evidence < 100))
+
+    found = changes_of(Judge(observations), [], hours_of(RELEASED) + 110, note)
+    assert states == [("looks bad", True, True)]
+    assert [event for event in found.events if event.measure == "content_crashes" and event.os_name == "Linux"] == []
+    assert all(event.evidence is not None and event.evidence >= 99.99 for event in found.events)
 
 
 def hours_of_text(text: str | None) -> float:

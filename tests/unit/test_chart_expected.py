@@ -46,7 +46,7 @@ def test_acceptable_range_ends_where_the_course_does_and_is_labelled() -> None:
     assert (band["lower"].round(6).unique().tolist(), band["upper"].round(6).unique().tolist()) == ([3.2], [5.0])
     assert band["x"].iloc[0] == NEWEST.released.timestamp() * 1000
     assert band["x"].iloc[-1] == (NEWEST.released + timedelta(hours=97)).timestamp() * 1000
-    assert set(data["acceptable_label"]["label"]) == {"acceptable: 3.2 to 5.0"}
+    assert set(data["acceptable_label"]["label"]) == {"acceptable now: 3.2 to 5.0"}
     assert data["extent"]["top"].iloc[0] >= 5.0
 
 

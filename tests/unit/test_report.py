@@ -76,10 +76,22 @@ def without_run(record: dict[str, Any]) -> dict[str, Any]:
 def test_exit_code_says_whether_an_alarm_is_up(published):
     assert [each.returncode for each in published] == [0, 3], [each.stderr for each in published]
     assert published[0].stdout.startswith("Fine: 56.0 on release crashes no more than expected")
-    assert published[1].stdout.startswith("Bad on Windows: 56.0 on release has ")
+    assert "\nBad on Windows: 56.0 on release has " in published[1].stdout
     assert published[1].stdout.endswith("reports/2017-10-02T12-00Z/report.html\n")
-    assert "Publishing it in " in published[1].stderr
-    assert re.search(r"The newest data are \d+ d.* older than .* UTC: the report is as of then", published[1].stderr)
+    assert "It is published in " in published[1].stderr
+
+
+def test_report_of_old_data_says_how_old_they_are_wherever_it_is_read(folder, published):
+    record = read(folder, "latest.json")
+    said = record["stale"]
+    assert re.fullmatch(
+        r"Data are \d+ days old: by .*, nothing newer than Mon 2 Oct 2017, 12:00 UTC had arrived\.", said
+    )
+    assert record["data_age_hours"] == 24 * int(said.split()[2])
+    assert published[1].stdout.startswith(f"{said}\nBad on Windows")
+    page = (folder / "reports" / "latest.html").read_text()
+    assert said in page[: page.index("Bad on Windows")]
+    assert read(folder, "2017-09-30T12-00Z/alarms.json")["stale"] == ""
 
 
 def test_report_has_its_files_and_is_the_latest(folder, published):
@@ -120,7 +132,7 @@ def test_times_of_a_run_stand_in_one_place(folder, published):
     notebook = json.loads(text)
     assert [set(cell["metadata"]) - {"tags"} for cell in notebook["cells"]] == [set()] * len(notebook["cells"])
     assert notebook["metadata"]["missioncontrol"]["run"] == read(folder, "latest.json")["run"]
-    assert text.count(read(folder, "latest.json")["run"]["made_at"][:10]) == 1
+    assert text.count(read(folder, "latest.json")["run"]["made_at"]) == 1
 
 
 def failure(folder: Path, tmp_path: Path, *sources: str, shown: str | None = None) -> tuple[str, str]:
@@ -261,7 +273,7 @@ def test_run_that_was_told_to_end_publishes_nothing_whoever_took_the_exception(f
     [
         (["--channel", "relese"], "unknown channel 'relese'; did you mean release"),
         (["--product", "Firefx"], "Firefox"),
-        (["--as-of", "2017-13-01"], "as_of takes an ISO time"),
+        (["--as-of", "2017-13-01"], "--as-of takes an ISO time like '2017-10-07T14:00' (UTC), not"),
         (["--as-of", "2317-10-02"], "'2317-10-02' lies in the future"),
         (["--channel", "beta"], "name another --out"),
         (["--notebook", "none.ipynb"], "there is none at 'none.ipynb'"),
@@ -325,3 +337,18 @@ def test_run_that_is_ended_in_order_leaves_nothing(folder, short_folder):
     assert "this is a fault of Mission Control" not in said
     assert list(short_folder.glob("mc-report-*")) == []
     assert not (folder / "ended").exists()
+
+
+def test_channel_without_a_release_is_no_good_verdict(folder):
+    """Made again, the report says that nothing has changed."""
+    made, again = (run(folder, "--as-of", BEFORE, "--channel", "aurora", "--out", "aurora") for _ in range(2))
+    assert (made.returncode, again.returncode) == (4, 4)
+    assert made.stdout.startswith("No version on the aurora channel has sent a ping\n")
+    assert "Nothing was judged: this is no verdict" in made.stderr
+    assert "It is published in " in made.stderr
+    assert "Nothing has changed: " in again.stderr
+    page = (folder / "aurora" / "latest.html").read_text()
+    assert "Nothing was judged there: this is no verdict, neither a good one nor a bad one." in page
+    assert "No alarm is up" not in page
+    assert json.loads((folder / "aurora" / "latest.json").read_text())["state"] == "none"
+    assert [each.name for each in (folder / "aurora").glob("2017*")] == ["2017-09-30T12-00Z"]

@@ -21,6 +21,8 @@ from missioncontrol_nb.report.page import alarms_of, page_of
 from missioncontrol_nb.report.pictures import headline_png, headline_svg
 from missioncontrol_nb.report.previous import previous_of
 from missioncontrol_nb.report.sections import Alarms, Section, style_tag
+from missioncontrol_nb.watching.state import Finding, Words
+from missioncontrol_nb.watching.wording import line_of
 from streaming import contract
 from streaming.errors import MissionControlError
 from tests.unit.small_dataset import CALENDAR, moment, write
@@ -174,31 +176,39 @@ def test_alarms_are_new_changed_still_up_or_over():
     mac, linux = replace(EVENT, os_name="Darwin"), replace(EVENT, os_name="Linux", event="update")
     over = replace(EVENT, os_name="Android", event="recovered", rate_ratio=None)
     found = words([over, linux, EVENT], [mac, replace(linux, event="alarm"), EVENT])
-    assert [(each.kind, each.sentence.split(",")[1].strip()) for each in found] == [
-        ("new", "Windows"),
-        ("changed", "Linux"),
-        ("still", "macOS"),
-        ("over", "Android"),
+    assert [(each.kind, each.sentence.partition(":")[0]) for each in found] == [
+        ("new", "Bad on Windows"),
+        ("changed", "Bad on Linux"),
+        ("still", "Bad on macOS"),
+        ("over", "Over on Android"),
     ]
-    assert found[0].sentence == "56.0 on release, Windows, has 78 % more content crashes than expected"
+    assert (
+        found[0].sentence
+        == "Bad on Windows: 56.0 on release has 78 % more content crashes than expected, since Mon 9 Oct 02:00 UTC"
+    )
     assert found[0].figures == (
         "7.8 per 1000 hours of use since then, 4.4 expected (+60 to +95 %). Most of the excess is on country DE."
     )
-    assert found[0].since == "Mon 9 Oct 02:00 UTC"
-    assert found[3].sentence == "56.0 on release, Android, has no more content crashes than expected any longer"
+    assert found[3].sentence == (
+        "Over on Android: 56.0 on release has no more content crashes than expected any longer, or hardly any users "
+        "left"
+    )
 
 
 def test_figures_are_those_of_the_verdict_on_the_same_builds():
     known = verdict("bad")
     [told] = words([], [Event(**EVENT.__dict__ | {"build_ids": known.series.build_ids})], known)
-    assert told.sentence == "56.0 on release, Windows, has 2.1 times as many content crashes as expected"
+    assert told.sentence.startswith(
+        "Bad on Windows: 56.0 on release has 2.1 times as many content crashes as expected, "
+    )
     assert told.figures.startswith("9.4 per 1000 hours of use since then, 4.5 expected (1.9 to 2.4 times).")
 
 
 def test_rise_of_all_versions_is_not_laid_on_one_release():
     [told] = words([], [Event(**EVENT.__dict__ | {"display_version": None})])
     assert told.sentence == (
-        "All versions on release, Windows, have 78 % more content crashes than expected: not one release"
+        "Bad on Windows: all versions on release have 78 % more content crashes than expected, since Mon 9 Oct 02:00 "
+        "UTC"
     )
 
 
@@ -318,3 +328,10 @@ def test_names_that_a_stranger_made_up_put_no_markup_into_a_page(tmp_path):
     page = report.quality(found)._repr_html_()
     assert bad not in page
     assert "&lt;img/src=x&gt;" in page
+
+
+def test_message_says_of_an_alarm_what_the_page_says():
+    event = EVENT.as_record()
+    finding = Finding("key", event, Words("Firefox", "release", "Windows", "content crashes"))
+    [told] = words([], [EVENT])
+    assert line_of(finding).replace("Firefox ", "") == f"{told.sentence}. {told.figures}"

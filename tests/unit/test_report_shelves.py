@@ -14,7 +14,7 @@ import pytest
 
 from missioncontrol_nb.report import publishing
 from missioncontrol_nb.report.parameters import Subject
-from missioncontrol_nb.report.shelves import LocalShelf, stem_of
+from missioncontrol_nb.report.shelves import LocalShelf, shelf_of, stem_of
 from streaming import contract
 from streaming.errors import MissionControlError
 from tests.report_checks import faults, files_of
@@ -202,3 +202,11 @@ def test_names_sort_by_moment_and_then_by_number(shelf):
     assert shelf.names()[1] == "2017-10-02T12-00Z.2"
     assert shelf.names()[-2:] == ["2017-10-02T12-00Z.11", "2017-10-02T12-05Z"]
     assert stem_of(NOON) == "2017-10-02T12-00Z"
+
+
+def test_place_that_cannot_be_written_is_found_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MissionControlError, match="cannot be written"):
+        shelf_of(str(tmp_path / "file" / "reports")).require_writable()
+    shelf_of(str(tmp_path / "new" / "reports")).require_writable()
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]

@@ -20,6 +20,7 @@ HOUSE = """
     missioncontrol_nb.monitor           missioncontrol_nb.simulator         missioncontrol_nb.incidents
     missioncontrol_nb.loading           missioncontrol_nb.aggregator_process
     missioncontrol_nb.releases          missioncontrol_nb.statistics        missioncontrol_nb.slice_search
+    missioncontrol_nb.alarm_words
     missioncontrol_nb.arguments         missioncontrol_nb.formatting        missioncontrol_nb.terminal
     missioncontrol_nb.failures          missioncontrol_nb.delay_law
 

@@ -88,7 +88,7 @@ def test_folder_that_is_not_there_is_told_and_not_made(tmp_path):
 
 def test_dataset_in_a_store_needs_a_local_state():
     result = run("--dataset", "s3://bucket/data", "--notify", "command:cat")
-    assert "expected --state with a dataset in a store" in str(result.exception)
+    assert "expected --watch-state with a dataset in a store" in str(result.exception)
 
 
 def test_test_message_is_marked_and_needs_no_dataset(tmp_path):
@@ -198,7 +198,7 @@ def test_status_says_what_is_up_and_what_waits_since_when(tmp_path):
     status = Collector(str(tmp_path)).collect(at(1))
     lines = wording.watch(status)
     assert lines[0] == "not running now, looked 20:00:00 UTC: 1 alarm up"
-    assert lines[1].startswith("Bad: content crashes of Firefox 56.0 (release) on Windows, 2.0 times")
+    assert lines[1].startswith("Bad on Windows: Firefox 56.0 on release has 2.0 times as many content crashes")
     assert lines[2] == "1 message waits for slack:@file since 20:00:00 UTC: HTTP 500"
     record = json.loads(json.dumps(wording.as_record(status)))["watch"]
     assert record["waiting"] == [
@@ -386,7 +386,7 @@ def test_dry_run_shows_by_target_what_waits_and_what_is_new(tmp_path, looks):
     looks.append(look([], finding()))
     shown = watch.preview(run.settings, read_targets(["command:one", "command:two", "command:new"]), threading.Event())
     assert [names for _, names in shown] == [["command:one"], ["command:new"]]
-    assert all(text.startswith("Bad: content crashes") for text, _ in shown)
+    assert all(text.startswith("Bad on Windows: Firefox 56.0 on release") for text, _ in shown)
     assert (tmp_path / FILE).read_bytes() == before
     other = dataclasses.replace(run.settings, dataset="other")
     with pytest.raises(MissionControlError, match="belongs to the dataset 'data', not to 'other'"):

@@ -67,8 +67,8 @@ def test_several_measures_and_systems_of_one_cause_are_one_message():
     assert len({message.cause for message in messages}) == 3
     [joint] = [message for message in messages if len(message.findings) == 2]
     assert title_of(joint) == (
-        "Bad: main crashes and content crashes of Firefox 56.0 (release) on macOS and Windows, up to 3.0 times the "
-        "expected rate"
+        "Bad on macOS and Windows: Firefox 56.0 on release has up to 3.0 times as many main crashes and content "
+        "crashes as expected"
     )
 
 
@@ -89,7 +89,7 @@ def test_alarm_that_grew_by_half_against_what_was_told_is_told_again(ratio, is_t
     messages = apply_look(state, look([], finding(ratio=ratio)), at(2))
     assert bool(messages) == is_told
     if is_told:
-        assert "worse, it was 2.0 times" in as_text(messages[0])
+        assert "Worse, it was 2.0 times" in as_text(messages[0])
         assert messages[0].findings[0].kind == "update"
         assert apply_look(state, look([], finding(ratio=4.4)), at(3)) == []  # against 3.0 now
 

@@ -290,7 +290,7 @@ def test_mail_goes_through_starttls_with_a_login_from_a_file(tmp_path, mail_cert
         assert {mail["Message-ID"] for mail in sink.received} == {f"<{message.id}@missioncontrol.invalid>"}
         assert sink.was_encrypted == [True, True]
         assert sink.logins == ["watch", "watch"]
-        assert sink.received[0]["Subject"].startswith("Bad: content crashes of Firefox 56.0")
+        assert sink.received[0]["Subject"].startswith("Bad on Windows: Firefox 56.0 on release has ")
         [target] = read_targets([form.replace(",b@example.org", "")])
         (tmp_path / "login").write_text("watch:wrong")
         with pytest.raises(DeliveryError) as told:

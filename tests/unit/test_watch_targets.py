@@ -148,14 +148,14 @@ def test_webhook_gets_the_published_json():
         "events": [finding().event, finding("main_crashes").event],
     }
     assert body["text"].split("\n")[1] == (
-        "Bad: content crashes of Firefox 56.0 (release) on Windows, 2.0 times the expected rate (1.8 to 2.2), 8 in "
-        "1000 hours instead of 4, since Mon 2 Oct 18:00 UTC."
+        "Bad on Windows: Firefox 56.0 on release has 2.0 times as many content crashes as expected, since Mon 2 Oct "
+        "18:00 UTC. 8.0 per 1000 hours of use since then, 4.0 expected (1.8 to 2.2 times)."
     )
 
 
 def test_slack_and_teams_get_their_formats_and_no_character_is_special():
     odd = finding(version="<!channel>&\x1b[31m")
-    message = message_of(odd)
+    message = message_of(odd, finding("main_crashes"))
     slack = Slack("s", "https://example.org").body(message, ABOUT)
     assert "&lt;!channel&gt;&amp;\\x1b[31m" in slack["text"]
     assert [block["text"]["type"] for block in slack["blocks"][:3]] == ["mrkdwn", "plain_text", "mrkdwn"]
@@ -203,8 +203,8 @@ def test_mail_has_text_and_html_with_everything_escaped():
     message = message_of(finding(version="<b>56</b>\nBcc: x@example.org"))
     mail = Mail("m", "a@example.org", server).mail(message, ABOUT)
     assert mail["Subject"] == (
-        "Bad: content crashes of Firefox <b>56</b>\\nBcc: x@example.org (release) on Windows, "
-        "2.0 times the expected rate"
+        "Bad on Windows: Firefox <b>56</b>\\nBcc: x@example.org on release has 2.0 times as many content crashes as "
+        "expected, since Mon 2 Oct 18:00 UTC"
     )
     assert mail["Bcc"] is None
     assert mail["Message-ID"] == f"<{message.id}@missioncontrol.invalid>"
@@ -218,7 +218,8 @@ def test_mail_has_text_and_html_with_everything_escaped():
 def test_events_without_figures_are_told_too():
     event = finding(kind="recovered", ratio=None, version=None, since=None)
     assert line_of(event) == (
-        "Over: content crashes of all Firefox versions (release) on Windows, as expected again or no longer listed."
+        "Over on Windows: all Firefox versions on release have no more content crashes than expected any longer, or "
+        "hardly any users left."
     )
 
 

@@ -80,7 +80,7 @@ def measure_figures(row: MeasureSummary, standing: Standing, period: str = "sinc
     expected = ""
     if shown.expected_rate is not None:
         expected = f"Expected {verdict_words.rate_like(shown.expected_rate, shown)}"
-        expected += f", acceptable {verdict_words.acceptable(verdict)}"
+        expected += f", acceptable {verdict_words.acceptable(verdict, shown)}"
     return MeasureFigures(
         value,
         f"{interval} since {began:%a} {began.day} {began:%b}" if began else interval,
@@ -102,17 +102,17 @@ def evidence(standing: Standing | None, place: Place) -> str:
     low, high = series.usage_hours_lower, series.usage_hours_upper
     rows = [
         (f"Rate {begins}", *verdict_words.rate(now)),
-        ("Expected there", verdict_words.rate_like(now.expected_rate, now), ""),
+        (
+            "Expected there",
+            verdict_words.rate_like(now.expected_rate, now),
+            f"acceptable {verdict_words.acceptable(verdict, now)}",
+        ),
         (
             "Rate by expected rate",
             ratio_text(now.ratio),
             f"{ratio_text(now.ratio_lower)} to {ratio_text(now.ratio_upper)}",
         ),
-        (
-            "Expected since release",
-            verdict_words.rate_like(series.expected_rate, now),
-            f"acceptable {verdict_words.acceptable(verdict)}",
-        ),
+        ("Expected since release", verdict_words.rate_like(series.expected_rate, now), ""),
         ("Evidence that the rate rose", likelihood(series.evidence), "times as likely as a healthy release"),
         ("Hours reported since release", hours(series.usage_hours), ""),
     ]

@@ -108,7 +108,7 @@ def _judged_figures(detail: Detail, judged: Judged) -> list[str]:
         found.append(_estimated(f"{name} {text(began)}", now))
     found.append(_estimated(f"{name} since release", whole))
     expected = verdict_words.rate_like(now.expected_rate, now)
-    found.append(_definition("Expected", expected, f"acceptable {verdict_words.acceptable(verdict)}"))
+    found.append(_definition("Expected", expected, f"acceptable {verdict_words.acceptable(verdict, now)}"))
     found.append(_definition("Against expected", verdict_words.size(now), verdict_words.size_interval(now)))
     found.append(_estimated(f"{name} in the last 24 h", verdict.last_day))
     return found
