@@ -1,5 +1,8 @@
 """How fast `missioncontrol aggregate` is on 1, 2 and all cores, beside a bare msgspec loop and Spark's from_json.
 
+"aggregate" counts in processes of its own, as it does unless it is told otherwise; "by Spark" is the same job with
+--master.
+
 All read the same files in the same run, one after another, several times in turn; the table shows medians. A run has
 the cores that it is said to have and no others. "Steady" is the rate once everything is warm, as of a job that has run
 for a minute: of `aggregate`, all micro-batches but the first; of from_json, the second query of its session. "Whole
@@ -27,7 +30,8 @@ UNIQUE_PINGS = 10_000
 GIGABYTES = 4.0
 BATCHES = 4  # of the job
 COUNTED_BYTES, COUNTED_TIMES = 100e6, 4  # kept in memory at once
-GOAL_OF_LOOP, GOAL_OF_FROM_JSON = 0.45, 3.0
+GOAL_OF_LOOP, GOAL_OF_FROM_JSON = 0.75, 3.0
+JOB, BY_SPARK = "aggregate", "by Spark"
 
 
 def write_files(folder: Path, gigabytes: float) -> tuple[int, int]:
@@ -76,14 +80,14 @@ def run_loop(folder: Path) -> dict[str, float]:
     return {"bytes": size, "pings": pings, "seconds": time.perf_counter() - began}
 
 
-def run_aggregate(folder: Path, cores: int) -> dict[str, float]:
-    """The job, in BATCHES micro-batches of about the same size."""
+def run_aggregate(folder: Path, master: str | None) -> dict[str, float]:
+    """The job, in BATCHES micro-batches of about the same size. master: Spark's; None: without Spark."""
     from streaming.job.aggregate import aggregate
     from streaming.job.settings import AggregateSettings, Batch
 
     done: list[tuple[float, Batch]] = []
     total = sum(path.stat().st_size for path in folder.glob("*.jsonl"))
-    settings = AggregateSettings(master=f"local[{cores}]", max_batch_bytes=total // BATCHES + (1 << 20))
+    settings = AggregateSettings(master=master, max_batch_bytes=total // BATCHES + (1 << 20))
     with tempfile.TemporaryDirectory() as dataset:
         summary = aggregate(
             str(folder), dataset, settings=settings, on_batch=lambda batch: done.append((time.perf_counter(), batch))
@@ -175,7 +179,8 @@ def run_counting(folder: Path) -> dict[str, float]:
 
 RUNS: dict[str, Callable[[Path, int], dict[str, float]]] = {
     "loop": lambda folder, _: run_loop(folder),
-    "aggregate": run_aggregate,
+    JOB: lambda folder, _: run_aggregate(folder, None),  # it takes the cores that this process has
+    BY_SPARK: lambda folder, cores: run_aggregate(folder, f"local[{cores}]"),
     "from_json": run_from_json,
     "stages": lambda folder, _: run_stages(folder),
     "counting": lambda folder, _: run_counting(folder),
@@ -233,15 +238,15 @@ def report(figures: dict[tuple[str, int], list[dict[str, float]]], size: int) ->
     print(f"{'':24}{'MB/s':>8}{'pings/s':>10}{'of loop':>9}{'x from_json':>13}{'whole run':>11}  spread of MB/s")
     for key, runs in figures.items():
         rates = [run["bytes"] / run["seconds"] / 1e6 for run in runs]
-        beside = f"{rate(key) / rate(('from_json', key[1])):.1f}" if key[0] == "aggregate" else ""
+        beside = f"{rate(key) / rate(('from_json', key[1])):.1f}" if key[0] in (JOB, BY_SPARK) else ""
         whole = median(size / run["whole"] for run in runs) / 1e6
         print(
             f"{key[0]:<14}{key[1]:>3} core{'s' if key[1] > 1 else ' '} {rate(key):>8,.0f}"
             f"{median(run['pings'] / run['seconds'] for run in runs):>10,.0f}{rate(key) / rate(('loop', 1)):>9.2f}"
             f"{beside:>13}{whole:>6,.0f} MB/s  {min(rates):,.0f} to {max(rates):,.0f}"
         )
-    of_loop = rate(("aggregate", 1)) / rate(("loop", 1))
-    times = min(rate(key) / rate(("from_json", key[1])) for key in figures if key[0] == "aggregate")
+    of_loop = rate((JOB, 1)) / rate(("loop", 1))
+    times = min(rate(key) / rate(("from_json", key[1])) for key in figures if key[0] == JOB)
     print()
     for value, goal, what in (
         (of_loop, GOAL_OF_LOOP, "of the bare loop, on one core"),
@@ -251,15 +256,30 @@ def report(figures: dict[tuple[str, int], list[dict[str, float]]], size: int) ->
 
 
 def report_stages(stages: dict[str, float], aggregates: list[dict[str, float]]) -> None:
-    """Where the time of a gigabyte goes on one core; what the task's own stages leave over is Spark's."""
+    """Where the time of a gigabyte goes on one core, and what a task's own stages leave over."""
     whole = median(run["seconds"] / run["bytes"] for run in aggregates) * 1e9
     named = {name: seconds for name, seconds in stages.items() if name != "whole"}
-    named["Spark: plan, start tasks, move and sum rows, log; and the commits"] = whole - sum(named.values())
+    named["plan, move and sum rows, commit"] = whole - sum(named.values())
     print(f"\nWhere the time goes, on one core, of {whole:.2f} s a gigabyte:")
     for name, seconds in named.items():
         print(f"  {seconds:6.2f} s {seconds / whole:6.0%}  {name}")
     start, first = (median(run[name] for run in aggregates) for name in ("start", "first"))
-    print(f"Before that, once: {start:.1f} s until Spark is up; the first micro-batch takes {first:.1f} s.")
+    print(f"Before that, once: {start:.1f} s until it reads; the first micro-batch takes {first:.1f} s.")
+
+
+def report_small(folder: Path, repeats: int) -> None:
+    """The time of a job for one file, from the command to its exit, on one core."""
+    small = folder / "small"
+    small.mkdir()
+    [first, *_] = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_size)
+    os.link(first, small / first.name)
+    runs = {run: [measure(THIS, run, 1, folder=small)["whole"] for _ in range(repeats)] for run in (JOB, BY_SPARK)}
+    seconds = {run: median(each) for run, each in runs.items()}
+    said = ", ".join(f"{run} {each:.1f} s" for run, each in seconds.items())
+    ratio = seconds[BY_SPARK] / seconds[JOB]
+    print(
+        f"\nA file of {first.stat().st_size / 1e6:.1f} MB, from the command to its exit, one core: {said}: {ratio:.1f}"
+    )
 
 
 def main() -> None:
@@ -295,13 +315,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         pings, size = write_files(Path(name), arguments.gigabytes or GIGABYTES)
         print(f"{machine()}\n{pings:,} pings, {size / 1e9:.2f} GB, {size / pings / 1e3:.1f} kB a ping\n")
-        keys = [("loop", 1), *((run, number) for number in cores for run in ("aggregate", "from_json"))]
+        keys = [("loop", 1), *((run, number) for number in cores for run in (JOB, BY_SPARK, "from_json"))]
         figures: dict[tuple[str, int], list[dict[str, float]]] = {key: [] for key in keys}
         for _ in range(arguments.repeats):
             for run, number in keys:
                 figures[run, number].append(measure(THIS, run, number, folder=name))
         report(figures, size)
-        report_stages(measure(THIS, "stages", 1, folder=name), figures["aggregate", 1])
+        report_stages(measure(THIS, "stages", 1, folder=name), figures[JOB, 1])
+        report_small(Path(name), arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def send(brokers: str, topic: str, rate: float) -> None:
     print(json.dumps({"pings": sent + probes, "bytes": size, "seconds": time.time() - began, "behind": behind}))
 
 
-def run_job(url: str, dataset: str, master: str, trigger: float, batch_bytes: int | None) -> None:
+def run_job(url: str, dataset: str, master: str | None, trigger: float, batch_bytes: int | None) -> None:
     """The job, following, with its upkeep, until its standard input ends; says when each micro-batch was committed."""
     from streaming.job.aggregate import aggregate
     from streaming.job.settings import AggregateSettings, Batch
@@ -236,9 +236,11 @@ class Watched:
 class Stream:
     """A broker, and a job that follows its topic into a dataset with its upkeep on."""
 
-    def __init__(self, folder: Path, topics: Path, cores: Collection[int], trigger: float = 1.0) -> None:
-        """cores: the job's."""
-        self._cores, self._trigger = cores, trigger
+    def __init__(
+        self, folder: Path, topics: Path, cores: Collection[int], trigger: float = 1.0, *, by_spark: bool = False
+    ) -> None:
+        """cores: the job's; by_spark: whether Spark counts, or processes of this machine."""
+        self._cores, self._trigger, self._by_spark = cores, trigger, by_spark
         self.dataset = str(folder / "dataset")
         self.broker = Broker(topics / "kafka")
 
@@ -299,8 +301,9 @@ class Stream:
         return len(documents) * copies
 
     def _job(self, topic: str, dataset: str, *more: object) -> Part:
-        url, master = f"kafka://{self.broker.address}/{topic}", f"local[{len(self._cores)}]"
-        return Part("--part", "job", "--url", url, "--dataset", dataset, "--master", master,
+        url = f"kafka://{self.broker.address}/{topic}"
+        engine = ["--master", f"local[{len(self._cores)}]"] if self._by_spark else []
+        return Part("--part", "job", "--url", url, "--dataset", dataset, *engine,
                     "--trigger", self._trigger, *more, name="the job", cores=self._cores)  # fmt: skip
 
     def _watch(self, job: Part, sender: Part, minutes: float, look_every: float, say: Any) -> Watched:
@@ -395,7 +398,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 @contextmanager
-def stream(topics: Path | None, trigger: float = 1.0) -> Iterator[Stream]:
+def stream(topics: Path | None, trigger: float = 1.0, *, by_spark: bool = False) -> Iterator[Stream]:
     """A stream in folders that go with it. topics: where the broker's shall be; the dataset's is a usual one."""
     every = sorted(os.sched_getaffinity(0))
     half = max(len(every) // 2, 1)
@@ -404,7 +407,7 @@ def stream(topics: Path | None, trigger: float = 1.0) -> Iterator[Stream]:
         with (
             tempfile.TemporaryDirectory(prefix="missioncontrol-stream-") as folder,
             tempfile.TemporaryDirectory(prefix="missioncontrol-topics-", dir=topics) as place,
-            Stream(Path(folder), Path(place), every[:half], trigger) as made,
+            Stream(Path(folder), Path(place), every[:half], trigger, by_spark=by_spark) as made,
         ):
             yield made
     finally:
@@ -418,12 +421,13 @@ def add_options(parser: argparse.ArgumentParser, minutes: float, look_every: flo
     parser.add_argument("--trigger", type=float, default=1.0, help="of the job, seconds")
     parser.add_argument("--rated-gigabytes", type=float, default=6.0, help="to catch up with, to see what it can take")
     parser.add_argument("--look-every", type=float, default=look_every, help="for a commit, which is loaded; seconds")
+    parser.add_argument("--spark", action="store_true", help="let Spark count")
     parser.add_argument("--topics", type=Path, help="the folder for the broker's messages, such as /dev/shm")
 
 
 def watch(given: argparse.Namespace) -> Watched:
     """What was seen of the stream that the options ask for; says its load."""
-    with stream(given.topics, given.trigger) as made:
+    with stream(given.topics, given.trigger, by_spark=given.spark) as made:
         rate = given.rate
         if rate is None:
             rated = made.rated(given.rated_gigabytes)

@@ -88,17 +88,22 @@ def run_consumer(_folder: Path, brokers: str, _cores: int) -> dict[str, float]:
     return {"bytes": size, "pings": pings, "seconds": seconds, "workers": cpu}
 
 
-def run_batch(_folder: Path, brokers: str, cores: int) -> dict[str, float]:
+def run_batch(_folder: Path, brokers: str, _: int) -> dict[str, float]:
     """The job, that ends when it has counted what is there."""
-    return _run_job(brokers, cores, follows=False)
+    return _run_job(brokers, None, follows=False)
 
 
-def run_streaming(_folder: Path, brokers: str, cores: int) -> dict[str, float]:
+def run_streaming(_folder: Path, brokers: str, _: int) -> dict[str, float]:
     """The job, that follows the topic from its oldest message."""
-    return _run_job(brokers, cores, follows=True)
+    return _run_job(brokers, None, follows=True)
 
 
-def _run_job(brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
+def run_streaming_by_spark(_folder: Path, brokers: str, cores: int) -> dict[str, float]:
+    """The job, that follows the topic from its oldest message, with Spark."""
+    return _run_job(brokers, f"local[{cores}]", follows=True)
+
+
+def _run_job(brokers: str, master: str | None, *, follows: bool) -> dict[str, float]:
     from streaming.job.aggregate import aggregate
     from streaming.job.settings import AggregateSettings, Batch
     from streaming.sources.kafka.topic import Topic
@@ -112,7 +117,7 @@ def _run_job(brokers: str, cores: int, *, follows: bool) -> dict[str, float]:
         if sum(batch.pings for _, batch, _ in done) >= total:
             stop.set()
 
-    settings = AggregateSettings(master=f"local[{cores}]", follow=follows)
+    settings = AggregateSettings(master=master, follow=follows)
     with tempfile.TemporaryDirectory() as dataset:
         aggregate(f"kafka://{brokers}/{TOPIC}", dataset, settings=settings, on_batch=note, stop=stop)
     later = [batch for _, batch, _ in done[1:]]
@@ -150,12 +155,14 @@ RUNS: dict[str, Callable[[Path, str, int], dict[str, float]]] = {
     "consumer": run_consumer,
     "batch": run_batch,
     "streaming": run_streaming,
+    "streaming_by_spark": run_streaming_by_spark,
 }
 NAMES = {
     "loop": "decode, from memory",
     "consumer": "consume and decode",
     "batch": "aggregate, batch",
     "streaming": "aggregate, streaming",
+    "streaming_by_spark": "the same by Spark",
 }
 
 
@@ -212,7 +219,8 @@ def compare(gigabytes: float, repeats: int, *, is_mixed: bool = False) -> None:
         raise SystemExit(f"expected --gigabytes of {FEWEST_GIGABYTES:g} or more with --kafka; got {gigabytes:g}")
     every = len(os.sched_getaffinity(0))
     both = sorted({1, min(2, every)})
-    keys = [("consumer", 1), *((run, number) for number in both for run in ("batch", "streaming"))]
+    jobs = ("batch", "streaming", "streaming_by_spark")
+    keys = [("consumer", 1), *((run, number) for number in both for run in jobs)]
     if not is_mixed:
         peers.prepare()
         keys = [("loop", 1), *keys]

@@ -86,7 +86,8 @@ class ChildProcess:
     def close_input(self) -> None:
         """Close the program's standard input."""
         if self._process.stdin:
-            self._process.stdin.close()
+            with suppress(OSError):  # it has ended without reading the last line
+                self._process.stdin.close()
 
     def end(self, by: Signals, seconds: float) -> int:
         """Send the program a signal, and kill it if it has not ended within so many seconds; its exit code."""

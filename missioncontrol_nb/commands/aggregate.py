@@ -113,7 +113,7 @@ def command(
     dataset: str,
     follow: bool,
     as_json: bool,
-    master: str,
+    master: str | None,
     environment: str | None,
     spark_config: dict[str, str],
     write_from: "WriteFrom",
@@ -214,7 +214,8 @@ class _JobOutput:
         from streaming.job.aggregate import aggregate
 
         self._bar = tqdm(
-            desc="Starting Spark", unit="B", unit_scale=True, file=sys.stderr, leave=False,
+            desc="Starting Spark" if settings.uses_spark else "Starting",
+            unit="B", unit_scale=True, file=sys.stderr, leave=False,
             disable=None if not self._follow else True,
             bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}",
         )  # fmt: skip
@@ -236,7 +237,7 @@ class _JobOutput:
 
     def _on_start(self, seconds: float) -> None:
         if self._follow:
-            self._write(f"Spark is up after {seconds:.1f} s; watching for pings, Ctrl-C ends it", sys.stderr)
+            self._write(f"Ready after {seconds:.1f} s; watching for pings, Ctrl-C ends it", sys.stderr)
         elif self._bar is not None:
             self._bar.set_description("Reading pings")
 
@@ -294,14 +295,14 @@ def _as_record(summary: "Summary") -> dict[str, object]:
 
 
 def _as_text(summary: "Summary", *, reads_files: bool) -> str:
-    """A summary of the run in a few lines; the rates exclude Spark's start."""
+    """A summary of the run in a few lines; the rates exclude its start."""
     from streaming.pings.kinds import REASONS
 
     reading = max(summary.seconds - summary.start_seconds, 1e-9)
     lines = [
         f"{plural(summary.pings, 'ping')}: {summary.accepted:,} accepted, {_uncounted(summary)}",
-        f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s ({summary.start_seconds:.1f} s of it Spark's start)",
-        f"{summary.pings / reading:,.0f} pings/s, {summary.bytes / 1e6 / reading:,.1f} MB/s since Spark was up",
+        f"{summary.bytes / 1e6:,.1f} MB in {summary.seconds:.1f} s ({summary.start_seconds:.1f} s of it to start)",
+        f"{summary.pings / reading:,.0f} pings/s, {summary.bytes / 1e6 / reading:,.1f} MB/s after the start",
     ]
     uncounted = summary.rejected | summary.passed_over
     lines += [f"  {count:>8,} {reason}: {REASONS[reason]}" for reason, count in uncounted.items()]

@@ -74,7 +74,7 @@ def command(
     checkpoint: str | None,
     fewer: bool,
     unfinished: bool,
-    master: str,
+    master: str | None,
     environment: str | None,
     spark_config: dict[str, str],
     starting_offsets: str,
@@ -154,7 +154,8 @@ class _BackfillOutput:
         from streaming.job.backfill import backfill
 
         self._bar = tqdm(
-            desc="Starting Spark", unit="B", unit_scale=True, file=sys.stderr, leave=False, disable=None,
+            desc="Starting Spark" if settings.counting.uses_spark else "Starting",
+            unit="B", unit_scale=True, file=sys.stderr, leave=False, disable=None,
             bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}",
         )  # fmt: skip
         with self._bar:

@@ -69,7 +69,7 @@ def command(
     """Watch a release go wrong while pings stream in.
 
     October 2017 is played as if it were now: the history of a simulated fleet, then 40 live pings a second
-    through the real Spark job into the dataset behind the dashboard. Firefox 56.0 is a few days old, and on Windows its
+    through the real job into the dataset behind the dashboard. Firefox 56.0 is a few days old, and on Windows its
     content processes crash far more often since twelve hours ago.
 
     Prints one URL when the first page is ready. Ctrl-C, SIGTERM and the end of --minutes end everything that it

@@ -56,7 +56,7 @@ once_days = click.option(
 
 
 def cluster(command: _Command) -> _Command:
-    """Adds --master, --environment and --spark-config, which choose where Spark runs."""
+    """Adds --master, --environment and --spark-config, which let Spark count, and say where."""
     config = click.option(
         "--spark-config", metavar="FILE", callback=_read_spark_config,
         help="Lines of name = value for Spark, such as spark.cores.max = 8.",
@@ -66,8 +66,10 @@ def cluster(command: _Command) -> _Command:
         help="What a cluster's workers run in, from missioncontrol environment.  [default: this Python, there as here]",
     )  # fmt: skip
     master = click.option(
-        "--master", default="local[*]", show_default=True, help="Where to compute, as Spark means it."
-    )
+        "--master", metavar="URL",
+        help="Let Spark count, there: spark://HOST:PORT, k8s://..., yarn or local[*].  [default: no Spark: processes "
+        "of this machine count, one a core]",
+    )  # fmt: skip
     return master(environment(config(command)))
 
 

@@ -1,1 +1,1 @@
-"""A demo of Mission Control on one machine: a simulated fleet, the Spark job, the dashboard, an orderly shutdown."""
+"""A demo of Mission Control on one machine: a simulated fleet, the job, the dashboard, an orderly shutdown."""

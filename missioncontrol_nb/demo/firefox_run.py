@@ -1,4 +1,4 @@
-"""The run of a demo with a real Firefox: its pings, the Spark job and the dashboard, while a person makes it crash."""
+"""The run of a demo with a real Firefox: its pings, the job and the dashboard, while a person makes it crash."""
 
 import os
 import signal
@@ -73,7 +73,7 @@ def run(settings: FirefoxSettings, report: Callable[[str], None] = print) -> Non
         folder = stack.enter_context(own_folder(settings.folder))
         pings = folder / "pings"
         pings.mkdir()
-        report("Starting the receiver, Spark and the dashboard ...")
+        report("Starting the receiver, the job and the dashboard ...")
         firefox = stack.enter_context(offline_firefox(program, pings, is_headless=settings.is_headless))
         demo = FirefoxDemo(settings, firefox, folder, stop, report)
         stack.callback(demo.end)
@@ -82,7 +82,7 @@ def run(settings: FirefoxSettings, report: Callable[[str], None] = print) -> Non
 
 
 class FirefoxDemo:
-    """The parts of a running demo: a Firefox with its receiver, the Spark job and the dashboard, all processes."""
+    """The parts of a running demo: a Firefox with its receiver, the job and the dashboard, all processes."""
 
     def __init__(
         self,

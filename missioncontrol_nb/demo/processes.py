@@ -90,7 +90,7 @@ class DashboardProcess:
 def check_running(aggregator: AggregatorProcess | None, server: DashboardProcess | None) -> None:
     """Raises MissionControlError when one of these processes has ended."""
     if aggregator is not None and not aggregator.running:
-        raise MissionControlError(ended_early("the Spark job", list(aggregator.log)))
+        raise MissionControlError(ended_early("the job", list(aggregator.log)))
     if server is not None and not server.is_running:
         raise MissionControlError(ended_early("the dashboard", server.last_lines()))
 
@@ -101,7 +101,7 @@ def ended_early(what: str, lines: Sequence[str]) -> str:
 
 
 def end_aggregator(aggregator: AggregatorProcess) -> None:
-    """Stop the Spark job after its current micro-batch."""
+    """Stop the job after its current micro-batch."""
     with suppress(MissionControlError):  # the job had failed, which is reported already
         aggregator.stop()
 

@@ -1,4 +1,4 @@
-"""The run of a demo: a simulated fleet, the Spark job and the dashboard on one machine, and an orderly shutdown."""
+"""The run of a demo: a simulated fleet, the job and the dashboard on one machine, and an orderly shutdown."""
 
 import signal
 import threading
@@ -115,7 +115,7 @@ def bad_release(fleet: "Fleet", now: datetime) -> "Bad":
 
 
 class Demo:
-    """The parts of a running demo: history, live pings (a thread), the Spark job and the dashboard (processes)."""
+    """The parts of a running demo: history, live pings (a thread), the job and the dashboard (processes)."""
 
     def __init__(
         self, settings: DemoSettings, folder: Path, stop: threading.Event, report: Callable[[str], None]
@@ -134,7 +134,7 @@ class Demo:
         now = datetime.now(UTC)
         source = self._settings.topic or str(self._pings)
         options = [f"--starting-offsets={now.isoformat()}"] if self._settings.topic else []
-        self._report(f"Starting Spark, and writing {plural(self._settings.days, 'day')} of history meanwhile ...")
+        self._report(f"Writing {plural(self._settings.days, 'day')} of history ...")
         self._aggregator = AggregatorProcess(source, str(self._dataset), ["--trigger=2", *options])
         self._aggregator.start()
         fleet = self._fleet(now)

@@ -12,12 +12,15 @@ from streaming.dataset.opening import has_log
 from streaming.dataset.stored_products import TABLE
 from streaming.dataset.writer import open_writers
 from streaming.errors import MissionControlError
-from streaming.job.checkpoint import Checkpoint, check_consistent, open_checkpoint, source_app
+from streaming.job.checkpoint import check_consistent, open_checkpoint, source_app
+from streaming.job.embedded_engine import EmbeddedEngine
+from streaming.job.job import Engine, Job
 from streaming.job.maintenance_process import maintained
 from streaming.job.option_checks import check_settings
 from streaming.job.progress import progress_of
-from streaming.job.run import STOP_GRACE_SECONDS, Run, require_pings
+from streaming.job.run import Run, require_pings
 from streaming.job.settings import AggregateSettings, Batch, Progress, Summary
+from streaming.job.spark_engine import STOP_GRACE_SECONDS, SparkEngine
 from streaming.pings.classify import check_channel
 from streaming.sources.base import Source
 from streaming.sources.files import splits
@@ -83,19 +86,15 @@ def aggregate(
         check_consistent(checkpoint, plan, writers, pings.identity, settings.recount)
         products = writers[0].declare_products(settings.products)
         check_channel(settings.envelope, products)
-        run = Run(pings, dataset, settings, products, checkpoint, plan, writers, on_batch, on_commit, on_notice, stop)
+        job = Job(pings, dataset, settings, products, checkpoint, plan, on_notice, stop)
+        run = Run(job, writers, on_batch, on_commit, on_progress)
         if not is_first_run or settings.follow:
             run.require_pings(at_start=True)
         start_seconds = 0.0
-        with (
-            _ends_with_spark(stop),
-            _session(spark, settings, checkpoint) as session,
-            _maintenance(dataset, settings, on_notice),
-        ):
-            await_executors(session, stop, on_notice)
+        with _engine(spark, job) as engine, _maintenance(dataset, settings, on_notice):
             start_seconds = time.monotonic() - began
             on_start(start_seconds)
-            run.run(session, on_progress)
+            run.run(engine)
         run.require_pings(at_start=False)
     return run.summary(time.monotonic() - began, start_seconds)
 
@@ -115,28 +114,31 @@ def open_source(source: str, settings: AggregateSettings) -> Source:
     return FileSource(source_url(source), settings.max_batch_bytes or most)
 
 
-def _session(
-    given: "SparkSession | None", settings: AggregateSettings, checkpoint: Checkpoint
-) -> AbstractContextManager["SparkSession"]:
-    if given is not None:
-        return nullcontext(given)
-    return spark_session(
-        settings.master,
-        checkpoint.scratch,
-        config=settings.spark_config,
-        environment=settings.environment,
-        java_home=settings.java_home,
-        inherited_file=checkpoint.lock,
-    )
-
-
 @contextmanager
-def _ends_with_spark(stop: threading.Event) -> Iterator[None]:
-    """Treats Spark's exit as normal when a stop is requested before it or up to STOP_GRACE_SECONDS later."""
+def _engine(spark: "SparkSession | None", job: Job) -> Iterator[Engine]:
+    """What streams the job: processes of this machine, or Spark where a session or a master is given."""
+    settings, checkpoint = job.settings, job.checkpoint
+    if spark is None and not settings.uses_spark:
+        yield EmbeddedEngine()
+        return
+    session = (
+        nullcontext(spark)
+        if spark is not None
+        else spark_session(
+            settings.master or "local[*]",
+            checkpoint.scratch,
+            config=settings.spark_config,
+            environment=settings.environment,
+            java_home=settings.java_home,
+            inherited_file=checkpoint.lock,
+        )
+    )
     try:
-        yield
-    except SparkEndedError:
-        if not stop.wait(STOP_GRACE_SECONDS):
+        with session as started:
+            await_executors(started, job.stop, job.notify)
+            yield SparkEngine(started)
+    except SparkEndedError:  # expected where a stop was requested before it, or is up to STOP_GRACE_SECONDS later
+        if not job.stop.wait(STOP_GRACE_SECONDS):
             raise
 
 

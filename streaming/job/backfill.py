@@ -147,7 +147,7 @@ def _checked(source: str, since: date, until: date, counting: AggregateSettings)
     """The settings by which a backfill counts pings. Raises MissionControlError where it cannot be done as asked."""
     if since > until:
         raise MissionControlError(f"expected --from not after --to; got {since} and {until}")
-    if counting.dedupe and is_cluster(counting.master):
+    if counting.dedupe and counting.master is not None and is_cluster(counting.master):
         raise MissionControlError(
             "a backfill with --dedupe computes on one machine, for it keeps what it has seen in a folder here; got "
             f"--master {counting.master}"

@@ -17,20 +17,23 @@ WriteFrom = Literal["driver", "workers"]
 
 @dataclass(frozen=True)
 class AggregateSettings:
-    """How to run a job. trigger_seconds: how often to look for new files when following.
+    """How to run a job.
 
-    checkpoint: a local folder; None: `_checkpoint` in the dataset. recount: a new checkpoint may count a source that
-    the dataset already holds. max_batch_bytes: how much a micro-batch reads at most; None: the source's default.
-    topic: settings for a source that is a topic. maintains: when following, maintain the dataset beside the stream.
-    dedupe: pings that are delivered twice within an hour count once. once_days: how many days back the same crash is
-    looked for, so that it counts once; 0: not at all. counted_before: crashes that count on days that a backfill does
-    not count anew. spark_config: Spark's own settings; environment: the archive that a cluster's executors run in;
-    write_from: which processes write the tables' files, "workers" where the driver would be busy with so many rows and
-    all machines see the dataset. The driver always commits the files. products: to be counted and stored in the
-    dataset, besides those that it and the package know.
+    trigger_seconds: how often to look for new pings when following. checkpoint: a local folder; None: `_checkpoint` in
+    the dataset. recount: a new checkpoint may count a source that the dataset already holds. max_batch_bytes: how much
+    a micro-batch reads at most; None: the source's default. topic: settings for a source that is a topic. maintains:
+    when following, maintain the dataset beside the stream. dedupe: pings that are delivered twice within an hour count
+    once. once_days: how many days back the same crash is looked for, so that it counts once; 0: not at all.
+    counted_before: crashes that count on days that a backfill does not count anew. products: to be counted and stored
+    in the dataset, besides those that it and the package know.
+
+    master: Spark's; None: Spark is not used unless another of its settings is given, and processes of this machine
+    count. spark_config: Spark's own settings; environment: the archive that a cluster's executors run in; java_home:
+    the Java that Spark runs in. write_from: which processes write the tables' files, "workers" where the driver would
+    be busy with so many rows and all machines see the dataset. The driver always commits the files.
     """
 
-    master: str = "local[*]"
+    master: str | None = None
     checkpoint: str | None = None
     envelope: Envelope = field(default_factory=Envelope)
     follow: bool = False
@@ -47,6 +50,11 @@ class AggregateSettings:
     environment: str | None = None
     write_from: WriteFrom = "driver"
     products: tuple[contract.Product, ...] = ()
+
+    @property
+    def uses_spark(self) -> bool:
+        """Whether Spark counts."""
+        return bool(self.master or self.spark_config or self.environment or self.java_home)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-_STARTED_BY_US = "MISSIONCONTROL_STARTED"  # set in the environment of processes that run only this package's tasks
+STARTED_BY_US = "MISSIONCONTROL_STARTED"  # set in the environment of processes that run only this package's tasks
 # Spark puts a zip archive of PySpark first on PYTHONPATH. The archive holds no compiled code, so each process would
 # compile the modules it imports. Without the archive a process imports the same PySpark from its installed folder.
 _LAUNCHER = """#!/bin/sh
@@ -31,7 +31,7 @@ def write_launcher(path: Path) -> Path:
     """
     zipped = [pattern for module, pattern in _ZIPPED.items() if _is_installed(module)] or ["''"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_LAUNCHER.format(zipped="|".join(zipped), ours=_STARTED_BY_US, python=shlex.quote(sys.executable)))
+    path.write_text(_LAUNCHER.format(zipped="|".join(zipped), ours=STARTED_BY_US, python=shlex.quote(sys.executable)))
     with suppress(OSError):  # raised by file systems without modes
         path.chmod(0o755)
     return path if os.access(path, os.X_OK) else Path(sys.executable)
@@ -55,7 +55,7 @@ def skip_pandas_import() -> None:
 
     PyArrow looks for pandas once, when it makes the first array from a list.
     """
-    if _STARTED_BY_US not in os.environ or "pandas" in sys.modules:
+    if STARTED_BY_US not in os.environ or "pandas" in sys.modules:
         return
     import pyarrow as pa
 

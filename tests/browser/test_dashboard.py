@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page
 
-from streaming import contract
 from tests.browser.conftest import KERNEL_ID, Seen, offline_browser, open_view, seen, settled, wait_for
 from tests.browser.page_actions import download, dropdown, number, table_texts, toggle, turn_to
 from tests.patience import wait_until
@@ -332,7 +331,8 @@ def test_csv_of_a_table_holds_the_figures_of_the_page(one_page):
     assert name == "missioncontrol-release-windows_nt.csv"
     figures = pd.read_csv(StringIO(content.decode()), dtype={"version": str}).set_index(["measure", "version"])
     shown = table_texts(page)
-    assert len(shown) == len(contract.MEASURES)
+    assert "main_crashes" in shown
+    assert not {"rdd_crashes", "vr_crashes"} & shown.keys()  # versions before 150 cannot report them
     for measure, by_version in shown.items():
         counted = {version: figures.loc[(measure, version), "events"] for version in by_version}
         assert {version: number(figure) for version, figure in by_version.items()} == counted

@@ -44,7 +44,7 @@ NEWEST, PREVIOUS = "56.0", "55.0.3"
 
 
 class Pipeline:
-    """A folder of pings, the Spark job that follows it, and the dashboard of what it writes."""
+    """A folder of pings, the job that follows it, and the dashboard of what it writes."""
 
     def __init__(self, folder: Path) -> None:
         self.pings, self.dataset, self.calendar = folder / "pings", folder / "dataset", folder / "releases.json"

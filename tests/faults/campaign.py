@@ -57,7 +57,7 @@ CRASHES = "driver, crashes"
 FILES = "driver, files"
 DRIVER_AND_MAINTENANCE = "driver, upkeep"
 _COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()"]
-_HERE = ["--master", "local[2]"]
+_HERE = ["--master", "local[2]"]  # Spark; without it, processes of this machine count
 _ON_A_CLUSTER = {"spark.executor.extraJavaOptions": JAVA_OPTIONS, **_FEW_ROWS_SETTINGS}
 
 
@@ -186,15 +186,19 @@ class World:
         self._may_send = threading.Event()
         self._may_send.set()
 
-    def start_job(self) -> Process:
-        """Starts the job."""
+    def start_job(self, *, by_spark: bool | None = None) -> Process:
+        """Starts the job. by_spark: None: either Spark counts or processes of this machine, by chance."""
         command = [sys.executable, "-m", "tests.faults.job", MAINTAINING] if self.maintains else _COMMAND
-        self.job = Process(*command, *self.aggregate())
+        self.job = Process(*command, *self.aggregate(by_spark=by_spark))
         return self.job
 
-    def aggregate(self) -> list[str]:
+    def aggregate(self, *, by_spark: bool | None = None) -> list[str]:
         """What the job is told."""
-        where = ["--master", self.cluster.url, "--spark-config", str(self._spark_config)] if self.cluster else _HERE
+        if by_spark is None:
+            by_spark = self.random.random() < 0.5
+        where = _HERE if by_spark else []
+        if self.cluster:
+            where = ["--master", self.cluster.url, "--spark-config", str(self._spark_config)]
         report = [] if self.maintains else ["--no-maintain"]
         return [*self._aggregate(), *where, "--follow", "--trigger", "0", *report]
 
@@ -345,6 +349,9 @@ def kill_tending_driver(world: World) -> None:
 
 def kill_java(world: World) -> None:
     """In the midst of micro-batches, Spark's own notes among them; without it the job ends."""
+    if not (world.job and any(child.name() == "java" for child in world.job.started())):
+        world.end_job()
+        world.start_job(by_spark=True)
     job = world.running_job()
     job.lives_for(world.random.uniform(0, WARM_SECONDS))
     world.end_job(Process.kill_java)

@@ -1,4 +1,4 @@
-"""One Spark session a run."""
+"""What streams a job in these tests: one Spark session a run, and processes of this machine."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,12 @@ from streaming.spark.session import spark_session
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    with spark_session("local[2]", tmp_path_factory.mktemp("spark")) as session:
-        yield session
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    with spark_session("local[2]", tmp_path_factory.mktemp("spark")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session", params=["Spark", "processes"])
+def spark(request: pytest.FixtureRequest) -> SparkSession | None:
+    """What `aggregate` takes as spark: None lets processes of this machine count."""
+    return request.getfixturevalue("session") if request.param == "Spark" else None

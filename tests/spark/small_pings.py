@@ -1,6 +1,7 @@
 """Small pings and files of them to feed the job, and the sums of a dataset to compare with those of a plain loop."""
 
 import json
+import os
 import random
 import uuid
 from collections.abc import Iterable
@@ -95,9 +96,12 @@ def counted_sums(documents: Iterable[bytes]) -> Sums:
     return sums
 
 
-def write_pings(folder: Path, name: str, documents: list[bytes]) -> None:
+def write_pings(folder: Path, name: str, documents: list[bytes], modified_s: int | None = None) -> None:
+    """modified_s: the time of the file, seconds since 1970, by which pings that say no time are counted; None: now."""
     unfinished = folder / f".{name}"
     unfinished.write_bytes(b"".join(document + b"\n" for document in documents))
+    if modified_s is not None:
+        os.utime(unfinished, (modified_s, modified_s))
     unfinished.rename(folder / name)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from streaming import contract
 from streaming.aggregation import deduplication, seen_ids
 from streaming.aggregation.counter import Counter, Delivery
 from streaming.aggregation.partial_sums import rows_of
-from streaming.job import hour_before
+from streaming.job import spark_engine
 from streaming.job.aggregate import aggregate
 from streaming.job.backfill import backfill
 from streaming.job.backfill_settings import BackfillSettings
@@ -198,7 +199,7 @@ def test_job_knows_what_was_received_in_the_hour_before_it_began_and_before_it_w
 
 
 def test_hour_before_whose_reading_failed_midway_is_read_again_whole(
-    sent: Sent, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sent: Sent, session: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where Spark's Python did not start in time: the job then starts its streams again."""
     dataset, deliveries = str(tmp_path / "dataset"), some_deliveries(200)
@@ -209,14 +210,14 @@ def test_hour_before_whose_reading_failed_midway_is_read_again_whole(
     begin = {place: min(found[place], end) for place, end in sent.log.ends.items()}
     read = []
 
-    def drop_or_fail(partials: DataFrame, number: int, folder: Path) -> DataFrame:
+    def drop_or_fail(partials: DataFrame, number: int, folder: Path, *others: Any) -> DataFrame:
         read.append(number)
         if len(read) == 3:
             raise OSError("Python worker failed to connect back")
-        return deduplication.drop_duplicates(partials, number, folder)
+        return deduplication.drop_duplicates(partials, number, folder, *others)
 
-    monkeypatch.setattr(hour_before, "drop_duplicates", drop_or_fail)
-    aggregate(sent.url, dataset, settings=settings, spark=spark)
+    monkeypatch.setattr(spark_engine, "drop_duplicates", drop_or_fail)
+    aggregate(sent.url, dataset, settings=settings, spark=session)
     assert read[:4] == [0, 1, 2, 0]
     assert counted_in(Path(dataset)) == by_definition(sent.log, begin)
 

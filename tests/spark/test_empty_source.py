@@ -12,7 +12,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from streaming import contract
 from streaming.errors import MissionControlError
-from streaming.job import results, run
+from streaming.job import results, run, spark_engine
 from streaming.job.aggregate import aggregate
 from streaming.job.settings import AggregateSettings, Batch
 from tests.spark.small_pings import crash_ping, table_sums
@@ -102,18 +102,19 @@ def test_stop_between_summing_and_committing_ends_and_loses_nothing(
     pings.mkdir()
     (pings / "one.json").write_bytes(crash_ping())
     stop, is_ending = threading.Event(), threading.Event()
-    end, newest = run.Run._end, results.newest_submission
+    end, newest = spark_engine._SparkStream._end, results.newest_submission
 
-    def end_now(run: run.Run, query: StreamingQuery, *, java_has_ended: bool) -> None:
+    def end_now(stream: spark_engine._SparkStream, query: StreamingQuery, *, java_has_ended: bool) -> None:
         is_ending.set()
-        end(run, query, java_has_ended=java_has_ended)
+        end(stream, query, java_has_ended=java_has_ended)
 
     def wait_for_the_end(sums: pa.Table) -> datetime | None:
         stop.set()
-        is_ending.wait(60)
+        if spark is not None:
+            is_ending.wait(60)
         return newest(sums)
 
-    monkeypatch.setattr(run.Run, "_end", end_now)
+    monkeypatch.setattr(spark_engine._SparkStream, "_end", end_now)
     monkeypatch.setattr(run, "newest_submission", wait_for_the_end)
     settings = AggregateSettings(follow=True, trigger_seconds=0.1)
     ending = threading.Thread(target=aggregate, args=(str(pings), dataset),

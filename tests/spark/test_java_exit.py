@@ -96,7 +96,7 @@ from streaming.spark import java_exit
 java_exit.GC_CHECK_SECONDS, java_exit.GC_THRASHING_SECONDS = 0.0, 0.1
 java_exit.MemoryWatch._gc_seconds = lambda _: time.monotonic()
 try:
-    aggregate(*sys.argv[1:], settings=AggregateSettings(follow=True))
+    aggregate(*sys.argv[1:], settings=AggregateSettings(follow=True, master="local[1]"))
 except MissionControlError as error:
     print(error)
 """

@@ -77,6 +77,17 @@ def test_pings_of_every_kind_of_file_land_in_their_windows(spark: SparkSession, 
     )
 
 
+def test_job_goes_on_where_another_engine_has_ended(session: SparkSession, pings: Path, dataset: Path) -> None:
+    for number, engine in enumerate([session, None, None, session, None]):
+        (pings / f"{number}.jsonl").write_bytes(lines(*(crash_ping(minute) for minute in range(number + 1))))
+        summary = aggregate(str(pings), str(dataset), spark=engine)
+        assert (summary.accepted, summary.batches) == (number + 1, 1)
+    assert counted(dataset) == 1 + 2 + 3 + 4 + 5
+    records = dataset / "_checkpoint" / "spark"
+    for folder in ("offsets", "commits"):
+        assert {path.name for path in (records / folder).glob("[0-9]*")} == set("01234")
+
+
 def test_files_of_a_receiver_count_once_each_though_it_was_killed(
     spark: SparkSession, pings: Path, dataset: Path
 ) -> None:

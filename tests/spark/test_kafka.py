@@ -92,11 +92,11 @@ def test_pings_that_a_killed_receiver_sent_count_once_each(broker, topic, count)
     assert (summary.accepted, summary.rejected) == (10, {"duplicate": 1})
 
 
-def test_large_micro_batches_are_added_up_by_spark_to_the_same_sums(broker, topic, count, tmp_path, monkeypatch):
+def test_large_micro_batches_are_added_up_to_the_same_sums(broker, topic, count, tmp_path, monkeypatch):
     documents = [*PINGS, None, *some_pings(random.Random(2), 40)]
     broker.send(topic, documents)
     monkeypatch.setattr(data_source, "FEW_MESSAGES", 10)
-    assert count(master="local[2]").pings == len(documents)
+    assert count().pings == len(documents)
     assert dataset_sums(tmp_path / "dataset") == loop_sums(documents)
 
 

@@ -30,11 +30,11 @@ _JOB = """
 import os, signal, sys
 from streaming.job.aggregate import aggregate
 from streaming.job.settings import AggregateSettings
-source, dataset, table, batch = sys.argv[1:]
+source, dataset, table, batch, master = sys.argv[1:]
 def on_commit(done, number):
     if (done, number) == (table, int(batch)):
         os.kill(os.getpid(), signal.SIGKILL)
-aggregate(source, dataset, settings=AggregateSettings(max_batch_bytes=3000, master="local[2]"), on_commit=on_commit)
+aggregate(source, dataset, settings=AggregateSettings(max_batch_bytes=3000, master=master or None), on_commit=on_commit)
 """
 
 
@@ -47,9 +47,10 @@ def test_job_killed_at_random_moments_counts_every_ping_once(spark: SparkSession
     for kill in range(KILLS):
         for part in range(3):
             write_pings(source, f"{kill}-{part}.jsonl", some_pings(random_, 5))
-        job = start(source, dataset, "--follow", "--trigger", "0", "--batch-megabytes", "1")
-        # From before Spark is up until some micro-batches are done, most of the time in the midst of them.
-        wait_or_end(job, random_.uniform(1.5, 7))
+        options = ("--follow", "--trigger", "0", "--batch-megabytes", "1")
+        job = start(source, dataset, *options, by_spark=spark is not None)
+        # From before all is up until some micro-batches are done, most of the time in the midst of them.
+        wait_or_end(job, random_.uniform(1.5, 7) if spark else random_.uniform(0.3, 2))
         job.kill()
         job.communicate()
     aggregate(str(source), str(dataset), spark=spark)
@@ -86,18 +87,23 @@ def test_job_killed_between_two_tables_counts_every_ping_once(spark: SparkSessio
             b"{",
         ]
         write_pings(source, f"{part}.jsonl", every + some_pings(random_, 4))
-    killed = subprocess.run([sys.executable, "-c", _JOB, source, dataset, table, "1"], cwd=ROOT, capture_output=True)
+    killed = subprocess.run(
+        [sys.executable, "-c", _JOB, source, dataset, table, "1", "local[2]" if spark else ""],
+        cwd=ROOT,
+        capture_output=True,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     aggregate(str(source), str(dataset), spark=spark)
     assert dataset_sums(dataset) == sums_by_plain_loop(source)
     assert total_pings(dataset) == 3 * 8
 
 
-def test_follow_takes_new_files_and_ends_cleanly_when_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_spark", [True, False], ids=["Spark", "processes"])
+def test_follow_takes_new_files_and_ends_cleanly_when_told(tmp_path: Path, by_spark: bool) -> None:
     source, dataset = tmp_path / "pings", tmp_path / "dataset"
     source.mkdir()
     for batch, number in enumerate((signal.SIGINT, signal.SIGTERM)):
-        job = start(source, dataset, "--follow", "--trigger", "0.1")
+        job = start(source, dataset, "--follow", "--trigger", "0.1", by_spark=by_spark)
         assert job.stdout
         write_pings(source, f"{number}.jsonl", [crash_ping(), b"nonsense"])
         assert "1 file, 2 pings (1 rejected)" in job.stdout.readline()

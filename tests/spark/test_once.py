@@ -58,13 +58,16 @@ def sums_without(reason: str, dataset: Path) -> tuple[Sums, int]:
     return sums, sum(rejected.pop(key)[0] for key in list(rejected) if key[-1] == reason)
 
 
+MODIFIED_S = 1_785_000_000  # of all files
+
+
 @pytest.fixture
 def plain_sums(spark: SparkSession, tmp_path: Path) -> Callable[[Sequence[bytes]], Sums]:
     """The sums of pings of which none is dropped."""
 
     def count(documents: Sequence[bytes]) -> Sums:
         (tmp_path / "plain").mkdir()
-        write_pings(tmp_path / "plain", "all.jsonl", list(documents))
+        write_pings(tmp_path / "plain", "all.jsonl", list(documents), MODIFIED_S)
         settings = AggregateSettings(once_days=0)
         aggregate(str(tmp_path / "plain"), str(tmp_path / "counted"), settings=settings, spark=spark)
         return dataset_sums(tmp_path / "counted")
@@ -76,7 +79,7 @@ def write_files(folder: Path, documents: Sequence[bytes], *, name: str, files: i
     """Writes pings into some files, dealt out one by one."""
     folder.mkdir(exist_ok=True)
     for number in range(files):
-        write_pings(folder, f"{name}{number}.jsonl", list(documents[number::files]))
+        write_pings(folder, f"{name}{number}.jsonl", list(documents[number::files]), MODIFIED_S)
 
 
 @pytest.mark.parametrize(

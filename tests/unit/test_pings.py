@@ -656,7 +656,7 @@ def test_document_that_does_not_count_says_why(reason: str, document: bytes, doc
 
 
 def test_every_reason_of_a_document_has_a_document() -> None:
-    of_sources = {"file_vanished", "file_unreadable", "file_corrupt", "messages_lost", "duplicate"}
+    of_sources = {"file_vanished", "file_unreadable", "file_corrupt", "messages_lost", "duplicate", "same_crash"}
     assert set(DOCUMENTS) == set(REASONS) - of_sources
 
 

@@ -25,6 +25,7 @@ HOUSE = """
     missioncontrol_nb.failures          missioncontrol_nb.delay_law
 
     streaming.job
+    streaming.embedded
     streaming.sources       streaming.dataset
     streaming.aggregation
     streaming.pings         streaming.spark
