@@ -1,4 +1,4 @@
-"""What streams a job in these tests: one Spark session a run, and processes of this machine."""
+"""One Spark session a run."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from streaming.spark.session import spark_session
+from tests.spark.engines import BOTH, engine
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +15,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         yield started
 
 
-@pytest.fixture(scope="session", params=["Spark", "processes"])
+@pytest.fixture(scope="session", params=BOTH)
 def spark(request: pytest.FixtureRequest) -> SparkSession | None:
     """What `aggregate` takes as spark: None lets processes of this machine count."""
-    return request.getfixturevalue("session") if request.param == "Spark" else None
+    return engine(request)

@@ -33,6 +33,7 @@ from streaming.storage.retry import RetryPolicy
 from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.plain_loop import plain_sums
 from tests.services.kafka import RECEIVED_MS, Broker
+from tests.spark.engines import SPARK_IN_LONG_TESTS, engine
 from tests.spark.jobs import MISSIONCONTROL, ROOT, start
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, sums_by_plain_loop, write_pings
 
@@ -51,6 +52,11 @@ def of_day(day: date, count: int, *, hours: int = 2, country: str = "DE") -> lis
         pings += [crash_ping(country=country, **at), main_ping(payload=info, **enrolled, **at)]
         pings.append(crash_ping(country=country, **at).replace(b"Windows_NT", b"Windows_ME"))
     return pings
+
+
+@pytest.fixture(scope="module", params=SPARK_IN_LONG_TESTS)
+def spark(request: pytest.FixtureRequest) -> SparkSession | None:
+    return engine(request)
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ from tests.plain_loop import Sums, plain_sums
 from tests.services import s3
 from tests.services.faults import FAULTS, FaultProxy
 from tests.services.s3 import S3Server
+from tests.spark.engines import SPARK_IN_LONG_TESTS, engine
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, some_pings, total_pings
 
 FILES = 10
@@ -55,6 +56,11 @@ keys = json.loads(pathlib.Path(__file__).with_name("keys.json").read_text())
 expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=4)
 print(json.dumps({"Version": 1, **keys, "Expiration": expires.isoformat()}))
 """
+
+
+@pytest.fixture(scope="module", params=SPARK_IN_LONG_TESTS)
+def spark(request: pytest.FixtureRequest) -> SparkSession | None:
+    return engine(request)
 
 
 @pytest.fixture(scope="module")
