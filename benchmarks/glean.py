@@ -4,11 +4,12 @@ With `--beside CHECKOUT`, telemetry's pings are also counted by the package of a
 of an older commit. Both sides take turns in one run; figures are CPU seconds, which neighbours disturb least.
 """
 
-import json
 import random
+import re
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from uuid import UUID
@@ -17,35 +18,26 @@ from ingest import ROOT, THIS, machine, measure, write_files
 
 sys.path.insert(0, str(ROOT))
 
-from tests.real_pings import GLEAN
+from missioncontrol_nb.simulator import Bad, Fleet
+from missioncontrol_nb.simulator.batches import batches
+from missioncontrol_nb.simulator.today import TODAY, calendar_of_today
 
 PINGS = 40_000
 MOST_SLOWER = 0.02
-_COUNTRIES = ("DE", "FR", "US", "BR", "IN", "JP", "PL", "GB")
+_BEGIN = datetime(2026, 7, 25, 12, tzinfo=UTC)
 
 
 def write_glean(folder: Path, document_type: str) -> None:
-    """Glean pings as a real client sent them, from other builds and places, and from more of them."""
-    samples = [json.loads(line) for line in GLEAN]
-    samples = [
-        sample
-        for sample in samples
-        if sample["metadata"]["document_type"] == document_type
-        and (sample.get("normalized_channel") == "esr" or sample["metadata"]["document_namespace"].endswith("reporter"))
-        and (document_type == "baseline" or "crash.process_type" in sample["metrics"]["string"])
-    ]
-    rng, begin = random.Random(1), datetime(2026, 11, 29, tzinfo=UTC)
-    with (folder / "pings.jsonl").open("w") as file:
-        for number in range(PINGS):
-            ping = json.loads(json.dumps(rng.choice(samples)))
-            build_id = f"202611{rng.randint(1, 20):02}120000"
-            ping["client_info"] |= {"app_build": build_id, "os_version": f"6.{rng.randint(1, 18)}"}
-            if document_type == "crash":
-                ping["metrics"]["string"]["crash.app_build"] = build_id
-            ping["normalized_country_code"] = rng.choice(_COUNTRIES)
-            ping["document_id"] = str(UUID(int=rng.getrandbits(128)))
-            ping["submission_timestamp"] = f"{begin + timedelta(seconds=number / 100):%Y-%m-%dT%H:%M:%S.%f}Z"
-            file.write(json.dumps(ping) + "\n")
+    """Glean pings of the simulated fleet of today: those of some minutes, again and again, each as another document."""
+    fleet = Fleet(calendar_of_today(), bad=[Bad("153.0", _BEGIN, "main_crashes", 300.0)], era=TODAY)
+    mark = f'"document_type":"{document_type}"'.encode()
+    played = islice(batches(fleet, _BEGIN, timedelta(minutes=1)), 4)
+    samples = [ping for batch in played for ping in batch.documents if mark in ping and b'"ping_info"' in ping]
+    document_id, rng = re.compile(rb'("document_id": ?")[^"]*'), random.Random(1)
+    with (folder / "pings.jsonl").open("wb") as file:
+        for _ in range(PINGS):
+            name = str(UUID(int=rng.getrandbits(128))).encode()
+            file.write(document_id.sub(lambda found, name=name: found[1] + name, rng.choice(samples), count=1) + b"\n")
 
 
 def compare(beside: Path | None, repeats: int) -> None:
