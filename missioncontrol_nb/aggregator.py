@@ -1,4 +1,4 @@
-"""Control from Python of the Spark job of `missioncontrol aggregate --follow`: start, monitor and stop it."""
+"""Control from Python of the job of `missioncontrol aggregate --follow`: start, monitor and stop it."""
 
 import os
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Deduplication: pings delivered again within an hour count once, by ids noted beside Spark's checkpoint.
+"""Deduplication: pings delivered again within an hour count once, by ids noted in a job's checkpoint.
 
 A delivery is a duplicate if the same kind of ping with the same id was received up to an hour before it, whether or not
 the earlier delivery was a duplicate too. So only the hour before a delivery decides. `receipt` defines when a message
@@ -6,7 +6,7 @@ was received; the micro-batches of a topic are in that order, so their boundarie
 not matter. A line of a file was received when it was submitted. Files may be read in another order: a delivery that was
 read before, and received up to an hour before or after, makes a later one a duplicate.
 
-Spark sends the rows of all deliveries of an id to one task, by a bucket of the id's hash. The task looks up each id in
+The rows of all deliveries of an id go to one task, by a bucket of the id's hash. The task looks up each id in
 the ids that earlier micro-batches noted, and notes its own, see `seen_ids`. Files of notes are removed once no later
 delivery can need them; those for files of pings a day later, because files may be read late.
 """

@@ -5,7 +5,7 @@ over if another one of the same event, or of the same dump, was read before it: 
 same one and submitted earlier; and was submitted at most a number of days before or after it. Whether that other one
 counted does not matter. So the first ping of a crash counts, and only the days around a ping decide.
 
-The driver decides, from the rows that tasks have packed, and notes events and dumps beside Spark's checkpoint, see
+The job decides, from the rows that tasks have packed, and notes events and dumps in its checkpoint, see
 `seen_ids`: 48 bytes a ping. Files of notes are removed once all crash pings of a micro-batch are newer by so many days
 and one more, because files may be read late.
 """

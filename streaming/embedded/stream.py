@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql.datasource import DataSource
 
+IDLE_SECONDS = 0.05  # at least, between two looks for more where there was nothing
+LOOK_SECONDS = 1.0
 Append = Callable[["pa.Table", int, float], None]
 
 
@@ -36,19 +38,21 @@ class Duplicates:
 class Reading:
     """What is read. data_source: counts parts of the source; records: the folder of the stream's records.
 
-    follow_seconds: how often to look for more; None: the stream ends where the source ends now. is_quick: whether a
-    part is counted in less time than a process takes to start. scratch: a folder for files of this run. spill_to: the
-    dataset where tasks may write rows.
+    follow_seconds: how often to look for more; None: the stream ends where the source ends now. is_quick: whether
+    parts are counted in less time than a process takes to start. scratch: a folder for files of this run. spill_to: the
+    dataset where tasks may write rows. begin: called with the number of a micro-batch that is planned, before its
+    parts are counted.
     """
 
     data_source: "type[DataSource]"
     options: dict[str, str]
     records: Path
     follow_seconds: float | None
-    is_quick: Callable[[], bool]
+    is_quick: Callable[[Sequence[Any]], bool]
     scratch: Path
     spill_to: str | None
     duplicates: Duplicates | None
+    begin: Callable[[int], None]
 
 
 class EmbeddedStream:
@@ -98,14 +102,20 @@ class EmbeddedStream:
                     return True
             else:
                 self._share = 0.0
+                self._reading.begin(self._number)
                 sums = self._sums(self._plan(planner.PARTS, start, end))
                 append(sums, self._number, began)
                 self._log.finish(self._number)
                 start, self._number = end, self._number + 1
             if follow_seconds is not None:
-                self._look(0.0)
-                self._stop.wait(max(0.0, began + follow_seconds - time.monotonic()))
+                self._wait_until(began + (follow_seconds if end else max(follow_seconds, IDLE_SECONDS)))
         return False
+
+    def _wait_until(self, moment: float) -> None:
+        """Waits until a moment of the monotonic clock or a stop, and looks at least every second."""
+        self._look(0.0)
+        while (left := moment - time.monotonic()) > 0 and not self._stop.wait(min(left, LOOK_SECONDS)):
+            self._look(0.0)
 
     def _end_after(self, start: Any) -> Any:
         """The offset at which the next micro-batch ends; None where there is nothing to read."""
@@ -125,28 +135,31 @@ class EmbeddedStream:
         most = rows_per_task(batch_rows(self._reading.options), len(parts))
         for part in parts:
             part.max_rows = most
-        duplicates = self._reading.duplicates
+        is_quick, duplicates = self._reading.is_quick(parts), self._reading.duplicates
         if duplicates is None:
-            found = self._map(tasks.count, [(*self._source, part) for part in parts])
+            found = self._map(tasks.count, [(*self._source, part) for part in parts], is_quick=is_quick)
         else:
             folder = self._reading.scratch / "buckets"
             folder.mkdir()
             self._map(
                 tasks.count_into_buckets,
                 [(*self._source, part, number, folder) for number, part in enumerate(parts)],
+                is_quick=is_quick,
             )
             dropping = tasks.Dropping(
                 folder, duplicates.first_number + self._number, duplicates.seen_ids, self._reading.spill_to,
                 rows_per_task(batch_rows(self._reading.options), tasks.BUCKETS), duplicates.late_us,
             )  # fmt: skip
-            found = self._map(tasks.drop_duplicates, [(bucket, dropping) for bucket in range(tasks.BUCKETS)])
+            found = self._map(
+                tasks.drop_duplicates, [(bucket, dropping) for bucket in range(tasks.BUCKETS)], is_quick=is_quick
+            )
             shutil.rmtree(folder)
         schema = contract.partial_schema()
         return add_up(pa.Table.from_batches([batch for batches in found for batch in batches], schema))
 
-    def _map(self, function: Callable[..., Any], given: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _map(self, function: Callable[..., Any], given: Sequence[tuple[Any, ...]], *, is_quick: bool) -> list[Any]:
         """The results of tasks. Raises Stopped where a stop is requested meanwhile."""
-        if self._reading.is_quick() and (len(given) <= 1 or function is tasks.drop_duplicates):
+        if is_quick:
             return [function(*each) for each in given]
         results = []
         for result in self._workers.map(function, given, self._stop, lambda: self._look(self._share)):

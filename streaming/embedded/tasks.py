@@ -30,7 +30,8 @@ def count_into_buckets(
     schema = contract.partial_schema(by_delivery=True)
     with ExitStack() as stack:
         outputs: dict[int, pa.RecordBatchStreamWriter] = {}
-        for batch in count(data_source, options, part):
+        batches: Any = data_source(options).streamReader(None).read(part)  # type: ignore[arg-type]
+        for batch in batches:
             # The first byte of a hash; rows without an id are never duplicates.
             first = pc.binary_slice(batch["document"], 0, 1).fill_null(b"\0")
             firsts = pa.array([each[0] >> (8 - BUCKET_BITS) for each in first.to_pylist()], pa.int8())

@@ -5,6 +5,7 @@ Its argument is the number of the open socket over which tasks come and results 
 
 import os
 import pickle
+import signal
 import sys
 import threading
 import traceback
@@ -22,34 +23,41 @@ class Done(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """Why a task has failed. is_expected: a message for users; otherwise a traceback."""
+    """The error that a task has raised."""
 
-    message: str
-    is_expected: bool
+    error: Exception
 
 
 def main() -> None:
     """Does tasks until there is nobody left who gives them."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # who asks gets them too, and decides
+        signal.signal(number, signal.SIG_IGN)
     connection = Connection(int(sys.argv[1]))
-    tasks: SimpleQueue[Any] = SimpleQueue()
+    tasks: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
     while True:
-        connection.send_bytes(pickle.dumps(_outcome(*tasks.get()), protocol=5))
+        connection.send_bytes(_outcome(tasks.get()))
 
 
-def _receive(connection: Connection, tasks: "SimpleQueue[Any]") -> None:
+def _receive(connection: Connection, tasks: "SimpleQueue[bytes]") -> None:
     """Passes tasks on; ends this process at once when the other one has ended, whatever this one is doing."""
     try:
         while True:
-            tasks.put(pickle.loads(connection.recv_bytes()))
+            tasks.put(connection.recv_bytes())
     except (EOFError, OSError):
         os._exit(0)
 
 
-def _outcome(function: Any, arguments: tuple[Any, ...]) -> Done | Failed:
+def _outcome(task: bytes) -> bytes:
+    """What a pickled function returns for its arguments, or the error that it or the pickling raises, pickled."""
     try:
-        return Done(function(*arguments))
-    except MissionControlError as error:
-        return Failed(str(error), is_expected=True)
-    except Exception:
-        return Failed(traceback.format_exc(), is_expected=False)
+        function, arguments = pickle.loads(task)
+        return pickle.dumps(Done(function(*arguments)), protocol=5)
+    except Exception as error:
+        trace = traceback.format_exc()
+        try:
+            if not isinstance(error, MissionControlError):
+                error.add_note(trace)
+            return pickle.dumps(Failed(error))
+        except Exception:  # an error that cannot be pickled
+            return pickle.dumps(Failed(RuntimeError(trace)))

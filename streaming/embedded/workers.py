@@ -16,7 +16,12 @@ from streaming.spark.python_start import STARTED_BY_US
 
 _POLL_SECONDS = 0.1
 _END_SECONDS = 5.0
+_STOP_SECONDS = 1.0  # a service manager ends the workers and the job together, and either may get its signal first
 _PROGRAM = "from streaming.embedded.worker import main; main()"  # -m would give its classes other names
+
+
+class WorkerEndedError(MissionControlError):
+    """A process has ended before its task was done."""
 
 
 class Workers:
@@ -53,8 +58,21 @@ class Workers:
         """The result of the function for each task's arguments, as they come; ends early when stop is set.
 
         function: of a module; look: called several times a second meanwhile. After an early end or an error no
-        further tasks can be given. Raises MissionControlError where a task raises one or a process has ended.
+        further tasks can be given. Raises what a task raises, and MissionControlError where a process has ended.
         """
+        try:
+            yield from self._map(function, tasks, stop, look)
+        except WorkerEndedError:
+            if not stop.wait(_STOP_SECONDS):
+                raise
+
+    def _map(
+        self,
+        function: Callable[..., Any],
+        tasks: Sequence[tuple[Any, ...]],
+        stop: threading.Event,
+        look: Callable[[], None],
+    ) -> Iterator[Any]:
         waiting, busy = list(reversed(tasks)), set[Connection]()
         while len(self._processes) < min(self.most, len(tasks)):
             self._start()
@@ -99,11 +117,11 @@ class Workers:
             self._raise_ended(connection)
         if isinstance(outcome, Done):
             return outcome.result
-        raise MissionControlError(outcome.message) if outcome.is_expected else RuntimeError(outcome.message)
+        raise outcome.error
 
     def _raise_ended(self, connection: Connection) -> NoReturn:
         code = self._processes[connection].wait()
-        raise MissionControlError(
+        raise WorkerEndedError(
             f"a worker process has ended with exit code {code}: was it killed, or was there too little memory? Start "
             "the job again: nothing is lost, and nothing counts twice"
         )

@@ -55,7 +55,7 @@ def aggregate(
     """Sum the pings of a source into a dataset: those that exist now, or with settings.follow until stop is set.
 
     source: a file, folder, glob or URL as `list_files` takes it, or `kafka://HOST:PORT[,...]/TOPIC`.
-    on_start: called with the seconds until Spark was up; on_batch: called with each finished micro-batch, from another
+    on_start: called with the seconds until it can read; on_batch: called with each finished micro-batch, from another
     thread; on_progress: called more often with the progress, except while following, which has no end; on_commit:
     called with each table and batch as it is appended; on_notice: called with a sentence on what the job waits for;
     spark: a session to use instead of a new one.

@@ -1,8 +1,9 @@
-"""The checkpoint of a job: a local folder that keeps its identity, what it has read, and Spark's own checkpoint files.
+"""The checkpoint of a job: a local folder that keeps its identity, what it has read, and the records of its stream.
 
-One job at a time holds a checkpoint. The job and its Spark process both keep the lock, so the next job waits for a
-Spark process that outlives a killed job by a moment. A checkpoint belongs to one source and one dataset, and must agree
-with the dataset on what was committed; where they disagree, counting on would lose pings or count them twice.
+One job at a time holds a checkpoint. The job and the processes that count for it keep the lock, so the next job waits
+for such a process that outlives a killed job by a moment. The records of the stream are Spark's, or in Spark's form. A
+checkpoint belongs to one source and one dataset, and must agree with the dataset on what was committed; where they
+disagree, counting on would lose pings or count them twice.
 """
 
 import json
@@ -36,12 +37,12 @@ class Checkpoint:
 
     @property
     def spark(self) -> Path:
-        """The folder with Spark's own checkpoint of the stream."""
+        """The folder with the records of the stream."""
         return self.folder / "spark"
 
     @property
     def finished(self) -> int:
-        """How many micro-batches Spark has recorded as done."""
+        """How many micro-batches are recorded as done."""
         return (
             max((int(path.name) for path in self.spark.glob("commits/[0-9]*") if path.name.isdigit()), default=-1) + 1
         )
@@ -52,10 +53,10 @@ class Checkpoint:
             shutil.rmtree(self.spark)
 
     def sync(self, number: int) -> None:
-        """Makes Spark's records of a micro-batch that is about to be committed survive a power cut."""
+        """Makes the records of a micro-batch that is about to be counted survive a power cut."""
         if not (self.spark / "offsets" / str(number)).is_file():
             raise MissionControlError(
-                f"Spark's note of the micro-batch {number} is not in {str(self.spark)!r}: was a folder for temporary "
+                f"the record of the micro-batch {number} is not in {str(self.spark)!r}: was a folder for temporary "
                 "files tidied up? Start the job again"
             )
         unsynced = Unsynced()
@@ -67,7 +68,7 @@ class Checkpoint:
         unsynced.sync()
 
     def set_aside_damage(self) -> None:
-        """Removes Spark's records that a power cut has damaged: the newest ones, which no table relies on."""
+        """Removes records that a power cut has damaged: the newest ones, which no table relies on."""
         for folder in ("offsets", "commits"):
             records = {int(path.name): path for path in (self.spark / folder).glob("[0-9]*") if path.name.isdigit()}
             for number in sorted(records, reverse=True)[:2]:  # a checksum may be cut short, and is optional

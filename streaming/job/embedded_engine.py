@@ -1,20 +1,22 @@
 """Streams a job by processes of this machine: without Spark, which takes longer to start than most files to count."""
 
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from streaming.aggregation.deduplication import remove_seen_ids
+from streaming.aggregation.deduplication import remove_seen_ids, write_token
 from streaming.aggregation.seen_ids import FIRST_NUMBER
 from streaming.embedded.stream import Duplicates, EmbeddedStream, Reading
 from streaming.embedded.workers import Workers
 from streaming.job.hour_before import record_hour_before
 from streaming.job.job import Job, Watcher
-from streaming.sources.files.splits import SMALL_BATCH_BYTES
+from streaming.sources.files.splits import SMALL_BATCH_BYTES, unpacked_bytes
 from streaming.sources.kafka.source import TopicPlan
 from streaming.storage.locations import is_remote
 
+QUICK_FILES = 100
 _CGROUP = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -26,56 +28,70 @@ class EmbeddedEngine:
 
     def stream(self, job: Job, watcher: Watcher) -> bool:
         """Appends micro-batches until there is nothing left to read or a stop is requested; True for the former."""
-        is_local = not isinstance(job.plan, TopicPlan) and not is_remote(job.source.identity)
         with (
             Workers(self._cores, job.checkpoint.scratch / "workers.log", job.checkpoint.lock) as workers,
-            Workers(1, job.checkpoint.scratch / "planner.log", job.checkpoint.lock) as planning,
+            Workers(1, job.checkpoint.scratch / "planner.log", job.checkpoint.lock) as planner,
         ):
-            planner = None if is_local else planning
-
-            def look(share: float) -> None:
-                watcher.look(lambda: share)
-
-            if not job.settings.dedupe:
-                remove_seen_ids(job.checkpoint.folder)
-            elif isinstance(job.plan, TopicPlan):
-
-                def note(options: dict[str, str], records: Path, seen_ids: Path) -> str:
-                    reading = self._reading(job, options, records, seen_ids, first_number=0, is_local=False)
-                    EmbeddedStream(reading, 0, workers, planning, look, job.stop).run(lambda *_: None)
-                    return ""
-
-                record_hour_before(job.plan, job.checkpoint, job.stop, job.notify, note)
+            self._prepare_seen_ids(job, watcher, workers, planner)
             job.checkpoint.drop_unfinished_start()
-            reading = self._reading(
-                job,
-                job.plan.options(),
-                job.checkpoint.spark,
-                job.seen_ids,
-                first_number=FIRST_NUMBER,
-                is_local=is_local,
+            settings, is_local = (
+                job.settings,
+                not isinstance(job.plan, TopicPlan) and not is_remote(job.source.identity),
             )
-            stream = EmbeddedStream(reading, job.checkpoint.finished, workers, planner, look, job.stop)
+            reading = Reading(
+                job.source.data_source,
+                {**self._options(job), **job.plan.options()},
+                job.checkpoint.spark,
+                follow_seconds=settings.trigger_seconds if settings.follow else None,
+                is_quick=_are_quick if is_local else lambda parts: False,
+                scratch=job.checkpoint.scratch,
+                spill_to=job.dataset,
+                duplicates=Duplicates(job.seen_ids, FIRST_NUMBER, job.late_us) if settings.dedupe else None,
+                begin=watcher.begin,
+            )
+            first, look = job.checkpoint.finished, _looking(watcher)
+            stream = EmbeddedStream(reading, first, workers, None if is_local else planner, look, job.stop)
             return stream.run(watcher.append)
 
-    def _reading(
-        self, job: Job, options: dict[str, str], records: Path, seen_ids: Path, *, first_number: int, is_local: bool
-    ) -> Reading:
-        settings = job.settings
-        return Reading(
-            job.source.data_source,
-            {**job.reading_options(self._cores), **options},
-            records,
-            settings.trigger_seconds if settings.follow and first_number else None,
-            partial(_is_quick, job) if is_local else lambda: False,
-            job.checkpoint.scratch,
-            job.dataset,
-            Duplicates(seen_ids, first_number, job.late_us) if settings.dedupe else None,
-        )
+    def _options(self, job: Job) -> dict[str, str]:
+        options = job.reading_options(self._cores)
+        return options | {"batch_rows": "0"} if job.settings.write_from == "workers" else options
+
+    def _prepare_seen_ids(self, job: Job, watcher: Watcher, workers: Workers, planner: Workers) -> None:
+        """Notes the ids that the first micro-batch needs; without --dedupe, removes the ids, which become outdated."""
+        if not job.settings.dedupe:
+            remove_seen_ids(job.checkpoint.folder)
+        elif not isinstance(job.plan, TopicPlan):
+            write_token(job.seen_ids)
+        else:
+
+            def note(options: dict[str, str], records: Path, seen_ids: Path) -> str:
+                reading = Reading(
+                    job.source.data_source,
+                    {**self._options(job), **options},
+                    records,
+                    follow_seconds=None,
+                    is_quick=lambda parts: False,
+                    scratch=job.checkpoint.scratch,
+                    spill_to=None,
+                    duplicates=Duplicates(seen_ids, 0, job.late_us),
+                    begin=lambda number: None,
+                )
+                stream = EmbeddedStream(reading, 0, workers, planner, _looking(watcher), job.stop)
+                stream.run(lambda sums, number, began: None)
+                return ""
+
+            record_hour_before(job.plan, job.checkpoint, job.stop, job.notify, note)
 
 
-def _is_quick(job: Job) -> bool:
-    return job.plan.newest_bytes() <= SMALL_BATCH_BYTES
+def _looking(watcher: Watcher) -> Callable[[float], None]:
+    return lambda share: watcher.look(lambda: share)
+
+
+def _are_quick(parts: Sequence[Any]) -> bool:
+    """Whether parts of local files are counted in less time than a process takes to start."""
+    splits = [split for part in parts for split in part.splits]
+    return len(splits) <= QUICK_FILES and unpacked_bytes(splits) <= SMALL_BATCH_BYTES
 
 
 def usable_cores() -> int:

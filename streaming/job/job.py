@@ -57,6 +57,9 @@ class Job:
 class Watcher(Protocol):
     """What an engine reports to while it streams."""
 
+    def begin(self, number: int) -> None:
+        """Makes the record of a planned micro-batch durable. Called before anything is noted for it."""
+
     def append(self, sums: "pa.Table", number: int, began: float) -> None:
         """Appends a micro-batch to all tables. sums: of contract.partial_schema(); began: by the monotonic clock."""
 

@@ -137,6 +137,10 @@ class Run:
     def _pings(self) -> int:
         return self._accepted + self._rejected.total()
 
+    def begin(self, number: int) -> None:
+        """Makes the record of a planned micro-batch durable: notes and tables rely on what its number stands for."""
+        self._job.checkpoint.sync(number)
+
     def append(self, sums: "pa.Table", number: int, began: float) -> None:
         """Appends a micro-batch to each table exactly once, however often the micro-batch is repeated.
 
@@ -154,7 +158,6 @@ class Run:
         sums, written = self._written(sums)
         data_up_to = newest_submission(sums)
         summed_at = time.monotonic()
-        checkpoint.sync(number)
         for writer in self._writers:
             rows = rows_of(writer.table, sums) if written is None else written[writer.table.name]
             # Messages of an aborted transaction have no sums, but the micro-batch must be recorded as done.

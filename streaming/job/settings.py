@@ -91,7 +91,7 @@ class Summary:
     """What a run read.
 
     rejected, passed_over: bad pings, and good ones that do not count, by reason. seconds: of the whole run;
-    start_seconds: until Spark was up; bytes: of documents, unpacked. finished: False where a run that does not follow
+    start_seconds: until it could read; bytes: of documents, unpacked. finished: False where a run that does not follow
     was stopped before it had read everything. ignored_files: files that were ignored because of their type or their
     name.
     """

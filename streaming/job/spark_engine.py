@@ -149,6 +149,7 @@ class _SparkStream:
     def _append(self, partials: "DataFrame", number: int) -> None:
         """Sums a micro-batch and appends it."""
         began, job = time.monotonic(), self._job
+        self._begin(number)
         if job.settings.dedupe:
             max_rows = rows_per_task(spill.BATCH_ROWS, self._shuffle_tasks)
             partials = drop_duplicates(
@@ -164,6 +165,13 @@ class _SparkStream:
             except Exception as error:
                 self._error = error
                 raise
+
+    def _begin(self, number: int) -> None:
+        try:
+            self._watcher.begin(number)
+        except Exception as error:
+            self._error = error
+            raise
 
     def _sum(self, partials: "DataFrame", number: int) -> "pa.Table":
         """The sums of a micro-batch, with rows that name written files where tasks write.

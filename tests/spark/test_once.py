@@ -21,10 +21,13 @@ from missioncontrol_nb.simulator.batches import batches
 from missioncontrol_nb.simulator.today import TODAY, calendar_of_today
 from streaming import contract
 from streaming.aggregation import crash_rows, once
+from streaming.aggregation.deduplication import SEEN_IDS_FOLDER
 from streaming.aggregation.once import SEEN_CRASHES_FOLDER
+from streaming.errors import MissionControlError
 from streaming.job.aggregate import aggregate
 from streaming.job.backfill import backfill
 from streaming.job.backfill_settings import BackfillSettings
+from streaming.job.checkpoint import Checkpoint
 from streaming.job.settings import AggregateSettings
 from tests.real_pings import glean
 from tests.services.kafka import Broker
@@ -201,6 +204,40 @@ def test_dataset_of_the_simulated_fleet_of_today_has_the_true_number_of_crashes(
             del rejected[key]
     assert sums == expected
     assert passed_over > 100
+
+
+def test_pings_of_files_are_dropped_beside_bad_ones_and_notes_go_when_nobody_needs_them(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    source, dataset = tmp_path / "pings", tmp_path / "dataset"
+    at_once, _ = twins(10)
+    write_files(source, [*at_once, b"no json", *at_once[:3], b"{", b""], name="a", files=2)
+    (source / "empty.jsonl").touch()
+    found = aggregate(str(source), str(dataset), settings=AggregateSettings(dedupe=True), spark=spark)
+    assert (found.accepted, found.rejected) == (10, {"duplicate": 3, "not_json": 2, "empty": 1})
+    notes = dataset / "_checkpoint" / SEEN_IDS_FOLDER
+    assert list(notes.glob("*/*.npy"))
+    write_files(source, others(1), name="b", files=1)
+    aggregate(str(source), str(dataset), spark=spark)
+    assert not notes.exists()
+
+
+def test_nothing_is_noted_before_the_record_of_the_micro_batch_is_durable(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a micro-batch that a power cut undid is planned anew, smaller, and the next one meets its own notes."""
+
+    def fail(*_: object) -> None:
+        raise MissionControlError("the disk does not answer")
+
+    source, dataset = tmp_path / "pings", tmp_path / "dataset"
+    at_once, later = twins(10)
+    write_files(source, [*at_once, *later], name="a")
+    monkeypatch.setattr(Checkpoint, "sync", fail)
+    with pytest.raises(MissionControlError, match="the disk does not answer"):
+        aggregate(str(source), str(dataset), settings=AggregateSettings(dedupe=True), spark=spark)
+    for name in (SEEN_IDS_FOLDER, SEEN_CRASHES_FOLDER):
+        assert not list((dataset / "_checkpoint" / name).rglob("*.npy"))
 
 
 DAYS = [date(2026, 11, 20 + day) for day in range(8)]

@@ -17,7 +17,8 @@ from tests.spark.small_pings import dataset_sums, some_pings, sums_by_plain_loop
 
 FILES, PINGS = 4, 5
 COMMAND = [sys.executable, "-c", "from missioncontrol_nb.cli import main; main()", "aggregate"]
-OPTIONS = ["--master", "local[2]", "--follow", "--trigger", "0"]
+OPTIONS = ["--follow", "--trigger", "0"]
+BY_SPARK = ["--master", "local[2]"]
 
 
 @pytest.mark.parametrize("cuts", [2, pytest.param(20, marks=pytest.mark.long)])
@@ -34,7 +35,7 @@ def test_no_ping_is_lost_or_doubled_by_power_cuts(cuts: int, spark: SparkSession
     with power_cut_folder(tmp_path) as disk:
         dataset = disk.folder / "dataset"
         for cut in range(cuts):
-            job = Process(*COMMAND, source, "--dataset", dataset, *OPTIONS)
+            job = Process(*COMMAND, source, "--dataset", dataset, *OPTIONS, *(BY_SPARK if spark else ()))
             for _ in range(chance.randrange(1, FILES)):
                 since = len(job.said)
                 write_pings(source, f"{files}.jsonl", some_pings(chance, PINGS))

@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import psutil
 import pytest
 
 from streaming.embedded.workers import Workers
 from streaming.errors import MissionControlError
+from streaming.job import embedded_engine
+from streaming.sources.files.splits import FileSplit
 from tests.patience import wait_until
 
 # Started by another Python process, which is then killed.
@@ -50,10 +53,10 @@ def test_each_task_has_its_result_whichever_process_does_it(workers: Workers) ->
     assert map_all(workers, abs, []) == []
 
 
-def test_error_for_users_is_passed_on_and_any_other_comes_with_its_traceback(workers: Workers) -> None:
+def test_errors_are_passed_on(workers: Workers) -> None:
     with pytest.raises(MissionControlError, match=r"^the store does not answer$"):
         map_all(workers, raise_expected, [("the store does not answer",)])
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+    with pytest.raises(ZeroDivisionError):
         map_all(workers, divmod, [(1, 0)])
 
 
@@ -79,3 +82,49 @@ def test_processes_end_with_a_killed_job(tmp_path: Path) -> None:
     job.wait()
     assert len(children) == 2
     assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
+def test_process_that_is_told_to_end_goes_on_until_the_job_decides(workers: Workers) -> None:
+    """A terminal, or a service manager, tells all processes of a job to end."""
+    assert map_all(workers, os.getpid, [()])
+    [process] = workers._processes.values()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    assert map_all(workers, abs, [(-1,)]) == [1]
+
+
+def test_process_that_ended_because_of_a_stop_is_no_error(tmp_path: Path) -> None:
+    stop = threading.Event()
+    with (tmp_path / "lock").open("ab") as lock, Workers(1, tmp_path / "log", lock) as workers:
+        threading.Timer(0.3, stop.set).start()
+        assert list(workers.map(os.kill, [(0, signal.SIGKILL)], stop, lambda: None)) == []
+
+
+def test_task_that_a_process_cannot_load_is_an_error(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = ModuleType("only_here")
+    exec("def task() -> None: ...", here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", here)
+    with pytest.raises(ModuleNotFoundError, match="only_here") as raised:
+        map_all(workers, here.task, [()])
+    assert any("Traceback" in note for note in raised.value.__notes__)
+
+
+def test_error_of_the_system_is_raised_as_it_is(workers: Workers) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        map_all(workers, os.listdir, [("/no/such/folder",)])
+    assert raised.value.filename == "/no/such/folder"
+
+
+def test_error_that_cannot_be_passed_on_comes_as_its_traceback(workers: Workers) -> None:
+    with pytest.raises(RuntimeError, match="UnpicklableError"):
+        map_all(workers, exec, [("class UnpicklableError(Exception): ...\nraise UnpicklableError(lambda: 0)", {})])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_quick"),
+    [({}, True), ({"a.jsonl": 4 << 20}, True), ({"a.jsonl": 5 << 20}, False), ({"a.jsonl.gz": 1 << 20}, False),
+     ({"a.jsonl.gz": 600_000}, True), ({f"{number}.json": 10 for number in range(200)}, False)],
+)  # fmt: skip
+def test_small_parts_are_counted_by_the_job_itself(sizes: dict[str, int], is_quick: bool) -> None:
+    splits = [FileSplit(path, 0, size, 0) for path, size in sizes.items()]
+    assert embedded_engine._are_quick([SimpleNamespace(splits=splits)]) is is_quick

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class FileLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._starts = [0]
+        self._reading = threading.Lock()  # the job's progress is asked for by another thread
         self.seen: set[str] = set()
         path.touch()
         sync_folder(path.parent)
@@ -36,7 +38,7 @@ class FileLog:
 
     def refresh(self) -> None:
         """Read the lines that another process has written."""
-        with self._path.open("rb") as log:
+        with self._reading, self._path.open("rb") as log:
             log.seek(self._starts[-1])
             for line in log:
                 if line.endswith(b"\n"):

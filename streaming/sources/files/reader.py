@@ -1,4 +1,4 @@
-"""Reads files in a Spark task: unpacks them, splits them into documents, counts the documents."""
+"""Reads files in a task: unpacks them, splits them into documents, counts the documents."""
 
 import re
 from collections import Counter as Tally
@@ -52,7 +52,7 @@ def count_splits(
     if len(counter):
         yield counter.partial_sums()
     if rejects:
-        yield _file_rejects(rejects)
+        yield _file_rejects(rejects, by_delivery=counter.by_delivery)
 
 
 def _delivery(first: int, place: int) -> Delivery:
@@ -97,7 +97,7 @@ def _chunks(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":
+def _file_rejects(rejects: dict[str, Tally[str]], *, by_delivery: bool) -> "pa.RecordBatch":
     import pyarrow as pa
 
     rows = [
@@ -105,7 +105,7 @@ def _file_rejects(rejects: dict[str, Tally[str]]) -> "pa.RecordBatch":
         for path, reasons in rejects.items()
         for reason, count in reasons.items()
     ]
-    return pa.RecordBatch.from_pylist(rows, schema=contract.partial_schema())
+    return pa.RecordBatch.from_pylist(rows, schema=contract.partial_schema(by_delivery=by_delivery))
 
 
 def _as_text(path: str) -> str:

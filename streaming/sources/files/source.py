@@ -101,7 +101,8 @@ class FilePlan:
         return BatchInput(sum(max(file.size, 0) for file in files), len(files))
 
     def newest_bytes(self) -> int:
-        """The size of the newest micro-batch's files, as far as the log has been read; another thread reads more."""
+        """The size of the newest micro-batch's files."""
+        self._log.refresh()
         count = len(self._log)
         if self._newest[0] != count:
             files = self._log.files(count - 1, count)

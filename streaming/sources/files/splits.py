@@ -1,7 +1,7 @@
 """Assigns parts of files to tasks."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from streaming.aggregation.spill import BATCH_ROWS
@@ -71,6 +71,11 @@ def _task_count(weight: int, cores: int) -> int:
 
 def _weight(file: FileInfo) -> int:
     return max(file.size, 0) * _UNPACKED_FACTOR.get(compression_of(file.path), 1)
+
+
+def unpacked_bytes(splits: Iterable[FileSplit]) -> int:
+    """About how many bytes parts of files have when unpacked."""
+    return sum(_weight(FileInfo(split.path, split.end - split.start, 0)) for split in splits)
 
 
 def have_few_rows(files: Sequence[FileInfo], cores: int, density: Density) -> bool:

@@ -155,7 +155,7 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
         def plan() -> list[Range]:
             if os.getppid() != spark:
-                raise MissionControlError("Spark has ended while its brokers were waited for")
+                raise MissionControlError("the job has ended while its brokers were waited for")
             return self._call_while_topic_exists(lambda: self._ranges(start, end), tolerates_loss=False)
 
         ranges = call_brokers_with_retry(plan, self._topic.brokers, seconds=math.inf)
