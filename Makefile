@@ -12,15 +12,15 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Say what can be made.
 	@grep -hE '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*##/\t/' | expand -t 14
 
-demo: setup ## Watch a release go wrong while pings stream in (PORT=8866, MINUTES= for ever).
+demo: .venv/.complete ## Watch a release go wrong while pings stream in (PORT=8866, MINUTES= for ever).
 	@exec $(BIN)/missioncontrol demo --port $(PORT) $(if $(MINUTES),--minutes $(MINUTES))
 
-lab: setup ## Explore a simulated fleet in JupyterLab.
+lab: .venv/.complete ## Explore a simulated fleet in JupyterLab.
 	@cd notebooks && { test -f fleet/releases.json || { rm -rf fleet && ../$(BIN)/missioncontrol simulate --history fleet; }; }
 	@exec $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/explore.ipynb
 
 # The bad week: 56.0 goes wrong on Windows, on the day before now. Each has a report of that morning and one of now.
-report: setup ## Make four reports of two simulated fleets, one with a bad week and one without, in reports/.
+report: .venv/.complete ## Make four reports of two simulated fleets, one with a bad week and one without, in reports/.
 	@set -e; now=2017-10-02T13:00:00Z; mkdir -p .cache/fleets; \
 	bad="--bad 56.0 --bad-os Windows_NT --bad-since 2017-10-01T22:00:00Z"; \
 	for week in bad good; do fleet=.cache/fleets/$$week; \
@@ -75,13 +75,13 @@ setup: .venv/.complete .venv/.warm ## Make the environment in .venv, as requirem
 	  echo "Preparing Spark failed, so it starts slower; try again with: rm .venv/.warm && make setup" >&2; }
 	@touch $@
 
-chromium: setup ## Find a Chromium for the browser tests, or install one.
+chromium: .venv/.complete ## Find a Chromium for the browser tests, or install one.
 	@$(BIN)/python -m tests.browser.chromium
 
-firefox: setup ## Find a Firefox for the tests of real clients, or install one.
+firefox: .venv/.complete ## Find a Firefox for the tests of real clients, or install one.
 	@$(BIN)/python -m tests.clients.firefox
 
-fuse: setup ## Find FUSE for the tests of power cuts, or install it.
+fuse: .venv/.complete ## Find FUSE for the tests of power cuts, or install it.
 	@$(BIN)/python -m tests.services.power
 
 lock: setup ## Resolve the dependencies anew into requirements.lock.
