@@ -30,6 +30,7 @@ TAUS = np.array([0.05, 0.07, 0.09, 0.11, 0.14, 0.17, 0.21, 0.26, 0.33, 0.42, 0.5
 LEAST_TAU, USUAL_TAU, USUAL_TAU_SPREAD = 0.07, 0.12, 0.5
 RELEASE_WORTH = 3.0  # series of one release count as so many: they share causes
 SICK_SHARE, SICK_SCALE = 0.08, 0.7  # of releases in a history that are not healthy, and how far off they are
+LEAST_RELEASES = 2  # to compare with
 MEDIAN_COST = np.pi / 2  # the variance of a median over that of a mean
 
 
@@ -50,7 +51,8 @@ class Curves:
     """The typical rate of each measure by age, and the effects of the releases that it was learned from.
 
     level: (measures,), log rate per hour, and its variance by the counts alone; curve, curve_variance: (ages,
-    measures); effects, variances: (releases, measures), the variances by counts and scatter alone.
+    measures); effects, variances: (releases, measures), the variances by counts and scatter alone. known: (measures,),
+    how many releases have hours of a measure.
     """
 
     level: Array
@@ -59,10 +61,15 @@ class Curves:
     curve_variance: Array
     effects: Array
     variances: Array
+    known: Array
 
     def log_rate(self, ages: Array) -> Array:
-        """The logarithm of the typical rate per hour at each age: (ages, measures)."""
+        """The logarithm of the typical rate per hour at each age: (ages, measures); NaN where none is known."""
         return self.level + np.stack([_at(ages, each) for each in self.curve.T], axis=1)
+
+    def rate(self, ages: Array) -> Array:
+        """The typical rate per hour at each age: (ages, measures); 0 where none is known."""
+        return np.nan_to_num(np.exp(self.log_rate(ages)), nan=0.0)
 
     def log_variance(self, ages: Array) -> Array:
         """The variance of `log_rate` by the curve's uncertainty."""
@@ -88,11 +95,14 @@ def _at(ages: Array, values: Array) -> Array:
 
 
 def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
-    """The typical rate by age; a measure without any exposure has NaN. scatter, dispersion: those of Spread."""
+    """The typical rate by age; a measure that fewer than LEAST_RELEASES releases have hours of has NaN.
+
+    scatter, dispersion: those of Spread.
+    """
     events, exposure = history.events, history.exposure
     noise = scatter_at(AGES, scatter)[None, :, None]
     releases, _, measures = events.shape
-    there = exposure.sum(axis=(0, 1)) > 0
+    known_releases = (exposure.sum(axis=1) > 0).sum(axis=0)
     level = np.log((events.sum(axis=(0, 1)) + 0.5) / np.maximum(exposure.sum(axis=(0, 1)), 1e-12))
     curve, effects = np.zeros(events.shape[1:]), np.zeros((releases, measures))
     shrink = 1 / EFFECT_PRIOR**2
@@ -123,12 +133,13 @@ def learn_curves(history: History, scatter: Array, dispersion: Array) -> Curves:
     effects = np.log((of_effect[0] + 0.5) / (of_effect[1] + 0.5))
     effects = effects - _middle(effects, *of_effect)
     return Curves(
-        np.where(there, level, np.nan),
+        np.where(known_releases >= LEAST_RELEASES, level, np.nan),
         dispersion / (of_effect[0].sum(axis=0) + 0.5),
         curve,
         curve_variance,
         effects,
         np.where(exposure.sum(axis=1) > 0, variances, 1e6),
+        known_releases.astype(float),
     )
 
 

@@ -10,7 +10,15 @@ import numpy.typing as npt
 from missioncontrol_nb.delay_law import DelayLaw
 from missioncontrol_nb.judgement.activity import Activity, estimate_activity
 from missioncontrol_nb.judgement.adopters import PAST_DAYS, Standard
-from missioncontrol_nb.judgement.baseline import AGE_EDGES, Curves, History, Spread, learn_curves, learn_tau
+from missioncontrol_nb.judgement.baseline import (
+    AGE_EDGES,
+    LEAST_RELEASES,
+    Curves,
+    History,
+    Spread,
+    learn_curves,
+    learn_tau,
+)
 from missioncontrol_nb.judgement.incidents import covered, distrusted_hours, left_out
 from missioncontrol_nb.judgement.observations import Name, Observations, Segment, are_builds
 from missioncontrol_nb.judgement.release_moments import Released, Releases
@@ -31,7 +39,6 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 DAY = 24.0
 MOST_RELEASES, MOST_BUILDS = 8, 20  # of a history
-LEAST_RELEASES = 2
 LEAST_AGE, LEAST_HOURS = 12.0, 100.0  # of a release in a history: hours since it is in the data, and hours of use
 LEARNED_FOR = 72.0  # hours of age; later a release is compared with what was known then, or up to LEARNED_EVERY later
 LEARNED_EVERY = 72.0  # so that many releases share what was known
@@ -70,6 +77,7 @@ class ChannelJudge:
         self._spreads: dict[float, dict[str, Spread]] = {}
         self._sensitivities: dict[tuple[str, Name], Array] = {}
         self._are_crashes: dict[tuple[str, str], Mask] = {}  # by system and version
+        self._are_reported: dict[tuple[str, str], Mask] = {}
         self._final: dict[tuple[str, Name], UsedHours] = {}  # of releases whose reports have all come
 
     @cached_property
@@ -84,6 +92,16 @@ class ChannelJudge:
             found = [comes_without_hours(self.observations.product, name, *key) for name in self.measures]
             self._are_crashes[key] = np.array(found, bool)
         return self._are_crashes[key]
+
+    def is_reported(self, segment: Segment, released: Released) -> Mask:
+        """By measure, whether a release's clients report it on the system."""
+        key = segment.os_name, released.name.display_version
+        if key not in self._are_reported:
+            why_not = self.observations.product.why_not_reported
+            self._are_reported[key] = np.array(
+                [why_not(contract.measure(name), *key) is None for name in self.measures]
+            )
+        return self._are_reported[key]
 
     def _witnesses(self, is_crash: Mask) -> Array:
         """For each measure, those that tell about its hours of use: of crashes, and not counting the same ones."""
@@ -235,10 +253,11 @@ class ChannelJudge:
             if len(edges) < 4:
                 continue
             ages = (edges[1:] + edges[:-1]) / 2 - released.moment
-            typical = np.exp(np.nan_to_num(curves.log_rate(ages), nan=-30.0) + curves.effects[place])
+            typical = curves.rate(ages) * np.exp(curves.effects[place])
             expected = self._exposure(segment, released, edges, learned) * typical
             newer = known[place + 1].moment - released.moment if place + 1 < len(known) else np.inf
-            yield Intervals(ages, self._events(segment, released, edges), expected, newer)
+            events = np.where(np.isfinite(curves.level), self._events(segment, released, edges), 0.0)
+            yield Intervals(ages, events, expected, newer)
 
     def _early(self, segment: Segment, known: Sequence[Released], day: float, curves: Curves) -> Iterator[Early]:
         """The first hours of releases that the data has from their beginning on."""
@@ -249,9 +268,9 @@ class ChannelJudge:
                 continue
             edges = released.moment + AGE_EDGES[AGE_EDGES <= EARLY_HOURS]
             ages = (edges[1:] + edges[:-1]) / 2 - released.moment
-            typical = np.exp(np.nan_to_num(curves.log_rate(ages), nan=-30.0) + curves.effects[place])
+            typical = curves.rate(ages) * np.exp(curves.effects[place])
             expected = self._exposure(segment, released, edges, learned) * typical
-            events = self._events(segment, released, edges)
+            events = np.where(np.isfinite(curves.level), self._events(segment, released, edges), 0.0)
             sensitivity = self._sensitivity(segment, released, edges, learned.usage)
             is_crash = self.is_crash(segment, released)
             yield Early(events[:, is_crash], expected[:, is_crash], sensitivity, scatter_at(ages))
@@ -286,6 +305,7 @@ class ChannelJudge:
             used = learned.used[released.name].between(finer)
             reported = segment.releases[released.name].between("usage_hours", finer)
             exposure = np.where(self.is_crash(segment, released), used[:, None], reported[:, None])
+            exposure = np.where(self.is_reported(segment, released), exposure, 0.0)
             if learned.standard is not None:
                 exposure *= learned.standard.index(released.name, finer, learned.day)
             return exposure

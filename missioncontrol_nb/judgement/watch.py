@@ -169,7 +169,7 @@ class Watch:
         log_evidence, share_back = nothing, nothing
         rate = np.full(events.shape, np.nan)
         if self._curves is not None:
-            rate = np.exp(np.nan_to_num(self._curves.log_rate(ages), nan=-30.0))
+            rate = self._curves.rate(ages)
             if self._standard is not None:
                 rate *= self._standard.index(self.released.name, edges, at)
             log_evidence, share_back = self._evidence(edges, ages, events, by_way * rate, used_scatter)
@@ -182,7 +182,7 @@ class Watch:
         if self._curves is not None:
             weight = typical / np.maximum(typical.sum(axis=0), 1e-12)
             curve = (weight * self._curves.log_variance(ages)).sum(axis=0) + self._curves.level_variance
-            baseline = self._spread.tau**2 * MEDIAN_COST / self._curves.releases + curve
+            baseline = self._spread.tau**2 * MEDIAN_COST / np.maximum(self._curves.known, 1) + curve
             scatter = ((weight * self._spread.scatter_of(ages, typical)) ** 2).sum(axis=0)
             drift = self._spread.drift[NEWEST_DRIFT] ** 2 * (at - self.begins) / 24 / 3
             ratio_variance = baseline + scatter + np.where(self.is_crash, deviation**2, 0.0)
@@ -318,8 +318,8 @@ class Watch:
     def _prior(self) -> Array:
         assert self._curves is not None
         fixed = self._curves.settled_variance + self._curves.level_variance
-        taus = self._spread.taus**2 * (1 + MEDIAN_COST / self._curves.releases)
-        prior = filtering.healthy_effects(np.sqrt(taus[None, :] + fixed[:, None]), self._spread.tau_weights)
+        taus = self._spread.taus**2 * (1 + MEDIAN_COST / np.maximum(self._curves.known, 1))[:, None]
+        prior = filtering.healthy_effects(np.sqrt(taus + fixed[:, None]), self._spread.tau_weights)
         if self._mended is None:
             return prior
         near = filtering.blurred(self._mended, MENDED_SCALE * self._spread.tau)

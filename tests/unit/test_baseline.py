@@ -157,3 +157,16 @@ def test_spread_of_delays_is_found_in_early_rates(spread: float) -> None:
         events = random.poisson(expected * np.exp(delay * sensitivity)[:, None]).astype(float)
         early.append(scatter.Early(events, expected, sensitivity, np.full(7, 0.05)))
     assert scatter.learn_law_scatter(early) == pytest.approx(max(spread, 0.08), rel=0.35, abs=0.03)
+
+
+def test_measure_that_fewer_than_two_releases_report_has_no_typical_rate() -> None:
+    history, _ = drawn(0)
+    exposure, events = history.exposure.copy(), history.events.copy()
+    for measure, reporting in ((0, 0), (1, 1), (2, 2)):
+        exposure[: 8 - reporting, :, measure] = 0.0
+        events[: 8 - reporting, :, measure] = 0.0
+    curves = curves_of(replace(history, events=events, exposure=exposure))
+    assert curves.known.tolist() == [0, 1, 2, 8]
+    assert np.isfinite(curves.log_rate(AGES)).all(axis=0).tolist() == [False, False, True, True]
+    assert (curves.rate(AGES) > 0).all(axis=0).tolist() == [False, False, True, True]
+    assert np.abs(np.log(curves.rate(AGES)[4:, 2] / RATES[2]) - CURVE[4:, 2]).max() < 0.5

@@ -191,6 +191,31 @@ def test_gpu_crashes_of_crash_pings_are_by_hours_of_use_and_of_main_pings_by_rep
         assert row["rate"] == pytest.approx(1000 * row["events"] / row[hours_of_rate])
 
 
+def test_measure_that_earlier_versions_could_not_report_is_compared_with_none_of_them(tmp_path: Path) -> None:
+    """Their 0 RDD crashes are no rate: they had none to report."""
+    days = {
+        "147.0": date(2017, 10, 1),
+        "148.0": date(2017, 10, 2),
+        "149.0": date(2017, 10, 3),
+        "150.0": date(2017, 10, 5),
+    }
+    calendar = Calendar(tuple(Release(version, "release", day) for version, day in days.items()))
+    rows = [
+        f"{day:02}T{hour:02}:00 {version} {out - timedelta(days=1):%Y%m%d}120000 500 {9 if version == '150.0' else 0} 2"
+        for version, out in days.items()
+        for day in range(out.day, 8)
+        for hour in range(24)
+    ]
+    head = "window display_version build_id usage_hours rdd_crashes permissions_sql_corrupted"
+    write(tmp_path, "\n".join([head, *rows]), "07T23:05")
+    found = mc.judge(tmp_path, releases=calendar).set_index(["display_version", "measure"])
+    rdd = found.loc[("150.0", "rdd_crashes")]
+    assert (rdd["state"], rdd["why"]) == ("too early", "fewer than two earlier releases to compare with")
+    assert rdd["events"] > 400
+    assert found.loc[("150.0", "permissions_sql_corrupted"), "state"] == "fine"
+    assert ("149.0", "rdd_crashes") not in found.index
+
+
 def test_version_that_the_calendar_lacks_is_not_judged_and_says_so(tmp_path: Path) -> None:
     rows = """
         window    display_version  build_id        usage_hours  main_crashes
