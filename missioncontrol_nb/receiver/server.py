@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -284,7 +285,10 @@ async def _listen(server: web.Server, address: Address) -> tuple[web.ServerRunne
     try:
         await web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG).start()
     except (OSError, OverflowError) as error:
-        raise MissionControlError(f"cannot listen on {address.host}:{address.port}: {error}") from error
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise MissionControlError(
+            f"cannot listen on {address.host}:{address.port} ({why}): name another address with --listen or --metrics"
+        ) from error
     port = runner.addresses[0][1]
     host = f"[{address.host}]" if ":" in address.host else address.host
     return runner, f"http://{host}:{port}/"
