@@ -264,6 +264,24 @@ def test_broker_that_goes_away_while_a_micro_batch_is_planned_is_waited_for(brok
     assert sum(each.end - each.start for task in tasks for each in task.ranges) == 3
 
 
+def test_end_of_a_run_waits_for_a_broker_that_is_away_between_two_micro_batches(broker, topic, monkeypatch):
+    monkeypatch.setattr(outages, "BROKER_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(topic_module, "REQUEST_TIMEOUT_SECONDS", 1.0)
+    broker.send(topic, [crash_ping()] * 3, partition=0)
+    reader = planner(broker, topic)
+    reader.prepareForTriggerAvailableNow()
+    start = {"topic": Topic(broker.address, topic).describe()[0], "0": 1}
+    broker.kill()
+    ends: list[dict[str, object]] = []
+    asking = Thread(target=lambda: ends.append(reader.latestOffset(start, reader.getDefaultReadLimit())), daemon=True)
+    asking.start()
+    asking.join(timeout=3)
+    assert asking.is_alive()
+    broker.start()
+    asking.join(timeout=PATIENCE_SECONDS)
+    assert [end["0"] for end in ends] == [3]
+
+
 def test_messages_that_were_planned_are_not_read_from_a_topic_made_anew(broker, topic):
     """Planned in a run that was killed before it read them: the new topic has other messages at these offsets."""
     topic_id = Topic(broker.address, topic).describe()[0]
