@@ -2,22 +2,25 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from pyspark.sql.streaming.datasource import ReadMaxBytes
 
+from streaming.aggregation.receipt import RECEIVED
 from streaming.errors import MissionControlError
 from streaming.sources.kafka import data_source
 from streaming.sources.kafka.data_source import PingTopicReader
 from streaming.sources.kafka.outages import BrokersUnavailable
 
-START = {"topic": "id", "0": 0}
-PLENTY = ReadMaxBytes(1_000_000)
+START = {"topic": "id", "0": 0, RECEIVED: 0}
+MESSAGE_BYTES = 100
+TWO_MESSAGES = ReadMaxBytes(2 * MESSAGE_BYTES)
 
 
 class FakeTopic:
-    """A topic of one partition with three messages, whose brokers do not answer a number of requests."""
+    """Four messages, received a second apart from 1970 on, whose brokers do not answer a number of requests."""
 
     brokers = "fake:9092"
 
@@ -25,25 +28,28 @@ class FakeTopic:
         self.unanswered = 0
 
     def end_offsets(self) -> tuple[str, dict[int, int]]:
-        self.answer()
-        return "id", {0: 3}
+        self._answer()
+        return "id", {0: 4}
 
-    def answer(self) -> None:
+    def newest_ms(self, _: Iterable[str]) -> int:
+        self._answer()
+        return 4_000
+
+    def offsets_at(self, _: Iterable[str], received_ms: int) -> dict[str, int]:
+        self._answer()
+        return {"0": min(4, max(0, -(-received_ms // 1_000) - 1))}
+
+    def _answer(self) -> None:
         if self.unanswered:
             self.unanswered -= 1
             raise BrokersUnavailable("away")
-
-    def mean_bytes(self, *_: object) -> float:
-        """The mean size of its messages, in bytes."""
-        self.answer()
-        return 100.0
 
 
 @pytest.fixture
 def topic(monkeypatch: pytest.MonkeyPatch) -> FakeTopic:
     topic = FakeTopic()
     monkeypatch.setattr(data_source, "Topic", lambda *_: topic)
-    monkeypatch.setattr(data_source, "mean_bytes", topic.mean_bytes)
+    monkeypatch.setattr(data_source, "mean_bytes", lambda *_: MESSAGE_BYTES)
     monkeypatch.setattr("streaming.sources.kafka.outages.BROKER_TIMEOUT_SECONDS", 0.0)
     return topic
 
@@ -53,7 +59,7 @@ def reader(topic: FakeTopic, tmp_path: Path) -> PingTopicReader:
     begins = tmp_path / "begins.json"
     begins.write_text(json.dumps(START))
     options = {"brokers": topic.brokers, "topic": "pings", "config": "{}", "begins": str(begins), "cores": "2"}
-    return PingTopicReader({**options, "max_bytes": "1000000", "on_data_loss": "fail"})
+    return PingTopicReader({**options, "max_bytes": "1000000", "on_data_loss": "fail", "by_delivery": "true"})
 
 
 def test_end_is_not_reported_while_messages_before_a_fixed_end_are_unread(
@@ -61,14 +67,14 @@ def test_end_is_not_reported_while_messages_before_a_fixed_end_are_unread(
 ) -> None:
     reader.prepareForTriggerAvailableNow()
     topic.unanswered = 2
-    assert reader.latestOffset(START, PLENTY) == {"topic": "id", "0": 3}
-    assert topic.unanswered == 0
+    found = reader.latestOffset(START, TWO_MESSAGES)
+    assert (found["0"], topic.unanswered) == (1, 0)
 
 
 def test_job_that_follows_is_told_at_once_that_there_is_nothing_new(topic: FakeTopic, reader: PingTopicReader) -> None:
     topic.unanswered = 1
-    assert reader.latestOffset(START, PLENTY) == START
-    assert reader.latestOffset(START, PLENTY) == {"topic": "id", "0": 3}
+    assert reader.latestOffset(START, TWO_MESSAGES) == START
+    assert reader.latestOffset(START, TWO_MESSAGES)["0"] == 1
 
 
 def test_waiting_for_brokers_ends_with_the_job(
@@ -79,5 +85,5 @@ def test_waiting_for_brokers_ends_with_the_job(
     parents = iter([os.getppid(), os.getppid()])
     monkeypatch.setattr(os, "getppid", lambda: next(parents, 1 << 30))
     with pytest.raises(MissionControlError, match="the job has ended while"):
-        reader.latestOffset(START, PLENTY)
+        reader.latestOffset(START, TWO_MESSAGES)
     assert topic.unanswered == 99
