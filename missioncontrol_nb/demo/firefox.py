@@ -43,6 +43,7 @@ _CURL_SETTINGS = f'insecure\nconnect-to = "::127.0.0.1:{TLS_PORT}"\n'
 _KEPT_VARIABLES = ("PATH", "LANG", "TZ", "DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR",
     "XDG_SESSION_TYPE", "DBUS_SESSION_BUS_ADDRESS", "LD_LIBRARY_PATH",
 )  # fmt: skip
+_CRASH_SIGNALS = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV}
 _RECEIVER_TIMEOUT_SECONDS = 120.0
 
 
@@ -81,16 +82,19 @@ def offline_firefox(
     is_headless: bool,
     arguments: Sequence[str] = (),
     preferences: Mapping[str, bool | int | str] | None = None,
+    stop: threading.Event | None = None,
 ) -> Iterator["OfflineFirefox"]:
     """A Firefox that is yet to be opened, and a receiver that writes its pings, while a context lasts.
 
-    pings: the receiver's folder; arguments, preferences: more of Firefox's.
+    pings: the receiver's folder; arguments, preferences: more of Firefox's; stop: ends the wait for the receiver when
+    it is set, with a MissionControlError.
     """
+    stop = stop or threading.Event()
     with temporary_folder("missioncontrol-firefox-", short_parent()) as home:
-        network = OfflineNetwork()
+        network = OfflineNetwork(stop)
         try:
             yield OfflineFirefox(
-                network, program, pings, home, is_headless, arguments, {**PREFERENCES, **(preferences or {})}
+                network, program, pings, home, is_headless, arguments, {**PREFERENCES, **(preferences or {})}, stop
             )
         finally:
             network.end()
@@ -108,6 +112,7 @@ class OfflineFirefox:
         is_headless: bool,
         arguments: Sequence[str],
         preferences: Mapping[str, bool | int | str],
+        stop: threading.Event,
     ) -> None:
         self.network, self.home = network, home
         self._log = home / "firefox.log"
@@ -122,17 +127,16 @@ class OfflineFirefox:
         certificate = home / "certificate.pem"
         make_certificate(certificate)
         network.relay(TLS_PORT, PORT, certificate)
-        self._start_receiver(pings)
+        self._start_receiver(pings, stop)
 
-    def _start_receiver(self, pings: Path) -> None:
+    def _start_receiver(self, pings: Path, stop: threading.Event) -> None:
         log = self.home / "receiver.log"
         options = ["--listen", str(PORT), "--metrics", "none", "--file-seconds", "1", "--to", str(pings.absolute())]
         self.network.start("receiver", [*MISSIONCONTROL, "receive", *options], os.environ, log)
         deadline = monotonic() + _RECEIVER_TIMEOUT_SECONDS
         while not (log.exists() and "/submit/" in log.read_text()):
-            if self.network.exit_code("receiver") is not None or monotonic() > deadline:
+            if self.network.exit_code("receiver") is not None or monotonic() > deadline or stop.wait(0.05):
                 raise MissionControlError(f"the receiver did not start: {log.read_text() if log.exists() else ''}")
-            threading.Event().wait(0.05)
 
     def open(self, *pages: str) -> None:
         """Start Firefox."""
@@ -152,6 +156,11 @@ class OfflineFirefox:
     def open_seconds(self) -> float:
         """How long ago Firefox was opened last, seconds."""
         return monotonic() - self._opened_at
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether Firefox's main process has crashed: it then exits with the number of a signal, or dies of it."""
+        return abs(self.exit_code or 0) in _CRASH_SIGNALS
 
     def last_lines(self, number: int = 15) -> list[str]:
         """The last lines of Firefox's log."""

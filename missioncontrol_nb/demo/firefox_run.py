@@ -74,7 +74,12 @@ def run(settings: FirefoxSettings, report: Callable[[str], None] = print) -> Non
         pings = folder / "pings"
         pings.mkdir()
         report("Starting the receiver, the job and the dashboard ...")
-        firefox = stack.enter_context(offline_firefox(program, pings, is_headless=settings.is_headless))
+        try:
+            firefox = stack.enter_context(offline_firefox(program, pings, is_headless=settings.is_headless, stop=stop))
+        except MissionControlError:
+            if stop.is_set():
+                return
+            raise
         demo = FirefoxDemo(settings, firefox, folder, stop, report)
         stack.callback(demo.end)
         demo.start()
@@ -149,7 +154,9 @@ class FirefoxDemo:
         code = self._firefox.exit_code
         if self._is_open and code is not None:
             if self._firefox.open_seconds < MIN_OPEN_SECONDS:
-                raise MissionControlError(ended_early("Firefox", self._firefox.last_lines()))
+                how = "crashed" if self._firefox.has_crashed else f"ended with exit code {code}"
+                how += f" within {MIN_OPEN_SECONDS:g} s of its start"
+                raise MissionControlError(ended_early("Firefox", self._firefox.last_lines(), how))
             self._is_open = False
             if code:
                 self._report("Firefox has crashed, and opens again; a minute later it reports the same crash again")

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 
 from streaming.child_process import ChildProcess
 from streaming.errors import MissionControlError
@@ -25,7 +26,8 @@ class OfflineNetwork:
     are no namespaces.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        """stop: ends the wait for the namespaces when it is set, with a MissionControlError."""
         if shutil.which(_UNSHARE[0]) is None:
             raise MissionControlError("programs without a way out need Linux, and its program unshare (util-linux)")
         self._changed = threading.Condition()
@@ -39,8 +41,19 @@ class OfflineNetwork:
             on_error_line=self._errors.append,
             has_input=True,
         )
-        with self._changed:
-            while not self._is_ready and self._process.is_running:
+        try:
+            self._wait_until_ready(stop or threading.Event())
+        except BaseException:
+            self.end()
+            raise
+
+    def _wait_until_ready(self, stop: threading.Event) -> None:
+        deadline = monotonic() + _START_TIMEOUT_SECONDS
+        while not self._is_ready and self._process.is_running:
+            if stop.is_set() or monotonic() > deadline:
+                why = "a stop was requested" if stop.is_set() else f"it took {_START_TIMEOUT_SECONDS:g} s"
+                raise MissionControlError(f"the network of Firefox did not start: {why}")
+            with self._changed:
                 self._changed.wait(0.1)
         if not self._is_ready:
             self._process.wait()

@@ -95,9 +95,9 @@ def check_running(aggregator: AggregatorProcess | None, server: DashboardProcess
         raise MissionControlError(ended_early("the dashboard", server.last_lines()))
 
 
-def ended_early(what: str, lines: Sequence[str]) -> str:
+def ended_early(what: str, lines: Sequence[str], how: str = "ended by itself") -> str:
     """The message for a part of a demo that ended too early. lines: of its log."""
-    return "\n  ".join([f"{what} ended by itself; its last words:", *lines[-15:]])
+    return "\n  ".join([f"{what} {how}; its last words:", *lines[-15:]])
 
 
 def end_aggregator(aggregator: AggregatorProcess) -> None:

@@ -21,7 +21,7 @@ from missioncontrol_nb.judgement.observations import (
     read_older_observations,
 )
 from missioncontrol_nb.judgement.series import Series
-from missioncontrol_nb.judgement.unlisted import unlisted_series
+from missioncontrol_nb.judgement.unlisted import has_unlisted, unlisted_series
 from missioncontrol_nb.judgement.where import slice_finder
 from missioncontrol_nb.loading.as_of import DatasetAsOf
 from missioncontrol_nb.loading.dataset import Dataset
@@ -68,6 +68,8 @@ def judge(
 
 def judged(dataset: Dataset | str | Path, at: Time = None, **options: Any) -> tuple[list[Series], bool]:
     """The series as of a moment, and whether an alarm is up; arguments as for `judge`."""
+    if not isinstance(dataset, Dataset):
+        dataset = _opened(arguments.place("dataset", dataset)) or dataset
     looked, is_up = looked_once(dataset, at, **options)
     found = [series for series, _ in looked if series is not None]
     return [*found, *_unlisted(dataset, arguments.as_utc("at", at), **options)], is_up
@@ -87,6 +89,8 @@ def _unlisted(
     if opened is None:
         return
     known = at or opened.data_up_to() or _end_of(opened)
+    if not has_unlisted(opened, named, calendar, known):
+        return
     if at is not None:
         opened = DatasetAsOf(opened.url, at - (at - datetime.min.replace(tzinfo=UTC)) % contract.WINDOW)
     yield from unlisted_series(opened, named, calendar, known, official=not all_builds, **where)

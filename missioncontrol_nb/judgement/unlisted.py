@@ -6,12 +6,26 @@ from datetime import date, datetime
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.series import Series, text_of
 from missioncontrol_nb.loading.dataset import Dataset
+from missioncontrol_nb.loading.query import select
 from missioncontrol_nb.monitor.hourly_sums import HourlySums
 from missioncontrol_nb.monitor.summaries import Version
 from missioncontrol_nb.monitor.time_units import DAY, HOUR, hour_of
-from missioncontrol_nb.monitor.versions_in_use import LEAST_SHARE
+from missioncontrol_nb.monitor.versions_in_use import LEAST_SHARE, rows_of_unlisted
 from missioncontrol_nb.releases.calendar import Calendar, not_on_calendar
 from streaming import contract
+
+
+def has_unlisted(dataset: Dataset, product: contract.Product, calendar: Calendar, at: datetime) -> bool:
+    """Whether `unlisted_series` can find any: whether a version that the calendar lacks has a ping of these 24 hours.
+
+    This reads two days at most, and `unlisted_series` reads all.
+    """
+    if product.calendar is None:
+        return False
+    since, until = hour_of(at) - DAY, hour_of(at) + HOUR
+    by, filters = ("application", "channel", "display_version"), {"application": product.applications}
+    rows = dataset.load_counted(select(since, until, filters, by=by, measures=(), every=None), is_shared=False)
+    return bool(rows_of_unlisted(rows, calendar).any())
 
 
 def unlisted_series(

@@ -12,6 +12,7 @@ delivery can need them; those for files of pings a day later, because files may 
 """
 
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -165,7 +166,8 @@ def _find_duplicates(deliveries: "pa.Table", number: int, folder: Path, late_us:
     buckets = ids[0] >> np.uint64(64 - BUCKET_BITS)
     for bucket in np.unique(buckets):
         here = np.flatnonzero(buckets == bucket)
-        since_us = int(times[here].min()) - _HOUR_US - late_us
+        oldest = min(int(times[here].min()), time.time_ns() // 1000)  # clocks that are ahead must not remove notes
+        since_us = oldest - _HOUR_US - late_us
         seen_ids = SeenIds(folder / str(bucket), number, since_us, _SLICE_US)
         is_duplicate[here] |= seen_ids.hold(ids[:, here], times[here], _HOUR_US)
         seen_ids.add(ids[:, here], times[here])

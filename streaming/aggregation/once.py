@@ -128,7 +128,8 @@ def _find_same(
     submitted = pings["newest_submission"].cast("int64").to_numpy()
     deliveries = pings["delivery"].to_numpy()
     keys = [_keys(pings[name], submitted) for name in _KEYS]
-    oldest = min(int(submitted.min()), time.time_ns() // 1000)  # clocks that are ahead must not remove notes
+    now_us = time.time_ns() // 1000
+    oldest = min(int(submitted.min()), now_us)  # clocks that are ahead must not remove notes
     seen = SeenIds(folder, number, oldest - window_us - LATE_US, DAY_US)
     ids = np.concatenate([each.ids for each in keys], axis=1)
     times = np.concatenate([each.times for each in keys])
@@ -138,7 +139,7 @@ def _find_same(
         is_same[each.places] |= are_repeated(each.ids, each.times, deliveries[each.places], window_us)
     if counted_before is not None:
         is_same |= counted_before.hold(keys, window_us)
-    seen.add(ids, times)
+    seen.add(ids, times, now_us)  # nor move them to a slice of the future
     return is_same
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from streaming.storage.durability import make_folder, sync_folder
 
 FILES_A_SLICE = 8  # the newest slice with more files, and an older one with more than a quarter of them, is merged
+_OLDER_SIZE_RATIO = 8  # in older slices, a file this many times as large as all newer ones is not merged with them
 LATE_US = 24 * 3600 * 1_000_000  # how late a ping of a file may be read: ids are kept for so much longer
 FIRST_NUMBER = 1 << 32  # of the job's micro-batch 0; lower numbers are used for ids from before the first one
 Ids = np.ndarray[Any, np.dtype[np.uint64]]  # two rows: the first and the second half of each hash
@@ -45,7 +46,7 @@ def are_repeated(ids: Ids, times: Times, order: "np.ndarray[Any, np.dtype[np.int
 class _IdsFile:
     """Ids of the micro-batches from first to last.
 
-    slice_: when the newest id was received, in slices of time since 1970.
+    slice_: when the newest id was received or, if that was in the future, noted, in slices of time since 1970.
     """
 
     path: Path
@@ -82,13 +83,16 @@ class SeenIds:
         """Which of some ids were received at most window_us before or after a time."""
         return _hold(self._files, ids, times - window_us, times + window_us)
 
-    def add(self, ids: Ids, times: Times) -> None:
-        """Notes ids of the micro-batch itself. Called once."""
+    def add(self, ids: Ids, times: Times, now_us: int | None = None) -> None:
+        """Notes ids of the micro-batch itself. Called once.
+
+        now_us: what the caller's clock says, where times come from clocks that may be ahead; since_us of all
+        micro-batches must then lie before it.
+        """
         if ids.shape[1]:
-            newest = int(times.max()) // self._slice_us
-            self._write(
-                np.vstack([ids, times.astype(np.uint64)]), _IdsFile(self._folder, self._number, self._number, newest)
-            )
+            newest = int(times.max()) if now_us is None else min(int(times.max()), now_us)
+            file = _IdsFile(self._folder, self._number, self._number, newest // self._slice_us)
+            self._write(np.vstack([ids, times.astype(np.uint64)]), file)
 
     def _write(self, rows: Ids, file: _IdsFile) -> _IdsFile:
         """Writes ids, one a column, and their times in a third row; the same id and time only once."""
@@ -108,14 +112,15 @@ class SeenIds:
         """Merges files of slices with many files. All are of finished micro-batches, which are not repeated.
 
         Of the newest slice, only newer files that are together as large as the one before them: so each id is written
-        anew only as often as the size of its file doubles.
+        anew only as often as the size of its file doubles. Of an older slice, which mostly gets no more ids, nearly
+        all: but one that still gets ids must not be written anew at each micro-batch.
         """
         newest = max((file.slice_ for file in self._files), default=0)
         for slice_ in {file.slice_ for file in self._files}:
             files = sorted((file for file in self._files if file.slice_ == slice_), key=lambda file: file.first)
             if len(files) <= (FILES_A_SLICE if slice_ == newest else FILES_A_SLICE // 4):
                 continue
-            merging = files if slice_ < newest else _newest_of_a_size(files)
+            merging = _newest_of_a_size(files, 1 if slice_ == newest else _OLDER_SIZE_RATIO)
             if len(merging) > 1:
                 rows = np.concatenate([np.load(file.path, mmap_mode="r") for file in merging], axis=1)
                 first, last = min(file.first for file in merging), max(file.last for file in merging)
@@ -146,11 +151,11 @@ def _hold(files: Sequence[_IdsFile], ids: Ids, since_us: Times, until_us: Times)
     return held
 
 
-def _newest_of_a_size(files: Sequence[_IdsFile]) -> Sequence[_IdsFile]:
-    """The newest of some files, back to where a file is larger than all newer ones together."""
+def _newest_of_a_size(files: Sequence[_IdsFile], ratio: int) -> Sequence[_IdsFile]:
+    """The newest of some files, back to where a file is more than `ratio` times as large as all newer ones together."""
     sizes = [file.path.stat().st_size for file in files]
     first = len(files) - 1
-    while first and sizes[first - 1] <= sum(sizes[first:]):
+    while first and sizes[first - 1] <= ratio * sum(sizes[first:]):
         first -= 1
     return files[first:]
 

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -42,6 +43,13 @@ input()
 """
 
 
+RIGHTS = """
+from pathlib import Path
+lines = Path("/proc/self/status").read_text().splitlines()
+print(*(line.split()[1] for line in lines if line.startswith(("CapPrm", "CapEff", "CapAmb"))))
+"""
+
+
 def run(network, tmp_path: Path, program: str, name: str = "probe") -> Path:
     log = tmp_path / f"{name}.log"
     network.start(name, [sys.executable, "-c", program], {"PATH": os.environ["PATH"]}, log)
@@ -53,6 +61,22 @@ def test_programs_reach_each_other_and_nothing_else(network, tmp_path):
     wait_until(lambda: network.exit_code("probe") is not None)
     assert network.exit_code("probe") == 0
     assert log.read_text().split() == ["ENETUNREACH", "ENETUNREACH"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="programs of root keep root's capabilities")
+def test_programs_of_a_user_have_no_capability(network, tmp_path):
+    log = run(network, tmp_path, RIGHTS)
+    wait_until(lambda: network.exit_code("probe") is not None)
+    assert [int(each, 16) for each in log.read_text().split()] == [0, 0, 0]
+
+
+def test_environment_of_any_size_reaches_a_program(network, tmp_path):
+    environment = {f"LONG_{number}": "\udcff" * 100_000 for number in range(9)}
+    log = tmp_path / "probe.log"
+    script = "import os; print(sum(len(each) for name, each in os.environ.items() if name.startswith('LONG')))"
+    network.start("probe", [sys.executable, "-c", script], environment, log)
+    wait_until(lambda: network.exit_code("probe") is not None)
+    assert log.read_text() == "900000\n"
 
 
 def test_relay_passes_connections_on_with_and_without_tls(network, tmp_path):
@@ -95,6 +119,18 @@ def test_file_that_is_no_program_is_an_error_that_names_it(network, tmp_path):
     network.start("firefox", [str(tmp_path / "firefox")], {}, tmp_path / "log")
     with pytest.raises(MissionControlError, match="Exec format error"):
         wait_until(lambda: network.exit_code("firefox"))
+
+
+@pytest.mark.parametrize(("seconds", "is_stopped", "why"), [(0.2, False, "it took 0.2 s"), (60.0, True, "a stop was")])
+def test_wait_for_namespaces_ends_after_a_time_and_when_a_stop_is_requested(seconds, is_stopped, why, monkeypatch):
+    monkeypatch.setattr(offline, "_UNSHARE", ("sh", "-c", "exec sleep 999"))
+    monkeypatch.setattr(offline, "_START_TIMEOUT_SECONDS", seconds)
+    stop = threading.Event()
+    if is_stopped:
+        stop.set()
+    with pytest.raises(MissionControlError, match=f"did not start: {why}"):
+        offline.OfflineNetwork(stop)
+    assert psutil.Process().children() == []
 
 
 def test_no_namespaces_are_an_error_that_says_what_the_system_said(monkeypatch):

@@ -306,6 +306,19 @@ def test_each_id_is_written_anew_only_as_often_as_its_file_doubles(tmp_path: Pat
     assert len(sizes) <= 12
 
 
+def test_older_slice_that_still_gets_ids_is_not_written_anew_at_each_micro_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    save = np.save
+    monkeypatch.setattr(np, "save", lambda file, rows: (written.append(rows.shape[1]), save(file, rows)))
+    for number in range(300):
+        later_us = HOUR_US * 24 if number == 3 else 0
+        seen_of(tmp_path, number).add(some_ids(number, 5), np.full(5, MOMENT * 1_000_000 + later_us))
+    assert sum(written) < 30 * 300 * 5
+    assert len(list(tmp_path.glob("*.npy"))) <= 6
+
+
 def test_merging_that_was_broken_off_changes_nothing(tmp_path: Path) -> None:
     now_us = MOMENT * 1_000_000
     for number in range(seen_ids.FILES_A_SLICE + 1):

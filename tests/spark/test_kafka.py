@@ -18,6 +18,7 @@ from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Fleet
 from missioncontrol_nb.simulator.live import TopicSink, write_live
 from streaming.aggregation.counter import Counter as PingCounter
+from streaming.aggregation.receipt import RECEIVED
 from streaming.errors import MissionControlError
 from streaming.job.aggregate import aggregate
 from streaming.job.settings import AggregateSettings, Summary
@@ -237,12 +238,12 @@ def test_topic_made_anew_ends_the_job_or_is_read_from_its_first_message(broker, 
     assert count().pings == 0
 
 
-def planner(broker: Broker, topic: str) -> PingTopicReader:
+def planner(broker: Broker, topic: str, **options: str) -> PingTopicReader:
     """What Spark asks which messages a micro-batch reads."""
     return PingTopicReader(
         {
             "brokers": broker.address, "topic": topic, "config": "{}", "begins": "", "max_bytes": "1000000",
-            "cores": "2", "on_data_loss": "fail",
+            "cores": "2", "on_data_loss": "fail", **options,
         }
     )  # fmt: skip
 
@@ -262,6 +263,24 @@ def test_broker_that_goes_away_while_a_micro_batch_is_planned_is_waited_for(brok
     broker.start()
     planning.join(timeout=PATIENCE_SECONDS)
     assert sum(each.end - each.start for task in tasks for each in task.ranges) == 3
+
+
+def test_end_of_a_run_waits_for_a_broker_that_is_away_between_two_micro_batches(broker, topic, monkeypatch):
+    monkeypatch.setattr(outages, "BROKER_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(topic_module, "REQUEST_TIMEOUT_SECONDS", 1.0)
+    broker.send(topic, [crash_ping()] * 3, partition=0)
+    reader = planner(broker, topic, by_delivery="true", max_bytes="1")
+    reader.prepareForTriggerAvailableNow()
+    start = {"topic": Topic(broker.address, topic).describe()[0], "0": 1, RECEIVED: 0}
+    broker.kill()
+    ends: list[dict[str, object]] = []
+    asking = Thread(target=lambda: ends.append(reader.latestOffset(start, reader.getDefaultReadLimit())), daemon=True)
+    asking.start()
+    asking.join(timeout=3)
+    assert asking.is_alive()
+    broker.start()
+    asking.join(timeout=PATIENCE_SECONDS)
+    assert [end["0"] for end in ends] == [2]
 
 
 def test_messages_that_were_planned_are_not_read_from_a_topic_made_anew(broker, topic):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from missioncontrol_nb.commands.demo import command
 from missioncontrol_nb.demo.arrivals import Arrivals
-from missioncontrol_nb.demo.firefox import PREFERENCES, find_firefox
+from missioncontrol_nb.demo.firefox import PREFERENCES, OfflineFirefox, find_firefox
 from missioncontrol_nb.demo.firefox_run import FirefoxDemo, FirefoxSettings
 from streaming.errors import MissionControlError
 
@@ -90,6 +90,10 @@ class FakeFirefox:
     def __init__(self, home) -> None:
         self.home, self.exit_code, self.open_seconds, self.opened = home, None, 60.0, 0
 
+    @property
+    def has_crashed(self) -> bool:
+        return OfflineFirefox.has_crashed.fget(self)
+
     def open(self, *pages: str) -> None:
         self.opened, self.exit_code = self.opened + 1, None
 
@@ -126,9 +130,13 @@ def test_firefox_opens_again_after_a_crash_and_after_a_quit_when_asked(demo):
     assert firefox.opened == 3
 
 
-def test_firefox_that_ends_at_once_ends_the_demo_with_its_last_words(demo):
-    demo._firefox.exit_code, demo._firefox.open_seconds = 1, 0.5
-    with pytest.raises(MissionControlError, match="Firefox ended by itself; its last words:\n  no such library"):
+@pytest.mark.parametrize(
+    ("code", "how"), [(1, "ended with exit code 1"), (0, "ended with exit code 0"), (11, "crashed"), (-6, "crashed")]
+)
+def test_firefox_that_ends_at_once_ends_the_demo_with_how_and_its_last_words(demo, code, how):
+    demo._firefox.exit_code, demo._firefox.open_seconds = code, 0.5
+    message = f"Firefox {how} within 3 s of its start; its last words:\n  no such library"
+    with pytest.raises(MissionControlError, match=message):
         demo._open_again()
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +16,7 @@ from missioncontrol_nb.judgement.channel import comes_without_hours
 from missioncontrol_nb.judgement.events import Event
 from missioncontrol_nb.judgement.observations import hours_of
 from missioncontrol_nb.judgement.series import Series
+from missioncontrol_nb.loading.dataset import Dataset
 from missioncontrol_nb.releases.calendar import Calendar, Release
 from missioncontrol_nb.simulator import Bad
 from streaming import contract
@@ -235,6 +237,37 @@ def test_version_that_the_calendar_lacks_is_not_judged_and_says_so(tmp_path: Pat
         shown = ["display_version", "state", "why", "events", "usage_hours"]
         assert newest[shown].to_numpy().tolist() == [["56.0.1", "too early", why, events, hours]]
     assert set(mc.judge(tmp_path, "2017-10-07T08:00", releases=CALENDAR)["display_version"]) == {"56.0"}
+
+
+@pytest.mark.parametrize("at", [None, "2017-10-07T11:05"])
+def test_dataset_is_opened_once_and_its_history_read_once(
+    at: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = """
+        window    display_version  build_id        usage_hours  main_crashes
+        01T13:00  56.0             20171004120000  1000         2
+        02T09:00  56.0.1           20171006120000  10           3
+        07T11:00  56.0             20171004120000  900          2
+    """
+    write(tmp_path, rows, "07T11:05")
+    opened, selections = [], []
+    open_dataset, load = Dataset.__init__, Dataset._load
+
+    def note_opening(*arguments: Any, **options: Any) -> None:
+        opened.append(arguments)
+        open_dataset(*arguments, **options)
+
+    def note_selection(dataset: Dataset, selection: Any, *arguments: Any) -> Any:
+        selections.append(selection)
+        return load(dataset, selection, *arguments)
+
+    monkeypatch.setattr(Dataset, "__init__", note_opening)
+    monkeypatch.setattr(Dataset, "_load", note_selection)
+    found = mc.judge(tmp_path, at, releases=CALENDAR)
+    assert set(found["display_version"]) == {"56.0"}
+    moment = datetime(2017, 10, 2, 9, tzinfo=UTC)
+    reads = [each for each in selections if (each.since or moment) <= moment < (each.until or moment)]
+    assert (len(opened), len(reads)) == (1, 1)
 
 
 def test_real_hundred_rows_are_too_early_to_judge() -> None:

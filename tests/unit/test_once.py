@@ -198,6 +198,37 @@ def test_clock_that_is_ahead_removes_no_notes(tmp_path: Path, monkeypatch: pytes
     assert count([[first], [ahead], [first]], tmp_path).passed_over == {20: 1}
 
 
+@pytest.mark.parametrize("hours_ahead", [3 * 24, 365 * 24])
+def test_clock_that_is_ahead_has_no_notes_written_anew(
+    hours_ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock(monkeypatch, 10)
+    written: list[int] = []
+    save = np.save
+    monkeypatch.setattr(np, "save", lambda file, rows: (written.append(rows.shape[1]), save(file, rows)))
+    sizes = []
+    for hours in (9, hours_ahead):
+        folder, written[:] = tmp_path / str(hours), []
+        for number in range(100):
+            pings = [Ping(hours if number == 3 else 9, f"{number}", "", "DE"), Ping(9, f"{number} too", "", "DE")]
+            count_once(sums_of(pings, 1), FIRST_NUMBER + number, folder, DAYS)
+        sizes.append(sum(written))
+        assert len(list(folder.glob("*.npy"))) <= 10
+    assert sizes[1] < 1.2 * sizes[0]
+
+
+def test_notes_of_a_clock_that_is_ahead_last_for_the_days_and_are_then_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = Ping(60 * 24, "e", "d", "DE")
+    for number, (day, pings) in enumerate([(0, [ahead]), (DAYS, [ahead]), (3 * DAYS, [Ping(216, "f", "", "DE")])]):
+        set_clock(monkeypatch, day * 24)
+        found = of_sums(count_once(sums_of(pings, 1), FIRST_NUMBER + number, tmp_path, DAYS)[0])
+        assert len(found.countries) == (0 if number == 1 else 1)
+    noted = sum(np.load(file).shape[1] for file in tmp_path.glob("*.npy"))
+    assert noted == 1
+
+
 def test_pings_of_other_kinds_and_crashes_that_name_no_crash_are_summed_at_once() -> None:
     counter = Counter(once=True)
     of_empty_file = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -520,6 +520,15 @@ def test_version_that_the_calendar_lacks_is_named_as_such_on_every_page() -> Non
     )
 
 
+def test_lines_in_narrow_places_do_not_break_within_the_date_of_the_calendar() -> None:
+    pages = [
+        overview_page.overview(overview(UNLISTED_CHANNEL), QUERY, JUDGED["bad"]),
+        table_page.table(replace(TABLES["mixed"], newest=UNLISTED), TABLE_QUERY, JUDGED["bad"]),
+    ]
+    for page in pages:
+        assert re.search(r'mc-unlisted">not on the release calendar of <span class="mc-nowrap">2024-05-14</span>', page)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_whose_versions_are_all_on_the_calendar_says_nothing_about_it(name: str) -> None:
     assert "release calendar of" not in Page(PAGES[name]()).text

@@ -1,5 +1,6 @@
 """Building blocks of pages in HTML."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -23,6 +24,11 @@ def tag(name: str, *children: str, css: str = "", **attributes: object) -> str:
 def text(words: object) -> str:
     """A text, escaped for HTML."""
     return escape(str(words))
+
+
+def with_whole_dates(words: str) -> str:
+    """A text, escaped for HTML, whose lines do not break within dates such as 2024-05-31."""
+    return re.sub(r"\d{4}-\d\d-\d\d", lambda date: tag("span", date[0], css="mc-nowrap"), text(words))
 
 
 def link(href: str, *children: str, css: str = "", **attributes: object) -> str:

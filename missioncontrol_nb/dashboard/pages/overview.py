@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from missioncontrol_nb.dashboard import messages, verdict_words
-from missioncontrol_nb.dashboard.html.html import button, chip, key, link, message, tag, text
+from missioncontrol_nb.dashboard.html.html import button, chip, key, link, message, tag, text, with_whole_dates
 from missioncontrol_nb.dashboard.judged import (
     WORDS,
     Judged,
@@ -114,7 +114,7 @@ def _matrix_row(channel: ChannelSummary, platforms: Iterable[str], query: Query,
         + tag("span", text(channel.newest.version), css="mc-small")
     )
     if channel.newest.not_listed_on:
-        name += " " + tag("span", text(messages.not_listed(channel.newest)), css="mc-small mc-unlisted")
+        name += " " + tag("span", with_whole_dates(messages.not_listed(channel.newest)), css="mc-small mc-unlisted")
     address = query.link(view="overview", channel=channel.channel)
     cells = [tag("th", link(address, name, aria_current="true" if chosen else None), scope="row")]
     by_name = {platform.os_name: platform for platform in channel.platforms}

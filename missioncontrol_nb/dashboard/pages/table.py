@@ -1,7 +1,7 @@
 """Measures by version of one channel and platform."""
 
 from missioncontrol_nb.dashboard import messages, verdict_words
-from missioncontrol_nb.dashboard.html.html import chip, link, tag, text
+from missioncontrol_nb.dashboard.html.html import chip, link, tag, text, with_whole_dates
 from missioncontrol_nb.dashboard.html.svg import whisker
 from missioncontrol_nb.dashboard.judged import WORDS, Judged, Standing, is_compared, of_table, worst
 from missioncontrol_nb.dashboard.pages.components import (
@@ -110,7 +110,9 @@ def _version_head(version: Version, css: str) -> str:
 
 
 def _unlisted(version: Version) -> str:
-    return tag("small", text(messages.not_listed(version)), css="mc-unlisted") if version.not_listed_on else ""
+    return (
+        tag("small", with_whole_dates(messages.not_listed(version)), css="mc-unlisted") if version.not_listed_on else ""
+    )
 
 
 def _table_row(row: MeasureSummary, standing: Standing, summary: ChannelTable, query: Query) -> str:

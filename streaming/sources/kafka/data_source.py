@@ -98,7 +98,14 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         )
 
     def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
-        """The offset one micro-batch after start, up to the limit; start if there is nothing, or no broker answers."""
+        """The offset one micro-batch after start, up to the limit; start if there is nothing.
+
+        Also start where no broker answers, unless the end is fixed: start would then mean that all has been read, so
+        it waits for brokers.
+        """
+        if self._fixed_end is not None:
+            # Asking for the ends finds a restarted broker again; requests for offsets alone go on failing.
+            return self._call_while_job_runs(lambda: self._ends() and self._next(start, limit))
         try:
             return self._next(start, limit)
         except BrokersUnavailable:
@@ -151,14 +158,9 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
         Raises MissionControlError where messages are gone and the settings do not accept their loss.
         """
-        spark = os.getppid()
-
-        def plan() -> list[Range]:
-            if os.getppid() != spark:
-                raise MissionControlError("the job has ended while its brokers were waited for")
-            return self._call_while_topic_exists(lambda: self._ranges(start, end), tolerates_loss=False)
-
-        ranges = call_brokers_with_retry(plan, self._topic.brokers, seconds=math.inf)
+        ranges = self._call_while_job_runs(
+            lambda: self._call_while_topic_exists(lambda: self._ranges(start, end), tolerates_loss=False)
+        )
         messages = sum(each.end - each.start for each in ranges)
         cores = int(self._options["cores"])
         tasks = cores if messages * self._mean_bytes > SMALL_BATCH_BYTES or not self._mean_bytes else 1
@@ -236,6 +238,20 @@ class PingTopicReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
                 partition: max(end, min(found[partition], later[partition])) for partition, end in end_offsets.items()
             }
         return {"topic": ends["topic"], RECEIVED: min(newest_ms, now_ms), **end_offsets}
+
+    def _call_while_job_runs(self, request: Callable[[], _Result]) -> _Result:
+        """The answer of brokers, waited for without limit; the job meanwhile reports the outage.
+
+        Raises MissionControlError when the process of the job has ended.
+        """
+        job = os.getppid()
+
+        def request_for_job() -> _Result:
+            if os.getppid() != job:
+                raise MissionControlError("the job has ended while its brokers were waited for")
+            return request()
+
+        return call_brokers_with_retry(request_for_job, self._topic.brokers, seconds=math.inf)
 
     def _call_while_topic_exists(self, request: Callable[[], _Result], *, tolerates_loss: bool) -> _Result:
         """The answer of brokers. Raises BrokersUnavailable, also where they report that there is no such topic.
