@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions
+from pyspark.sql import SparkSession
 
 from missioncontrol_nb.releases.sources import load_calendar
 from missioncontrol_nb.simulator import Fleet
@@ -34,10 +35,16 @@ from tests.patience import PATIENCE_SECONDS
 from tests.plain_loop import plain_sums
 from tests.services.kafka import PASSWORD, RECEIVED_MS, USER, Broker
 from tests.services.receiver import ReceiverProcess, path_of
+from tests.spark.engines import SPARK_IN_LONG_TESTS, engine
 from tests.spark.jobs import start
 from tests.spark.small_pings import crash_ping, dataset_sums, main_ping, some_pings, total_pings
 
 PINGS = [crash_ping(minute, country=country) for minute in range(20) for country in ("DE", "FR")] + [main_ping(3)]
+
+
+@pytest.fixture(scope="module", params=SPARK_IN_LONG_TESTS)
+def spark(request: pytest.FixtureRequest) -> SparkSession | None:
+    return engine(request)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from streaming.job.checkpoint import Checkpoint
 from streaming.job.settings import AggregateSettings
 from tests.real_pings import glean
 from tests.services.kafka import Broker
+from tests.spark.engines import SPARK_IN_LONG_TESTS, engine
 from tests.spark.small_pings import Sums, crash_report, dataset_sums, main_ping, write_pings
 
 PLAIN = AggregateSettings()
@@ -62,6 +63,11 @@ def sums_without(reason: str, dataset: Path) -> tuple[Sums, int]:
 
 
 MODIFIED_S = 1_785_000_000  # of all files
+
+
+@pytest.fixture(scope="module", params=SPARK_IN_LONG_TESTS)
+def spark(request: pytest.FixtureRequest) -> SparkSession | None:
+    return engine(request)
 
 
 @pytest.fixture
