@@ -61,34 +61,25 @@ class Workers:
         further tasks can be given. Raises what a task raises, and MissionControlError where a process has ended.
         """
         try:
-            yield from self._map(function, tasks, stop, look)
+            waiting, busy = list(reversed(tasks)), set[Connection]()
+            while len(self._processes) < min(self.most, len(tasks)):
+                self._start()
+            free = list(self._processes)
+            while (waiting or busy) and not stop.is_set():
+                while waiting and free:
+                    connection = free.pop()
+                    busy.add(connection)
+                    self._give(connection, (function, waiting.pop()))
+                finished = wait(list(busy), _POLL_SECONDS)
+                look()
+                for each in finished:
+                    assert isinstance(each, Connection)
+                    yield self._result(each)
+                    busy.remove(each)
+                    free.append(each)
         except WorkerEndedError:
             if not stop.wait(_STOP_SECONDS):
                 raise
-
-    def _map(
-        self,
-        function: Callable[..., Any],
-        tasks: Sequence[tuple[Any, ...]],
-        stop: threading.Event,
-        look: Callable[[], None],
-    ) -> Iterator[Any]:
-        waiting, busy = list(reversed(tasks)), set[Connection]()
-        while len(self._processes) < min(self.most, len(tasks)):
-            self._start()
-        free = list(self._processes)
-        while (waiting or busy) and not stop.is_set():
-            while waiting and free:
-                connection = free.pop()
-                busy.add(connection)
-                self._give(connection, (function, waiting.pop()))
-            finished = wait(list(busy), _POLL_SECONDS)
-            look()
-            for each in finished:
-                assert isinstance(each, Connection)
-                yield self._result(each)
-                busy.remove(each)
-                free.append(each)
 
     def _start(self) -> None:
         ours, theirs = Pipe()
